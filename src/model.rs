@@ -1,0 +1,22 @@
+//! The shop's words: what is read, what flows, and the rows of the tables.
+//!
+//! Rows are narrow and typed. A column that some table computes with has a field of its own; all others travel
+//! together as one opaque [`Payload`]. Money is fixed point (see [`money`]), dates are [`Day`]s, and ids are one type
+//! parameter, [`Id`]: `i64` where every table has integers, [`Text`] otherwise.
+
+mod day;
+mod id;
+pub mod money;
+mod payload;
+mod rows;
+mod tiers;
+
+pub use day::{Day, Month};
+pub use id::{Id, Text};
+pub use money::{Amount, Discount, Price};
+pub use payload::Payload;
+pub use rows::{
+    Account, CohortSize, Customer, CustomerPattern, DailySales, Enriched, Line, MatrixEntry, Order, Product,
+    ProductSales, Rfm, Sum,
+};
+pub use tiers::{Tier, Tiers};

@@ -1,0 +1,237 @@
+//! Exact money: fixed point, never a float.
+//!
+//! | type | unit | range |
+//! |---|---|---|
+//! | [`Price`] | 10⁻⁴ of the currency, `i64` | below 10¹⁰ either way |
+//! | [`Discount`] | 10⁻⁴ (0.15 = 15 % is 1500), `i32` | below 10⁵ either way |
+//! | [`Amount`] | 10⁻⁸ of the currency, `i128` | a line's: below 2.2·10²⁴; sums: up to 1.7·10³⁰ |
+//!
+//! `quantity × price × (1 − discount)` has eight decimals, so an amount is exact, and so is every sum of amounts.
+
+use serde::{Deserialize, Serialize};
+
+const E4: i64 = 10_000;
+
+/// What one piece costs, in units of 10⁻⁴.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Price(i64);
+
+/// The fraction taken off a price, in units of 10⁻⁴.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Discount(i32);
+
+/// Money paid, in units of 10⁻⁸.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Amount(i128);
+
+impl Price {
+    /// A price of `e4` ten-thousandths; `None` from 10¹⁰ on, either way.
+    #[must_use]
+    pub fn from_e4(e4: i128) -> Option<Price> {
+        let e4 = i64::try_from(e4).ok()?;
+        (e4.unsigned_abs() < 10_u64.pow(14)).then_some(Price(e4))
+    }
+
+    /// In units of 10⁻⁴.
+    #[must_use]
+    pub fn e4(self) -> i64 {
+        self.0
+    }
+}
+
+impl Discount {
+    /// A discount of `e4` ten-thousandths; `None` from 10⁵ on, either way.
+    #[must_use]
+    pub fn from_e4(e4: i128) -> Option<Discount> {
+        let e4 = i32::try_from(e4).ok()?;
+        (e4.unsigned_abs() < 10_u32.pow(9)).then_some(Discount(e4))
+    }
+
+    /// In units of 10⁻⁴.
+    #[must_use]
+    pub fn e4(self) -> i32 {
+        self.0
+    }
+
+    /// What is left to pay of one, in units of 10⁻⁴: `1 − discount`.
+    #[must_use]
+    pub fn left_e4(self) -> i64 {
+        E4 - i64::from(self.0)
+    }
+}
+
+impl Amount {
+    /// An amount of `e8` units of 10⁻⁸.
+    #[must_use]
+    pub fn from_e8(e8: i128) -> Amount {
+        Amount(e8)
+    }
+
+    /// `quantity × price × (1 − discount)`, exactly.
+    ///
+    /// ```
+    /// use millstream::model::{Amount, Discount, Price};
+    /// let (price, discount) = (Price::from_e4(19_9900).unwrap(), Discount::from_e4(1500).unwrap());
+    /// assert_eq!(Amount::of(3, price, discount), Amount::from_e8(50_97450000)); // 3 × 19.99 × 0.85
+    /// ```
+    #[must_use]
+    pub fn of(quantity: i32, price: Price, discount: Discount) -> Amount {
+        let pieces_e4 = i64::from(quantity) * discount.left_e4();
+        Amount(i128::from(pieces_e4) * i128::from(price.0))
+    }
+
+    /// In units of 10⁻⁸.
+    #[must_use]
+    pub fn e8(self) -> i128 {
+        self.0
+    }
+
+    /// The double nearest to the exact value (ties to even): the last step before a table is written.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        quotient(self.0, 100_000_000)
+    }
+
+    /// The double nearest to the exact value divided by `count`; `None` where `count` is 0.
+    #[must_use]
+    pub fn mean(self, count: i64) -> Option<f64> {
+        (count != 0).then(|| quotient(self.0, i128::from(count) * 100_000_000))
+    }
+
+    /// The exact value divided by `count`, rounded half-even to 10⁻⁸; `None` where `count` is 0.
+    #[must_use]
+    pub fn mean_e8(self, count: i64) -> Option<i128> {
+        (count != 0).then(|| divide_half_even(self.0, i128::from(count)))
+    }
+}
+
+/// The double nearest to `x · 10⁻⁴`.
+#[must_use]
+pub fn e4_to_f64(x: i64) -> f64 {
+    x as f64 / 1e4 // both sides are exact below 2⁵³, and IEEE division rounds to the nearest
+}
+
+/// A double in units of 10⁻⁴, rounded half-even; `None` where it is infinite or leaves `i64`.
+#[must_use]
+pub fn f64_to_e4(x: f64) -> Option<i128> {
+    let scaled = (x * 1e4).round_ties_even();
+    #[expect(clippy::cast_possible_truncation, reason = "checked to lie far inside i128")]
+    (scaled.abs() < 1e18).then_some(scaled as i128)
+}
+
+/// `unscaled · 10^(−scale)` in units of 10⁻⁴, rounded half-even; `None` where it leaves `i128`.
+#[must_use]
+pub fn decimal_to_e4(unscaled: i128, scale: i32) -> Option<i128> {
+    match u32::try_from(scale - 4) {
+        Ok(drop) => Some(10_i128.checked_pow(drop).map_or(0, |unit| divide_half_even(unscaled, unit))),
+        Err(_) => unscaled.checked_mul(10_i128.checked_pow((4 - scale).unsigned_abs())?),
+    }
+}
+
+/// A decimal number as text (`-12.50`, `1e-3`) in units of 10⁻⁴, rounded half-even; `None` where it is no number.
+///
+/// ```
+/// use millstream::model::money::text_to_e4;
+/// assert_eq!(text_to_e4("0.00005"), Some(0)); // a tie goes to the even neighbour
+/// assert_eq!(text_to_e4("-12.5"), Some(-125_000));
+/// assert_eq!(text_to_e4("12,5"), None);
+/// ```
+#[must_use]
+pub fn text_to_e4(text: &str) -> Option<i128> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i16>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if digits.len() + fraction.len() == 0 || !all_digits(digits) || !all_digits(fraction) {
+        return None;
+    }
+    let unscaled: i128 = format!("{digits}{fraction}").parse().ok()?;
+    let signed = if whole.starts_with('-') { -unscaled } else { unscaled };
+    decimal_to_e4(signed, i32::try_from(fraction.len()).ok()? - i32::from(exponent))
+}
+
+/// `dividend / divisor`, rounded half-even. The divisor is positive, and at most 10³⁸.
+fn divide_half_even(dividend: i128, divisor: i128) -> i128 {
+    let (quotient, rest) = (dividend.div_euclid(divisor), dividend.rem_euclid(divisor));
+    let up = match rest.cmp(&(divisor - rest)) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => quotient % 2 != 0,
+        std::cmp::Ordering::Greater => true,
+    };
+    quotient + i128::from(up)
+}
+
+/// The double nearest to `dividend / divisor` (ties to even). The divisor is positive.
+///
+/// Long division in integers: 64 significant bits of the quotient and a sticky bit for what is left; the one rounding
+/// is the conversion of those bits to a double.
+fn quotient(dividend: i128, divisor: i128) -> f64 {
+    let (magnitude, divisor) = (dividend.unsigned_abs(), divisor.unsigned_abs());
+    if magnitude == 0 {
+        return 0.0;
+    }
+    let (mut bits, mut rest) = (magnitude / divisor, magnitude % divisor);
+    let mut exponent = 0_i32;
+    while bits < 1 << 63 && rest < 1 << 126 {
+        rest <<= 1;
+        bits = bits << 1 | u128::from(rest >= divisor);
+        rest -= if rest >= divisor { divisor } else { 0 };
+        exponent -= 1;
+    }
+    let nearest = (bits | u128::from(rest != 0)) as f64 * 2_f64.powi(exponent);
+    if dividend < 0 { -nearest } else { nearest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ties_go_to_the_even_neighbour() {
+        assert_eq!(f64_to_e4(0.00005), Some(0));
+        assert_eq!(f64_to_e4(0.00015), Some(2));
+        assert_eq!(decimal_to_e4(-15, 5), Some(-2));
+        assert_eq!(decimal_to_e4(25, 5), Some(2));
+        assert_eq!(decimal_to_e4(1, 90), Some(0));
+        assert_eq!(decimal_to_e4(7, 0), Some(70_000));
+        assert_eq!(divide_half_even(-7, 2), -4);
+    }
+
+    #[test]
+    fn a_number_too_large_is_none() {
+        assert_eq!(f64_to_e4(f64::INFINITY), None);
+        assert_eq!(Price::from_e4(10_i128.pow(14)), None);
+        assert_eq!(Price::from_e4(10_i128.pow(14) - 1).map(Price::e4), Some(99_999_999_999_999));
+        assert_eq!(Discount::from_e4(i128::MAX), None);
+        assert_eq!(text_to_e4("1e400"), None);
+    }
+
+    #[test]
+    fn a_mean_of_nothing_is_none() {
+        assert_eq!(Amount::from_e8(5).mean(0), None);
+        assert_eq!(Amount::from_e8(5).mean_e8(2), Some(2));
+    }
+
+    proptest! {
+        /// A double divided by a power of ten below 2⁵³ is correctly rounded, so it tells the nearest.
+        #[test]
+        fn the_quotient_is_the_nearest_double(dividend in -(1_i64 << 53)..(1 << 53), divisor in 1_i64..(1 << 53)) {
+            let expected = dividend as f64 / divisor as f64;
+            prop_assert_eq!(quotient(i128::from(dividend), i128::from(divisor)).to_bits(), (expected + 0.0).to_bits());
+        }
+
+        #[test]
+        fn text_and_decimal_agree(unscaled in any::<i64>(), scale in 0_usize..12) {
+            let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - scale);
+            let sign = if unscaled < 0 { "-" } else { "" };
+            let text = format!("{sign}{whole}.{fraction}");
+            let scale = i32::try_from(scale).expect("small");
+            prop_assert_eq!(text_to_e4(&text), decimal_to_e4(i128::from(unscaled), scale));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Rows: the three inputs, an order line, and a row of each table.
+//!
+//! `None` is a null. In a table it is also a key: the guests, the orders without a date, are a group like any other.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Amount, Day, Discount, Month, Payload, Price, Text, Tier};
+
+/// An order line, as it was read and cleaned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Order<I> {
+    /// What names the order.
+    pub id: I,
+    /// Who ordered; `None` for a guest.
+    pub customer: Option<I>,
+    /// What was ordered.
+    pub product: Option<I>,
+    /// When.
+    pub day: Option<Day>,
+    /// How many.
+    pub quantity: i32,
+    /// The fraction taken off the price.
+    pub discount: Discount,
+    /// The further columns of `orders`.
+    pub extra: Payload,
+}
+
+/// A product, without its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Product {
+    /// What it is called.
+    pub name: Option<Text>,
+    /// The kind of thing it is.
+    pub category: Text,
+    /// What one costs.
+    pub price: Price,
+    /// The further columns of `products`.
+    pub extra: Payload,
+}
+
+/// A customer, without its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Customer {
+    /// The further columns of `customers`.
+    pub extra: Payload,
+}
+
+/// An order with its product, as it lies among its customer's: in the order of days, then of order ids, nulls first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Line<I> {
+    /// When.
+    pub day: Option<Day>,
+    /// What names the order.
+    pub order: I,
+    /// What was ordered.
+    pub product: Option<I>,
+    /// How many.
+    pub quantity: i32,
+    /// The fraction taken off the price.
+    pub discount: Discount,
+    /// The product's price, here too because every sum needs it; 0 where the product is unknown.
+    pub price: Price,
+    /// The product; `None` where it is unknown.
+    pub item: Option<Arc<Product>>,
+    /// The further columns of `orders`.
+    pub extra: Payload,
+}
+
+impl<I> Line<I> {
+    /// `quantity × price × (1 − discount)`; `None` where the product is unknown.
+    #[must_use]
+    pub fn amount(&self) -> Option<Amount> {
+        self.item.as_ref().map(|_| Amount::of(self.quantity, self.price, self.discount))
+    }
+}
+
+/// What all the enriched rows of one customer share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Account {
+    /// The customer; `None` for guests and for an id that `customers` does not have.
+    pub details: Option<Arc<Customer>>,
+    /// The sum of the customer's amounts; `None` where there is none, and for guests.
+    pub spent: Option<Amount>,
+    /// The tier which that sum earns.
+    pub tier: Option<Tier>,
+}
+
+/// A row of `enriched_data`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Enriched<I> {
+    /// Who ordered; `None` for a guest.
+    pub customer: Option<I>,
+    /// The order and its product.
+    pub line: Line<I>,
+    /// What is known of the customer.
+    pub account: Arc<Account>,
+}
+
+/// A sum of amounts and how many there were: with none, the sum is null and so is the mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sum {
+    /// The sum.
+    pub total: Amount,
+    /// How many amounts, nulls not counted.
+    pub count: i64,
+}
+
+impl Sum {
+    /// The sum; `None` of nothing.
+    #[must_use]
+    pub fn get(self) -> Option<Amount> {
+        (self.count != 0).then_some(self.total)
+    }
+}
+
+/// A row of `daily_sales`; its key is `day`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DailySales {
+    /// The day.
+    pub day: Option<Day>,
+    /// What was sold: `daily_revenue`, and `avg_order_value` as its mean.
+    pub revenue: Sum,
+    /// Distinct customers, guests not counted.
+    pub customers: i64,
+}
+
+/// A row of `product_sales`; its key is `product`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProductSales<I> {
+    /// The product's id.
+    pub product: Option<I>,
+    /// What it is called.
+    pub name: Option<Text>,
+    /// Its category; `None` where the product is unknown.
+    pub category: Option<Text>,
+    /// Pieces sold.
+    pub quantity: i64,
+    /// What they brought; `None` where the product is unknown.
+    pub revenue: Option<Amount>,
+    /// Distinct customers, guests not counted.
+    pub customers: i64,
+}
+
+/// A row of `customer_patterns`; its key is `customer`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CustomerPattern<I> {
+    /// The customer's id; `None` for the guests together.
+    pub customer: Option<I>,
+    /// The tier; `None` for guests, and where nothing is known to be spent.
+    pub tier: Option<Tier>,
+    /// All orders.
+    pub orders: i64,
+    /// What was spent: `total_spent`, and `avg_order_value` as its mean.
+    pub spent: Sum,
+    /// The first day with an order.
+    pub first: Option<Day>,
+    /// The last day with an order.
+    pub last: Option<Day>,
+}
+
+/// A row of `rfm_analysis`; its key is `customer`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rfm<I> {
+    /// The customer's id; `None` for the guests together.
+    pub customer: Option<I>,
+    /// Days from the last purchase to the as-of date; negative where the purchase lies after it.
+    pub recency: Option<i32>,
+    /// All orders.
+    pub frequency: i64,
+    /// What was spent.
+    pub monetary: Option<Amount>,
+}
+
+/// A row of `cohort_analysis`; its key is `month`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CohortSize {
+    /// The month; `None` for the orders without a date.
+    pub month: Option<Month>,
+    /// Distinct customers, guests not counted.
+    pub customers: i64,
+}
+
+/// A row of `customer_product_matrix`; its key is `customer` and `rank`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MatrixEntry<I> {
+    /// The customer's id; `None` for the guests together.
+    pub customer: Option<I>,
+    /// 1 for the latest order.
+    pub rank: u32,
+    /// What was ordered.
+    pub product: Option<I>,
+    /// What it cost; `None` where the product is unknown.
+    pub amount: Option<Amount>,
+}

@@ -1,0 +1,44 @@
+//! A value or `None` for every key that is needed: what makes an outer join out of an inner one.
+//!
+//! A left join usually joins, finds the rows without a partner and adds them back, which moves every row twice. Here
+//! the *right* side is made complete instead: it gets a `None` for each key that the left side has and it has not.
+//! The keys are few where the rows are many, and the join after it is an inner one, with one partner for every row.
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use differential_dataflow::{ExchangeData, VecCollection};
+use std::hash::Hash;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+
+/// The values by key, and `None` under each key of `needed` that has no value.
+///
+/// Each key of `needed` counts once, and each key of `values` has one value; of several, the greatest is taken.
+/// *Cost per change*: O(1). *State*: every key and value.
+pub fn complete<'scope, T, K, V>(
+    needed: VecCollection<'scope, T, K>,
+    values: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+) -> ByKey<'scope, T, K, Option<V>>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    let missing = needed.map(|key| (key, None));
+    missing
+        .concat(values.map(|(key, value)| (key, Some(value))))
+        .arrange_by_key_named(&format!("{name}: candidates"))
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+        name,
+        |_, candidates, chosen| {
+            let greatest = candidates.last().expect("reduce shows keys that have values").0;
+            chosen.push((greatest.clone(), 1));
+        },
+        |updates, key, chosen| {
+            updates.clear();
+            updates.extend(chosen.drain(..).map(|(value, time, diff)| ((key.clone(), value), time, diff)));
+        },
+    )
+}

@@ -1,0 +1,107 @@
+//! How many distinct keys each group has, read off an arrangement that is there anyway.
+//!
+//! The usual way arranges every distinct (group, key) pair. But where an arrangement is sorted by key and then by
+//! group, the rows of one pair lie side by side: they are a *run*, and a pair is there while its run has a row.
+//!
+//! ```text
+//! customer   1                          2
+//! day        Mo Mo Mo  Tu  Th Th        Mo  Th Th Th      Mo: 2 customers, Tu: 1, Th: 2
+//! runs       └──────┘  └┘  └───┘        └┘  └──────┘
+//! ```
+//!
+//! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+use super::accumulate::{Group, Sums};
+use super::sorted::{Change, Reader, Values};
+
+/// Counts, for each group, the keys that have a row in it. The count is the group's weight.
+///
+/// `part` says which part of its key's rows a row belongs to, `None` for a row that does not count. Along the sorted
+/// values of one key it must never fall (`None` is the least), so that the rows of a part lie side by side. `group`
+/// names the group that a key's part counts in; several parts may name the same, and each counts.
+///
+/// Updates of one group that arrive together are added up before they are sent.
+pub fn distinct_count<'scope, T, K, V, P, G>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    part: impl Fn(&K, &V) -> Option<P> + 'static,
+    group: impl Fn(&K, &P) -> G + 'static,
+) -> VecCollection<'scope, T, G>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+{
+    let mut reader = Reader::new(arranged.trace);
+    let counts = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
+        move |(input, frontier), output| {
+            if let Some(arrival) = reader.receive(input) {
+                let mut sums = Sums::default();
+                arrival.for_each_key(|key, change| {
+                    let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, diff);
+                    match change.times() {
+                        [time] if change.is_new() => {
+                            each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));
+                        }
+                        _ => each_change(change, |row| part(key, row), &mut count),
+                    }
+                });
+                output.session(&arrival.capabilities).give_iterator(sums.into_updates());
+            }
+            reader.release(frontier);
+        }
+    });
+    counts.as_collection()
+}
+
+/// Shows each part that has a row, by one walk over all rows.
+fn each_part<V: Ord, T: Timestamp + TotalOrder, P: PartialEq>(
+    values: &Values<'_, V, T>,
+    part: impl Fn(&V) -> Option<P>,
+    mut show: impl FnMut(&P),
+) {
+    let mut last = None;
+    for (value, _) in values.ascending() {
+        let found = part(value);
+        if found != last {
+            found.iter().for_each(&mut show);
+            last = found;
+        }
+    }
+}
+
+/// Shows when each part that was touched got its first row or lost its last.
+fn each_change<V: Ord, T: Timestamp + TotalOrder, P: Ord>(
+    change: &Change<'_, V, T>,
+    part: impl Fn(&V) -> Option<P>,
+    show: &mut impl FnMut(&P, &T, isize),
+) {
+    let mut touched: Vec<P> = change.touched().filter_map(&part).collect();
+    touched.sort();
+    touched.dedup();
+    for found in touched {
+        let found = Some(found);
+        let is_there = |values: Values<'_, V, T>| {
+            let next = values.ascending_from(|row| part(row) < found).next();
+            next.is_some_and(|(row, _)| part(row) == found)
+        };
+        let mut was_there = is_there(change.before());
+        for time in change.times() {
+            let now = is_there(change.through(time));
+            if now != was_there {
+                found.iter().for_each(|found| show(found, time, if now { 1 } else { -1 }));
+            }
+            was_there = now;
+        }
+    }
+}

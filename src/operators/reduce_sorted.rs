@@ -1,0 +1,101 @@
+//! A reduction that reads only as much of a key's values as its answer needs.
+//!
+//! Differential's `reduce` loads every value of a key that changed. Where the answer depends on a few values at either
+//! end, or on whether there is one, that is far too much: a key may have a million. Here the logic is shown the
+//! [`Values`] and reads what it wants.
+//!
+//! The answer before a change is worked out again from the values before it, so no answers are stored.
+//! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
+
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+use super::sorted::{Reader, Values};
+
+/// For each key, the answers that `logic` pushes when shown the key's values, each once.
+///
+/// `logic` must be a function of the values as a sorted list; an answer pushed twice has the weight 2. It is not called
+/// for the state in which a key has no values before its first update, and what it says of no values should be nothing.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::reduce_sorted;
+///
+/// timely::execute_directly(|worker| {
+///     let (mut scores, probe) = worker.dataflow::<u64, _, _>(|scope| {
+///         let (scores, collection) = scope.new_collection();
+///         let by_player = collection.arrange_by_key();
+///         let best = reduce_sorted(by_player, "Best", |_player: &u32, scores, answers: &mut Vec<u64>| {
+///             answers.extend(scores.descending().map(|(score, _)| *score).next());
+///         });
+///         (scores, best.inspect(|((player, best), _, diff)| println!("{player}: {best} {diff:+}")).probe().0)
+///     });
+///     scores.update((7, 30), 1);
+///     scores.advance_to(1);
+///     scores.update((7, 50), 1); // prints: 7: 30 -1, 7: 50 +1
+///     scores.advance_to(2);
+///     scores.flush();
+///     worker.step_while(|| probe.less_than(scores.time()));
+/// });
+/// ```
+pub fn reduce_sorted<'scope, T, K, V, A>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    mut logic: impl FnMut(&K, Values<'_, V, T>, &mut Vec<A>) + 'static,
+) -> VecCollection<'scope, T, (K, A)>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    A: Data,
+{
+    let mut reader = Reader::new(arranged.trace);
+    let answers = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
+        let (mut answers, mut changes) = (Vec::new(), Vec::new());
+        move |(input, frontier), output| {
+            if let Some(arrival) = reader.receive(input) {
+                let mut session = output.session(&arrival.capabilities);
+                arrival.for_each_key(|key, change| {
+                    let mut known: Vec<(A, isize)> = Vec::new();
+                    if !change.is_new() {
+                        logic(key, change.before(), &mut answers);
+                        known.extend(answers.drain(..).map(|answer| (answer, -1)));
+                    }
+                    for time in change.times() {
+                        changes.append(&mut known);
+                        logic(key, change.through(time), &mut answers);
+                        known.extend(answers.iter().map(|answer| (answer.clone(), -1)));
+                        changes.extend(answers.drain(..).map(|answer| (answer, 1)));
+                        consolidate(&mut changes);
+                        let updates = changes.drain(..);
+                        session
+                            .give_iterator(updates.map(|(answer, diff)| ((key.clone(), answer), time.clone(), diff)));
+                    }
+                });
+            }
+            reader.release(frontier);
+        }
+    });
+    answers.as_collection()
+}
+
+/// The keys that have at least one value, each once.
+pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+{
+    let present = reduce_sorted(arranged, name, |_, values, answers| {
+        if !values.is_empty() {
+            answers.push(());
+        }
+    });
+    present.map(|(key, ())| key)
+}

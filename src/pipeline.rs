@@ -1,0 +1,175 @@
+//! The whole job: from three tables to seven, kept right while any of the three changes.
+//!
+//! ```text
+//! orders ───────┐ by product          ┌── product_sales
+//! products ─────┴─ catalog ── lines ──┤
+//!                               │     by customer ─┬── daily_sales, cohort_analysis
+//! customers ────────────────────┴── accounts ──────┼── enriched_data
+//!                                                  ├── customer_patterns, rfm_analysis
+//!                                                  └── customer_product_matrix
+//! ```
+//!
+//! Two indexes hold every order: by product, where its sales are added up and a price finds the orders it changes, and
+//! by customer, in the order of days, where all else is read off. What a customer's or a product's rows share (a total,
+//! a name) is a small collection of its own; it is joined to rows only where a table is made.
+//!
+//! Inputs and outputs are collections in the caller's scope, on the caller's workers, at any totally ordered time:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use differential_dataflow::input::Input;
+//! use millstream::model::{Day, Discount, Order, Payload, Price, Product};
+//! use millstream::pipeline::{Job, Settings, Shop};
+//!
+//! timely::execute_directly(|worker| {
+//!     let (mut orders, mut products, probe) = worker.dataflow::<u64, _, _>(|scope| {
+//!         let (order_input, orders) = scope.new_collection();
+//!         let (product_input, products) = scope.new_collection();
+//!         let (_, customers) = scope.new_collection();
+//!         let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).unwrap());
+//!         let job = Job::new(Shop { orders, products, customers }, settings);
+//!         let daily = job.daily_sales().inspect(|(sales, epoch, diff)| println!("{epoch}: {diff:+} {sales:?}"));
+//!         (order_input, product_input, daily.probe().0)
+//!     });
+//!     let tea = |price| Product { name: None, category: "Tea".into(), price, extra: Payload::default() };
+//!     products.insert((1, Arc::new(tea(Price::from_e4(25_000).unwrap()))));
+//!     orders.insert(Order {
+//!         id: 100,
+//!         customer: Some(7),
+//!         product: Some(1),
+//!         day: Day::from_ymd(2024, 5, 1),
+//!         quantity: 2,
+//!         discount: Discount::default(),
+//!         extra: Payload::default(),
+//!     });
+//!     orders.advance_to(1);
+//!     orders.flush();
+//!     products.advance_to(1);
+//!     products.flush();
+//!     worker.step_while(|| probe.less_than(&1)); // 0: +1 DailySales { day: Some(2024-05-01), revenue: 5.00, … }
+//! });
+//! ```
+
+mod customers;
+mod days;
+mod enrich;
+mod products;
+mod totals;
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::lattice::Lattice;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use crate::model::{
+    Account, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Order, Product,
+    ProductSales, Rfm, Tiers,
+};
+use crate::operators::ByKey;
+use enrich::Sale;
+use totals::Totals;
+
+/// The three tables, clean: at every time at most one row for an id.
+pub struct Shop<'scope, T: Timestamp, I: Id> {
+    /// The order lines.
+    pub orders: VecCollection<'scope, T, Order<I>>,
+    /// The products by id.
+    pub products: VecCollection<'scope, T, (I, Arc<Product>)>,
+    /// The customers by id.
+    pub customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
+}
+
+/// What the tables depend on beside the data.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The day from which recency is counted.
+    pub as_of: Day,
+    /// The customers' tiers.
+    pub tiers: Tiers,
+    /// How many orders of each customer `customer_product_matrix` has.
+    pub matrix_size: usize,
+}
+
+impl Settings {
+    /// Settings as of a day, with the usual tiers and the ten latest orders.
+    #[must_use]
+    pub fn as_of(as_of: Day) -> Settings {
+        Settings { as_of, tiers: Tiers::default(), matrix_size: 10 }
+    }
+}
+
+/// The job, ready to make tables: each method adds what its table needs to the dataflow, and gives the table.
+///
+/// A row of a table is one record of its collection, with weight 1. After a change, a table's updates are the rows that
+/// differ; within one epoch they may hold pairs that cancel.
+pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
+    settings: Settings,
+    by_product: ByKey<'scope, T, Option<I>, Sale<I>>,
+    catalog: ByKey<'scope, T, Option<I>, Option<Arc<Product>>>,
+    by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
+    customer_totals: ByKey<'scope, T, Option<I>, Totals>,
+    customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
+}
+
+impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
+    /// Indexes the orders by product and by customer, and adds up what each customer spent.
+    #[must_use]
+    pub fn new(shop: Shop<'scope, T, I>, settings: Settings) -> Self {
+        let by_product = enrich::by_product(shop.orders);
+        let catalog = enrich::catalog(&by_product, shop.products);
+        let by_customer = enrich::by_customer(&by_product, &catalog);
+        let customer_totals = customers::totals(&by_customer);
+        Job { settings, by_product, catalog, by_customer, customer_totals, customers: shop.customers }
+    }
+
+    /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
+    #[must_use]
+    pub fn enriched_data(&self) -> VecCollection<'scope, T, Enriched<I>> {
+        let accounts = self.accounts();
+        enrich::enriched(&self.by_customer, accounts)
+    }
+
+    /// `daily_sales`: revenue, customers and the average order of each day.
+    #[must_use]
+    pub fn daily_sales(&self) -> VecCollection<'scope, T, DailySales> {
+        days::daily_sales(&self.by_customer)
+    }
+
+    /// `product_sales`: pieces, revenue and customers of each product.
+    #[must_use]
+    pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
+        products::product_sales(&self.by_product, &self.catalog)
+    }
+
+    /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
+    #[must_use]
+    pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
+        customers::patterns(&self.by_customer, &self.customer_totals, &self.settings.tiers)
+    }
+
+    /// `rfm_analysis`: recency, frequency and monetary value of each customer.
+    #[must_use]
+    pub fn rfm_analysis(&self) -> VecCollection<'scope, T, Rfm<I>> {
+        customers::rfm(&self.by_customer, &self.customer_totals, self.settings.as_of)
+    }
+
+    /// `cohort_analysis`: the customers of each month.
+    #[must_use]
+    pub fn cohort_analysis(&self) -> VecCollection<'scope, T, CohortSize> {
+        days::cohort_analysis(&self.by_customer)
+    }
+
+    /// `customer_product_matrix`: the latest orders of each customer, numbered.
+    #[must_use]
+    pub fn customer_product_matrix(&self) -> VecCollection<'scope, T, MatrixEntry<I>> {
+        customers::latest_orders(&self.by_customer, self.settings.matrix_size)
+    }
+
+    /// What the enriched rows of each customer share.
+    fn accounts(&self) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
+        let (orders, totals) = (&self.by_customer, &self.customer_totals);
+        customers::accounts(orders, totals, self.customers.clone(), &self.settings.tiers)
+    }
+}

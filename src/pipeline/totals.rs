@@ -1,0 +1,83 @@
+//! What is added up, as the diffs of updates.
+//!
+//! Every total counts its orders too: a group whose amounts cancel to zero still has orders, and is still there.
+
+use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Amount, Line, Sum};
+
+use super::enrich::Sale;
+
+/// Orders, customers and amounts of a day, a month or a customer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Totals {
+    pub(super) orders: i64,
+    /// Distinct customers, where they are counted.
+    pub(super) customers: i64,
+    priced: i64,
+    amount_e8: i128,
+}
+
+/// Orders, customers and pieces of a product. With its price they make the revenue, so a new price moves one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct ProductTotals {
+    orders: i64,
+    pub(super) customers: i64,
+    pub(super) quantity: i64,
+    /// The sum of `quantity × (1 − discount)`, in units of 10⁻⁴.
+    pub(super) paid_pieces_e4: i128,
+}
+
+impl Totals {
+    pub(super) const ONE_CUSTOMER: Totals = Totals { orders: 0, customers: 1, priced: 0, amount_e8: 0 };
+
+    pub(super) fn of_line<I>(line: &Line<I>) -> Totals {
+        let amount = line.amount();
+        let amount_e8 = amount.map_or(0, Amount::e8);
+        Totals { orders: 1, customers: 0, priced: i64::from(amount.is_some()), amount_e8 }
+    }
+
+    pub(super) fn sum(&self) -> Sum {
+        Sum { total: Amount::from_e8(self.amount_e8), count: self.priced }
+    }
+}
+
+impl ProductTotals {
+    pub(super) const ONE_CUSTOMER: ProductTotals =
+        ProductTotals { orders: 0, customers: 1, quantity: 0, paid_pieces_e4: 0 };
+
+    pub(super) fn of_sale<I>(sale: &Sale<I>) -> ProductTotals {
+        let quantity = i64::from(sale.quantity);
+        let paid_pieces_e4 = i128::from(quantity * sale.discount.left_e4());
+        ProductTotals { orders: 1, customers: 0, quantity, paid_pieces_e4 }
+    }
+}
+
+/// Makes a struct of integers a diff, field by field. Sums wrap: only the final value has to be in range.
+macro_rules! add_by_field {
+    ($name:ident { $($field:ident: $integer:ty),* }) => {
+        impl IsZero for $name {
+            fn is_zero(&self) -> bool {
+                $(self.$field == 0)&&*
+            }
+        }
+
+        impl Semigroup for $name {
+            fn plus_equals(&mut self, other: &Self) {
+                $(self.$field = self.$field.wrapping_add(other.$field);)*
+            }
+        }
+
+        impl Multiply<isize> for $name {
+            type Output = Self;
+
+            fn multiply(self, times: &isize) -> Self {
+                $name { $($field: self.$field.wrapping_mul(*times as $integer)),* }
+            }
+        }
+    };
+}
+
+add_by_field!(Totals { orders: i64, customers: i64, priced: i64, amount_e8: i128 });
+add_by_field!(ProductTotals { orders: i64, customers: i64, quantity: i64, paid_pieces_e4: i128 });

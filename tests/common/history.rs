@@ -1,0 +1,162 @@
+//! Random histories of a small shop: rows that are written, rewritten and deleted, epoch by epoch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream::model::{Customer, Day, Discount, Id, Order, Payload, Price, Product};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// One row written, or with `None` deleted.
+#[derive(Clone, Debug)]
+pub enum Write<I> {
+    Order(I, Option<Order<I>>),
+    Product(I, Option<Arc<Product>>),
+    Customer(I, Option<Arc<Customer>>),
+}
+
+/// The rows written in each epoch, in order: of two under one id, the later wins.
+pub type History<I> = Vec<Vec<Write<I>>>;
+
+/// The three tables at one time.
+#[derive(Clone, Debug)]
+pub struct Tables<I> {
+    pub orders: BTreeMap<I, Order<I>>,
+    pub products: BTreeMap<I, Arc<Product>>,
+    pub customers: BTreeMap<I, Arc<Customer>>,
+}
+
+impl<I: Id> Tables<I> {
+    pub fn empty() -> Self {
+        Tables { orders: BTreeMap::new(), products: BTreeMap::new(), customers: BTreeMap::new() }
+    }
+
+    pub fn apply(&mut self, write: &Write<I>) {
+        fn put<K: Ord + Clone, V: Clone>(table: &mut BTreeMap<K, V>, id: &K, row: Option<&V>) {
+            match row {
+                Some(row) => table.insert(id.clone(), row.clone()),
+                None => table.remove(id),
+            };
+        }
+        match write {
+            Write::Order(id, row) => put(&mut self.orders, id, row.as_ref()),
+            Write::Product(id, row) => put(&mut self.products, id, row.as_ref()),
+            Write::Customer(id, row) => put(&mut self.customers, id, row.as_ref()),
+        }
+    }
+
+    /// The writes that delete everything.
+    pub fn deletions(&self) -> Vec<Write<I>> {
+        let orders = self.orders.keys().map(|id| Write::Order(id.clone(), None));
+        let products = self.products.keys().map(|id| Write::Product(id.clone(), None));
+        let customers = self.customers.keys().map(|id| Write::Customer(id.clone(), None));
+        orders.chain(products).chain(customers).collect()
+    }
+}
+
+/// The tables after each epoch.
+pub fn states<I: Id>(history: &History<I>) -> Vec<Tables<I>> {
+    let mut tables = Tables::empty();
+    let after = |epoch: &Vec<Write<I>>| {
+        epoch.iter().for_each(|write| tables.apply(write));
+        tables.clone()
+    };
+    history.iter().map(after).collect()
+}
+
+/// The history, then every epoch undone, the last first.
+pub fn and_back<I: Id>(history: &History<I>) -> History<I> {
+    let states = states(history);
+    let mut all = history.clone();
+    for epoch in (0..history.len()).rev() {
+        let before = if epoch == 0 { Tables::empty() } else { states[epoch - 1].clone() };
+        let undo = history[epoch].iter().map(|write| match write {
+            Write::Order(id, _) => Write::Order(id.clone(), before.orders.get(id).cloned()),
+            Write::Product(id, _) => Write::Product(id.clone(), before.products.get(id).cloned()),
+            Write::Customer(id, _) => Write::Customer(id.clone(), before.customers.get(id).cloned()),
+        });
+        all.push(undo.collect());
+    }
+    all
+}
+
+/// The history with every id as text.
+pub fn with_text_ids(history: &History<i64>) -> History<millstream::model::Text> {
+    let text = |id: &i64| millstream::model::Text::from(format!("id-{id}"));
+    let order = |order: &Order<i64>| Order {
+        id: text(&order.id),
+        customer: order.customer.as_ref().map(text),
+        product: order.product.as_ref().map(text),
+        day: order.day,
+        quantity: order.quantity,
+        discount: order.discount,
+        extra: order.extra.clone(),
+    };
+    let write = |write: &Write<i64>| match write {
+        Write::Order(id, row) => Write::Order(text(id), row.as_ref().map(order)),
+        Write::Product(id, row) => Write::Product(text(id), row.clone()),
+        Write::Customer(id, row) => Write::Customer(text(id), row.clone()),
+    };
+    history.iter().map(|epoch| epoch.iter().map(write).collect()).collect()
+}
+
+/// Histories in which everything happens often: few ids, many collisions.
+pub fn histories() -> impl Strategy<Value = History<i64>> {
+    vec(vec(writes(), 0..14), 1..8)
+}
+
+fn writes() -> impl Strategy<Value = Write<i64>> {
+    prop_oneof![
+        8 => (0..24_i64, option::weighted(0.85, orders())).prop_map(|(id, order)| {
+            Write::Order(id, order.map(|order| Order { id, ..order }))
+        }),
+        2 => (0..5_i64, option::weighted(0.8, products())).prop_map(|(id, row)| Write::Product(id, row.map(Arc::new))),
+        1 => (0..5_i64, option::weighted(0.8, payloads())).prop_map(|(id, extra)| {
+            Write::Customer(id, extra.map(|extra| Arc::new(Customer { extra })))
+        }),
+    ]
+}
+
+/// Orders with a few customers, of products of which some are unknown, on a few days of three months.
+fn orders() -> impl Strategy<Value = Order<i64>> {
+    let days = prop_oneof![Just(0), Just(1), Just(30), Just(31), Just(58), Just(70)];
+    (
+        option::weighted(0.85, 0..4_i64),
+        option::weighted(0.9, 0..7_i64),
+        option::weighted(0.9, days),
+        -2..6_i32,
+        prop_oneof![3 => Just(0), 1 => Just(1500), 1 => Just(10_000), 1 => -5..20_000_i128],
+        payloads(),
+    )
+        .prop_map(|(customer, product, day, quantity, discount_e4, extra)| Order {
+            id: 0,
+            customer,
+            product,
+            day: day.and_then(Day::new),
+            quantity,
+            discount: Discount::from_e4(discount_e4).expect("in range"),
+            extra,
+        })
+}
+
+fn products() -> impl Strategy<Value = Product> {
+    let prices = prop_oneof![Just(0), Just(1), Just(19_9900), Just(2_500_0000), Just(10_i128.pow(14) - 1)];
+    (
+        option::of(prop_oneof![Just("tea"), Just("mug")]),
+        prop_oneof![Just("Unknown"), Just("Kitchen")],
+        prices,
+        payloads(),
+    )
+        .prop_map(|(name, category, price_e4, extra)| Product {
+            name: name.map(Into::into),
+            category: category.into(),
+            price: Price::from_e4(price_e4).expect("in range"),
+            extra,
+        })
+}
+
+fn payloads() -> impl Strategy<Value = Payload> {
+    prop_oneof![Just(&b""[..]), Just(&b"x"[..]), Just(&b"a payload that does not lie inline"[..])]
+        .prop_map(Payload::new)
+}

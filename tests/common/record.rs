@@ -1,0 +1,150 @@
+//! A run of the job over a history, with every update of every table recorded.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::{Data, VecCollection};
+use millstream::model::{CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, ProductSales, Rfm};
+use millstream::operators::latest;
+use millstream::operators::latest::{Position, Upsert};
+use millstream::pipeline::{Job, Settings, Shop};
+use timely::dataflow::InputHandle;
+use timely::dataflow::operators::Input;
+use timely::dataflow::operators::probe::Handle;
+
+use super::history::{History, Write};
+use super::naive::Answer;
+
+/// The updates of one table: row, epoch, diff.
+pub type Updates<R> = Arc<Mutex<Vec<(R, u64, isize)>>>;
+
+/// The updates of all tables.
+#[derive(Clone)]
+pub struct Recorded<I> {
+    pub enriched_data: Updates<Enriched<I>>,
+    pub daily_sales: Updates<DailySales>,
+    pub product_sales: Updates<ProductSales<I>>,
+    pub customer_patterns: Updates<CustomerPattern<I>>,
+    pub rfm_analysis: Updates<Rfm<I>>,
+    pub cohort_analysis: Updates<CohortSize>,
+    pub customer_product_matrix: Updates<MatrixEntry<I>>,
+}
+
+impl<I: Id> Recorded<I> {
+    fn empty() -> Self {
+        Recorded {
+            enriched_data: Arc::default(),
+            daily_sales: Arc::default(),
+            product_sales: Arc::default(),
+            customer_patterns: Arc::default(),
+            rfm_analysis: Arc::default(),
+            cohort_analysis: Arc::default(),
+            customer_product_matrix: Arc::default(),
+        }
+    }
+
+    /// The tables after an epoch.
+    pub fn after(&self, epoch: u64) -> Answer<I> {
+        Answer {
+            enriched_data: rows(&self.enriched_data, epoch),
+            daily_sales: rows(&self.daily_sales, epoch),
+            product_sales: rows(&self.product_sales, epoch),
+            customer_patterns: rows(&self.customer_patterns, epoch),
+            rfm_analysis: rows(&self.rfm_analysis, epoch),
+            cohort_analysis: rows(&self.cohort_analysis, epoch),
+            customer_product_matrix: rows(&self.customer_product_matrix, epoch),
+        }
+    }
+
+    /// How many rows of each table an epoch changed, in the order of the fields.
+    pub fn moved(&self, epoch: u64) -> [usize; 7] {
+        [
+            moved(&self.enriched_data, epoch),
+            moved(&self.daily_sales, epoch),
+            moved(&self.product_sales, epoch),
+            moved(&self.customer_patterns, epoch),
+            moved(&self.rfm_analysis, epoch),
+            moved(&self.cohort_analysis, epoch),
+            moved(&self.customer_product_matrix, epoch),
+        ]
+    }
+}
+
+/// The rows there are after an epoch; each must have the weight 1.
+fn rows<R: Data>(updates: &Updates<R>, epoch: u64) -> Vec<R> {
+    let weights = weights(updates, |time| time <= epoch);
+    weights.into_iter().inspect(|(row, weight)| assert_eq!(*weight, 1, "of {row:?}")).map(|(row, _)| row).collect()
+}
+
+fn moved<R: Data>(updates: &Updates<R>, epoch: u64) -> usize {
+    weights(updates, |time| time == epoch).len()
+}
+
+fn weights<R: Data>(updates: &Updates<R>, counted: impl Fn(u64) -> bool) -> BTreeMap<R, isize> {
+    let mut weights = BTreeMap::new();
+    for (row, time, diff) in updates.lock().expect("no test panicked").iter() {
+        if counted(*time) {
+            *weights.entry(row.clone()).or_default() += diff;
+        }
+    }
+    weights.retain(|_, weight| *weight != 0);
+    weights
+}
+
+/// Runs the job over a history. Writes are dealt to the workers in turn.
+///
+/// With `in_flight` more than 1, that many epochs are sent before the first is waited for.
+pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_flight: usize) -> Recorded<I> {
+    let recorded = Recorded::empty();
+    let (output, history, settings) = (recorded.clone(), history.clone(), settings.clone());
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let mut orders = InputHandle::new();
+        let mut products = InputHandle::new();
+        let mut customers = InputHandle::new();
+        let probe = worker.dataflow(|scope| {
+            let orders = latest(scope.input_from(&mut orders), "Orders").map(|(_, order): (I, Order<I>)| order);
+            let products = latest(scope.input_from(&mut products), "Products");
+            let customers = latest(scope.input_from(&mut customers), "Customers");
+            record(&Job::new(Shop { orders, products, customers }, settings.clone()), &output)
+        });
+        let (index, peers) = (worker.index(), worker.peers());
+        let mine = |position: usize| position % peers == index;
+        for (epoch, writes) in (0_u64..).zip(&history) {
+            for (position, write) in writes.iter().enumerate().filter(|(position, _)| mine(*position)) {
+                let at = Position::after(position as u64);
+                match write.clone() {
+                    Write::Order(id, row) => orders.send((id, at, row) as Upsert<I, _>),
+                    Write::Product(id, row) => products.send((id, at, row)),
+                    Write::Customer(id, row) => customers.send((id, at, row)),
+                }
+            }
+            orders.advance_to(epoch + 1);
+            products.advance_to(epoch + 1);
+            customers.advance_to(epoch + 1);
+            if (epoch as usize + 1).is_multiple_of(in_flight) {
+                worker.step_while(|| probe.less_than(&(epoch + 1)));
+            }
+        }
+    });
+    let results = guards.expect("workers start").join();
+    results.into_iter().for_each(|result| result.expect("no worker panics"));
+    recorded
+}
+
+fn record<I: Id>(job: &Job<'_, u64, I>, output: &Recorded<I>) -> Handle<u64> {
+    let probe = Handle::new();
+    keep(job.enriched_data(), &output.enriched_data, &probe);
+    keep(job.daily_sales(), &output.daily_sales, &probe);
+    keep(job.product_sales(), &output.product_sales, &probe);
+    keep(job.customer_patterns(), &output.customer_patterns, &probe);
+    keep(job.rfm_analysis(), &output.rfm_analysis, &probe);
+    keep(job.cohort_analysis(), &output.cohort_analysis, &probe);
+    keep(job.customer_product_matrix(), &output.customer_product_matrix, &probe);
+    probe
+}
+
+fn keep<R: Data>(table: VecCollection<'_, u64, R>, updates: &Updates<R>, probe: &Handle<u64>) {
+    let updates = Arc::clone(updates);
+    let kept = table.inspect(move |update| updates.lock().expect("no worker panicked").push(update.clone()));
+    kept.probe_with(probe);
+}
