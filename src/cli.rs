@@ -1,0 +1,171 @@
+//! The command line.
+
+mod demo;
+mod display;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{InputConfig, RunArgs, RunConfig};
+use crate::error::{Error, Result};
+use crate::io::generate;
+use crate::report::grouped;
+use crate::runtime::{self, Progress};
+use crate::validate::{self, Check};
+
+/// E-commerce analytics that are always right.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None, after_help = "Exit status: 0 done; 1 the job failed; 2 wrong flags or \
+config; 3 input not usable, or a validation that failed.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Generate a shop, run the whole job on it, show the tables, and change things while they watch.
+    Demo(DemoArgs),
+    /// Run the batch job: read the three tables, write the seven.
+    Run(RunCommand),
+    /// Generate a shop to try the job on: TPC-H, with some dirt.
+    Generate(GenerateArgs),
+    /// Check what a scheduler asks before and after a run.
+    #[command(subcommand)]
+    Validate(Validate),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where the shop and its tables go.
+    #[arg(long, value_name = "DIR", default_value = "millstream-demo")]
+    output: PathBuf,
+    /// How large the shop is: 1 is 6 million orders.
+    #[arg(long, value_name = "F", default_value_t = 0.05)]
+    scale: f64,
+    /// How many threads work [default: the machine's cores].
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+struct RunCommand {
+    #[command(flatten)]
+    args: RunArgs,
+    /// Write the summary as JSON.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct GenerateArgs {
+    /// How large the shop is: 1 is 6,060,999 orders.
+    #[arg(long, value_name = "F")]
+    scale: f64,
+    /// The folder it goes to.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Validate {
+    /// Is the input there, readable, and of the right form?
+    Input(ValidateInput),
+    /// Are the tables there, whole, readable, and from this run?
+    Output(ValidateOutput),
+}
+
+#[derive(Debug, Args)]
+struct ValidateInput {
+    /// The input folder [default: as for run].
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    args: RunArgs,
+    /// Print the checks as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ValidateOutput {
+    /// The output folder [default: as for run].
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    args: RunArgs,
+    /// The JSON report of the run that must have written the tables.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print the checks as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Does what the command line asks.
+    ///
+    /// # Errors
+    ///
+    /// The error tells what went wrong, and its kind the exit status.
+    pub fn run(self) -> Result<()> {
+        display::start_logging();
+        match self.command {
+            Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
+            Command::Run(command) => run(&command),
+            Command::Generate(args) => generate_shop(&args.output, args.scale),
+            Command::Validate(Validate::Input(command)) => validate_input(command),
+            Command::Validate(Validate::Output(command)) => validate_output(command),
+        }
+    }
+}
+
+fn run(command: &RunCommand) -> Result<()> {
+    let config = RunConfig::resolve(&command.args)?;
+    let progress = Arc::new(Progress::default());
+    let shown = display::Display::show(&progress);
+    let report = runtime::run(&config, &progress);
+    drop(shown);
+    let report = report?;
+    println!("{report}");
+    match &command.report {
+        Some(path) => write_json(path, &report),
+        None => Ok(()),
+    }
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let file = File::create(path).map_err(Error::writing(path))?;
+    serde_json::to_writer_pretty(file, value).map_err(Error::writing(path))
+}
+
+fn generate_shop(output: &Path, scale: f64) -> Result<()> {
+    for table in generate(scale, output)? {
+        println!("{:<12}{:>14} rows", table.name, grouped(table.rows));
+    }
+    Ok(())
+}
+
+fn validate_input(command: ValidateInput) -> Result<()> {
+    let args = RunArgs { input: command.dir.or(command.args.input.clone()), ..command.args };
+    tell(&validate::input(&InputConfig::resolve(&args)?), command.json)
+}
+
+fn validate_output(command: ValidateOutput) -> Result<()> {
+    let args = RunArgs { output: command.dir.or(command.args.output.clone()), ..command.args };
+    tell(&validate::output(&args, command.report.as_deref())?, command.json)
+}
+
+/// Prints a line for each check, or all as JSON; fails if one of them does.
+fn tell(checks: &[Check], as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?);
+    } else {
+        checks.iter().for_each(|check| println!("{check}"));
+    }
+    match checks.iter().filter(|check| !check.passed).count() {
+        0 => Ok(()),
+        failed => Err(Error::unusable(format!("{failed} of {} checks failed", checks.len()))),
+    }
+}

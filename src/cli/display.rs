@@ -1,0 +1,94 @@
+//! What is shown while a run goes on: bars on a terminal, log lines elsewhere.
+
+use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use crate::runtime::Progress;
+
+/// Log lines go to standard error; `RUST_LOG` chooses which.
+pub(super) fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).try_init();
+}
+
+/// A thread that shows progress until it is dropped.
+pub(super) struct Display {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const BETWEEN_BARS: Duration = Duration::from_millis(100);
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+impl Display {
+    pub(super) fn show(progress: &Arc<Progress>) -> Display {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (progress, stop) = (Arc::clone(progress), Arc::clone(&is_over));
+        let on_terminal = stderr().is_terminal();
+        let thread = std::thread::spawn(move || if on_terminal { bars(&progress, &stop) } else { lines(&progress, &stop) });
+        Display { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn bars(progress: &Progress, is_over: &AtomicBool) {
+    let bars = MultiProgress::new();
+    let style = |template| ProgressStyle::with_template(template).expect("the template is right");
+    let known = style("{msg:14} {wide_bar} {human_pos:>12} of {human_len} rows");
+    let open = style("{msg:14} {spinner} {human_pos:>12}");
+    let bar = |name: &'static str| bars.add(ProgressBar::no_length().with_message(name).with_style(open.clone()));
+    let (read, epochs, written) = (bar("read"), bar("epochs done"), bar("rows written"));
+    if progress.rows_there() > 0 {
+        read.set_style(known.clone());
+    }
+    while !is_over.load(Ordering::Acquire) {
+        let there = progress.rows_there();
+        if there > 0 && read.length() != Some(there) {
+            read.set_style(known.clone());
+            read.set_length(there);
+        }
+        read.set_position(progress.rows_read());
+        epochs.set_position(progress.epochs());
+        written.set_position(progress.rows_written());
+        [&read, &epochs, &written].iter().for_each(|bar| bar.tick());
+        std::thread::park_timeout(BETWEEN_BARS);
+    }
+    read.set_position(progress.rows_read());
+    epochs.set_position(progress.epochs());
+    written.set_position(progress.rows_written());
+    [read, epochs, written].iter().for_each(ProgressBar::abandon);
+}
+
+fn lines(progress: &Progress, is_over: &AtomicBool) {
+    let started = Instant::now();
+    tracing::info!("started");
+    let mut next = BETWEEN_LINES;
+    while !is_over.load(Ordering::Acquire) {
+        if started.elapsed() >= next {
+            next += BETWEEN_LINES;
+            tell(progress);
+        }
+        std::thread::park_timeout(BETWEEN_BARS);
+    }
+    tell(progress);
+}
+
+fn tell(progress: &Progress) {
+    let (there, read, written) = (progress.rows_there(), progress.rows_read(), progress.rows_written());
+    tracing::info!(read, there, epochs = progress.epochs(), written, "rows");
+}

@@ -1,0 +1,242 @@
+//! What a run is asked to do: flags over environment over file, and checked.
+
+mod file;
+mod keys;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+use crate::io::schema::Renames;
+use crate::io::write::{Codec, FileFormat, OutputFormat, Placing};
+use crate::io::{InputTable, OutputTable};
+use crate::model::{Amount, Day, Text, Tiers, money};
+use crate::pipeline::Settings;
+
+pub use file::{Buckets, ConfigFile, FileSize, TierBound};
+
+/// What flags and environment say of a run; what they leave open, the file says, or a default.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RunArgs {
+    /// A config file (YAML).
+    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder that has orders, products and customers.
+    #[arg(long, env = "INPUT_PATH", value_name = "DIR")]
+    pub input: Option<PathBuf>,
+    /// The folder in which the tables are written.
+    #[arg(long, env = "OUTPUT_PATH", value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// How many threads work [default: the machine's cores].
+    #[arg(long, env = "MILLSTREAM_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// The day from which recency is counted [default: today].
+    #[arg(long, env = "MILLSTREAM_AS_OF", value_name = "YYYY-MM-DD")]
+    pub as_of: Option<String>,
+    /// The zone whose days count, as Europe/Berlin [default: UTC].
+    #[arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// The tables to make [default: all].
+    #[arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ',')]
+    pub tables: Option<Vec<String>>,
+    /// How many orders of each customer customer_product_matrix has [default: 10].
+    #[arg(long, env = "MILLSTREAM_MATRIX_SIZE", value_name = "N")]
+    pub matrix_size: Option<usize>,
+    /// End with an error if more rows than this are rejected.
+    #[arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N")]
+    pub max_rejected: Option<u64>,
+    /// What files the tables are written as [default: parquet].
+    #[arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT")]
+    pub format: Option<OutputFormat>,
+    /// How they are compressed [default: snappy].
+    #[arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC")]
+    pub compression: Option<Codec>,
+    /// Columns of enriched_data that become folders, as year,month.
+    #[arg(long, env = "MILLSTREAM_PARTITION_BY", value_name = "COLUMN,...", value_delimiter = ',')]
+    pub partition_by: Option<Vec<String>>,
+    /// How large files become, as 64MB [default: 128MB].
+    #[arg(long, env = "MILLSTREAM_TARGET_FILE_SIZE", value_name = "SIZE")]
+    pub target_file_size: Option<FileSize>,
+    /// Rows read at a time [default: 10000].
+    #[arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS")]
+    pub batch_size: Option<usize>,
+}
+
+/// A run, ready to start: everything is decided and possible, as far as that can be told without reading the input.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Where the three tables are.
+    pub input: InputConfig,
+    /// Where the tables are written.
+    pub output: PathBuf,
+    /// How many threads work.
+    pub workers: usize,
+    /// What the tables depend on beside the data.
+    pub settings: Settings,
+    /// The tables to make.
+    pub tables: Vec<OutputTable>,
+    /// The most rows that may be rejected.
+    pub max_rejected: Option<u64>,
+    /// What files are written.
+    pub file_format: FileFormat,
+    /// How `enriched_data` is placed in folders and buckets.
+    pub(crate) placing: Placing,
+}
+
+/// Where the input is, and how it is read.
+#[derive(Clone, Debug)]
+pub struct InputConfig {
+    /// The folder that has orders, products and customers.
+    pub path: PathBuf,
+    /// Rows read at a time.
+    pub batch_size: usize,
+    /// The zone whose days count.
+    pub zone: Tz,
+    renames: BTreeMap<String, Renames>,
+}
+
+impl InputConfig {
+    /// An input folder that is read as it is.
+    #[must_use]
+    pub fn at(path: &Path) -> InputConfig {
+        InputConfig { path: path.to_owned(), batch_size: 10_000, zone: Tz::UTC, renames: BTreeMap::new() }
+    }
+
+    /// The names that a table's files use for columns.
+    pub(crate) fn renames(&self, table: InputTable) -> Renames {
+        self.renames.get(table.name()).cloned().unwrap_or_default()
+    }
+}
+
+impl RunConfig {
+    /// Decides what a run does.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, or something is missing, unknown or impossible. The message names the flag or key.
+    pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
+        let file = file::read(args.config.as_deref())?;
+        if file.cluster.is_some() {
+            return Err(Error::usage("cluster: a run over several processes is not possible in this version"));
+        }
+        let input = InputConfig::decide(args, &file)?;
+        let output = args.output.clone().or(file.data.output_path);
+        let output = output.ok_or_else(|| missing("output folder", "--output", "OUTPUT_PATH", "data.output_path"))?;
+        let workers = args.workers.or(file.processing.parallelism);
+        let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        let settings = Settings {
+            as_of: day(args.as_of.as_deref().or(file.as_of.as_deref()), input.zone)?,
+            tiers: tiers(file.tiers)?,
+            matrix_size: at_least_one(args.matrix_size.or(file.matrix_size).unwrap_or(10), "matrix_size")?,
+        };
+        let codec = args.compression.or(file.output.compression).unwrap_or(Codec::Snappy);
+        let format = args.format.or(file.output.format).unwrap_or(OutputFormat::Parquet);
+        if codec == Codec::Lz4 && format != OutputFormat::Parquet {
+            return Err(Error::usage("output.compression: lz4 is for Parquet; text files know gzip, zstd and none"));
+        }
+        let target = args.target_file_size.or(file.output.target_file_size).unwrap_or_default();
+        let bucket_by = file.output.bucket_by.map(|by| match by.columns.is_empty() || by.buckets == 0 {
+            true => Err(Error::usage("output.bucket_by: wanted at least one column and one bucket")),
+            false => Ok((by.columns, by.buckets)),
+        });
+        let placing = Placing {
+            partition_by: args.partition_by.clone().or(file.output.partition_by).unwrap_or_default(),
+            bucket_by: bucket_by.transpose()?,
+            sort_by: file.output.sort_by.unwrap_or_default(),
+        };
+        Ok(RunConfig {
+            input,
+            output,
+            workers: at_least_one(workers, "workers")?,
+            settings,
+            tables: tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?,
+            max_rejected: args.max_rejected.or(file.max_rejected),
+            file_format: FileFormat { format, codec, target_bytes: target.bytes() },
+            placing,
+        })
+    }
+}
+
+impl InputConfig {
+    /// Decides how input is read: all of a run's config that is needed for that.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, or no input is named, or something in it is unknown.
+    pub fn resolve(args: &RunArgs) -> Result<InputConfig> {
+        InputConfig::decide(args, &file::read(args.config.as_deref())?)
+    }
+
+    fn decide(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
+        let path = args.input.clone().or(file.data.input_path.clone());
+        let zone = args.time_zone.as_deref().or(file.time_zone.as_deref()).unwrap_or("UTC");
+        let renames = file.columns.clone().unwrap_or_default();
+        if let Some(unknown) = renames.keys().find(|name| InputTable::ALL.iter().all(|table| table.name() != *name)) {
+            return Err(Error::usage(format!("columns: no table {unknown}; there are orders, products and customers")));
+        }
+        Ok(InputConfig {
+            path: path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?,
+            batch_size: at_least_one(args.batch_size.or(file.processing.batch_size).unwrap_or(10_000), "batch_size")?,
+            zone: zone.parse().map_err(|_| {
+                Error::usage(format!("time_zone: {zone} is no time zone; wanted a name such as Europe/Berlin or UTC"))
+            })?,
+            renames,
+        })
+    }
+}
+
+fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
+    Error::usage(format!("no {what}: give {flag}, set {variable}, or put {key} into the config file"))
+}
+
+fn at_least_one(number: usize, name: &str) -> Result<usize> {
+    if number == 0 { Err(Error::usage(format!("{name}: 0 is too few, wanted at least 1"))) } else { Ok(number) }
+}
+
+fn day(text: Option<&str>, zone: Tz) -> Result<Day> {
+    let Some(text) = text else {
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        let today = Day::from_date(now.with_timezone(&zone).date_naive());
+        return today.ok_or_else(|| Error::failed("the machine's clock shows no date of the years 1 to 9999"));
+    };
+    let date = text.parse().ok().and_then(Day::from_date);
+    date.ok_or_else(|| Error::usage(format!("as_of: {text} is no date; wanted one such as 2024-12-31")))
+}
+
+fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
+    let Some(mut tiers) = tiers else { return Ok(Tiers::default()) };
+    let rest = match tiers.pop() {
+        Some(TierBound { name, from: None }) => Text::from(name),
+        _ => return Err(Error::usage("tiers: the last one must have no bound: it takes all that is below the others")),
+    };
+    let bound = |tier: TierBound| {
+        let from = tier.from.as_deref().and_then(money::text_to_e4);
+        let e4 = from.ok_or_else(|| Error::usage(format!("tiers: {} has no bound that is a number", tier.name)))?;
+        Ok((Text::from(tier.name), Amount::from_e8(e4.saturating_mul(10_000))))
+    };
+    let bounds = tiers.into_iter().map(bound).collect::<Result<_>>()?;
+    Tiers::new(bounds, rest).map_err(|reason| Error::usage(format!("tiers: {reason}")))
+}
+
+fn tables(names: Option<Vec<String>>) -> Result<Vec<OutputTable>> {
+    let names = match names {
+        Some(names) if names != ["all"] => names,
+        _ => return Ok(OutputTable::ALL.to_vec()),
+    };
+    let table = |name: &String| {
+        let known = OutputTable::ALL.into_iter().find(|table| table.name() == name);
+        known.ok_or_else(|| {
+            let all = OutputTable::ALL.map(OutputTable::name);
+            let nearest = keys::nearest(name, &all).map_or(String::new(), |name| format!(" Did you mean {name}?"));
+            Error::usage(format!("tables: no table {name}; there are {}.{nearest}", all.join(", ")))
+        })
+    };
+    let mut tables = names.iter().map(table).collect::<Result<Vec<_>>>()?;
+    tables.sort();
+    tables.dedup();
+    Ok(tables)
+}

@@ -1,0 +1,175 @@
+//! The config file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+use crate::io::schema::Renames;
+use crate::io::write::{Codec, OutputFormat};
+
+use super::keys;
+
+/// A config file as it is written. Everything in it may be left out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigFile {
+    pub(super) data: Data,
+    pub(super) processing: Processing,
+    pub(super) output: Output,
+    pub(super) as_of: Option<String>,
+    pub(super) time_zone: Option<String>,
+    pub(super) tiers: Option<Vec<TierBound>>,
+    pub(super) matrix_size: Option<usize>,
+    pub(super) tables: Option<Tables>,
+    pub(super) columns: Option<BTreeMap<String, Renames>>,
+    pub(super) max_rejected: Option<u64>,
+    pub(super) cluster: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Data {
+    pub(super) input_path: Option<PathBuf>,
+    pub(super) output_path: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Processing {
+    pub(super) batch_size: Option<usize>,
+    pub(super) parallelism: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Output {
+    pub(super) format: Option<OutputFormat>,
+    pub(super) compression: Option<Codec>,
+    pub(super) partition_by: Option<Vec<String>>,
+    pub(super) target_file_size: Option<FileSize>,
+    pub(super) bucket_by: Option<Buckets>,
+    pub(super) sort_by: Option<Vec<String>>,
+}
+
+/// `bucket_by`: rows are dealt to `buckets` buckets by the hash of `columns`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Buckets {
+    pub(super) columns: Vec<String>,
+    pub(super) buckets: u32,
+}
+
+/// A tier: its name, and the least total that earns it; the last has none.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TierBound {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "number_as_text")]
+    pub(super) from: Option<String>,
+}
+
+/// `tables`: a list of names, or `all`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Tables {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Tables {
+    pub(super) fn into_names(self) -> Vec<String> {
+        match self {
+            Tables::One(name) => vec![name],
+            Tables::Several(names) => names,
+        }
+    }
+}
+
+/// A size in bytes, as `134217728`, `128MB` or `128MiB`; both units are powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSize(u64);
+
+impl FileSize {
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+/// 128 MiB.
+impl Default for FileSize {
+    fn default() -> Self {
+        FileSize(128 << 20)
+    }
+}
+
+impl FromStr for FileSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+        let shift = match text[digits.len()..].trim().to_lowercase().as_str() {
+            "" | "b" => Some(0),
+            "k" | "kb" | "kib" => Some(10),
+            "m" | "mb" | "mib" => Some(20),
+            "g" | "gb" | "gib" => Some(30),
+            _ => None,
+        };
+        let bytes = digits.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+        let bytes = bytes.filter(|bytes| *bytes > 0);
+        bytes.map(FileSize).ok_or_else(|| format!("{text} is no size; wanted one such as 64MB"))
+    }
+}
+
+impl fmt::Display for FileSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = number_as_text(deserializer)?.unwrap_or_default();
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A number with its digits as they stand, so that it never becomes a float.
+fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Integer(i64),
+        Float(f64),
+        Text(String),
+    }
+    Ok(Option::<Value>::deserialize(deserializer)?.map(|value| match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Text(text) => text,
+    }))
+}
+
+/// Reads a config file; without one, an empty one.
+///
+/// # Errors
+///
+/// If it can't be read, is no YAML, has a key that is not known, or a value that does not fit.
+pub(super) fn read(path: Option<&Path>) -> Result<ConfigFile> {
+    let Some(path) = path else { return Ok(ConfigFile::default()) };
+    let blame = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
+    let text = fs::read_to_string(path).map_err(|cause| blame(&cause))?;
+    if text.trim().is_empty() {
+        return Ok(ConfigFile::default());
+    }
+    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| blame(&cause))?;
+    if document.is_null() {
+        return Ok(ConfigFile::default());
+    }
+    keys::check(&document).map_err(|cause| blame(&cause))?;
+    serde_saphyr::from_str(&text).map_err(|cause| blame(&cause))
+}

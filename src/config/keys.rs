@@ -1,0 +1,62 @@
+//! The keys a config file may have: an unknown one is an error that names the nearest known one.
+
+use serde_json::Value;
+
+/// The keys below a key; `""` is the top.
+const KNOWN: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "data", "processing", "output", "as_of", "time_zone", "tiers", "matrix_size", "tables", "columns",
+            "max_rejected", "cluster",
+        ],
+    ),
+    ("data", &["input_path", "output_path", "checkpoint_path"]),
+    ("processing", &["batch_size", "parallelism", "cache_enabled"]),
+    (
+        "output",
+        &["format", "compression", "partition_by", "target_file_size", "bucket_by", "sort_by"],
+    ),
+    ("output.bucket_by", &["columns", "buckets"]),
+    ("tiers", &["name", "from"]),
+    ("cluster", &["process", "hosts"]),
+];
+
+/// Checks that all keys are known.
+pub(super) fn check(document: &Value) -> Result<(), String> {
+    match document {
+        Value::Object(_) => check_below("", document),
+        _ => Err("wanted keys and values, as `data:`".into()),
+    }
+}
+
+fn check_below(path: &str, value: &Value) -> Result<(), String> {
+    if let Value::Array(items) = value {
+        return items.iter().try_for_each(|item| check_below(path, item));
+    }
+    let (Value::Object(entries), Some((_, known))) = (value, KNOWN.iter().find(|(known, _)| *known == path)) else {
+        return Ok(());
+    };
+    for (key, value) in entries {
+        if !known.contains(&key.as_str()) {
+            let hint = match nearest(key, known) {
+                Some(nearest) => format!("did you mean {}?", join(path, nearest)),
+                None => format!("known are {}", known.join(", ")),
+            };
+            return Err(format!("unknown key {}: {hint}", join(path, key)));
+        }
+        check_below(&join(path, key), value)?;
+    }
+    Ok(())
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.into() } else { format!("{path}.{key}") }
+}
+
+/// The known name that is most like one that is not known, if any is.
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.7).then_some(best)
+}

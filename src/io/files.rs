@@ -1,0 +1,150 @@
+//! Which files a table has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+use super::InputTable;
+
+/// How a file is laid out, told by its ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Csv,
+    JsonLines,
+}
+
+/// A file of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct InputFile {
+    pub(crate) path: PathBuf,
+    /// The path below the input folder, for messages and for the order of files.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    /// The columns that its `key=value` folders name; a value of `None` is a null.
+    pub(crate) partition: Vec<(String, Option<String>)>,
+}
+
+const ENDINGS: [(&str, Format); 4] = [
+    ("parquet", Format::Parquet),
+    ("csv", Format::Csv),
+    ("jsonl", Format::JsonLines),
+    ("ndjson", Format::JsonLines),
+];
+
+/// The value of a `key=value` folder that stands for a null.
+pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// The files of a table, in the order of their names: all below `INPUT/<table>/`, or the one file `INPUT/<table>.<ending>`.
+///
+/// # Errors
+///
+/// If there is none, or one has an ending that is none of the formats'.
+pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
+    let folder = input.join(table.name());
+    let mut paths = Vec::new();
+    if folder.is_dir() {
+        collect(&folder, &mut paths)?;
+    } else {
+        let single = ENDINGS.map(|(ending, _)| input.join(format!("{table}.{ending}")));
+        paths.extend(single.into_iter().filter(|path| path.is_file()));
+    }
+    if paths.is_empty() {
+        return Err(nothing_found(input, table));
+    }
+    let mut files = paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?;
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Adds the files below a folder. Names that begin with `_` or `.` are not data, as in Spark.
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let path = entry.map_err(Error::reading(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(['_', '.']) {
+            continue;
+        }
+        if path.is_dir() { collect(&path, paths)? } else { paths.push(path) }
+    }
+    Ok(())
+}
+
+fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
+    let name = path.strip_prefix(input).unwrap_or(&path).to_string_lossy().into_owned();
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let Some((_, format)) = ENDINGS.iter().find(|(known, _)| *known == ending) else {
+        let found = if ending.is_empty() { "no ending".into() } else { format!("the ending .{ending}") };
+        return Err(Error::unusable(format!("{}: {found}, wanted {}", path.display(), endings())));
+    };
+    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let partition = folders.split('/').filter_map(|folder| folder.split_once('='));
+    let partition = partition.map(|(key, value)| (decode(key), (value != NULL_PARTITION).then(|| decode(value))));
+    Ok(InputFile { partition: partition.collect(), format: *format, name, path })
+}
+
+fn endings() -> String {
+    let endings = ENDINGS.map(|(ending, _)| format!(".{ending}"));
+    format!("{} or {}", endings[..3].join(", "), endings[3])
+}
+
+fn nothing_found(input: &Path, table: InputTable) -> Error {
+    let entries = fs::read_dir(input).into_iter().flatten().flatten();
+    let mut there: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    there.sort();
+    let there = match (input.is_dir(), there.as_slice()) {
+        (false, _) => "there is no such folder".into(),
+        (true, []) => "it is empty".into(),
+        (true, names) => format!("it has {}", names.join(", ")),
+    };
+    let wanted = format!("a folder {table}/ with files, or a file {table} that ends in {}", endings());
+    Error::unusable(format!("{}: no table {table}: {there}; wanted {wanted}", input.display()))
+}
+
+/// Undoes the `%XX` that folder names use for characters they can't have.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.get(..2).filter(|_| first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Writes a value as part of a folder's name: the reverse of `decode`.
+pub(crate) fn encode(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || "\"#%'*/:=?\\{}[]^".contains(character) {
+            let mut utf8 = [0; 4];
+            character.encode_utf8(&mut utf8).bytes().for_each(|byte| name.push_str(&format!("%{byte:02X}")));
+        } else {
+            name.push(character);
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_survive_any_text() {
+        for text in ["plain", "a/b=c", "100%", "100%25", "ünïcode ☕", "%zz", ""] {
+            assert_eq!(decode(&encode(text)), text);
+        }
+        assert_eq!(decode("a%2"), "a%2");
+    }
+}

@@ -1,0 +1,207 @@
+//! An output folder: tables are made beside those that are there, and take their places in one step.
+//!
+//! ```text
+//! OUTPUT/daily_sales/…                    what readers see
+//! OUTPUT/.millstream/lock                 held while a run writes here
+//! OUTPUT/.millstream/<run>/daily_sales/…  what the run makes
+//! ```
+//!
+//! To publish is to *exchange* the two folders, which the file system does at once: there is no moment at which a reader
+//! finds neither or a mixture. Where it can't, the old folder is moved aside and the new one into its place, and a run that
+//! was killed between the two is put right by the next one. What a killed run left lies below `.millstream`, where
+//! no reader looks, and is removed by the next run.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::error::{Error, Result};
+
+const WORK: &str = ".millstream";
+/// Below a run's folder: tables that were moved aside.
+const OLD: &str = "old";
+
+/// An output folder that this run alone writes to.
+pub(crate) struct Output {
+    root: PathBuf,
+    run: String,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Output {
+    /// Takes hold of an output folder, and removes what an earlier run left unfinished.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be made or written to, or another run is writing to it.
+    pub(crate) fn open(root: &Path, run: &str) -> Result<Output> {
+        let work = root.join(WORK);
+        fs::create_dir_all(&work).map_err(Error::writing(&work))?;
+        let path = work.join("lock");
+        let lock = File::options().create(true).append(true).open(&path).map_err(Error::writing(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::failed(format!("{}: another run is writing here", root.display())));
+            }
+            Err(TryLockError::Error(cause)) => return Err(Error::writing(&path)(cause)),
+        }
+        let output = Output { root: root.to_owned(), run: run.to_owned(), _lock: lock };
+        output.clean_up()?;
+        Ok(output)
+    }
+
+    /// The folder in which a table is made.
+    pub(crate) fn staging(&self, table: &str) -> PathBuf {
+        self.work().join(table)
+    }
+
+    /// Where readers find a table.
+    pub(crate) fn table(&self, table: &str) -> PathBuf {
+        self.root.join(table)
+    }
+
+    /// Puts a table that was made into its place, and removes the one that was there.
+    ///
+    /// # Errors
+    ///
+    /// If the file system refuses; the old table is then still there, or the new one is.
+    pub(crate) fn publish(&self, table: &str) -> Result<()> {
+        let (made, place) = (self.staging(table), self.table(table));
+        let done = match renameat_with(CWD, &made, CWD, &place, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::NOENT) => fs::rename(&made, &place),
+            Err(_) => self.replace_in_two_steps(table),
+        };
+        done.map_err(Error::writing(&place))
+    }
+
+    /// Where folders can't be exchanged: moves the old table aside, then the new one into its place.
+    fn replace_in_two_steps(&self, table: &str) -> std::io::Result<()> {
+        let aside = self.work().join(OLD);
+        fs::create_dir_all(&aside)?;
+        fs::rename(self.table(table), aside.join(table))?;
+        fs::rename(self.staging(table), self.table(table))
+    }
+
+    /// Removes what this run does not need any more.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be removed.
+    pub(crate) fn finish(self) -> Result<()> {
+        remove(&self.work())
+    }
+
+    fn work(&self) -> PathBuf {
+        self.root.join(WORK).join(&self.run)
+    }
+
+    /// Puts back tables that a killed run had moved aside, and removes what it made.
+    fn clean_up(&self) -> Result<()> {
+        let work = self.root.join(WORK);
+        for run in folders(&work)? {
+            for old in folders(&run.join(OLD))? {
+                let place = self.table(&old.file_name().unwrap_or_default().to_string_lossy());
+                if !place.exists() {
+                    fs::rename(&old, &place).map_err(Error::writing(&place))?;
+                }
+            }
+            remove(&run)?;
+        }
+        Ok(())
+    }
+}
+
+/// A run that fails leaves nothing behind; one that is killed can't help it.
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = remove(&self.work());
+    }
+}
+
+/// The folders in a folder, which need not be there.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(cause) => Err(Error::reading(folder)(cause)),
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(Error::writing(folder)(cause)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes the table `t` with one file of this text, in a run of its own that is dropped or killed.
+    fn make(root: &Path, run: &str, text: &str) -> Output {
+        let output = Output::open(root, run).expect("opens");
+        fs::create_dir_all(output.staging("t")).expect("made");
+        fs::write(output.staging("t").join("file"), text).expect("written");
+        output
+    }
+
+    fn read(root: &Path) -> Option<String> {
+        fs::read_to_string(root.join("t/file")).ok()
+    }
+
+    /// The folders of runs that are left.
+    fn left(root: &Path) -> usize {
+        folders(&root.join(WORK)).expect("readable").len()
+    }
+
+    #[test]
+    fn a_table_is_seen_when_it_is_published_and_not_before() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (run, text) in [("1", "one"), ("2", "two")] {
+            let before = read(root.path());
+            let output = make(root.path(), run, text);
+            assert_eq!(read(root.path()), before);
+            output.publish("t").expect("published");
+            assert_eq!(read(root.path()).as_deref(), Some(text));
+            output.finish().expect("finished");
+            assert_eq!(left(root.path()), 0);
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_write_to_one_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        let _first = make(root.path(), "1", "one");
+        let second = Output::open(root.path(), "2").err().expect("refused");
+        assert!(second.to_string().contains("another run is writing here"));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_it_moved_aside_is_put_back() {
+        let root = tempfile::tempdir().expect("a folder");
+        make(root.path(), "1", "one").publish("t").expect("published");
+        let killed = root.path().join(WORK).join("2");
+        fs::create_dir_all(killed.join("t")).expect("made");
+        fs::create_dir_all(killed.join(OLD)).expect("made");
+        fs::rename(root.path().join("t"), killed.join(OLD).join("t")).expect("moved");
+        assert_eq!(read(root.path()), None);
+        Output::open(root.path(), "3").expect("opens").finish().expect("finishes");
+        assert_eq!(read(root.path()).as_deref(), Some("one"));
+        assert_eq!(left(root.path()), 0);
+    }
+
+    #[test]
+    fn folders_that_cannot_be_exchanged_are_replaced_in_two_steps() {
+        let root = tempfile::tempdir().expect("a folder");
+        make(root.path(), "1", "one").publish("t").expect("published");
+        let output = make(root.path(), "2", "two");
+        output.replace_in_two_steps("t").expect("replaced");
+        assert_eq!(read(root.path()).as_deref(), Some("two"));
+    }
+}

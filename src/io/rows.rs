@@ -1,0 +1,144 @@
+//! From record batches to rows that can enter the dataflow, and the rows that can't.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StructArray};
+use arrow::datatypes::{Field, FieldRef};
+use arrow::json::LineDelimitedWriter;
+use arrow::record_batch::RecordBatch;
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+use crate::model::{Customer, Discount, Order, Price, Product, Text};
+use crate::operators::latest::{Position, Upsert};
+
+use super::cells::{Cell, IdColumn, days, money, quantities, texts};
+use super::payload::Codec;
+use super::read::RawBatch;
+use super::rejected::Rejection;
+use super::schema::TableSchema;
+
+/// Makes rows of a table's batches.
+pub(crate) struct Converter {
+    schema: TableSchema,
+    codec: Codec,
+    zone: Tz,
+}
+
+/// The rows of a batch, and those of its rows that are none.
+pub(crate) type Converted<I, R> = (Vec<Upsert<I, R>>, Vec<Rejection>);
+
+impl Converter {
+    pub(crate) fn new(schema: &TableSchema, zone: Tz) -> Result<Converter> {
+        Ok(Converter { codec: Codec::new(&schema.further)?, schema: schema.clone(), zone })
+    }
+
+    /// The orders of a batch of the file at this position.
+    pub(crate) fn orders<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Order<I>>> {
+        let [ids, customers, products, dates, counts, fractions] = self.cores(batch);
+        let mut ids = I::cells(&ids, "order_id")?;
+        let mut customers = I::cells(&customers, "customer_id")?;
+        let mut products = I::cells(&products, "product_id")?;
+        let mut days = days(&dates, "order_date", self.zone)?;
+        let mut quantities = quantities(&counts, "quantity")?;
+        let limit = "is out of range: wanted below 10^5";
+        let mut discounts = money(&fractions, "discount", Discount::from_e4, limit)?;
+        self.convert(batch, file, |row, extra| {
+            let id = required(&mut ids[row], "order_id")?;
+            let order = Order {
+                id: id.clone(),
+                customer: take(&mut customers[row])?,
+                product: take(&mut products[row])?,
+                day: take(&mut days[row])?,
+                quantity: take(&mut quantities[row])?.unwrap_or(1),
+                discount: take(&mut discounts[row])?.unwrap_or_default(),
+                extra,
+            };
+            Ok((id, order))
+        })
+    }
+
+    /// The products of a batch.
+    pub(crate) fn products<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Product>>> {
+        let [ids, prices, categories, names] = self.cores(batch);
+        let mut ids = I::cells(&ids, "product_id")?;
+        let mut prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
+        let mut categories = texts(&categories, "category")?;
+        let mut names = texts(&names, "product_name")?;
+        self.convert(batch, file, |row, extra| {
+            let id = required(&mut ids[row], "product_id")?;
+            let category = take(&mut categories[row])?.unwrap_or(Text::const_new("Unknown"));
+            let price = take(&mut prices[row])?.unwrap_or_default();
+            Ok((id, Arc::new(Product { name: take(&mut names[row])?, category, price, extra })))
+        })
+    }
+
+    /// The customers of a batch.
+    pub(crate) fn customers<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Customer>>> {
+        let [ids] = self.cores(batch);
+        let mut ids = I::cells(&ids, "customer_id")?;
+        self.convert(batch, file, |row, extra| {
+            Ok((required(&mut ids[row], "customer_id")?, Arc::new(Customer { extra })))
+        })
+    }
+
+    /// The core columns; one that no file has is all null.
+    fn cores<const N: usize>(&self, batch: &RawBatch) -> [ArrayRef; N] {
+        std::array::from_fn(|core| Arc::clone(&batch.cores[core]))
+    }
+
+    fn convert<I: IdColumn, R>(
+        &self,
+        batch: &RawBatch,
+        file: usize,
+        mut row: impl FnMut(usize, crate::model::Payload) -> std::result::Result<(I, R), String>,
+    ) -> Result<Converted<I, R>> {
+        let extras = self.codec.encode(&batch.further, batch.numbers.len())?;
+        let mut upserts = Vec::with_capacity(extras.len());
+        let mut rejected: Vec<_> = batch.malformed.iter().map(|row| self.malformed(file, row)).collect();
+        for (index, extra) in extras.into_iter().enumerate() {
+            let number = batch.numbers.get(index);
+            match row(index, extra) {
+                Ok((id, row)) => upserts.push((id, position(file, number), Some(row))),
+                Err(reason) => {
+                    let json = self.json(batch, index)?;
+                    rejected.push(Rejection { table: self.schema.table, file, number, reason, json });
+                }
+            }
+        }
+        Ok((upserts, rejected))
+    }
+
+    fn malformed(&self, file: usize, row: &super::read::Malformed) -> Rejection {
+        let (reason, json) = (row.reason.clone(), row.json.clone());
+        Rejection { table: self.schema.table, file, number: row.number, reason, json }
+    }
+
+    /// A row of a batch as a JSON object.
+    fn json(&self, batch: &RawBatch, index: usize) -> Result<String> {
+        let cores = self.schema.table.cores().iter().map(|core| core.name).zip(&batch.cores);
+        let further = self.schema.further.iter().map(|field| field.name().as_str()).zip(&batch.further);
+        let columns = cores.chain(further).map(|(name, array)| {
+            let field: FieldRef = Arc::new(Field::new(name, array.data_type().clone(), true));
+            (field, array.slice(index, 1))
+        });
+        let row = RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>()));
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        writer.write(&row).map_err(Error::failed)?;
+        writer.finish().map_err(Error::failed)?;
+        Ok(String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned())
+    }
+}
+
+/// The place of a row among all rows of its table: by files in name order, then by rows.
+fn position(file: usize, number: u64) -> Position {
+    Position::after((file as u64) << 40 | number)
+}
+
+fn take<T>(cell: &mut Cell<T>) -> Cell<T> {
+    std::mem::replace(cell, Ok(None))
+}
+
+fn required<T>(cell: &mut Cell<T>, name: &str) -> std::result::Result<T, String> {
+    take(cell)?.ok_or_else(|| format!("{name} is null"))
+}

@@ -1,0 +1,202 @@
+//! What a worker encodes by itself, and the file it is appended to.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::csv::WriterBuilder;
+use arrow::datatypes::SchemaRef;
+use arrow::json::LineDelimitedWriter;
+use arrow::record_batch::RecordBatch;
+use flate2::write::GzEncoder;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+
+use crate::error::{Error, Result};
+
+use super::{Codec, FileFormat, OutputFormat};
+
+/// Encoded rows that will be appended to a file in one go.
+pub(super) struct Chunk {
+    schema: SchemaRef,
+    format: FileFormat,
+    rows: usize,
+    encoded: Encoded,
+}
+
+enum Encoded {
+    RowGroup(Vec<ArrowColumnWriter>),
+    Text(Vec<u8>),
+}
+
+impl Chunk {
+    pub(super) fn new(schema: SchemaRef, format: FileFormat) -> Result<Chunk> {
+        let encoded = match format.format {
+            OutputFormat::Parquet => {
+                let writer = ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties(&schema, format.codec)));
+                let (_, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::failed)?;
+                Encoded::RowGroup(columns.create_column_writers(0).map_err(Error::failed)?)
+            }
+            OutputFormat::Csv | OutputFormat::Jsonl => Encoded::Text(Vec::new()),
+        };
+        Ok(Chunk { schema, format, rows: 0, encoded })
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many bytes it has, about.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.encoded {
+            Encoded::RowGroup(columns) => columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            Encoded::Text(text) => text.len(),
+        }
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows();
+        match (&mut self.encoded, self.format.format) {
+            (Encoded::RowGroup(columns), _) => {
+                let mut columns = columns.iter_mut();
+                for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+                    for leaf in compute_leaves(field, array).map_err(Error::failed)? {
+                        let column = columns.next().expect("each leaf has a column");
+                        column.write(&leaf).map_err(Error::failed)?;
+                    }
+                }
+            }
+            (Encoded::Text(text), OutputFormat::Csv) => {
+                WriterBuilder::new().with_header(false).build(text).write(batch).map_err(Error::failed)?;
+            }
+            (Encoded::Text(text), _) => {
+                let mut writer = LineDelimitedWriter::new(text);
+                writer.write(batch).and_then(|()| writer.finish()).map_err(Error::failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file of a table that more can be appended to.
+pub(super) struct OpenFile {
+    path: PathBuf,
+    format: FileFormat,
+    content: Content,
+}
+
+enum Content {
+    Parquet(SerializedFileWriter<BufWriter<File>>),
+    Text { file: BufWriter<File>, bytes: u64 },
+}
+
+impl OpenFile {
+    pub(super) fn create(path: PathBuf, schema: SchemaRef, format: FileFormat) -> Result<OpenFile> {
+        let file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(Error::writing(&path))?);
+        let content = match format.format {
+            OutputFormat::Parquet => {
+                let properties = properties(&schema, format.codec);
+                let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
+                let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::writing(&path))?;
+                Content::Parquet(writer)
+            }
+            OutputFormat::Csv | OutputFormat::Jsonl => Content::Text { file, bytes: 0 },
+        };
+        let mut file = OpenFile { path, format, content };
+        if let (Content::Text { .. }, OutputFormat::Csv) = (&file.content, format.format) {
+            let mut header = Vec::new();
+            let nothing = RecordBatch::new_empty(schema);
+            WriterBuilder::new().with_header(true).build(&mut header).write(&nothing).map_err(Error::failed)?;
+            file.append_text(&header)?;
+        }
+        Ok(file)
+    }
+
+    pub(super) fn append(&mut self, chunk: Chunk) -> Result<()> {
+        match (chunk.encoded, &mut self.content) {
+            (Encoded::RowGroup(columns), Content::Parquet(writer)) => {
+                if chunk.rows > 0 {
+                    append_row_group(columns, writer).map_err(Error::writing(&self.path))?;
+                }
+                Ok(())
+            }
+            (Encoded::Text(text), _) => self.append_text(&text),
+            (Encoded::RowGroup(_), Content::Text { .. }) => unreachable!("a table has one format"),
+        }
+    }
+
+    /// Appends text, compressed by itself: what gzip and zstd decompress may be in several parts.
+    fn append_text(&mut self, text: &[u8]) -> Result<()> {
+        let Content::Text { file, bytes } = &mut self.content else { unreachable!("a table has one format") };
+        let compressed = match self.format.codec {
+            Codec::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(text).and_then(|()| encoder.finish()).map_err(Error::writing(&self.path))?
+            }
+            Codec::Zstd => zstd::encode_all(text, ZSTD_LEVEL).map_err(Error::writing(&self.path))?,
+            Codec::Snappy | Codec::Lz4 | Codec::None => text.to_vec(),
+        };
+        *bytes += compressed.len() as u64;
+        file.write_all(&compressed).map_err(Error::writing(&self.path))
+    }
+
+    /// How many bytes it has.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Parquet(writer) => writer.bytes_written() as u64,
+            Content::Text { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Ends the file, and says how many bytes it has.
+    pub(super) fn close(self) -> Result<u64> {
+        let file = match self.content {
+            Content::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
+            Content::Text { file, .. } => file,
+        };
+        let file = file.into_inner().map_err(Error::writing(&self.path))?;
+        Ok(file.metadata().map_err(Error::writing(&self.path))?.len())
+    }
+}
+
+fn append_row_group<W: Write + Send>(
+    columns: Vec<ArrowColumnWriter>,
+    writer: &mut SerializedFileWriter<W>,
+) -> parquet::errors::Result<()> {
+    let mut row_group = writer.next_row_group()?;
+    for column in columns {
+        column.close()?.append_to_row_group(&mut row_group)?;
+    }
+    row_group.close()?;
+    Ok(())
+}
+
+/// A level that is about as fast as it gets, and compresses better than the fastest.
+const ZSTD_LEVEL: i32 = 1;
+
+/// How columns are encoded. A dictionary can't pay where nearly every value is another, as with the names of orders
+/// and with amounts.
+fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
+    let compression = match codec {
+        Codec::Snappy => Compression::SNAPPY,
+        Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).expect("a level there is")),
+        Codec::Gzip => Compression::GZIP(GzipLevel::default()),
+        Codec::Lz4 => Compression::LZ4_RAW,
+        Codec::None => Compression::UNCOMPRESSED,
+    };
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_created_by(format!("millstream {}", env!("CARGO_PKG_VERSION")))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    let all_differ = schema.fields().iter().map(|field| field.name().as_str());
+    let all_differ = all_differ.filter(|name| matches!(*name, "order_id" | "total_amount" | "monetary" | "total_revenue"));
+    let properties = all_differ.fold(properties, |properties, name| {
+        properties.set_column_dictionary_enabled(ColumnPath::from(name), false)
+    });
+    properties.build()
+}

@@ -1,0 +1,115 @@
+//! What a run came to.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+use crate::io::Written;
+
+/// What a run came to: printed at its end, and written as JSON with `--report`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Names the run; the names of its files have it.
+    pub run_id: String,
+    /// The version of millstream.
+    pub version: String,
+    /// The input folder.
+    pub input: String,
+    /// The output folder.
+    pub output: String,
+    /// How many threads worked.
+    pub workers: usize,
+    /// The day from which recency was counted.
+    pub as_of: String,
+    /// The tables that were read.
+    pub inputs: Vec<InputReport>,
+    /// The tables that were written.
+    pub tables: Vec<TableReport>,
+    /// How long it took.
+    pub seconds: f64,
+    /// The most memory that was used at one time, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// What became of the rows of a table that was read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InputReport {
+    /// The table.
+    pub name: String,
+    /// Rows read.
+    pub read: u64,
+    /// Rows that could not be used.
+    pub rejected: u64,
+    /// Rows that a later one of the same id replaced.
+    pub duplicates: u64,
+}
+
+/// What was written of a table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The table.
+    pub name: String,
+    /// Rows, files and bytes.
+    #[serde(flatten)]
+    pub written: Written,
+}
+
+impl Report {
+    pub(crate) fn new(
+        run_id: String,
+        config: &RunConfig,
+        inputs: Vec<InputReport>,
+        tables: Vec<TableReport>,
+        took: Duration,
+    ) -> Report {
+        Report {
+            run_id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            input: config.input.path.display().to_string(),
+            output: config.output.display().to_string(),
+            workers: config.workers,
+            as_of: config.settings.as_of.to_string(),
+            inputs,
+            tables,
+            seconds: took.as_secs_f64(),
+            peak_memory_bytes: peak_memory(),
+        }
+    }
+}
+
+/// The most memory this process has had, as Linux tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// A number with its thousands set apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(",")
+}
+
+/// As a table for people.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<26}{:>14}{:>14}{:>14}", "read", "rows", "duplicates", "rejected")?;
+        for table in &self.inputs {
+            let counts = [table.read, table.duplicates, table.rejected].map(grouped);
+            writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
+        }
+        writeln!(f, "{:<26}{:>14}{:>14}{:>14}", "written", "rows", "files", "KiB")?;
+        for table in &self.tables {
+            let counts = [table.written.rows, table.written.files, table.written.bytes.div_ceil(1024)].map(grouped);
+            writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
+        }
+        let memory = self.peak_memory_bytes.map_or(String::new(), |bytes| {
+            format!(", at most {} MiB of memory", grouped(bytes >> 20))
+        });
+        write!(f, "{:.2} seconds on {} workers{memory}; run {}", self.seconds, self.workers, self.run_id)
+    }
+}

@@ -1,0 +1,256 @@
+//! Workers, epochs and the order of things: the one place that knows threads, time and when something is finished.
+//!
+//! ```text
+//! open the input ─ lay out the tables ─ take the output ─┬─ worker 0: read, feed, step ─┬─ finish ─ publish
+//!                                                        └─ worker 1: read, feed, step ─┘
+//! ```
+//!
+//! Epoch 0 is the batch: all that the files have. A *run* closes its inputs after it, so operators hand their state on
+//! instead of keeping it. A *live* job keeps them open, and each command is an epoch of its own.
+
+mod feed;
+mod live;
+mod progress;
+mod sink;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use timely::WorkerConfig;
+use timely::communication::WorkerGuards;
+use timely::dataflow::operators::vec::Input;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::vec::input::Handle;
+use timely::worker::Worker;
+
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::io::cells::IdColumn;
+use crate::io::layout::Layout;
+use crate::io::publish::Output;
+use crate::io::tables::TableRow;
+use crate::io::write::{Placing, TableWriter};
+use crate::io::{InputTable, OutputTable, rejected};
+use crate::model::{Customer, Order, Product, Text};
+use crate::operators::latest;
+use crate::operators::latest::Upsert;
+use crate::pipeline::{Job, Shop};
+use crate::report::{Report, TableReport};
+
+use feed::Feed;
+pub use live::{Live, Moved};
+pub use progress::Progress;
+
+/// When something happened, in epochs: 0 is the batch.
+type Epoch = u64;
+
+/// Runs the batch job: reads the three tables, makes those that are asked for, and puts them into their places.
+///
+/// # Errors
+///
+/// If the input can't be used, which is found before anything is written, or something can't be written; the tables of
+/// earlier runs are then still there.
+pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
+    let started = Instant::now();
+    let feed = Feed::open(&config.input, config.max_rejected, progress)?;
+    if feed.has_text_ids() {
+        let (work, guards) = start::<Text>(config, feed, None)?;
+        finish(config, &work, guards, started)
+    } else {
+        let (work, guards) = start::<i64>(config, feed, None)?;
+        finish(config, &work, guards, started)
+    }
+}
+
+/// Starts the workers on the input, and on tables that wait to be published.
+fn start<I: IdColumn>(
+    config: &RunConfig,
+    feed: Feed,
+    live: Option<live::Workers<I>>,
+) -> Result<(Arc<Work>, WorkerGuards<()>)> {
+    let work = Arc::new(Work::begin(config, feed)?);
+    let timely = timely::Config {
+        communication: timely::CommunicationConfig::Process(config.workers),
+        worker: WorkerConfig::default(),
+    };
+    let (settings, live) = (config.settings.clone(), Arc::new(live));
+    let shared = Arc::clone(&work);
+    let guards = timely::execute(timely, move |worker| {
+        if let Err(error) = work_as::<I>(worker, &shared, &settings, live.as_ref().as_ref()) {
+            shared.fail(error);
+        }
+        if shared.has_failed() {
+            worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+        }
+    });
+    Ok((work, guards.map_err(Error::failed)?))
+}
+
+/// Waits for the workers, ends the tables and publishes them.
+fn finish(config: &RunConfig, work: &Arc<Work>, guards: WorkerGuards<()>, started: Instant) -> Result<Report> {
+    let results = guards.join();
+    work.check()?;
+    results.into_iter().collect::<Result<Vec<()>, _>>().map_err(|panic| Error::failed(format!("a bug: {panic}")))?;
+    work.publish(config, started)
+}
+
+/// What the workers of a run share.
+struct Work {
+    feed: Feed,
+    layout: Layout,
+    output: Mutex<Option<Output>>,
+    writers: Vec<(OutputTable, Arc<TableWriter>)>,
+    run_id: String,
+    /// Shares of tables that are not finished yet.
+    open_parts: AtomicUsize,
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+}
+
+impl Work {
+    fn begin(config: &RunConfig, feed: Feed) -> Result<Work> {
+        let layout = feed.layout(config.settings.tiers.clone())?;
+        let run_id = run_id();
+        let output = Output::open(&config.output, &run_id)?;
+        let writer = |table: OutputTable| {
+            let is_enriched = table == OutputTable::EnrichedData;
+            let placing = if is_enriched { config.placing.clone() } else { Placing::default() };
+            let schema = schema_of(table, &layout);
+            let writer =
+                TableWriter::create(output.staging(table.name()), &run_id, schema, config.file_format, placing)?;
+            Ok((table, Arc::new(writer)))
+        };
+        let writers = config.tables.iter().map(|table| writer(*table)).collect::<Result<Vec<_>>>()?;
+        let open_parts = AtomicUsize::new(writers.len() * config.workers);
+        let (failure, failed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Work { feed, layout, output: Mutex::new(Some(output)), writers, run_id, open_parts, failure, failed })
+    }
+
+    fn writer(&self, table: OutputTable) -> Option<&Arc<TableWriter>> {
+        self.writers.iter().find(|(known, _)| *known == table).map(|(_, writer)| writer)
+    }
+
+    /// Keeps the first error, and tells all workers to stop.
+    fn fail(&self, error: Error) {
+        self.failure.lock().expect("no worker panicked").get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failure.lock().expect("no worker panicked").take().map_or(Ok(()), Err)
+    }
+
+    /// True when the workers have written all they have of epoch 0.
+    fn is_written(&self) -> bool {
+        self.open_parts.load(Ordering::Acquire) == 0
+    }
+
+    /// Ends the tables, writes the rejected rows, and puts all in place.
+    fn publish(&self, config: &RunConfig, started: Instant) -> Result<Report> {
+        let output = self.output.lock().expect("no worker panicked").take().expect("a run publishes once");
+        let mut tables = Vec::new();
+        for (table, writer) in &self.writers {
+            tables.push(TableReport { name: table.name().into(), written: writer.finish()? });
+        }
+        let mut rejections = self.feed.take_rejections();
+        let folder = output.staging(REJECTED);
+        let (schema, placing) = (rejected::schema(), Placing::default());
+        let writer = TableWriter::create(folder, &self.run_id, schema, config.file_format, placing)?;
+        let writer = Arc::new(writer);
+        let mut part = writer.part();
+        part.write(&rejected::batch(&mut rejections, |table, file| self.feed.file_name(table, file))?)?;
+        part.finish()?;
+        tables.push(TableReport { name: REJECTED.into(), written: writer.finish()? });
+        tables.iter().try_for_each(|table| output.publish(&table.name))?;
+        output.finish()?;
+        let inputs = self.feed.reports();
+        Ok(Report::new(self.run_id.clone(), config, inputs, tables, started.elapsed()))
+    }
+}
+
+/// The table of rows that could not be used.
+pub(crate) const REJECTED: &str = "rejected";
+
+/// A name that no other run has: when it began, and which process it is.
+fn run_id() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_micros(), std::process::id())
+}
+
+fn schema_of(table: OutputTable, layout: &Layout) -> arrow::datatypes::SchemaRef {
+    use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, ProductSales, Rfm};
+    match table {
+        OutputTable::EnrichedData => Enriched::<i64>::schema(layout),
+        OutputTable::DailySales => DailySales::schema(layout),
+        OutputTable::ProductSales => ProductSales::<i64>::schema(layout),
+        OutputTable::CustomerPatterns => CustomerPattern::<i64>::schema(layout),
+        OutputTable::RfmAnalysis => Rfm::<i64>::schema(layout),
+        OutputTable::CohortAnalysis => CohortSize::schema(layout),
+        OutputTable::CustomerProductMatrix => MatrixEntry::<i64>::schema(layout),
+    }
+}
+
+/// The inputs of one worker.
+struct Inputs<I: IdColumn> {
+    orders: Handle<Epoch, Upsert<I, Order<I>>>,
+    products: Handle<Epoch, Upsert<I, Arc<Product>>>,
+    customers: Handle<Epoch, Upsert<I, Arc<Customer>>>,
+}
+
+impl<I: IdColumn> Inputs<I> {
+    fn new() -> Self {
+        Inputs { orders: Handle::new(), products: Handle::new(), customers: Handle::new() }
+    }
+
+    fn advance_to(&mut self, epoch: Epoch) {
+        self.orders.advance_to(epoch);
+        self.products.advance_to(epoch);
+        self.customers.advance_to(epoch);
+    }
+}
+
+/// What one worker does, from the first row to the last.
+fn work_as<I: IdColumn>(
+    worker: &mut Worker,
+    work: &Arc<Work>,
+    settings: &crate::pipeline::Settings,
+    live: Option<&live::Workers<I>>,
+) -> Result<()> {
+    let mut inputs = Inputs::new();
+    let probe = worker.dataflow_named("millstream", |scope| {
+        let orders = latest(scope.input_from(&mut inputs.orders), "Orders by id");
+        let products = latest(scope.input_from(&mut inputs.products), "Products by id");
+        let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
+        let shop = Shop {
+            orders: work.feed.count_kept(InputTable::Orders, orders).map(|(_, order)| order),
+            products: work.feed.count_kept(InputTable::Products, products),
+            customers: work.feed.count_kept(InputTable::Customers, customers),
+        };
+        let tables = sink::Tables { work, probe: ProbeHandle::new(), observer: live.map(live::Workers::observer) };
+        tables.add(&Job::new(shop, settings.clone()))
+    });
+    while let Some((table, unit)) = work.feed.next_unit() {
+        for batch in work.feed.read(table, &unit)? {
+            if work.has_failed() {
+                return Ok(());
+            }
+            work.feed.send(table, unit.file, &batch?, &mut inputs)?;
+            worker.step();
+        }
+    }
+    match live {
+        None => {
+            drop(inputs);
+            while worker.has_dataflows() && !work.has_failed() {
+                worker.step_or_park(Some(Duration::from_millis(100)));
+            }
+            Ok(())
+        }
+        Some(live) => live.follow(worker, work, inputs, &probe),
+    }
+}

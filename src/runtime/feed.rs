@@ -1,0 +1,192 @@
+//! The input of a run, shared by its workers: each takes the next part that nobody has read yet.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::{Data, VecCollection};
+
+use crate::config::InputConfig;
+use crate::error::{Error, Result};
+use crate::io::InputTable;
+use crate::io::cells::IdColumn;
+use crate::io::layout::Layout;
+use crate::io::read::{Batches, RawBatch, Source, Unit};
+use crate::io::rejected::Rejection;
+use crate::io::rows::{Converted, Converter};
+use crate::model::{Order, Product, Tiers};
+use crate::report::InputReport;
+
+use super::{Epoch, Inputs, Progress};
+
+pub(super) struct Feed {
+    tables: [Table; 3],
+    units: Vec<(InputTable, Unit)>,
+    next: AtomicUsize,
+    batch_size: usize,
+    rejections: Mutex<Vec<Rejection>>,
+    max_rejected: Option<u64>,
+    progress: Arc<Progress>,
+}
+
+/// One table of the input, and what has become of its rows.
+struct Table {
+    table: InputTable,
+    source: Source,
+    converter: Converter,
+    read: AtomicU64,
+    rejected: AtomicU64,
+    kept: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// Opens the three tables; nothing has been written yet when this fails.
+    pub(super) fn open(config: &InputConfig, max_rejected: Option<u64>, progress: &Arc<Progress>) -> Result<Feed> {
+        let open = |table: InputTable| {
+            let source = Source::open(&config.path, table, &config.renames(table))?;
+            let converter = Converter::new(&source.schema, config.zone)?;
+            let (read, rejected, kept) = (AtomicU64::new(0), AtomicU64::new(0), Arc::default());
+            Ok(Table { table, source, converter, read, rejected, kept })
+        };
+        let [products, customers, orders] = InputTable::ALL.map(open);
+        let tables = [products?, customers?, orders?];
+        let units = tables.iter().flat_map(|table| table.source.units().into_iter().map(|unit| (table.table, unit)));
+        let units: Vec<_> = units.collect();
+        progress.set_there(units.iter().filter_map(|(_, unit)| unit.rows).sum());
+        Ok(Feed {
+            tables,
+            units,
+            next: AtomicUsize::new(0),
+            batch_size: config.batch_size,
+            rejections: Mutex::default(),
+            max_rejected,
+            progress: Arc::clone(progress),
+        })
+    }
+
+    /// True if one of the tables names something by text: then all are.
+    pub(super) fn has_text_ids(&self) -> bool {
+        self.tables.iter().any(|table| table.source.schema.has_text_ids())
+    }
+
+    pub(super) fn layout(&self, tiers: Tiers) -> Result<Layout> {
+        let schema = |table| &self.table(table).source.schema;
+        Layout::new(schema(InputTable::Orders), schema(InputTable::Products), schema(InputTable::Customers), tiers)
+    }
+
+    /// A part of the input that is now the caller's to read.
+    pub(super) fn next_unit(&self) -> Option<(InputTable, Unit)> {
+        self.units.get(self.next.fetch_add(1, Ordering::Relaxed)).cloned()
+    }
+
+    pub(super) fn read(&self, table: InputTable, unit: &Unit) -> Result<Batches<'_>> {
+        self.table(table).source.read(unit, self.batch_size)
+    }
+
+    /// Sends the rows of a batch into the dataflow, and keeps those that are rejected.
+    pub(super) fn send<I: IdColumn>(
+        &self,
+        name: InputTable,
+        file: usize,
+        batch: &RawBatch,
+        inputs: &mut Inputs<I>,
+    ) -> Result<()> {
+        let table = self.table(name);
+        let rows = (batch.numbers.len() + batch.malformed.len()) as u64;
+        table.read.fetch_add(rows, Ordering::Relaxed);
+        self.progress.add_read(rows);
+        let rejected = match name {
+            InputTable::Orders => {
+                let (mut upserts, rejected) = table.converter.orders(batch, file)?;
+                inputs.orders.send_batch(&mut upserts);
+                rejected
+            }
+            InputTable::Products => {
+                let (mut upserts, rejected) = table.converter.products(batch, file)?;
+                inputs.products.send_batch(&mut upserts);
+                rejected
+            }
+            InputTable::Customers => {
+                let (mut upserts, rejected) = table.converter.customers(batch, file)?;
+                inputs.customers.send_batch(&mut upserts);
+                rejected
+            }
+        };
+        self.reject(table, rejected)
+    }
+
+    fn reject(&self, table: &Table, rejected: Vec<Rejection>) -> Result<()> {
+        table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
+        let mut all = self.rejections.lock().expect("no worker panicked");
+        all.extend(rejected);
+        match (self.max_rejected, all.last()) {
+            (Some(most), Some(last)) if all.len() as u64 > most => Err(Error::unusable(format!(
+                "more than {most} rows rejected (max_rejected); one of them: {} row {}: {}",
+                self.file_name(last.table, last.file),
+                last.number + 1,
+                last.reason
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn take_rejections(&self) -> Vec<Rejection> {
+        std::mem::take(&mut self.rejections.lock().expect("no worker panicked"))
+    }
+
+    pub(super) fn file_name(&self, table: InputTable, file: usize) -> String {
+        self.table(table).source.file_name(file).to_owned()
+    }
+
+    /// Counts the rows of epoch 0 that are left when of each id only the last is kept.
+    pub(super) fn count_kept<'scope, R: Data>(
+        &self,
+        table: InputTable,
+        rows: VecCollection<'scope, Epoch, R>,
+    ) -> VecCollection<'scope, Epoch, R> {
+        let kept = Arc::clone(&self.table(table).kept);
+        rows.inspect_batch(move |epoch, updates| {
+            if epoch.iter().all(|epoch| *epoch == 0) {
+                kept.fetch_add(updates.len() as u64, Ordering::Relaxed);
+            }
+        })
+    }
+
+    pub(super) fn reports(&self) -> Vec<InputReport> {
+        let reports = self.tables.iter().map(|table| {
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let (read, rejected, kept) = (count(&table.read), count(&table.rejected), count(&table.kept));
+            InputReport { name: table.table.name().into(), read, rejected, duplicates: read - rejected - kept }
+        });
+        reports.collect()
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The first orders of the input.
+    pub(super) fn first_orders<I: IdColumn>(&self) -> Result<Vec<Order<I>>> {
+        let first = |batch: &RawBatch, file| self.table(InputTable::Orders).converter.orders(batch, file);
+        Ok(self.first(InputTable::Orders, first)?.into_iter().map(|(_, order)| order).collect())
+    }
+
+    /// The first products of the input.
+    pub(super) fn first_products<I: IdColumn>(&self) -> Result<Vec<(I, Arc<Product>)>> {
+        self.first(InputTable::Products, |batch, file| self.table(InputTable::Products).converter.products(batch, file))
+    }
+
+    fn first<I: IdColumn, R>(
+        &self,
+        table: InputTable,
+        convert: impl FnOnce(&RawBatch, usize) -> Result<Converted<I, R>>,
+    ) -> Result<Vec<(I, R)>> {
+        let Some((_, unit)) = self.units.iter().find(|(of, _)| *of == table) else { return Ok(Vec::new()) };
+        let Some(batch) = self.read(table, unit)?.next() else { return Ok(Vec::new()) };
+        let (upserts, _) = convert(&batch?, unit.file)?;
+        Ok(upserts.into_iter().filter_map(|(id, _, row)| Some((id, row?))).collect())
+    }
+
+    fn table(&self, name: InputTable) -> &Table {
+        self.tables.iter().find(|table| table.table == name).expect("all three tables are open")
+    }
+}

@@ -1,0 +1,185 @@
+//! What a scheduler asks before and after a run, a check at a time.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+use crate::config::{InputConfig, RunArgs, RunConfig};
+use crate::error::{Error, Result};
+use crate::io::InputTable;
+use crate::io::read::Source;
+use crate::report::{Report, grouped};
+
+/// A question and its answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What was asked.
+    pub name: String,
+    /// Whether it is so.
+    pub passed: bool,
+    /// What was found.
+    pub found: String,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<5} {}: {}", if self.passed { "ok" } else { "FAIL" }, self.name, self.found)
+    }
+}
+
+fn check(name: impl Into<String>, answer: Result<String>) -> Check {
+    let passed = answer.is_ok();
+    Check { name: name.into(), passed, found: answer.unwrap_or_else(|error| error.to_string()) }
+}
+
+/// Are the three tables there and readable, with the right columns, with rows, and with ids?
+#[must_use]
+pub fn input(config: &InputConfig) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for table in InputTable::ALL {
+        let source = match Source::open(&config.path, table, &config.renames(table)) {
+            Ok(source) => source,
+            Err(error) => {
+                checks.push(check(format!("{table} can be opened"), Err(error)));
+                continue;
+            }
+        };
+        let columns = source.schema.order.len();
+        let files = source.file_count();
+        checks.push(check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns"))));
+        let counts = count(&source, config.batch_size);
+        checks.push(check(format!("{table} can be read"), counts.as_ref().map_err(again).map(|counts| {
+            format!("{} rows, {} of them without an id", grouped(counts.rows), grouped(counts.without_id))
+        })));
+        let Ok(counts) = counts else { continue };
+        checks.push(check(format!("{table} has rows"), match counts.rows {
+            0 => Err(Error::unusable("none, wanted at least one")),
+            rows => Ok(grouped(rows)),
+        }));
+        checks.push(check(format!("{table} has ids"), match counts.rows - counts.without_id {
+            0 => Err(Error::unusable("none of its rows has one")),
+            ids => Ok(grouped(ids)),
+        }));
+    }
+    checks
+}
+
+fn again(error: &Error) -> Error {
+    Error::unusable(error)
+}
+
+struct Counts {
+    rows: u64,
+    without_id: u64,
+}
+
+/// Reads a whole table; its id is its first core column.
+fn count(source: &Source, batch_size: usize) -> Result<Counts> {
+    let mut counts = Counts { rows: 0, without_id: 0 };
+    for unit in source.units() {
+        for batch in source.read(&unit, batch_size)? {
+            let batch = batch?;
+            counts.rows += (batch.numbers.len() + batch.malformed.len()) as u64;
+            counts.without_id += (batch.cores[0].logical_null_count() + batch.malformed.len()) as u64;
+        }
+    }
+    Ok(counts)
+}
+
+/// Are the tables there, whole, readable, not empty where the input was not, and from the run that the report is of?
+///
+/// # Errors
+///
+/// If it is not said which output is meant, or the report can't be read.
+pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
+    let report: Option<Report> = report.map(read_report).transpose()?;
+    // The output alone matters here, so any input will do.
+    let args = RunArgs { input: args.input.clone().or(Some(PathBuf::new())), ..args.clone() };
+    let config = RunConfig::resolve(&args)?;
+    let mut checks = Vec::new();
+    for table in &config.tables {
+        let name = table.name();
+        let folder = config.output.join(name);
+        let whole = folder.join("_SUCCESS").is_file();
+        checks.push(check(format!("{name} is whole"), match whole {
+            true => Ok("it has _SUCCESS".into()),
+            false => Err(Error::unusable(format!("{}: no _SUCCESS", folder.display()))),
+        }));
+        if !whole {
+            continue;
+        }
+        let files = files(&folder);
+        let rows = files.as_ref().map_err(again).and_then(|files| files.iter().map(|file| rows_of(file)).sum());
+        let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
+        let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
+        checks.push(check(format!("{name} can be read"), rows.as_ref().map_err(again).map(|rows: &Rows| rows.to_string())));
+        checks.push(check(format!("{name} has rows"), match rows {
+            Ok(Rows(Some(0))) if had_orders => Err(Error::unusable("none, but there were orders")),
+            Ok(rows) => Ok(rows.to_string()),
+            Err(error) => Err(error),
+        }));
+        if let (Some(report), Ok(files)) = (&report, files) {
+            checks.push(check(format!("{name} is from this run"), from_run(&files, &report.run_id)));
+        }
+    }
+    Ok(checks)
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let text = fs::read_to_string(path).map_err(Error::reading(path))?;
+    serde_json::from_str(&text).map_err(Error::reading(path))
+}
+
+fn from_run(files: &[PathBuf], run_id: &str) -> Result<String> {
+    let other = files.iter().find(|file| !file.to_string_lossy().contains(run_id));
+    other.map_or(Ok(run_id.into()), |file| Err(Error::unusable(format!("{}, wanted run {run_id}", file.display()))))
+}
+
+/// How many rows; `None` where a text file was among them, whose rows are not counted.
+struct Rows(Option<u64>);
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(rows) => write!(f, "{} rows", grouped(rows)),
+            None => f.write_str("text, rows not counted"),
+        }
+    }
+}
+
+impl std::iter::Sum for Rows {
+    fn sum<S: Iterator<Item = Rows>>(rows: S) -> Rows {
+        rows.fold(Rows(Some(0)), |a, b| Rows(a.0.zip(b.0).map(|(a, b)| a + b)))
+    }
+}
+
+/// Opens a file, and reads the first rows of each Parquet file.
+fn rows_of(path: &Path) -> Result<Rows> {
+    let file = File::open(path).map_err(Error::reading(path))?;
+    if path.extension().is_none_or(|ending| ending != "parquet") {
+        return Ok(Rows(None));
+    }
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
+    let rows = reader.metadata().file_metadata().num_rows().unsigned_abs();
+    let mut batches = reader.with_batch_size(1024).build().map_err(Error::reading(path))?;
+    batches.next().transpose().map_err(Error::reading(path))?;
+    Ok(Rows(Some(rows)))
+}
+
+/// The data files below a table's folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let path = entry.map_err(Error::reading(folder))?.path();
+        let is_data = !path.file_name().unwrap_or_default().to_string_lossy().starts_with(['_', '.']);
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false if is_data => found.push(path),
+            false => {}
+        }
+    }
+    Ok(found)
+}
