@@ -17,10 +17,12 @@ pub(crate) mod read;
 pub(crate) mod rejected;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod show;
 pub(crate) mod tables;
 pub(crate) mod write;
 
 pub use generate::{Generated, generate};
+pub use show::Shown;
 pub use write::{Codec, FileFormat, OutputFormat, Written};
 
 use std::fmt;
@@ -93,6 +95,19 @@ impl OutputTable {
             OutputTable::RfmAnalysis => "rfm_analysis",
             OutputTable::CohortAnalysis => "cohort_analysis",
             OutputTable::CustomerProductMatrix => "customer_product_matrix",
+        }
+    }
+
+    /// The columns that tell its rows apart.
+    #[must_use]
+    pub const fn key(self) -> &'static [&'static str] {
+        match self {
+            OutputTable::EnrichedData => &["order_id"],
+            OutputTable::DailySales => &["order_date"],
+            OutputTable::ProductSales => &["product_id"],
+            OutputTable::CustomerPatterns | OutputTable::RfmAnalysis => &["customer_id"],
+            OutputTable::CohortAnalysis => &["cohort_month"],
+            OutputTable::CustomerProductMatrix => &["customer_id", "rank"],
         }
     }
 }

@@ -107,9 +107,9 @@ impl fmt::Display for Report {
             let counts = [table.written.rows, table.written.files, table.written.bytes.div_ceil(1024)].map(grouped);
             writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
         }
-        let memory = self.peak_memory_bytes.map_or(String::new(), |bytes| {
-            format!(", at most {} MiB of memory", grouped(bytes >> 20))
-        });
+        let memory = self
+            .peak_memory_bytes
+            .map_or(String::new(), |bytes| format!(", at most {} MiB of memory", grouped(bytes >> 20)));
         write!(f, "{:.2} seconds on {} workers{memory}; run {}", self.seconds, self.workers, self.run_id)
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
-use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::vec::input::Handle;
 use timely::worker::Worker;
 
@@ -39,7 +39,7 @@ use crate::pipeline::{Job, Shop};
 use crate::report::{Report, TableReport};
 
 use feed::Feed;
-pub use live::{Live, Moved};
+pub use live::{Command, Live};
 pub use progress::Progress;
 
 /// When something happened, in epochs: 0 is the batch.

@@ -51,18 +51,27 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
         let files = source.file_count();
         checks.push(check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns"))));
         let counts = count(&source, config.batch_size);
-        checks.push(check(format!("{table} can be read"), counts.as_ref().map_err(again).map(|counts| {
-            format!("{} rows, {} of them without an id", grouped(counts.rows), grouped(counts.without_id))
-        })));
+        checks.push(check(
+            format!("{table} can be read"),
+            counts.as_ref().map_err(again).map(|counts| {
+                format!("{} rows, {} of them without an id", grouped(counts.rows), grouped(counts.without_id))
+            }),
+        ));
         let Ok(counts) = counts else { continue };
-        checks.push(check(format!("{table} has rows"), match counts.rows {
-            0 => Err(Error::unusable("none, wanted at least one")),
-            rows => Ok(grouped(rows)),
-        }));
-        checks.push(check(format!("{table} has ids"), match counts.rows - counts.without_id {
-            0 => Err(Error::unusable("none of its rows has one")),
-            ids => Ok(grouped(ids)),
-        }));
+        checks.push(check(
+            format!("{table} has rows"),
+            match counts.rows {
+                0 => Err(Error::unusable("none, wanted at least one")),
+                rows => Ok(grouped(rows)),
+            },
+        ));
+        checks.push(check(
+            format!("{table} has ids"),
+            match counts.rows - counts.without_id {
+                0 => Err(Error::unusable("none of its rows has one")),
+                ids => Ok(grouped(ids)),
+            },
+        ));
     }
     checks
 }
@@ -104,10 +113,13 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
         let name = table.name();
         let folder = config.output.join(name);
         let whole = folder.join("_SUCCESS").is_file();
-        checks.push(check(format!("{name} is whole"), match whole {
-            true => Ok("it has _SUCCESS".into()),
-            false => Err(Error::unusable(format!("{}: no _SUCCESS", folder.display()))),
-        }));
+        checks.push(check(
+            format!("{name} is whole"),
+            match whole {
+                true => Ok("it has _SUCCESS".into()),
+                false => Err(Error::unusable(format!("{}: no _SUCCESS", folder.display()))),
+            },
+        ));
         if !whole {
             continue;
         }
@@ -115,12 +127,18 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
         let rows = files.as_ref().map_err(again).and_then(|files| files.iter().map(|file| rows_of(file)).sum());
         let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
         let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
-        checks.push(check(format!("{name} can be read"), rows.as_ref().map_err(again).map(|rows: &Rows| rows.to_string())));
-        checks.push(check(format!("{name} has rows"), match rows {
-            Ok(Rows(Some(0))) if had_orders => Err(Error::unusable("none, but there were orders")),
-            Ok(rows) => Ok(rows.to_string()),
-            Err(error) => Err(error),
-        }));
+        checks.push(check(
+            format!("{name} can be read"),
+            rows.as_ref().map_err(again).map(|rows: &Rows| rows.to_string()),
+        ));
+        checks.push(check(
+            format!("{name} has rows"),
+            match rows {
+                Ok(Rows(Some(0))) if had_orders => Err(Error::unusable("none, but there were orders")),
+                Ok(rows) => Ok(rows.to_string()),
+                Err(error) => Err(error),
+            },
+        ));
         if let (Some(report), Ok(files)) = (&report, files) {
             checks.push(check(format!("{name} is from this run"), from_run(&files, &report.run_id)));
         }

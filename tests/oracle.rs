@@ -16,7 +16,7 @@ fn settings() -> Settings {
 }
 
 /// Runs the history and compares after every epoch.
-fn check<I: Id>(history: &History<I>, workers: usize, in_flight: usize) -> Result<(), TestCaseError> {
+fn check<I: Id>(history: &History<I>, workers: usize, in_flight: u64) -> Result<(), TestCaseError> {
     let recorded = run(history, &settings(), workers, in_flight);
     for (epoch, tables) in (0..).zip(states(history)) {
         prop_assert_eq!(recorded.after(epoch), answer(&tables, &settings()), "after epoch {}", epoch);
@@ -33,7 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn epochs_that_are_in_flight_together_are_kept_apart(history in histories(), in_flight in 2..5_usize) {
+    fn epochs_that_are_in_flight_together_are_kept_apart(history in histories(), in_flight in 2..5_u64) {
         check(&history, 1, in_flight)?;
     }
 

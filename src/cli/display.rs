@@ -31,7 +31,8 @@ impl Display {
         let is_over = Arc::new(AtomicBool::new(false));
         let (progress, stop) = (Arc::clone(progress), Arc::clone(&is_over));
         let on_terminal = stderr().is_terminal();
-        let thread = std::thread::spawn(move || if on_terminal { bars(&progress, &stop) } else { lines(&progress, &stop) });
+        let thread =
+            std::thread::spawn(move || if on_terminal { bars(&progress, &stop) } else { lines(&progress, &stop) });
         Display { is_over, thread: Some(thread) }
     }
 }

@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn quantities_are_whole_numbers_below_two_to_the_31() {
-        let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
+        let floats: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
         let cells = quantities(&floats, "quantity").expect("floats are read");
         assert_eq!(cells[..3], [Ok(Some(3)), Ok(None), Ok(None)]);
         assert_eq!(cells[3], Err("quantity 2.5 is not whole".into()));

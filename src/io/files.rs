@@ -26,12 +26,8 @@ pub(crate) struct InputFile {
     pub(crate) partition: Vec<(String, Option<String>)>,
 }
 
-const ENDINGS: [(&str, Format); 4] = [
-    ("parquet", Format::Parquet),
-    ("csv", Format::Csv),
-    ("jsonl", Format::JsonLines),
-    ("ndjson", Format::JsonLines),
-];
+const ENDINGS: [(&str, Format); 4] =
+    [("parquet", Format::Parquet), ("csv", Format::Csv), ("jsonl", Format::JsonLines), ("ndjson", Format::JsonLines)];
 
 /// The value of a `key=value` folder that stands for a null.
 pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";

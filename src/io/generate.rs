@@ -57,9 +57,8 @@ pub fn generate(scale: f64, output: &Path) -> Result<Vec<Generated>> {
     // The number of files follows the scale and not the machine, so that every machine makes the same.
     #[expect(clippy::cast_possible_truncation, reason = "between 1 and 4000")]
     let parts = (scale * 4.0).ceil() as i32;
-    let orders = in_parallel(parts, |part| {
-        write(&part_path(output, "orders", part), orders(scale, part, parts), order_batch)
-    })?;
+    let orders =
+        in_parallel(parts, |part| write(&part_path(output, "orders", part), orders(scale, part, parts), order_batch))?;
     let products = write(&part_path(output, "products", 1), products(scale), product_batch)?;
     let customers = write(&part_path(output, "customers", 1), customers(scale), customer_batch)?;
     Ok(vec![
@@ -131,7 +130,8 @@ struct OrderRow {
 /// A part of the order lines, in the order of their ids, and after them those that stand twice.
 fn orders(scale: f64, part: i32, parts: i32) -> impl Iterator<Item = OrderRow> {
     let orders = OrderGenerator::new_with_distributions_and_text_pool(scale, part, parts, distributions(), text_pool());
-    let lines = LineItemGenerator::new_with_distributions_and_text_pool(scale, part, parts, distributions(), text_pool());
+    let lines =
+        LineItemGenerator::new_with_distributions_and_text_pool(scale, part, parts, distributions(), text_pool());
     let mut orders = orders.iter();
     let mut order = orders.next();
     let rows = lines.iter().map(move |line| {
@@ -190,7 +190,11 @@ fn product_batch(rows: &[Part<'static>]) -> std::result::Result<RecordBatch, Arr
     let price = |part: &Part<'_>| (part.p_partkey % 200 != 13).then(|| part.p_retailprice.as_f64());
     let name = |part: &Part<'_>| part.p_name.to_string();
     RecordBatch::try_from_iter_with_nullable([
-        ("product_id", Arc::new(Int64Array::from_iter_values(rows.iter().map(|part| part.p_partkey))) as ArrayRef, true),
+        (
+            "product_id",
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|part| part.p_partkey))) as ArrayRef,
+            true,
+        ),
         ("product_name", Arc::new(StringArray::from_iter_values(rows.iter().map(name))), true),
         ("category", Arc::new(StringArray::from_iter(rows.iter().map(category))), true),
         ("price", Arc::new(Float64Array::from_iter(rows.iter().map(price))), true),

@@ -59,8 +59,10 @@ mod tests {
     #[test]
     fn columns_come_back_with_their_values_and_types() {
         let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
-        let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("a longer text than fits inline")]));
-        let columns = [Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef, cast(&names, &dictionary).expect("casts")];
+        let names: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), None, Some("a longer text than fits inline")]));
+        let columns =
+            [Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef, cast(&names, &dictionary).expect("casts")];
         let fields = columns.iter().map(|column| Arc::new(Field::new("c", column.data_type().clone(), true)));
         let codec = Codec::new(&fields.collect::<Vec<_>>()).expect("types are carried");
         let payloads = codec.encode(&columns, 3).expect("encodes");

@@ -117,12 +117,6 @@ impl Source {
         self.files.len()
     }
 
-    /// How many bytes the files have.
-    pub(crate) fn bytes(&self) -> u64 {
-        let sizes = self.files.iter().filter_map(|opened| std::fs::metadata(&opened.file.path).ok());
-        sizes.map(|metadata| metadata.len()).sum()
-    }
-
     /// Reads a unit, `batch_size` rows at a time.
     ///
     /// # Errors
@@ -193,7 +187,11 @@ impl Columns<'_> {
         let further = further.map(|(place, field)| {
             let array = column(place, columns, field.data_type(), rows);
             let same = array.data_type() == field.data_type();
-            if same { Ok(array) } else { arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path)) }
+            if same {
+                Ok(array)
+            } else {
+                arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path))
+            }
         });
         Ok(RawBatch { cores: cores.collect(), further: further.collect::<Result<_>>()?, numbers, malformed })
     }

@@ -259,7 +259,8 @@ fn check(table: InputTable, file: &InputFile, columns: &[Found]) -> Result<()> {
 
 fn core_type(core: &Core, files: &[Vec<Found>]) -> Option<DataType> {
     let columns = files.iter().flatten().filter(|column| column.name == core.name);
-    let types: Vec<&DataType> = columns.map(|column| &column.data_type).filter(|found| **found != DataType::Null).collect();
+    let types: Vec<&DataType> =
+        columns.map(|column| &column.data_type).filter(|found| **found != DataType::Null).collect();
     let first = types.first()?;
     let agreed = types.iter().all(|found| found == first).then_some(*first);
     let all_integers = types.iter().all(|found| found.is_integer());

@@ -26,8 +26,8 @@ use arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 
 use chunk::{Chunk, OpenFile};
-pub(crate) use place::Placing;
 use place::Place;
+pub(crate) use place::Placing;
 
 /// In which format, and how large, the files of a table are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,6 +56,7 @@ impl Day {
 
     /// This day as a calendar date.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "it can't: every day has a date")]
     pub fn date(self) -> NaiveDate {
         NaiveDate::from_epoch_days(self.0).expect("a day lies in the years 1 to 9999")
     }

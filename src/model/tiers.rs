@@ -35,6 +35,7 @@ impl Tiers {
 
     /// The tier that a total earns.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "it can't: `new` has counted the tiers")]
     pub fn of(&self, spent: Amount) -> Tier {
         let position = self.bounds.iter().position(|(_, least)| spent >= *least).unwrap_or(self.bounds.len());
         Tier(u8::try_from(position).expect("there are at most 256 tiers"))

@@ -16,6 +16,7 @@ use super::ByKey;
 ///
 /// Each key of `needed` counts once, and each key of `values` has one value; of several, the greatest is taken.
 /// *Cost per change*: O(1). *State*: every key and value.
+#[expect(clippy::missing_panics_doc, reason = "it can't: reduce shows keys that have values")]
 pub fn complete<'scope, T, K, V>(
     needed: VecCollection<'scope, T, K>,
     values: VecCollection<'scope, T, (K, V)>,

@@ -251,7 +251,8 @@ impl<K: Clone + Eq + Hash, V: Clone + Eq> Table<K, V> {
             last.push(slot);
             u32::try_from(segments * SEGMENT + last.len() - 1).expect("a worker holds fewer than 2³² keys")
         };
-        self.index.insert_unique(spread(upper(hash)), Entry { hash: upper(hash), slot: at }, |entry| spread(entry.hash));
+        self.index
+            .insert_unique(spread(upper(hash)), Entry { hash: upper(hash), slot: at }, |entry| spread(entry.hash));
         self.fresh.push(at);
     }
 

@@ -1,9 +1,9 @@
 //! A job that stays: after the batch, each command is an epoch of its own, and what it moved is told.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::probe::Handle;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::tables::TableRow;
-use crate::io::OutputTable;
+use crate::io::{OutputTable, Shown};
 use crate::model::{Order, Product};
 use crate::operators::latest::Position;
 use crate::report::Report;
@@ -23,18 +23,17 @@ use super::feed::Feed;
 use super::{Epoch, Inputs, Progress, Work, start};
 
 /// A row that an epoch put into a table or took out of it.
-pub struct Moved {
-    /// The table.
-    pub table: OutputTable,
-    /// +1 or −1.
-    pub diff: isize,
+pub(super) struct Moved {
+    table: OutputTable,
+    diff: isize,
     epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<RecordBatch> + Send>,
+    row: Box<dyn Fn(&Layout) -> Result<Shown> + Send>,
 }
 
 impl Moved {
     pub(super) fn new<R: TableRow>(table: OutputTable, epoch: Epoch, diff: isize, row: R) -> Moved {
-        Moved { table, epoch, diff, row: Box::new(move |layout| R::batch(std::slice::from_ref(&row), layout)) }
+        let row = move |layout: &Layout| Shown::of(&R::batch(std::slice::from_ref(&row), layout)?);
+        Moved { table, epoch, diff, row: Box::new(row) }
     }
 }
 
@@ -111,24 +110,22 @@ impl<I: IdColumn> Live<I> {
         self.done.recv().map_err(|_| ended())
     }
 
-    /// The rows that the last command moved, table by table; rows that came and went again are left out.
+    /// The rows that the last command moved, with their weights, table by table; those that came and went again are left
+    /// out.
     ///
     /// # Errors
     ///
     /// If a row can't be shown as its table has it.
-    pub fn moved(&self) -> Result<Vec<(OutputTable, isize, RecordBatch)>> {
+    pub fn moved(&self) -> Result<Vec<(OutputTable, Shown, isize)>> {
         let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
-        let mut rows: Vec<(OutputTable, isize, RecordBatch)> = Vec::new();
+        let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
         for moved in recent {
-            let row = (moved.row)(&self.work.layout)?;
-            match rows.iter_mut().find(|(table, _, known)| *table == moved.table && *known == row) {
-                Some((_, weight, _)) => *weight += moved.diff,
-                None => rows.push((moved.table, moved.diff, row)),
-            }
+            let shown = (moved.row)(&self.work.layout)?;
+            let (_, weight) = rows.entry((moved.table, shown.rows.concat())).or_insert((shown, 0));
+            *weight += moved.diff;
         }
-        rows.retain(|(_, weight, _)| *weight != 0);
-        rows.sort_by_key(|(table, ..)| *table);
-        Ok(rows)
+        let moved = rows.into_iter().filter(|(_, (_, weight))| *weight != 0);
+        Ok(moved.map(|((table, _), (shown, weight))| (table, shown, weight)).collect())
     }
 
     /// The first orders of the input, as they were read.
@@ -175,7 +172,7 @@ impl<I: IdColumn> Workers<I> {
         probe: &Handle<Epoch>,
     ) -> Result<()> {
         inputs.advance_to(1);
-        while !work.has_failed() && !(work.is_written() && !probe.less_than(&1)) {
+        while !work.has_failed() && (!work.is_written() || probe.less_than(&1)) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
         let is_first = worker.index() == 0;

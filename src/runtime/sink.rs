@@ -44,11 +44,7 @@ impl Tables<'_> {
         self.probe
     }
 
-    fn write<'scope, R: TableRow>(
-        &self,
-        table: OutputTable,
-        rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>,
-    ) {
+    fn write<'scope, R: TableRow>(&self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {
         let Some(writer) = self.work.writer(table) else { return };
         let mut rows = rows();
         if let Some(observer) = self.observer.clone() {

@@ -141,7 +141,7 @@ fn orders() -> impl Strategy<Value = Order<i64>> {
 }
 
 fn products() -> impl Strategy<Value = Product> {
-    let prices = prop_oneof![Just(0), Just(1), Just(19_9900), Just(2_500_0000), Just(10_i128.pow(14) - 1)];
+    let prices = prop_oneof![Just(0), Just(1), Just(19_9900), Just(2500_0000), Just(10_i128.pow(14) - 1)];
     (
         option::of(prop_oneof![Just("tea"), Just("mug")]),
         prop_oneof![Just("Unknown"), Just("Kitchen")],

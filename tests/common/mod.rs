@@ -1,6 +1,7 @@
 //! What the tests of the dataflow share: random histories, the definition, and a run that records every update.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(unreachable_pub, reason = "this is a module of each test binary")]
 
 pub mod history;
 pub mod naive;

@@ -94,7 +94,7 @@ fn weights<R: Data>(updates: &Updates<R>, counted: impl Fn(u64) -> bool) -> BTre
 /// Runs the job over a history. Writes are dealt to the workers in turn.
 ///
 /// With `in_flight` more than 1, that many epochs are sent before the first is waited for.
-pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_flight: usize) -> Recorded<I> {
+pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_flight: u64) -> Recorded<I> {
     let recorded = Recorded::empty();
     let (output, history, settings) = (recorded.clone(), history.clone(), settings.clone());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
@@ -121,7 +121,7 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
             orders.advance_to(epoch + 1);
             products.advance_to(epoch + 1);
             customers.advance_to(epoch + 1);
-            if (epoch as usize + 1).is_multiple_of(in_flight) {
+            if (epoch + 1).is_multiple_of(in_flight) {
                 worker.step_while(|| probe.less_than(&(epoch + 1)));
             }
         }

@@ -21,7 +21,10 @@ pub(super) fn infer(path: &Path) -> Result<Schema> {
     let mut reader = open(path)?;
     let header = reader.headers().map_err(Error::reading(path))?.clone();
     if header.is_empty() {
-        return Err(Error::unusable(format!("{}: no header, wanted a first line with the columns' names", path.display())));
+        return Err(Error::unusable(format!(
+            "{}: no header, wanted a first line with the columns' names",
+            path.display()
+        )));
     }
     let mut types = vec![Narrowest::Nothing; header.len()];
     let mut record = StringRecord::new();
@@ -96,7 +99,9 @@ pub(super) fn read(columns: Columns<'_>, batch_size: usize) -> Result<Batches<'_
             match read {
                 Ok(_) if record.len() == width => {
                     let fields = builders.iter_mut().zip(&record);
-                    fields.for_each(|(builder, value)| builder.append_option(Some(value).filter(|value| !value.is_empty())));
+                    fields.for_each(|(builder, value)| {
+                        builder.append_option(Some(value).filter(|value| !value.is_empty()))
+                    });
                     numbers.push(number);
                 }
                 Ok(_) => {

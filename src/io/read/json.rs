@@ -67,7 +67,8 @@ pub(super) fn read<'a>(columns: Columns<'a>, schema: &Schema, batch_size: usize)
 
 /// The schema with the core columns as text.
 fn as_text(schema: &Schema, columns: Columns<'_>) -> Schema {
-    let is_core = |position| columns.plan.cores.iter().any(|place| matches!(place, Place::Column(core) if *core == position));
+    let is_core =
+        |position| columns.plan.cores.iter().any(|place| matches!(place, Place::Column(core) if *core == position));
     let fields = schema.fields().iter().enumerate().map(|(position, field)| {
         let data_type = if is_core(position) { DataType::Utf8 } else { field.data_type().clone() };
         Field::new(field.name(), data_type, true)

@@ -10,10 +10,7 @@ use crate::error::{Error, Result};
 use crate::io::cells::IdColumn;
 use crate::model::{Amount, Day, Sum};
 
-pub(super) fn ids<'a, I: IdColumn>(
-    ids: impl Iterator<Item = Option<&'a I>>,
-    data_type: &DataType,
-) -> Result<ArrayRef> {
+pub(super) fn ids<'a, I: IdColumn>(ids: impl Iterator<Item = Option<&'a I>>, data_type: &DataType) -> Result<ArrayRef> {
     typed(I::column(ids), data_type)
 }
 

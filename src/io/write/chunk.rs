@@ -38,7 +38,8 @@ impl Chunk {
     pub(super) fn new(schema: SchemaRef, format: FileFormat) -> Result<Chunk> {
         let encoded = match format.format {
             OutputFormat::Parquet => {
-                let writer = ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties(&schema, format.codec)));
+                let writer =
+                    ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties(&schema, format.codec)));
                 let (_, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::failed)?;
                 Encoded::RowGroup(columns.create_column_writers(0).map_err(Error::failed)?)
             }
@@ -102,7 +103,8 @@ impl OpenFile {
             OutputFormat::Parquet => {
                 let properties = properties(&schema, format.codec);
                 let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
-                let (writer, _) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::writing(&path))?;
+                let (writer, _) =
+                    writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::writing(&path))?;
                 Content::Parquet(writer)
             }
             OutputFormat::Csv | OutputFormat::Jsonl => Content::Text { file, bytes: 0 },
@@ -194,9 +196,9 @@ fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
         .set_created_by(format!("millstream {}", env!("CARGO_PKG_VERSION")))
         .set_statistics_enabled(EnabledStatistics::Chunk);
     let all_differ = schema.fields().iter().map(|field| field.name().as_str());
-    let all_differ = all_differ.filter(|name| matches!(*name, "order_id" | "total_amount" | "monetary" | "total_revenue"));
-    let properties = all_differ.fold(properties, |properties, name| {
-        properties.set_column_dictionary_enabled(ColumnPath::from(name), false)
-    });
+    let all_differ =
+        all_differ.filter(|name| matches!(*name, "order_id" | "total_amount" | "monetary" | "total_revenue"));
+    let properties = all_differ
+        .fold(properties, |properties, name| properties.set_column_dictionary_enabled(ColumnPath::from(name), false));
     properties.build()
 }
