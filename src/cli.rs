@@ -3,7 +3,9 @@
 mod demo;
 mod display;
 
+use std::fmt::Display;
 use std::fs::File;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ enum Command {
     /// Generate a shop, run the whole job on it, show the tables, and change things while they watch.
     Demo(DemoArgs),
     /// Run the batch job: read the three tables, write the seven.
+    #[command(args_override_self = true)]
     Run(RunCommand),
     /// Generate a shop to try the job on: TPC-H, with some dirt.
     Generate(GenerateArgs),
@@ -128,11 +131,16 @@ fn run(command: &RunCommand) -> Result<()> {
     let report = runtime::run(&config, &progress);
     drop(shown);
     let report = report?;
-    println!("{report}");
+    say(format_args!("{report}"))?;
     match &command.report {
         Some(path) => write_json(path, &report),
         None => Ok(()),
     }
+}
+
+/// Prints a line. A reader that has gone away is an error, not a panic.
+fn say(line: impl Display) -> Result<()> {
+    writeln!(stdout(), "{line}").map_err(|cause| Error::failed(format!("standard output: {cause}")))
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
@@ -142,7 +150,7 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 
 fn generate_shop(output: &Path, scale: f64) -> Result<()> {
     for table in generate(scale, output)? {
-        println!("{:<12}{:>14} rows", table.name, grouped(table.rows));
+        say(format_args!("{:<12}{:>14} rows", table.name, grouped(table.rows)))?;
     }
     Ok(())
 }
@@ -160,9 +168,9 @@ fn validate_output(command: ValidateOutput) -> Result<()> {
 /// Prints a line for each check, or all as JSON; fails if one of them does.
 fn tell(checks: &[Check], as_json: bool) -> Result<()> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?);
+        say(format_args!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?))?;
     } else {
-        checks.iter().for_each(|check| println!("{check}"));
+        checks.iter().try_for_each(say)?;
     }
     match checks.iter().filter(|check| !check.passed).count() {
         0 => Ok(()),

@@ -14,6 +14,8 @@ use crate::model::{Order, Price, Product};
 use crate::report::grouped;
 use crate::runtime::{Command, Live, Progress};
 
+use super::say;
+
 /// How many rows of a table are shown.
 const ROWS_SHOWN: usize = 5;
 /// How many rows that moved are shown of each table.
@@ -39,48 +41,51 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     make_shop(&input, scale)?;
     let args = RunArgs { input: Some(input), output: Some(output.clone()), workers, ..RunArgs::default() };
     let config = RunConfig::resolve(&args)?;
-    title("The job: seven tables from the three");
+    title("The job: seven tables from the three")?;
     let progress = Arc::new(Progress::default());
     let shown = super::display::Display::show(&progress);
     let live = Live::<i64>::start(&config, &progress);
     drop(shown);
     let mut live = live?;
-    println!("{}\n", live.report());
+    say(format_args!("{}\n", live.report()))?;
     for table in OutputTable::ALL {
         show_table(&output.join(table.name()), table)?;
     }
     change_things(&mut live)?;
-    println!("\nThe shop and its tables lie in {}/. Remove the folder when you have seen enough.", folder.display());
+    say(format_args!(
+        "\nThe shop and its tables lie in {}/. Remove the folder when you have seen enough.",
+        folder.display()
+    ))?;
     live.stop()
 }
 
-fn title(text: &str) {
-    println!("\n━━━ {text}\n");
+fn title(text: &str) -> Result<()> {
+    say(format_args!("\n━━━ {text}\n"))
 }
 
 /// Generates the shop; the one that an earlier demo left is replaced.
 fn make_shop(input: &Path, scale: f64) -> Result<()> {
-    title(&format!("A shop, from nothing: {}", input.display()));
+    title(&format!("A shop, from nothing: {}", input.display()))?;
     if input.is_dir() {
         std::fs::remove_dir_all(input).map_err(Error::writing(input))?;
     }
     let started = Instant::now();
     for table in generate(scale, input)? {
-        println!("{:<12}{:>12} rows", table.name, grouped(table.rows));
+        say(format_args!("{:<12}{:>12} rows", table.name, grouped(table.rows)))?;
     }
-    println!("generated in {:.2} seconds", started.elapsed().as_secs_f64());
+    say(format_args!("generated in {:.2} seconds", started.elapsed().as_secs_f64()))?;
     Ok(())
 }
 
 fn show_table(folder: &Path, table: OutputTable) -> Result<()> {
     let rows = Shown::first_rows(folder, ROWS_SHOWN)?;
-    println!("{}: the first rows of {}/", table.name(), folder.display());
+    say(format_args!("{}: the first rows of {}/", table.name(), folder.display()))?;
     let columns: Vec<usize> = match table {
         OutputTable::EnrichedData => ENRICHED_SHOWN.iter().filter_map(|name| position(&rows, name)).collect(),
         _ => (0..rows.columns.len()).collect(),
     };
     let pick = |cells: &[String]| columns.iter().map(|column| cells[*column].clone()).collect::<Vec<_>>();
-    println!("{}\n", framed(&pick(&rows.columns), rows.rows.iter().map(|row| pick(row))));
+    say(format_args!("{}\n", framed(&pick(&rows.columns), rows.rows.iter().map(|row| pick(row)))))?;
     Ok(())
 }
 
@@ -97,7 +102,7 @@ fn position(shown: &Shown, column: &str) -> Option<usize> {
 
 /// Corrects an order, changes a price and deletes an order, each time showing which rows moved and how long it took.
 fn change_things(live: &mut Live<i64>) -> Result<()> {
-    title("The tables are live: what changes from here on changes only the rows it must");
+    title("The tables are live: what changes from here on changes only the rows it must")?;
     let again = Duration::from_secs_f64(live.report().seconds);
     let products = live.sample_products()?;
     let known = |id: &Option<i64>| products.iter().find(|(product, _)| Some(*product) == *id);
@@ -128,22 +133,22 @@ fn change_things(live: &mut Live<i64>) -> Result<()> {
 
 fn show_change(live: &mut Live<i64>, what: &str, change: &Command<i64>, again: Duration) -> Result<()> {
     let took = live.apply(change)?;
-    println!("▶ {what}\n");
+    say(format_args!("▶ {what}\n"))?;
     let moved = live.moved()?;
     for table in OutputTable::ALL {
         let rows: Vec<_> = moved.iter().filter(|(of, ..)| *of == table).collect();
         let pairs = pairs(table, &rows);
-        if let Some((shown, ..)) = rows.first().map(|(_, shown, _)| (shown, ())) {
-            show_pairs(table, &shown.columns, &pairs);
+        if let Some((_, shown, _)) = rows.first() {
+            show_pairs(table, &shown.columns, &pairs)?;
         }
     }
     let times = again.as_secs_f64() / took.as_secs_f64();
-    println!(
+    say(format_args!(
         "  all seven tables are right again after {} µs; running the job again takes {:.2} s, {:.0} times as long\n",
         grouped(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
         again.as_secs_f64(),
         times
-    );
+    ))?;
     Ok(())
 }
 
@@ -169,7 +174,7 @@ fn pairs(table: OutputTable, moved: &[&(OutputTable, Shown, isize)]) -> Vec<Pair
 }
 
 /// Shows the key and the cells that differ, as `before → after`.
-fn show_pairs(table: OutputTable, columns: &[String], pairs: &[Pair]) {
+fn show_pairs(table: OutputTable, columns: &[String], pairs: &[Pair]) -> Result<()> {
     let differs = |column: usize| {
         pairs.iter().any(|(before, after)| match (before, after) {
             (Some(before), Some(after)) => before[column] != after[column],
@@ -187,12 +192,16 @@ fn show_pairs(table: OutputTable, columns: &[String], pairs: &[Pair]) {
     };
     let rows = pairs.iter().take(MOVED_SHOWN).map(|pair| shown.iter().map(|column| cell(pair, *column)).collect());
     let header: Vec<String> = shown.iter().map(|column| columns[*column].clone()).collect();
-    println!("  {}: {}", table.name(), if pairs.len() == 1 { "1 row".into() } else { format!("{} rows", pairs.len()) });
-    println!("{}", framed(&header, rows));
+    say(format_args!(
+        "  {}: {}",
+        table.name(),
+        if pairs.len() == 1 { "1 row".into() } else { format!("{} rows", pairs.len()) }
+    ))?;
+    say(format_args!("{}", framed(&header, rows)))?;
     if pairs.len() > MOVED_SHOWN {
-        println!("  … and {} more", pairs.len() - MOVED_SHOWN);
+        say(format_args!("  … and {} more", pairs.len() - MOVED_SHOWN))?;
     }
-    println!();
+    say("")
 }
 
 fn time_corrections(live: &mut Live<i64>, orders: impl Iterator<Item = Order<i64>>) -> Result<()> {
@@ -202,12 +211,12 @@ fn time_corrections(live: &mut Live<i64>, orders: impl Iterator<Item = Order<i64
         nanoseconds.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
     let micros = |quantile: f64| nanoseconds.value_at_quantile(quantile) / 1000;
-    println!(
+    say(format_args!(
         "▶ {} more corrected orders, one after the other, each until all seven tables are right: median {} µs, 99 of 100 \
          within {} µs",
         grouped(nanoseconds.len()),
         micros(0.5),
         grouped(micros(0.99)),
-    );
+    ))?;
     Ok(())
 }

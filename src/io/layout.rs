@@ -111,16 +111,17 @@ impl Layout {
             if self.enriched.iter().any(|known| known.source == source) {
                 continue;
             }
-            let name = self.free_name(column, table.table)?;
+            let name = self.free_name(column, table)?;
             self.enriched.push(EnrichedColumn { name, data_type, source });
         }
         Ok(())
     }
 
     /// The name of a column, prefixed with its table if an earlier table has it.
-    fn free_name(&self, column: &str, table: InputTable) -> Result<String> {
+    fn free_name(&self, column: &str, schema: &TableSchema) -> Result<String> {
+        let table = schema.table;
         let prefixed = format!("{}_{column}", table.name().trim_end_matches('s'));
-        match (self.has(column), self.has(&prefixed)) {
+        match (self.has(column), self.has(&prefixed) || schema.order.contains(&prefixed)) {
             (false, _) => Ok(column.into()),
             (true, false) => Ok(prefixed),
             (true, true) => Err(Error::unusable(format!(

@@ -57,8 +57,9 @@ pub(super) struct Workers<I> {
 /// A job whose tables have been written, and which now takes commands.
 pub struct Live<I> {
     work: Arc<Work>,
-    guards: Option<WorkerGuards<()>>,
+    /// Dropped before `guards`, which wait for workers that wait for commands.
     commands: Vec<Sender<Command<I>>>,
+    guards: Option<WorkerGuards<()>>,
     done: Receiver<Duration>,
     moved: Receiver<Moved>,
     report: Report,

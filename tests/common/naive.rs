@@ -23,6 +23,7 @@ pub struct Answer<I> {
     pub customer_product_matrix: Vec<MatrixEntry<I>>,
 }
 
+#[expect(clippy::too_many_lines, reason = "the definition of seven tables, a closure each")]
 pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
     let amounts: BTreeMap<&I, Option<Amount>> =
         tables.orders.iter().map(|(id, order)| (id, amount(tables, order))).collect();

@@ -1,0 +1,106 @@
+//! How much moves: a change touches the rows it must, and no others.
+//!
+//! The shop: customer 1 has orders 10 to 19, two on each of five days, each of a product of its own; customer 2 has
+//! order 20, of the first product, on the first day.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::history::{History, Write};
+use common::record::run;
+use millstream::model::{Customer, Day, Discount, Order, Payload, Price, Product};
+use millstream::pipeline::Settings;
+
+const DAYS: i32 = 5;
+
+fn order(id: i64, customer: i64, product: i64, day: i32, quantity: i32) -> Write<i64> {
+    let order = Order {
+        id,
+        customer: Some(customer),
+        product: Some(product),
+        day: Day::new(day),
+        quantity,
+        discount: Discount::default(),
+        extra: Payload::default(),
+    };
+    Write::Order(id, Some(order))
+}
+
+fn product(id: i64, price_e4: i128) -> Write<i64> {
+    let price = Price::from_e4(price_e4).expect("in range");
+    let product = Product { name: None, category: "Things".into(), price, extra: Payload::default() };
+    Write::Product(id, Some(Arc::new(product)))
+}
+
+fn nth(n: i64) -> Write<i64> {
+    order(10 + n, 1, n, i32::try_from(n / 2).expect("small"), 1)
+}
+
+fn shop() -> Vec<Write<i64>> {
+    let products = (0..10).map(|id| product(id, 10_0000));
+    products.chain((0..10).map(nth)).chain([order(20, 2, 0, 0, 1)]).collect()
+}
+
+/// How many rows of each table a change moves: enriched, daily, products, patterns, rfm, cohorts, matrix.
+fn moved(change: Write<i64>) -> [usize; 7] {
+    let history: History<i64> = vec![shop(), vec![change]];
+    let one = run(&history, &Settings::as_of(Day::new(100).expect("in range")), 1, 1).moved(1);
+    let two = run(&history, &Settings::as_of(Day::new(100).expect("in range")), 2, 1).moved(1);
+    assert_eq!(one, two, "as much moves on two workers as on one");
+    one
+}
+
+#[test]
+fn a_corrected_quantity_moves_its_row_and_the_totals_it_is_in() {
+    // All ten enriched rows of the customer hold the customer's total; each table row is taken out and put in.
+    assert_eq!(moved(order(15, 1, 5, 2, 3)), [20, 2, 2, 2, 2, 0, 2]);
+}
+
+#[test]
+fn a_correction_that_changes_no_amount_moves_no_total() {
+    let same_price = product(30, 10_0000);
+    assert_eq!(moved(same_price), [0; 7]);
+    let Write::Order(id, Some(mut noted)) = nth(5) else { unreachable!("an order") };
+    noted.extra = Payload::new(b"a note");
+    assert_eq!(moved(Write::Order(id, Some(noted))), [2, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_same_row_again_moves_nothing() {
+    assert_eq!(moved(nth(5)), [0; 7]);
+    assert_eq!(moved(product(5, 10_0000)), [0; 7]);
+    assert_eq!(moved(Write::Order(99, None)), [0; 7]);
+}
+
+#[test]
+fn a_new_price_moves_what_was_bought_at_it() {
+    // Product 0 was bought by both customers on one day: ten rows and one row of enriched data, two of each table by
+    // customer.
+    assert_eq!(moved(product(0, 12_0000)), [22, 2, 2, 4, 4, 0, 4]);
+}
+
+#[test]
+fn a_price_of_something_nobody_bought_moves_nothing() {
+    assert_eq!(moved(product(99, 5_0000)), [0; 7]);
+}
+
+#[test]
+fn a_late_customer_moves_only_enriched_rows() {
+    let late = Write::Customer(2, Some(Arc::new(Customer { extra: Payload::new(b"known at last") })));
+    assert_eq!(moved(late), [2, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_deleted_order_closes_the_ranks_behind_it() {
+    // The latest order: its row goes, nine rows get another total; every rank of the matrix is another order's.
+    assert_eq!(moved(Write::Order(19, None)), [19, 2, 1, 2, 2, 0, 19]);
+    // The earliest of the ten in the matrix: only the last rank goes.
+    assert_eq!(moved(Write::Order(10, None)), [19, 2, 2, 2, 2, 0, 1]);
+}
+
+#[test]
+fn an_order_on_a_day_of_its_own_adds_a_day_and_a_month() {
+    // The matrix of customer 2 has a new first rank, and what was first is second.
+    assert_eq!(moved(order(21, 2, 1, DAYS + 60, 1)), [3, 1, 2, 2, 2, 1, 3]);
+}
