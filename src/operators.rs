@@ -2,31 +2,32 @@
 //!
 //! | operator | answers | updates emitted per change | work per change | state kept | times |
 //! |---|---|---|---|---|---|
-//! | [`latest`] | the last row written under each key | ≤ 2 | O(1) | one row a key | total order |
-//! | [`complete`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any lattice |
-//! | [`lookup`] | pairs of rows with the same key (a join) | 2 a match | O(log n + matches) | none of its own | any lattice |
-//! | [`accumulate`] | sums over the rows of an arrangement, per group | 1 a group | O(1) | none | any lattice |
-//! | [`distinct_count`] | in how many keys each group occurs | ≤ 1 a run | O(log n) | none of its own | total order |
-//! | [`reduce_sorted`] | a function of a key's values that reads only some of them | those that differ | O(log n + values read) | none of its own | total order |
-//! | [`present_keys`] | the keys that have a row | ≤ 1 a key | O(log n) | none of its own | total order |
+//! | [`latest()`] | the last row written under each key | ≤ 2 | O(1) | one row a key | total order |
+//! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any lattice |
+//! | [`lookup()`] | pairs of rows with the same key (a join) | 2 a match | O(log n + matches) | none of its own | any lattice |
+//! | [`accumulate()`] | sums over the rows of an arrangement, per group | 1 a group | O(1) | none | any lattice |
+//! | [`distinct_count()`] | in how many keys each group occurs | ≤ 1 a run | O(log n) | none of its own | total order |
+//! | [`reduce_sorted()`] | a function of a key's values that reads only some of them | those that differ | O(log n + values read) | none of its own | total order |
+//! | [`present_keys()`] | the keys that have a row | ≤ 1 a key | O(log n) | none of its own | total order |
 //!
 //! "None of its own" means that an operator reads the arrangement it is given and keeps nothing beside it: an
 //! arrangement is paid for once and used by all.
 
-pub mod accumulate;
-pub mod complete;
-pub mod distinct_count;
-pub mod latest;
-pub mod lookup;
-pub mod reduce_sorted;
-pub mod sorted;
+mod accumulate;
+mod complete;
+mod distinct_count;
+mod latest;
+mod lookup;
+mod reduce_sorted;
+mod sorted;
 
-pub use accumulate::accumulate;
+pub use accumulate::{Group, accumulate};
 pub use complete::complete;
 pub use distinct_count::distinct_count;
-pub use latest::latest;
+pub use latest::{Position, Upsert, latest};
 pub use lookup::lookup;
 pub use reduce_sorted::{present_keys, reduce_sorted};
+pub use sorted::Values;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;

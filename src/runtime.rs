@@ -33,8 +33,7 @@ use crate::io::tables::TableRow;
 use crate::io::write::{Placing, TableWriter};
 use crate::io::{InputTable, OutputTable, rejected};
 use crate::model::{Customer, Order, Product, Text};
-use crate::operators::latest;
-use crate::operators::latest::Upsert;
+use crate::operators::{Upsert, latest};
 use crate::pipeline::{Job, Shop};
 use crate::report::{Report, TableReport};
 

@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::model::{Customer, Discount, Order, Price, Product, Text};
-use crate::operators::latest::{Position, Upsert};
+use crate::operators::{Position, Upsert};
 
 use super::cells::{Cell, IdColumn, days, money, quantities, texts};
 use super::payload::Codec;

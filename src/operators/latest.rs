@@ -46,7 +46,7 @@ pub type Upsert<K, V> = (K, Position, Option<V>);
 /// position.
 ///
 /// ```
-/// use millstream::operators::latest::{Position, latest};
+/// use millstream::operators::{Position, latest};
 /// use timely::dataflow::operators::{Inspect, Input, Probe};
 ///
 /// timely::execute_directly(|worker| {

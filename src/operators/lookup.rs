@@ -11,7 +11,7 @@ use super::ByKey;
 /// What `logic` makes of each pair of rows with the same key; the weight is the product of theirs.
 ///
 /// As differential's `join_core`, but the output is not sorted and consolidated a buffer at a time, which there costs
-/// more than the join itself when rows are wide and, as after [`complete`](super::complete), none of them cancel.
+/// more than the join itself when rows are wide and, as after [`complete`](super::complete()), none of them cancel.
 pub fn lookup<'scope, T, K, V1, V2, D>(
     rows: ByKey<'scope, T, K, V1>,
     partners: ByKey<'scope, T, K, V2>,

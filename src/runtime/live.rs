@@ -16,7 +16,7 @@ use crate::io::layout::Layout;
 use crate::io::tables::TableRow;
 use crate::io::{OutputTable, Shown};
 use crate::model::{Order, Product};
-use crate::operators::latest::Position;
+use crate::operators::Position;
 use crate::report::Report;
 
 use super::feed::Feed;

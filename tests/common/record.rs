@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use differential_dataflow::{Data, VecCollection};
 use millstream::model::{CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, ProductSales, Rfm};
-use millstream::operators::latest;
-use millstream::operators::latest::{Position, Upsert};
+use millstream::operators::{Position, Upsert, latest};
 use millstream::pipeline::{Job, Settings, Shop};
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::Input;
