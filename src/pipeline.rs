@@ -18,36 +18,45 @@
 //! ```
 //! use std::sync::Arc;
 //! use differential_dataflow::input::Input;
-//! use millstream::model::{Day, Discount, Order, Payload, Price, Product};
+//! use millstream::model::{Amount, DailySales, Day, Discount, Order, Payload, Price, Product, Sum};
 //! use millstream::pipeline::{Job, Settings, Shop};
+//! use timely::dataflow::operators::capture::{Capture, Extract};
 //!
-//! timely::execute_directly(|worker| {
-//!     let (mut orders, mut products, probe) = worker.dataflow::<u64, _, _>(|scope| {
+//! let day = Day::from_ymd(2024, 5, 1);
+//! let updates = timely::execute_directly(move |worker| {
+//!     let (mut orders, mut products, updates) = worker.dataflow::<u64, _, _>(|scope| {
 //!         let (order_input, orders) = scope.new_collection();
 //!         let (product_input, products) = scope.new_collection();
 //!         let (_, customers) = scope.new_collection();
 //!         let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).unwrap());
 //!         let job = Job::new(Shop { orders, products, customers }, settings);
-//!         let daily = job.daily_sales().inspect(|(sales, epoch, diff)| println!("{epoch}: {diff:+} {sales:?}"));
-//!         (order_input, product_input, daily.probe().0)
+//!         (order_input, product_input, job.daily_sales().inner.capture())
 //!     });
-//!     let tea = |price| Product { name: None, category: "Tea".into(), price, extra: Payload::default() };
-//!     products.insert((1, Arc::new(tea(Price::from_e4(25_000).unwrap()))));
-//!     orders.insert(Order {
+//!     let tea = Product {
+//!         name: Some("Tea".into()),
+//!         category: "Drinks".into(),
+//!         price: Price::from_e4(2_5000).unwrap(),
+//!         extra: Payload::default(),
+//!     };
+//!     let order = |quantity| Order {
 //!         id: 100,
 //!         customer: Some(7),
 //!         product: Some(1),
-//!         day: Day::from_ymd(2024, 5, 1),
-//!         quantity: 2,
+//!         day,
+//!         quantity,
 //!         discount: Discount::default(),
 //!         extra: Payload::default(),
-//!     });
-//!     orders.advance_to(1);
-//!     orders.flush();
-//!     products.advance_to(1);
-//!     products.flush();
-//!     worker.step_while(|| probe.less_than(&1)); // 0: +1 DailySales { day: Some(2024-05-01), revenue: 5.00, … }
+//!     };
+//!     products.insert((1, Arc::new(tea)));
+//!     orders.insert(order(2));
+//!     orders.advance_to(1); // it was three after all
+//!     orders.remove(order(2));
+//!     orders.insert(order(3));
+//!     updates
 //! });
+//! let sales = |e8| DailySales { day, revenue: Sum { total: Amount::from_e8(e8), count: 1 }, customers: 1 };
+//! let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
+//! assert_eq!(updates, [(sales(5_00000000), 0, 1), (sales(5_00000000), 1, -1), (sales(7_50000000), 1, 1)]);
 //! ```
 
 mod customers;
@@ -56,6 +65,7 @@ mod enrich;
 mod products;
 mod totals;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -111,6 +121,8 @@ pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
     by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
     customer_totals: ByKey<'scope, T, Option<I>, Totals>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
+    /// Made when first asked for: two tables use them.
+    patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
 }
 
 impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
@@ -121,7 +133,15 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
         let catalog = enrich::catalog(&by_product, shop.products);
         let by_customer = enrich::by_customer(&by_product, &catalog);
         let customer_totals = customers::totals(&by_customer);
-        Job { settings, by_product, catalog, by_customer, customer_totals, customers: shop.customers }
+        Job {
+            settings,
+            by_product,
+            catalog,
+            by_customer,
+            customer_totals,
+            customers: shop.customers,
+            patterns: OnceCell::new(),
+        }
     }
 
     /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
@@ -146,13 +166,20 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        customers::patterns(&self.by_customer, &self.customer_totals, &self.settings.tiers)
+        let make = || customers::patterns(&self.by_customer, &self.customer_totals, &self.settings.tiers);
+        self.patterns.get_or_init(make).clone()
     }
 
     /// `rfm_analysis`: recency, frequency and monetary value of each customer.
     #[must_use]
     pub fn rfm_analysis(&self) -> VecCollection<'scope, T, Rfm<I>> {
-        customers::rfm(&self.by_customer, &self.customer_totals, self.settings.as_of)
+        let as_of = self.settings.as_of.days();
+        self.customer_patterns().map(move |row| Rfm {
+            customer: row.customer,
+            recency: row.last.map(|last| as_of - last.days()),
+            frequency: row.orders,
+            monetary: row.spent.get(),
+        })
     }
 
     /// `cohort_analysis`: the customers of each month.

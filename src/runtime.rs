@@ -32,7 +32,7 @@ use crate::io::publish::Output;
 use crate::io::tables::TableRow;
 use crate::io::write::{Placing, TableWriter};
 use crate::io::{InputTable, OutputTable, rejected};
-use crate::model::{Customer, Order, Product, Text};
+use crate::model::{Customer, Name, Order, Product};
 use crate::operators::{Upsert, latest};
 use crate::pipeline::{Job, Shop};
 use crate::report::{Report, TableReport};
@@ -54,7 +54,7 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     let started = Instant::now();
     let feed = Feed::open(&config.input, config.max_rejected, progress)?;
     if feed.has_text_ids() {
-        let (work, guards) = start::<Text>(config, feed, None)?;
+        let (work, guards) = start::<Name>(config, feed, None)?;
         finish(config, &work, guards, started)
     } else {
         let (work, guards) = start::<i64>(config, feed, None)?;
@@ -76,6 +76,7 @@ fn start<I: IdColumn>(
     let (settings, live) = (config.settings.clone(), Arc::new(live));
     let shared = Arc::clone(&work);
     let guards = timely::execute(timely, move |worker| {
+        let _alarm = Alarm(&shared);
         if let Err(error) = work_as::<I>(worker, &shared, &settings, live.as_ref().as_ref()) {
             shared.fail(error);
         }
@@ -84,6 +85,17 @@ fn start<I: IdColumn>(
         }
     });
     Ok((work, guards.map_err(Error::failed)?))
+}
+
+/// Tells the other workers to stop if this one panics.
+struct Alarm<'a>(&'a Work);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::failed("a bug: a worker panicked; its message stands above"));
+        }
+    }
 }
 
 /// Waits for the workers, ends the tables and publishes them.
@@ -144,6 +156,13 @@ impl Work {
         self.failure.lock().expect("no worker panicked").take().map_or(Ok(()), Err)
     }
 
+    /// A worker has written its share of a table.
+    fn part_is_written(&self) {
+        if self.open_parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.feed.progress().set_epochs(1);
+        }
+    }
+
     /// True when the workers have written all they have of epoch 0.
     fn is_written(&self) -> bool {
         self.open_parts.load(Ordering::Acquire) == 0
@@ -162,7 +181,10 @@ impl Work {
         let writer = TableWriter::create(folder, &self.run_id, schema, config.file_format, placing)?;
         let writer = Arc::new(writer);
         let mut part = writer.part();
-        part.write(&rejected::batch(&mut rejections, |table, file| self.feed.file_name(table, file))?)?;
+        rejections.sort();
+        for some in rejections.chunks(1 << 16) {
+            part.write(&rejected::batch(some, |table, file| self.feed.file_name(table, file))?)?;
+        }
         part.finish()?;
         tables.push(TableReport { name: REJECTED.into(), written: writer.finish()? });
         tables.iter().try_for_each(|table| output.publish(&table.name))?;

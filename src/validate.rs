@@ -140,7 +140,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
             },
         ));
         if let (Some(report), Ok(files)) = (&report, files) {
-            checks.push(check(format!("{name} is from this run"), from_run(&files, &report.run_id)));
+            checks.push(check(format!("{name} is from this run"), from_run(&files, report, name)));
         }
     }
     Ok(checks)
@@ -151,9 +151,22 @@ fn read_report(path: &Path) -> Result<Report> {
     serde_json::from_str(&text).map_err(Error::reading(path))
 }
 
-fn from_run(files: &[PathBuf], run_id: &str) -> Result<String> {
-    let other = files.iter().find(|file| !file.to_string_lossy().contains(run_id));
-    other.map_or(Ok(run_id.into()), |file| Err(Error::unusable(format!("{}, wanted run {run_id}", file.display()))))
+/// All files are the run's, and all of the run's files are there, with as many rows as it wrote.
+fn from_run(files: &[PathBuf], report: &Report, name: &str) -> Result<String> {
+    let run_id = &report.run_id;
+    if let Some(other) = files.iter().find(|file| !file.to_string_lossy().contains(run_id)) {
+        return Err(Error::unusable(format!("{}, wanted run {run_id}", other.display())));
+    }
+    let Some(table) = report.tables.iter().find(|table| table.name == name) else {
+        return Err(Error::unusable(format!("run {run_id} did not write it")));
+    };
+    let rows: Rows = files.iter().map(|file| rows_of(file)).sum::<Result<_>>()?;
+    let written = &table.written;
+    if files.len() as u64 != written.files || rows.0.is_some_and(|rows| rows != written.rows) {
+        let wanted = format!("{} rows in {} files", grouped(written.rows), written.files);
+        return Err(Error::unusable(format!("{rows} in {} files, wanted {wanted}", files.len())));
+    }
+    Ok(format!("{run_id}, {} files", files.len()))
 }
 
 /// How many rows; `None` where a text file was among them, whose rows are not counted.

@@ -168,10 +168,20 @@ fn files_of_one_table_agree_on_their_columns() {
     fs::create_dir(shop.input().join("customers")).expect("a folder");
     fs::rename(shop.input().join("customers.csv"), shop.input().join("customers/a.csv")).expect("renamed");
     shop.write("customers/b.csv", "customer_id,city,vip\n9,12,true\n");
-    refused(&shop, &["customers/b.csv", "column city has the type Int64, but Utf8 in", "customers/a.csv"]);
-    shop.write("customers/b.csv", "customer_id,vip\n9,true\n");
     check(&shop.run(&[]), 0, &[]);
-    assert!(shop.read("enriched_data")[0].schema().field_with_name("vip").is_ok());
+    let schema = shop.read("enriched_data")[0].schema();
+    assert_eq!(schema.field_with_name("vip").expect("a column").data_type(), &DataType::Boolean);
+    assert_eq!(
+        schema.field_with_name("city").expect("a column").data_type(),
+        &DataType::Utf8,
+        "text files are widened"
+    );
+    let numbers = || Arc::new(Int64Array::from(vec![12])) as _;
+    let batch = RecordBatch::try_from_iter([("customer_id", numbers()), ("city", numbers())]).expect("a batch");
+    write_parquet(&shop, "customers/c.parquet", &batch);
+    check(&shop.run(&[]), 3, &["customers/c.parquet", "column city has the type Int64, but Utf8 in"]);
+    shop.write("customers.csv", "customer_id\n1\n");
+    check(&shop.run(&[]), 3, &["customers.csv and", "wanted one of them"]);
 }
 
 #[test]
@@ -345,6 +355,27 @@ fn the_tables_do_not_depend_on_the_workers_or_on_how_rows_are_read() {
     assert_eq!(one, read(&["--workers", "4", "--batch-size", "100000"]));
 }
 
+/// Where products are named by text, orders are numbered still: 10 comes after 9.
+#[test]
+fn only_the_ids_that_are_text_somewhere_are_text() {
+    let shop = Shop::empty();
+    let order = |id| format!("{id},7,SKU-{id},2024-01-01,1,0\n");
+    let orders: String = (8..12).map(order).collect();
+    shop.write("orders.csv", &format!("order_id,customer_id,product_id,order_date,quantity,discount\n{orders}"));
+    shop.write("products.csv", "product_id,price,category\nSKU-9,1.0,A\nSKU-10,2.0,A\n");
+    shop.write("customers.csv", "customer_id,nothing\n7,\n");
+    check(&shop.run(&[]), 0, &[]);
+    let matrix = shop.rows("customer_product_matrix");
+    assert_eq!(matrix, ["7,SKU-10,2.0,2", "7,SKU-11,,1", "7,SKU-8,,4", "7,SKU-9,1.0,3"]);
+    let schema = shop.read("enriched_data")[0].schema();
+    assert_eq!(schema.field_with_name("order_id").expect("a column").data_type(), &DataType::Int64);
+    assert_eq!(schema.field_with_name("product_id").expect("a column").data_type(), &DataType::Utf8);
+    // Numbers in one table and text in the other are compared as text.
+    shop.write("customers.csv", "customer_id,name\n7,Ada\nx,Nobody\n");
+    check(&shop.run(&[]), 0, &[]);
+    assert!(shop.rows("enriched_data").iter().all(|row| row.contains("Ada")));
+}
+
 #[test]
 fn decimals_stay_decimals() {
     let shop = Shop::small();
@@ -414,6 +445,13 @@ fn validation_says_what_is_wrong_and_ends_with_status_3() {
     let stale = millstream(&["validate", "output", output, "--report", report]);
     assert!(stale.status == 3 && stale.stdout.contains("wanted run"), "{stale:?}");
     shop.write("customers.csv", "customer_id\n");
+    check(&shop.run(&["--report", report, "--target-file-size", "1KB"]), 0, &[]);
+    fs::remove_file(shop.output().join("enriched_data").join(&shop.files("enriched_data")[0])).expect("removed");
+    let incomplete = millstream(&["validate", "output", output, "--report", report]);
+    assert!(
+        incomplete.status == 3 && incomplete.stdout.contains("FAIL  enriched_data is from this run"),
+        "{incomplete:?}"
+    );
     let empty = millstream(&["validate", "input", input, "--json"]);
     assert!(empty.status == 3 && empty.stdout.contains("\"passed\": false"), "{empty:?}");
 }

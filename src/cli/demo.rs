@@ -66,13 +66,15 @@ fn title(text: &str) -> Result<()> {
 /// Generates the shop; the one that an earlier demo left is replaced.
 fn make_shop(input: &Path, scale: f64) -> Result<()> {
     title(&format!("A shop, from nothing: {}", input.display()))?;
-    if input.is_dir() {
+    let mark = input.join(".millstream-demo");
+    if mark.is_file() {
         std::fs::remove_dir_all(input).map_err(Error::writing(input))?;
     }
     let started = Instant::now();
     for table in generate(scale, input)? {
         say(format_args!("{:<12}{:>12} rows", table.name, grouped(table.rows)))?;
     }
+    std::fs::write(&mark, "made by millstream demo, and replaced by the next one").map_err(Error::writing(&mark))?;
     say(format_args!("generated in {:.2} seconds", started.elapsed().as_secs_f64()))?;
     Ok(())
 }

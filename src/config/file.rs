@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for FileSize {
     }
 }
 
-/// A number with its digits as they stand, so that it never becomes a float.
+/// A number or a text, as text: the shortest that tells a float from all others.
 fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -13,32 +13,37 @@ use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4};
-use crate::model::{Day, Id, Text};
+use crate::model::{Day, Id, Name, Text};
+
+use super::schema::decimal_scale;
 
 /// A value, a null, or the reason for which the row is rejected.
 pub(crate) type Cell<T> = std::result::Result<Option<T>, String>;
 
-/// An id that Arrow columns can hold: `i64`, or text.
+/// An id that Arrow columns can hold: `i64`, or [`Name`] where some ids are text.
 pub trait IdColumn: Id {
-    /// The type of such a column.
-    const DATA_TYPE: DataType;
+    /// True if the type has ids that are text.
+    const HAS_TEXT: bool;
 
-    /// The ids of a column of any type that ids are read from; a cell that holds none has its reason.
-    ///
-    /// # Errors
-    ///
-    /// If the column has a type that ids are not read from.
-    fn cells(column: &ArrayRef, name: &str) -> Result<Vec<std::result::Result<Option<Self>, String>>>;
+    /// The id that is this number.
+    fn of_number(number: i64) -> Self;
+
+    /// The id that is this text.
+    fn of_text(text: &str) -> Self;
 
     /// A column of ids.
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef;
 }
 
 impl IdColumn for i64 {
-    const DATA_TYPE: DataType = DataType::Int64;
+    const HAS_TEXT: bool = false;
 
-    fn cells(column: &ArrayRef, name: &str) -> Result<Vec<Cell<Self>>> {
-        each::<Int64Type, _>(column, &DataType::Int64, name, |id| Ok(Some(id)))
+    fn of_number(number: i64) -> Self {
+        number
+    }
+
+    fn of_text(text: &str) -> Self {
+        unreachable!("{text} is text, but all ids of this job are numbers")
     }
 
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef {
@@ -46,15 +51,28 @@ impl IdColumn for i64 {
     }
 }
 
-impl IdColumn for Text {
-    const DATA_TYPE: DataType = DataType::Utf8;
+impl IdColumn for Name {
+    const HAS_TEXT: bool = true;
 
-    fn cells(column: &ArrayRef, name: &str) -> Result<Vec<Cell<Self>>> {
-        texts(column, name)
+    fn of_number(number: i64) -> Self {
+        Name::Number(number)
+    }
+
+    fn of_text(text: &str) -> Self {
+        Name::Text(text.into())
     }
 
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef {
-        Arc::new(StringArray::from_iter(ids))
+        Arc::new(StringArray::from_iter(ids.map(|id| id.map(Name::to_string))))
+    }
+}
+
+/// Ids: as text where any table has text for the same kind of thing, or else as numbers.
+pub(crate) fn ids<I: IdColumn>(column: &ArrayRef, name: &str, as_text: bool) -> Result<Vec<Cell<I>>> {
+    if as_text {
+        each_text(column, name, |text| Ok(Some(I::of_text(text))))
+    } else {
+        each::<Int64Type, _>(column, &DataType::Int64, name, |number| Ok(Some(I::of_number(number))))
     }
 }
 
@@ -118,12 +136,11 @@ pub(crate) fn quantities(column: &ArrayRef, name: &str) -> Result<Vec<Cell<i32>>
     match column.data_type() {
         found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, of_float),
         found if found.is_numeric() => {
-            let scale = scale(found);
+            let scale = decimal_scale(found);
             let unit = 10_i128.pow(scale.unsigned_abs().into());
-            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, |value| match scale {
-                ..=0 => in_range(value.saturating_mul(unit)),
-                _ if value % unit != 0 => Err("is not whole"),
-                _ => in_range(value / unit),
+            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, |value| match value % unit {
+                0 => in_range(value / unit),
+                _ => Err("is not whole"),
             })
         }
         _ => each_text(column, name, |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
@@ -147,7 +164,7 @@ pub(crate) fn money<M>(
             if float.is_nan() { Ok(None) } else { in_range(f64_to_e4(float)) }
         }),
         found if found.is_numeric() => {
-            let scale = scale(found);
+            let scale = decimal_scale(found);
             each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, |value| {
                 in_range(decimal_to_e4(value, scale.into()))
             })
@@ -158,17 +175,6 @@ pub(crate) fn money<M>(
             (_, Ok(float)) if float.is_infinite() => Err(limit),
             (text, Ok(_)) => in_range(text_to_e4(text)),
         }),
-    }
-}
-
-/// The decimal places of a numeric type.
-fn scale(found: &DataType) -> i8 {
-    match found {
-        DataType::Decimal32(_, scale)
-        | DataType::Decimal64(_, scale)
-        | DataType::Decimal128(_, scale)
-        | DataType::Decimal256(_, scale) => *scale,
-        _ => 0,
     }
 }
 
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn an_integer_id_beyond_64_bits_is_no_id() {
         let column: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), None]));
-        let cells = i64::cells(&column, "order_id").expect("integers are read");
+        let cells = ids::<i64>(&column, "order_id", false).expect("integers are read");
         assert_eq!(cells[0], Ok(Some(1)));
         assert!(cells[1].as_ref().is_err_and(|reason| reason.contains("18446744073709551615")));
         assert_eq!(cells[2], Ok(None));

@@ -15,6 +15,13 @@ pub(crate) enum Format {
     JsonLines,
 }
 
+impl Format {
+    /// True if columns have no types of their own.
+    pub(crate) fn is_text(self) -> bool {
+        self != Format::Parquet
+    }
+}
+
 /// A file of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct InputFile {
@@ -40,11 +47,17 @@ pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
     let mut paths = Vec::new();
+    let single = ENDINGS.map(|(ending, _)| input.join(format!("{table}.{ending}")));
+    let mut candidates: Vec<_> = single.into_iter().filter(|path| path.is_file()).collect();
+    candidates.extend(folder.is_dir().then(|| folder.clone()));
+    if let [first, second, ..] = candidates.as_slice() {
+        let both = format!("{} and {}", first.display(), second.display());
+        return Err(Error::unusable(format!("{both} both have the table {table}; wanted one of them")));
+    }
     if folder.is_dir() {
-        collect(&folder, &mut paths)?;
+        collect(&folder, &mut paths)?
     } else {
-        let single = ENDINGS.map(|(ending, _)| input.join(format!("{table}.{ending}")));
-        paths.extend(single.into_iter().filter(|path| path.is_file()));
+        paths = candidates
     }
     if paths.is_empty() {
         return Err(nothing_found(input, table));

@@ -81,10 +81,16 @@ impl Output {
 
     /// Where folders can't be exchanged: moves the old table aside, then the new one into its place.
     fn replace_in_two_steps(&self, table: &str) -> std::io::Result<()> {
-        let aside = self.work().join(OLD);
+        let (place, aside) = (self.table(table), self.work().join(OLD));
+        if !place.exists() {
+            return fs::rename(self.staging(table), place);
+        }
         fs::create_dir_all(&aside)?;
-        fs::rename(self.table(table), aside.join(table))?;
-        fs::rename(self.staging(table), self.table(table))
+        fs::rename(&place, aside.join(table))?;
+        fs::rename(self.staging(table), &place).inspect_err(|_| {
+            // What can't be replaced is put back.
+            let _ = fs::rename(aside.join(table), &place);
+        })
     }
 
     /// Removes what this run does not need any more.
@@ -203,5 +209,7 @@ mod tests {
         let output = make(root.path(), "2", "two");
         output.replace_in_two_steps("t").expect("replaced");
         assert_eq!(read(root.path()).as_deref(), Some("two"));
+        assert!(output.replace_in_two_steps("t").is_err(), "there is nothing to put into its place");
+        assert_eq!(read(root.path()).as_deref(), Some("two"), "and it is put back");
     }
 }

@@ -29,12 +29,8 @@ pub(crate) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![text("table"), text("file"), number, text("reason"), text("row")]))
 }
 
-/// The table `rejected`, in the order of tables, files and rows.
-pub(crate) fn batch(
-    rejections: &mut [Rejection],
-    file_name: impl Fn(InputTable, usize) -> String,
-) -> Result<RecordBatch> {
-    rejections.sort();
+/// Rows of the table `rejected`.
+pub(crate) fn batch(rejections: &[Rejection], file_name: impl Fn(InputTable, usize) -> String) -> Result<RecordBatch> {
     let rows = || rejections.iter();
     let columns: Vec<arrow::array::ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(rows().map(|row| row.table.name()))),

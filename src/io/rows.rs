@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Customer, Discount, Order, Price, Product, Text};
 use crate::operators::{Position, Upsert};
 
-use super::cells::{Cell, IdColumn, days, money, quantities, texts};
+use super::cells::{Cell, IdColumn, days, ids, money, quantities, texts};
 use super::payload::Codec;
 use super::read::RawBatch;
 use super::rejected::Rejection;
@@ -23,22 +23,29 @@ pub(crate) struct Converter {
     schema: TableSchema,
     codec: Codec,
     zone: Tz,
+    /// The id columns that are text in some table.
+    text_ids: Vec<&'static str>,
 }
 
 /// The rows of a batch, and those of its rows that are none.
 pub(crate) type Converted<I, R> = (Vec<Upsert<I, R>>, Vec<Rejection>);
 
 impl Converter {
-    pub(crate) fn new(schema: &TableSchema, zone: Tz) -> Result<Converter> {
-        Ok(Converter { codec: Codec::new(&schema.further)?, schema: schema.clone(), zone })
+    pub(crate) fn new(schema: &TableSchema, zone: Tz, text_ids: &[&'static str]) -> Result<Converter> {
+        let codec = Codec::new(&schema.further)?;
+        Ok(Converter { codec, schema: schema.clone(), zone, text_ids: text_ids.to_vec() })
+    }
+
+    fn ids<I: IdColumn>(&self, column: &ArrayRef, name: &str) -> Result<Vec<Cell<I>>> {
+        ids(column, name, self.text_ids.contains(&name))
     }
 
     /// The orders of a batch of the file at this position.
     pub(crate) fn orders<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Order<I>>> {
         let [ids, customers, products, dates, counts, fractions] = self.cores(batch);
-        let mut ids = I::cells(&ids, "order_id")?;
-        let mut customers = I::cells(&customers, "customer_id")?;
-        let mut products = I::cells(&products, "product_id")?;
+        let mut ids = self.ids::<I>(&ids, "order_id")?;
+        let mut customers = self.ids::<I>(&customers, "customer_id")?;
+        let mut products = self.ids::<I>(&products, "product_id")?;
         let mut days = days(&dates, "order_date", self.zone)?;
         let mut quantities = quantities(&counts, "quantity")?;
         let limit = "is out of range: wanted below 10^5";
@@ -61,7 +68,7 @@ impl Converter {
     /// The products of a batch.
     pub(crate) fn products<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Product>>> {
         let [ids, prices, categories, names] = self.cores(batch);
-        let mut ids = I::cells(&ids, "product_id")?;
+        let mut ids = self.ids::<I>(&ids, "product_id")?;
         let mut prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
         let mut categories = texts(&categories, "category")?;
         let mut names = texts(&names, "product_name")?;
@@ -76,7 +83,7 @@ impl Converter {
     /// The customers of a batch.
     pub(crate) fn customers<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Customer>>> {
         let [ids] = self.cores(batch);
-        let mut ids = I::cells(&ids, "customer_id")?;
+        let mut ids = self.ids::<I>(&ids, "customer_id")?;
         self.convert(batch, file, |row, extra| {
             Ok((required(&mut ids[row], "customer_id")?, Arc::new(Customer { extra })))
         })

@@ -67,6 +67,9 @@ impl Kind {
         match (self, found) {
             (_, DataType::Dictionary(_, values)) => self.accepts(values),
             (_, DataType::Null) => true,
+            (_, decimal) if is_decimal(decimal) => {
+                matches!(self, Kind::Quantity | Kind::Money) && (0..=38).contains(&decimal_scale(decimal))
+            }
             (Kind::Id, _) => text || found.is_integer(),
             (Kind::Date, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _)) => true,
             (Kind::Date | Kind::Text, _) => text,
@@ -79,7 +82,7 @@ impl Kind {
             Kind::Id => "an integer or a string",
             Kind::Date => "a date, a timestamp or an ISO 8601 string",
             Kind::Quantity => "an integer, or a float or decimal that is whole",
-            Kind::Money => "a float, a decimal or an integer",
+            Kind::Money => "a float, a decimal of at most 38 places, or an integer",
             Kind::Text => "a string",
         }
     }
@@ -89,12 +92,25 @@ impl Kind {
         match (self, found) {
             (Kind::Id, Some(found)) if found.is_integer() => found.clone(),
             (Kind::Quantity, Some(found)) if found.is_integer() => found.clone(),
+            // Rounded to four places, a value may need a digit more before the point.
+            (Kind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
             (Kind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
             (Kind::Quantity, _) => DataType::Int64,
             (Kind::Money, _) => DataType::Float64,
             (Kind::Date, _) => DataType::Date32,
             (Kind::Id | Kind::Text, _) => DataType::Utf8,
         }
+    }
+}
+
+/// The decimal places of a numeric type.
+pub(crate) fn decimal_scale(found: &DataType) -> i8 {
+    match found {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => *scale,
+        _ => 0,
     }
 }
 
@@ -134,11 +150,11 @@ pub(crate) struct TableSchema {
 }
 
 impl TableSchema {
-    /// True if an id of the table is text.
-    pub(crate) fn has_text_ids(&self) -> bool {
-        let cores = self.table.cores().iter().zip(&self.cores);
-        let mut ids = cores.filter(|(core, _)| core.kind == Kind::Id).filter_map(|(_, written)| written.as_ref());
-        ids.any(|written| !written.is_integer())
+    /// The id columns that are text.
+    pub(crate) fn text_ids(&self) -> impl Iterator<Item = &'static str> {
+        let ids = self.table.cores().iter().zip(&self.cores).filter(|(core, _)| core.kind == Kind::Id);
+        ids.filter(|(_, written)| written.as_ref().is_some_and(|written| !written.is_integer()))
+            .map(|(core, _)| core.name)
     }
 }
 
@@ -273,6 +289,11 @@ fn further_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<Found>]
         let Some(column) = columns.iter().find(|column| column.name == name) else { continue };
         match chosen {
             Some((_, DataType::Null)) | None => chosen = Some((file, &column.data_type)),
+            Some((first, known)) if first.format.is_text() && file.format.is_text() => {
+                chosen = Some((file, wider(known, &column.data_type)));
+            }
+            Some((_, DataType::Dictionary(_, known))) if matches!(&column.data_type, DataType::Dictionary(_, values) if values == known) =>
+                {}
             Some((first, known)) if *known != column.data_type && column.data_type != DataType::Null => {
                 return Err(Error::unusable(format!(
                     "{}: column {name} has the type {}, but {known} in {}; wanted one type in all files",
@@ -285,11 +306,27 @@ fn further_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<Found>]
         }
     }
     let (file, data_type) = chosen.expect("a further column is in some file");
+    let data_type = match data_type {
+        // All the files' dictionaries together may be larger than the keys of each allow.
+        DataType::Dictionary(_, values) => &DataType::Dictionary(Box::new(DataType::Int32), values.clone()),
+        DataType::Null => &DataType::Utf8,
+        other => other,
+    };
     if !RowConverter::supports_fields(&[SortField::new(data_type.clone())]) {
         let cause = format!("{}: column {name} has the type {data_type}, which can't be carried", file.path.display());
         return Err(Error::unusable(cause));
     }
     Ok(Arc::new(Field::new(name, data_type.clone(), true)))
+}
+
+/// What a column of text files is that has one type in one of them and another in another.
+fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
+    match (one, other) {
+        _ if one == other => one,
+        (known, DataType::Null) => known,
+        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => &DataType::Float64,
+        _ => &DataType::Utf8,
+    }
 }
 
 fn place(columns: &[Found], name: &str) -> Place {

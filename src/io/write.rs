@@ -25,7 +25,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 
-use chunk::{Chunk, OpenFile};
+use chunk::{Chunk, OpenFile, Sealed};
 use place::Place;
 pub(crate) use place::Placing;
 
@@ -74,6 +74,9 @@ pub(crate) struct TableWriter {
     open: Mutex<HashMap<Place, Arc<Mutex<Option<OpenFile>>>>>,
     /// Batches that wait until all are there and can be sorted.
     unsorted: Mutex<BTreeMap<Place, Vec<RecordBatch>>>,
+    /// The last chunks of each worker. A table of many places is many of these, and they wait so that not all of their
+    /// files have to be open at one time.
+    last: Mutex<BTreeMap<Place, Vec<Sealed>>>,
     next_part: AtomicUsize,
     rows: AtomicU64,
     bytes: AtomicU64,
@@ -105,10 +108,27 @@ impl TableWriter {
         placing: Placing,
     ) -> Result<TableWriter> {
         placing.check(&schema)?;
+        let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
+        if let (OutputFormat::Csv, Some(field)) = (format.format, nested) {
+            let cause = format!("output.format: csv has no place for column {}, a {}", field.name(), field.data_type());
+            return Err(Error::usage(cause));
+        }
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
         let (next_part, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let (open, unsorted) = (Mutex::default(), Mutex::default());
-        Ok(TableWriter { folder, run: run.into(), schema, format, placing, open, unsorted, next_part, rows, bytes })
+        let (open, unsorted, last) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(TableWriter {
+            folder,
+            run: run.into(),
+            schema,
+            format,
+            placing,
+            open,
+            unsorted,
+            last,
+            next_part,
+            rows,
+            bytes,
+        })
     }
 
     /// A worker's share.
@@ -124,15 +144,16 @@ impl TableWriter {
     pub(crate) fn finish(&self) -> Result<Written> {
         let unsorted = std::mem::take(&mut *self.unsorted.lock().expect("no writer panicked"));
         self.write_all_sorted(unsorted)?;
+        let last = std::mem::take(&mut *self.last.lock().expect("no writer panicked"));
+        for (place, chunks) in last {
+            chunks.into_iter().try_for_each(|chunk| self.append(&place, chunk))?;
+            self.close(&place)?;
+        }
         if self.next_part.load(Ordering::Relaxed) == 0 {
-            self.append(&Place::default(), self.new_chunk()?)?;
+            self.append(&Place::default(), self.new_chunk()?.seal()?)?;
         }
-        let open = std::mem::take(&mut *self.open.lock().expect("no writer panicked"));
-        for file in open.into_values() {
-            if let Some(file) = file.lock().expect("no writer panicked").take() {
-                self.close(file)?;
-            }
-        }
+        let places: Vec<_> = self.open.lock().expect("no writer panicked").keys().cloned().collect();
+        places.iter().try_for_each(|place| self.close(place))?;
         let success = self.folder.join("_SUCCESS");
         fs::write(&success, "").map_err(Error::writing(&success))?;
         let files = self.next_part.load(Ordering::Relaxed) as u64;
@@ -144,25 +165,29 @@ impl TableWriter {
         self.placing.without_folders(&self.schema)
     }
 
-    /// Puts a chunk into the file that is open for its place.
-    fn append(&self, place: &Place, chunk: Chunk) -> Result<()> {
+    /// Puts a chunk into the file that is open for its place, and closes the file if that makes it large enough.
+    fn append(&self, place: &Place, chunk: Sealed) -> Result<()> {
         let slot = Arc::clone(self.open.lock().expect("no writer panicked").entry(place.clone()).or_default());
         let mut slot = slot.lock().expect("no writer panicked");
-        if slot.is_none() {
-            *slot = Some(OpenFile::create(self.part_path(place)?, self.schema(), self.format)?);
-        }
-        let mut file = slot.take().expect("a file is open");
+        let mut file = match slot.take() {
+            Some(file) => file,
+            None => OpenFile::create(self.part_path(place)?, self.schema(), self.format)?,
+        };
         file.append(chunk)?;
-        if file.bytes() >= self.format.target_bytes {
-            self.close(file)?;
-        } else {
+        if file.bytes() < self.format.target_bytes {
             *slot = Some(file);
+        } else {
+            self.bytes.fetch_add(file.close()?, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn close(&self, file: OpenFile) -> Result<()> {
-        self.bytes.fetch_add(file.close()?, Ordering::Relaxed);
+    /// Closes the file that is open for a place, if one is.
+    fn close(&self, place: &Place) -> Result<()> {
+        let slot = self.open.lock().expect("no writer panicked").remove(place);
+        if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
+            self.bytes.fetch_add(file.close()?, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -223,7 +248,7 @@ impl PartWriter {
             };
             chunk.write(&batch)?;
             if self.table.is_full(&chunk) {
-                self.table.append(&place, chunk)?;
+                self.table.append(&place, chunk.seal()?)?;
             } else {
                 self.chunks.insert(place, chunk);
             }
@@ -231,15 +256,17 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Writes what is left, in the order of places so that the names of files do not depend on a hash.
+    /// Hands over what is left.
     ///
     /// # Errors
     ///
-    /// If it can't be written.
+    /// If it can't be encoded.
     pub(crate) fn finish(self) -> Result<()> {
-        let mut chunks: Vec<_> = self.chunks.into_iter().filter(|(_, chunk)| chunk.rows() > 0).collect();
-        chunks.sort_by(|a, b| a.0.cmp(&b.0));
-        chunks.into_iter().try_for_each(|(place, chunk)| self.table.append(&place, chunk))
+        for (place, chunk) in self.chunks {
+            let sealed = chunk.seal()?;
+            self.table.last.lock().expect("no writer panicked").entry(place).or_default().push(sealed);
+        }
+        Ok(())
     }
 }
 
@@ -279,7 +306,7 @@ impl TableWriter {
             let some = order.slice(start, SORTED_ROWS.min(order.len() - start));
             chunk.write(&take_record_batch(&rows, &some).map_err(Error::failed)?)?;
             if self.is_full(&chunk) || start + SORTED_ROWS >= order.len() {
-                self.append(place, std::mem::replace(&mut chunk, self.new_chunk()?))?;
+                self.append(place, std::mem::replace(&mut chunk, self.new_chunk()?).seal()?)?;
             }
         }
         Ok(())

@@ -111,12 +111,21 @@ pub fn e4_to_f64(x: i64) -> f64 {
     x as f64 / 1e4 // both sides are exact below 2⁵³, and IEEE division rounds to the nearest
 }
 
-/// A double in units of 10⁻⁴, rounded half-even; `None` where it is infinite or leaves `i64`.
+/// A double in units of 10⁻⁴, rounded half-even; `None` where it is infinite, no number, or leaves `i64`.
+///
+/// A double stands for the shortest decimal number that names it: 0.00015 is a tie, though the double is a little less.
 #[must_use]
 pub fn f64_to_e4(x: f64) -> Option<i128> {
-    let scaled = (x * 1e4).round_ties_even();
+    let scaled = x * 1e4;
+    if scaled.is_nan() || scaled.abs() >= 1e18 {
+        return None;
+    }
+    // The product is off by less than 0.01 in the range of prices, so only near a tie do the digits decide.
+    if (scaled.fract().abs() - 0.5).abs() < 0.1 {
+        return text_to_e4(&x.to_string());
+    }
     #[expect(clippy::cast_possible_truncation, reason = "checked to lie far inside i128")]
-    (scaled.abs() < 1e18).then_some(scaled as i128)
+    Some(scaled.round_ties_even() as i128)
 }
 
 /// `unscaled · 10^(−scale)` in units of 10⁻⁴, rounded half-even; `None` where it leaves `i128`.
@@ -194,6 +203,8 @@ mod tests {
     fn ties_go_to_the_even_neighbour() {
         assert_eq!(f64_to_e4(0.00005), Some(0));
         assert_eq!(f64_to_e4(0.00015), Some(2));
+        assert_eq!(f64_to_e4(-0.00025), Some(-2));
+        assert_eq!(f64_to_e4(9_999_999_999.999_85), Some(99_999_999_999_998));
         assert_eq!(decimal_to_e4(-15, 5), Some(-2));
         assert_eq!(decimal_to_e4(25, 5), Some(2));
         assert_eq!(decimal_to_e4(1, 90), Some(0));

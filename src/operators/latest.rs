@@ -47,20 +47,23 @@ pub type Upsert<K, V> = (K, Position, Option<V>);
 ///
 /// ```
 /// use millstream::operators::{Position, latest};
-/// use timely::dataflow::operators::{Inspect, Input, Probe};
+/// use timely::dataflow::operators::capture::{Capture, Extract};
+/// use timely::dataflow::operators::vec::Input;
 ///
-/// timely::execute_directly(|worker| {
-///     let (mut prices, probe) = worker.dataflow::<u64, _, _>(|scope| {
+/// const TEA: u32 = 7;
+/// let updates = timely::execute_directly(|worker| {
+///     let (mut prices, updates) = worker.dataflow::<u64, _, _>(|scope| {
 ///         let (prices, upserts) = scope.new_input();
-///         (prices, latest(upserts, "Prices").inner.inspect(|update| println!("{update:?}")).probe().0)
+///         (prices, latest(upserts, "Prices").inner.capture())
 ///     });
-///     prices.send(("tea", Position::after(1), Some(250)));
-///     prices.send(("tea", Position::after(0), Some(240))); // arrives later, but stands before
-///     prices.advance_to(1);                                // (("tea", 250), 0, 1)
-///     prices.send(("tea", Position::after(0), None));
-///     prices.advance_to(2);                                // (("tea", 250), 1, -1)
-///     worker.step_while(|| probe.less_than(prices.time()));
+///     prices.send((TEA, Position::after(1), Some(250)));
+///     prices.send((TEA, Position::after(0), Some(240))); // arrives later, but stands before
+///     prices.advance_to(1);
+///     prices.send((TEA, Position::after(0), None));
+///     updates
 /// });
+/// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
+/// assert_eq!(updates, [((TEA, 250), 0, 1), ((TEA, 250), 1, -1)]);
 /// ```
 pub fn latest<'scope, T, K, V>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,

@@ -26,23 +26,25 @@ use super::sorted::{Reader, Values};
 /// ```
 /// use differential_dataflow::input::Input;
 /// use millstream::operators::reduce_sorted;
+/// use timely::dataflow::operators::capture::{Capture, Extract};
 ///
-/// timely::execute_directly(|worker| {
-///     let (mut scores, probe) = worker.dataflow::<u64, _, _>(|scope| {
+/// const PLAYER: u32 = 7;
+/// let updates = timely::execute_directly(|worker| {
+///     let (mut scores, updates) = worker.dataflow::<u64, _, _>(|scope| {
 ///         let (scores, collection) = scope.new_collection();
-///         let by_player = collection.arrange_by_key();
-///         let best = reduce_sorted(by_player, "Best", |_player: &u32, scores, answers: &mut Vec<u64>| {
+///         let best = reduce_sorted(collection.arrange_by_key(), "Best", |_player, scores, answers: &mut Vec<u64>| {
 ///             answers.extend(scores.descending().map(|(score, _)| *score).next());
 ///         });
-///         (scores, best.inspect(|((player, best), _, diff)| println!("{player}: {best} {diff:+}")).probe().0)
+///         (scores, best.inner.capture())
 ///     });
-///     scores.update((7, 30), 1);
+///     scores.insert((PLAYER, 30));
+///     scores.insert((PLAYER, 20));
 ///     scores.advance_to(1);
-///     scores.update((7, 50), 1); // prints: 7: 30 -1, 7: 50 +1
-///     scores.advance_to(2);
-///     scores.flush();
-///     worker.step_while(|| probe.less_than(scores.time()));
+///     scores.insert((PLAYER, 50));
+///     updates
 /// });
+/// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
+/// assert_eq!(updates, [((PLAYER, 30), 0, 1), ((PLAYER, 30), 1, -1), ((PLAYER, 50), 1, 1)]);
 /// ```
 pub fn reduce_sorted<'scope, T, K, V, A>(
     arranged: ByKey<'scope, T, K, V>,

@@ -9,7 +9,7 @@ use differential_dataflow::operators::CountTotal;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::model::{Account, Amount, Customer, CustomerPattern, Day, Id, Line, MatrixEntry, Rfm, Sum, Tiers};
+use crate::model::{Account, Amount, Customer, CustomerPattern, Id, Line, MatrixEntry, Sum, Tiers};
 use crate::operators::{ByKey, accumulate, complete, lookup, present_keys, reduce_sorted};
 
 use super::totals::Totals;
@@ -62,24 +62,6 @@ pub(super) fn patterns<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
         let spent: Sum = totals.sum();
         let tier = customer.as_ref().and(spent.get()).map(|spent| tiers.of(spent));
         CustomerPattern { customer: customer.clone(), tier, orders: totals.orders, spent, first, last }
-    })
-}
-
-/// A row for each customer with orders.
-pub(super) fn rfm<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
-    totals: &ByKey<'scope, T, Option<I>, Totals>,
-    as_of: Day,
-) -> VecCollection<'scope, T, Rfm<I>> {
-    let last_days = reduce_sorted(by_customer.clone(), "Last day", |_, lines, days| {
-        days.extend(lines.descending().next().map(|(line, _)| line.day));
-    });
-    let last_days = last_days.arrange_by_key_named("Last day by customer");
-    lookup(totals.clone(), last_days, "RFM", move |customer, totals, last| Rfm {
-        customer: customer.clone(),
-        recency: last.map(|last| as_of.days() - last.days()),
-        frequency: totals.orders,
-        monetary: totals.sum().get(),
     })
 }
 

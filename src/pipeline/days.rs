@@ -21,7 +21,7 @@ pub(super) fn daily_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
         |customer, line| customer.is_some().then_some(line.day),
         |_, day| *day,
     );
-    sales_by_day(by_customer)
+    accumulate(by_customer.clone(), "Sales by day", |_, line| Some((line.day, Totals::of_line(line))))
         .concat(customers.explode(|day| Some((day, Totals::ONE_CUSTOMER))))
         .arrange_by_self_named("Totals by day")
         .count_total()
@@ -38,16 +38,10 @@ pub(super) fn cohort_analysis<'scope, T: Timestamp + Lattice + TotalOrder, I: Id
         |customer, line| customer.is_some().then(|| line.day.map(Day::month)),
         |_, month| *month,
     );
-    sales_by_day(by_customer)
-        .map(|day| day.map(Day::month))
+    // Not their amounts: a corrected one moves no month.
+    accumulate(by_customer.clone(), "Orders by month", |_, line| Some((line.day.map(Day::month), Totals::ONE_ORDER)))
         .concat(customers.explode(|month| Some((month, Totals::ONE_CUSTOMER))))
         .arrange_by_self_named("Totals by month")
         .count_total()
         .map(|(month, totals)| CohortSize { month, customers: totals.customers })
-}
-
-fn sales_by_day<'scope, T: Timestamp + Lattice, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
-) -> VecCollection<'scope, T, Option<Day>, Totals> {
-    accumulate(by_customer.clone(), "Sales by day", |_, line| Some((line.day, Totals::of_line(line))))
 }

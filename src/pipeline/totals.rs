@@ -30,6 +30,7 @@ pub(super) struct ProductTotals {
 }
 
 impl Totals {
+    pub(super) const ONE_ORDER: Totals = Totals { orders: 1, customers: 0, priced: 0, amount_e8: 0 };
     pub(super) const ONE_CUSTOMER: Totals = Totals { orders: 0, customers: 1, priced: 0, amount_e8: 0 };
 
     pub(super) fn of_line<I>(line: &Line<I>) -> Totals {

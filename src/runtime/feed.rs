@@ -19,7 +19,7 @@ use crate::report::InputReport;
 use super::{Epoch, Inputs, Progress};
 
 pub(super) struct Feed {
-    tables: [Table; 3],
+    tables: Vec<Table>,
     units: Vec<(InputTable, Unit)>,
     next: AtomicUsize,
     batch_size: usize,
@@ -41,14 +41,16 @@ struct Table {
 impl Feed {
     /// Opens the three tables; nothing has been written yet when this fails.
     pub(super) fn open(config: &InputConfig, max_rejected: Option<u64>, progress: &Arc<Progress>) -> Result<Feed> {
-        let open = |table: InputTable| {
-            let source = Source::open(&config.path, table, &config.renames(table))?;
-            let converter = Converter::new(&source.schema, config.zone)?;
+        let open = |table: InputTable| Source::open(&config.path, table, &config.renames(table));
+        let sources = InputTable::ALL.iter().map(|table| open(*table)).collect::<Result<Vec<_>>>()?;
+        let text_ids: Vec<_> = sources.iter().flat_map(|source| source.schema.text_ids()).collect();
+        let table = |source: Source| {
+            let table = source.schema.table;
+            let converter = Converter::new(&source.schema, config.zone, &text_ids)?;
             let (read, rejected, kept) = (AtomicU64::new(0), AtomicU64::new(0), Arc::default());
             Ok(Table { table, source, converter, read, rejected, kept })
         };
-        let [products, customers, orders] = InputTable::ALL.map(open);
-        let tables = [products?, customers?, orders?];
+        let tables = sources.into_iter().map(table).collect::<Result<Vec<_>>>()?;
         let units = tables.iter().flat_map(|table| table.source.units().into_iter().map(|unit| (table.table, unit)));
         let units: Vec<_> = units.collect();
         progress.set_there(units.iter().filter_map(|(_, unit)| unit.rows).sum());
@@ -63,9 +65,9 @@ impl Feed {
         })
     }
 
-    /// True if one of the tables names something by text: then all are.
+    /// True if one of the tables names something by text.
     pub(super) fn has_text_ids(&self) -> bool {
-        self.tables.iter().any(|table| table.source.schema.has_text_ids())
+        self.tables.iter().any(|table| table.source.schema.text_ids().next().is_some())
     }
 
     pub(super) fn layout(&self, tiers: Tiers) -> Result<Layout> {

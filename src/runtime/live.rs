@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::probe::Handle;
@@ -27,12 +29,12 @@ pub(super) struct Moved {
     table: OutputTable,
     diff: isize,
     epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<Shown> + Send>,
+    row: Box<dyn Fn(&Layout) -> Result<RecordBatch> + Send>,
 }
 
 impl Moved {
     pub(super) fn new<R: TableRow>(table: OutputTable, epoch: Epoch, diff: isize, row: R) -> Moved {
-        let row = move |layout: &Layout| Shown::of(&R::batch(std::slice::from_ref(&row), layout)?);
+        let row = move |layout: &Layout| R::batch(std::slice::from_ref(&row), layout);
         Moved { table, epoch, diff, row: Box::new(row) }
     }
 }
@@ -75,8 +77,8 @@ impl<I: IdColumn> Live<I> {
     pub fn start(config: &RunConfig, progress: &Arc<Progress>) -> Result<Live<I>> {
         let started = Instant::now();
         let feed = Feed::open(&config.input, config.max_rejected, progress)?;
-        if feed.has_text_ids() != (I::DATA_TYPE == arrow::datatypes::DataType::Utf8) {
-            return Err(Error::unusable(format!("the input's ids are not of the type {}", I::DATA_TYPE)));
+        if feed.has_text_ids() != I::HAS_TEXT {
+            return Err(Error::unusable("the input's ids are not of the type that is expected"));
         }
         let (commands, receivers): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| unbounded()).unzip();
         let ((loaded, is_loaded), (done, is_done), (moved, is_moved)) = (unbounded(), unbounded(), unbounded());
@@ -87,7 +89,14 @@ impl<I: IdColumn> Live<I> {
             work.check()?;
             return Err(Error::failed("a bug: the workers ended before the tables were written"));
         }
-        let report = work.publish(config, started)?;
+        let report = match work.check().and_then(|()| work.publish(config, started)) {
+            Ok(report) => report,
+            Err(error) => {
+                drop(commands); // or the workers would wait for one while they are waited for
+                guards.join();
+                return Err(error);
+            }
+        };
         Ok(Live { work, guards: Some(guards), commands, done: is_done, moved: is_moved, report, epoch: 0 })
     }
 
@@ -121,8 +130,8 @@ impl<I: IdColumn> Live<I> {
         let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
         let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
         for moved in recent {
-            let shown = (moved.row)(&self.work.layout)?;
-            let (_, weight) = rows.entry((moved.table, shown.rows.concat())).or_insert((shown, 0));
+            let row = (moved.row)(&self.work.layout)?;
+            let (_, weight) = rows.entry((moved.table, exact(&row)?)).or_insert((Shown::of(&row)?, 0));
             *weight += moved.diff;
         }
         let moved = rows.into_iter().filter(|(_, (_, weight))| *weight != 0);
@@ -159,6 +168,12 @@ impl<I: IdColumn> Live<I> {
     }
 }
 
+/// The cells of a row, with all their digits.
+fn exact(row: &RecordBatch) -> Result<Vec<String>> {
+    let cells = row.columns().iter().map(|column| array_value_to_string(column, 0));
+    cells.collect::<Result<_, _>>().map_err(Error::failed)
+}
+
 impl<I: IdColumn> Workers<I> {
     pub(super) fn observer(&self) -> Sender<Moved> {
         self.moved.clone()
@@ -176,6 +191,9 @@ impl<I: IdColumn> Workers<I> {
         while !work.has_failed() && (!work.is_written() || probe.less_than(&1)) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
+        if work.has_failed() {
+            return Ok(());
+        }
         let is_first = worker.index() == 0;
         if is_first {
             let _ = self.loaded.send(());
@@ -190,7 +208,7 @@ impl<I: IdColumn> Workers<I> {
                 }
             }
             inputs.advance_to(epoch + 1);
-            while probe.less_than(&(epoch + 1)) {
+            while probe.less_than(&(epoch + 1)) && !work.has_failed() {
                 worker.step();
             }
             work.feed.progress().set_epochs(epoch + 1);

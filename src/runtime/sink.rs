@@ -1,7 +1,6 @@
 //! From collections to files: what a table has in epoch 0 is written as it comes, or sorted first where it has an order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
 use differential_dataflow::VecCollection;
@@ -108,7 +107,7 @@ impl<R: TableRow> Share<R> {
         let written = if may_write { self.write(&mut part, is_over) } else { Ok(()) };
         match written.and_then(|()| if is_over { part.finish().map(|()| None) } else { Ok(Some(part)) }) {
             Ok(Some(part)) => self.part = Some(part),
-            Ok(None) => drop(self.work.open_parts.fetch_sub(1, Ordering::AcqRel)),
+            Ok(None) => self.work.part_is_written(),
             Err(error) => self.work.fail(error),
         }
     }

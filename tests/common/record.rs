@@ -67,6 +67,24 @@ impl<I: Id> Recorded<I> {
             moved(&self.customer_product_matrix, epoch),
         ]
     }
+
+    /// How many updates of each table an epoch sent, those that cancel included.
+    pub fn sent(&self, epoch: u64) -> [usize; 7] {
+        [
+            sent(&self.enriched_data, epoch),
+            sent(&self.daily_sales, epoch),
+            sent(&self.product_sales, epoch),
+            sent(&self.customer_patterns, epoch),
+            sent(&self.rfm_analysis, epoch),
+            sent(&self.cohort_analysis, epoch),
+            sent(&self.customer_product_matrix, epoch),
+        ]
+    }
+}
+
+/// How many updates an epoch sent, those that cancel included.
+fn sent<R: Data>(updates: &Updates<R>, epoch: u64) -> usize {
+    updates.lock().expect("no test panicked").iter().filter(|(_, time, _)| *time == epoch).count()
 }
 
 /// The rows there are after an epoch; each must have the weight 1.

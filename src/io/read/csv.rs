@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
-use csv::{Reader, ReaderBuilder, StringRecord};
+use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -53,6 +54,11 @@ enum Narrowest {
     Text,
 }
 
+fn starts_with_zeros(value: &str) -> bool {
+    let digits = value.trim_start_matches('-').as_bytes();
+    digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit()
+}
+
 impl Narrowest {
     fn widen(&mut self, value: &str) {
         if value.is_empty() || *self == Narrowest::Text {
@@ -62,7 +68,7 @@ impl Narrowest {
             "true" | "false" => Narrowest::Boolean,
             // A number that is not written as numbers are, as 007, is a name and keeps its zeros.
             _ if value.parse().is_ok_and(|integer: i64| integer.to_string() == value) => Narrowest::Integer,
-            _ if value.contains('.') && value.parse::<f64>().is_ok() => Narrowest::Float,
+            _ if value.contains('.') && !starts_with_zeros(value) && value.parse::<f64>().is_ok() => Narrowest::Float,
             _ => Narrowest::Text,
         };
         *self = match (*self, seen) {
@@ -75,12 +81,18 @@ impl Narrowest {
 
     fn data_type(self) -> DataType {
         match self {
-            Narrowest::Nothing | Narrowest::Text => DataType::Utf8,
+            Narrowest::Nothing => DataType::Null,
+            Narrowest::Text => DataType::Utf8,
             Narrowest::Boolean => DataType::Boolean,
             Narrowest::Integer => DataType::Int64,
             Narrowest::Float => DataType::Float64,
         }
     }
+}
+
+/// The fields of a record that is no row, as a list.
+fn as_json(record: &ByteRecord) -> String {
+    record.iter().map(|field| Value::from(String::from_utf8_lossy(field))).collect::<Value>().to_string()
 }
 
 pub(super) fn read(columns: Columns<'_>, batch_size: usize) -> Result<Batches<'_>> {
@@ -90,27 +102,24 @@ pub(super) fn read(columns: Columns<'_>, batch_size: usize) -> Result<Batches<'_
     let mut batch = move || -> Result<Option<_>> {
         let mut builders: Vec<_> = (0..width).map(|_| StringBuilder::new()).collect();
         let (mut numbers, mut malformed) = (Vec::new(), Vec::new());
-        let mut record = StringRecord::new();
+        let mut record = ByteRecord::new();
         while numbers.len() + malformed.len() < batch_size {
-            let read = reader.read_record(&mut record);
-            if matches!(read, Ok(false)) {
+            if !reader.read_byte_record(&mut record).map_err(Error::reading(columns.path))? {
                 break;
             }
-            match read {
-                Ok(_) if record.len() == width => {
-                    let fields = builders.iter_mut().zip(&record);
-                    fields.for_each(|(builder, value)| {
-                        builder.append_option(Some(value).filter(|value| !value.is_empty()))
-                    });
+            match StringRecord::from_byte_record(record.clone()) {
+                Ok(fields) if fields.len() == width => {
+                    for (builder, value) in builders.iter_mut().zip(&fields) {
+                        builder.append_option(Some(value).filter(|value| !value.is_empty()));
+                    }
                     numbers.push(number);
                 }
-                Ok(_) => {
-                    let json = serde_json::to_string(&record.iter().collect::<Vec<_>>()).unwrap_or_default();
-                    let reason = format!("{} fields, wanted {width}", record.len());
-                    malformed.push(Malformed { number, reason, json });
-                }
-                Err(error) if error.is_io_error() => return Err(Error::reading(columns.path)(error)),
-                Err(error) => malformed.push(Malformed { number, reason: error.to_string(), json: "null".into() }),
+                Ok(fields) => malformed.push(Malformed {
+                    number,
+                    reason: format!("{} fields, wanted {width}", fields.len()),
+                    json: as_json(&record),
+                }),
+                Err(error) => malformed.push(Malformed { number, reason: error.to_string(), json: as_json(&record) }),
             }
             number += 1;
         }

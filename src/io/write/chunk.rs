@@ -11,7 +11,7 @@ use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
@@ -52,6 +52,18 @@ impl Chunk {
         self.rows
     }
 
+    /// Ends the chunk: nothing more is written to it.
+    pub(super) fn seal(self) -> Result<Sealed> {
+        match self.encoded {
+            Encoded::RowGroup(_) if self.rows == 0 => Ok(Sealed::RowGroup(Vec::new())),
+            Encoded::RowGroup(columns) => {
+                let columns = columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>();
+                columns.map(Sealed::RowGroup).map_err(Error::failed)
+            }
+            Encoded::Text(text) => Ok(Sealed::Text(text)),
+        }
+    }
+
     /// How many bytes it has, about.
     pub(super) fn bytes(&self) -> usize {
         match &self.encoded {
@@ -82,6 +94,13 @@ impl Chunk {
         }
         Ok(())
     }
+}
+
+/// A chunk that only has to be copied into a file.
+pub(super) enum Sealed {
+    /// No columns are no rows.
+    RowGroup(Vec<ArrowColumnChunk>),
+    Text(Vec<u8>),
 }
 
 /// A file of a table that more can be appended to.
@@ -119,16 +138,14 @@ impl OpenFile {
         Ok(file)
     }
 
-    pub(super) fn append(&mut self, chunk: Chunk) -> Result<()> {
-        match (chunk.encoded, &mut self.content) {
-            (Encoded::RowGroup(columns), Content::Parquet(writer)) => {
-                if chunk.rows > 0 {
-                    append_row_group(columns, writer).map_err(Error::writing(&self.path))?;
-                }
-                Ok(())
+    pub(super) fn append(&mut self, chunk: Sealed) -> Result<()> {
+        match (chunk, &mut self.content) {
+            (Sealed::RowGroup(columns), _) if columns.is_empty() => Ok(()),
+            (Sealed::RowGroup(columns), Content::Parquet(writer)) => {
+                append_row_group(columns, writer).map_err(Error::writing(&self.path))
             }
-            (Encoded::Text(text), _) => self.append_text(&text),
-            (Encoded::RowGroup(_), Content::Text { .. }) => unreachable!("a table has one format"),
+            (Sealed::Text(text), _) => self.append_text(&text),
+            (Sealed::RowGroup(_), Content::Text { .. }) => unreachable!("a table has one format"),
         }
     }
 
@@ -167,12 +184,12 @@ impl OpenFile {
 }
 
 fn append_row_group<W: Write + Send>(
-    columns: Vec<ArrowColumnWriter>,
+    columns: Vec<ArrowColumnChunk>,
     writer: &mut SerializedFileWriter<W>,
 ) -> parquet::errors::Result<()> {
     let mut row_group = writer.next_row_group()?;
     for column in columns {
-        column.close()?.append_to_row_group(&mut row_group)?;
+        column.append_to_row_group(&mut row_group)?;
     }
     row_group.close()?;
     Ok(())

@@ -49,8 +49,10 @@ impl Placing {
             missing("partition_by", name)
         } else if let Some(name) = buckets.clone().find(|name| !known(name)) {
             missing("bucket_by", name)
-        } else if let Some(name) = self.sort_by.iter().find(|name| !known(name) || self.partition_by.contains(name)) {
+        } else if let Some(name) = self.sort_by.iter().find(|name| !known(name)) {
             missing("sort_by", name)
+        } else if let Some(name) = self.sort_by.iter().find(|name| self.partition_by.contains(name)) {
+            Err(Error::usage(format!("output.sort_by: {name} names folders, in each of which it has one value")))
         } else {
             Ok(())
         }
