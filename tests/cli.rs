@@ -483,6 +483,7 @@ fn the_demo_shows_what_moved() {
     for words in ["customer_product_matrix", "is corrected", "another price", "is deleted", "→", "median"] {
         assert!(done.stdout.contains(words), "{words} in {done:?}");
     }
+    assert!(!done.stdout.contains("median 0 µs"), "times are recorded as they are: {done:?}");
     assert!(output.join("tables/daily_sales/_SUCCESS").is_file());
 }
 

@@ -210,7 +210,7 @@ fn time_corrections(live: &mut Live<i64>, orders: impl Iterator<Item = Order<i64
     let mut nanoseconds = Histogram::<u64>::new(3).map_err(Error::failed)?;
     for order in orders {
         let took = live.apply(&Command::Order(order.id, Some(order)))?;
-        nanoseconds.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        nanoseconds.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)).map_err(Error::failed)?;
     }
     let micros = |quantile: f64| nanoseconds.value_at_quantile(quantile) / 1000;
     say(format_args!(
