@@ -14,7 +14,12 @@ use crate::runtime::Progress;
 /// Log lines go to standard error; `RUST_LOG` chooses which.
 pub(super) fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_target(false)
+        .with_ansi(stderr().is_terminal())
+        .try_init();
 }
 
 /// A thread that shows progress until it is dropped.
