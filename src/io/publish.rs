@@ -148,6 +148,7 @@ fn remove(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Makes the table `t` with one file of this text, in a run of its own that is dropped or killed.
     fn make(root: &Path, run: &str, text: &str) -> Output {
@@ -178,6 +179,27 @@ mod tests {
             output.finish().expect("finished");
             assert_eq!(left(root.path()), 0);
         }
+    }
+
+    #[test]
+    fn there_is_no_moment_without_the_table() {
+        let root = tempfile::tempdir().expect("a folder");
+        make(root.path(), "0", "first").publish("t").expect("published");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut looks = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(root.path().join("t").is_dir(), "after {looks} looks");
+                    looks += 1;
+                }
+            });
+            for run in 1..500 {
+                make(root.path(), &run.to_string(), "next").publish("t").expect("published");
+            }
+            is_over.store(true, Ordering::Relaxed);
+            watch.join().expect("the table was always there");
+        });
     }
 
     #[test]
