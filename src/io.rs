@@ -23,6 +23,7 @@ pub(crate) mod write;
 
 pub use generate::{Generated, generate};
 pub use show::Shown;
+pub(crate) use show::{Exact, count_rows};
 pub use write::{Codec, FileFormat, OutputFormat, Written};
 
 use std::fmt;

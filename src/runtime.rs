@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::publish::Output;
-use crate::io::tables::TableRow;
+use crate::io::tables::schema_of;
 use crate::io::write::{Placing, TableWriter};
 use crate::io::{InputTable, OutputTable, rejected};
 use crate::model::{Customer, Name, Order, Product};
@@ -201,19 +201,6 @@ pub(crate) const REJECTED: &str = "rejected";
 fn run_id() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), std::process::id())
-}
-
-fn schema_of(table: OutputTable, layout: &Layout) -> arrow::datatypes::SchemaRef {
-    use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, ProductSales, Rfm};
-    match table {
-        OutputTable::EnrichedData => Enriched::<i64>::schema(layout),
-        OutputTable::DailySales => DailySales::schema(layout),
-        OutputTable::ProductSales => ProductSales::<i64>::schema(layout),
-        OutputTable::CustomerPatterns => CustomerPattern::<i64>::schema(layout),
-        OutputTable::RfmAnalysis => Rfm::<i64>::schema(layout),
-        OutputTable::CohortAnalysis => CohortSize::schema(layout),
-        OutputTable::CustomerProductMatrix => MatrixEntry::<i64>::schema(layout),
-    }
 }
 
 /// The inputs of one worker.

@@ -4,13 +4,12 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
-use crate::io::InputTable;
 use crate::io::read::Source;
+use crate::io::{InputTable, count_rows};
 use crate::report::{Report, grouped};
 
 /// A question and its answer.
@@ -187,17 +186,12 @@ impl std::iter::Sum for Rows {
     }
 }
 
-/// Opens a file, and reads the first rows of each Parquet file.
+/// The rows of a file; a text file is only opened.
 fn rows_of(path: &Path) -> Result<Rows> {
-    let file = File::open(path).map_err(Error::reading(path))?;
-    if path.extension().is_none_or(|ending| ending != "parquet") {
-        return Ok(Rows(None));
+    if path.extension().is_some_and(|ending| ending == "parquet") {
+        return Ok(Rows(Some(count_rows(path)?)));
     }
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
-    let rows = reader.metadata().file_metadata().num_rows().unsigned_abs();
-    let mut batches = reader.with_batch_size(1024).build().map_err(Error::reading(path))?;
-    batches.next().transpose().map_err(Error::reading(path))?;
-    Ok(Rows(Some(rows)))
+    File::open(path).map_err(Error::reading(path)).map(|_| Rows(None))
 }
 
 /// The data files below a table's folder.

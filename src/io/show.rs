@@ -12,6 +12,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::error::{Error, Result};
 use crate::report::grouped;
 
+use super::layout::Layout;
+use super::tables::TableRow;
+
 /// Rows as text, cell by cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
@@ -45,6 +48,30 @@ impl Shown {
         let first = batches.next().transpose().map_err(Error::reading(&path))?;
         first.map_or_else(|| Ok(Shown::default()), |first| Shown::of(&first))
     }
+}
+
+/// A row as it is shown, and with all its digits, which tell it from every other.
+pub(crate) struct Exact {
+    pub(crate) digits: Vec<String>,
+    pub(crate) shown: Shown,
+}
+
+impl Exact {
+    pub(crate) fn of<R: TableRow>(row: &R, layout: &Layout) -> Result<Exact> {
+        let batch = R::batch(std::slice::from_ref(row), layout)?;
+        let digits = batch.columns().iter().map(|column| array_value_to_string(column, 0));
+        Ok(Exact { digits: digits.collect::<Result<_, _>>().map_err(Error::failed)?, shown: Shown::of(&batch)? })
+    }
+}
+
+/// How many rows a Parquet file has; the first of them are read, to see that they can be.
+pub(crate) fn count_rows(path: &Path) -> Result<u64> {
+    let file = File::open(path).map_err(Error::reading(path))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
+    let rows = reader.metadata().file_metadata().num_rows().unsigned_abs();
+    let mut batches = reader.with_batch_size(1024).build().map_err(Error::reading(path))?;
+    batches.next().transpose().map_err(Error::reading(path))?;
+    Ok(rows)
 }
 
 /// A cell; money, as all doubles, with two decimals.

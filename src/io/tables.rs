@@ -14,6 +14,7 @@ use differential_dataflow::ExchangeData;
 use crate::error::{Error, Result};
 use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, ProductSales, Rfm, Sum};
 
+use super::OutputTable;
 use super::cells::IdColumn;
 use super::layout::Layout;
 use columns::{dates, ids, int32s, means, money, texts};
@@ -32,6 +33,19 @@ pub(crate) trait TableRow: ExchangeData {
     /// Rows as a record batch.
     fn batch(rows: &[Self], layout: &Layout) -> Result<RecordBatch> {
         RecordBatch::try_new(Self::schema(layout), Self::columns(rows, layout)?).map_err(Error::failed)
+    }
+}
+
+/// The columns of a table; they do not depend on the type of ids in memory.
+pub(crate) fn schema_of(table: OutputTable, layout: &Layout) -> SchemaRef {
+    match table {
+        OutputTable::EnrichedData => Enriched::<i64>::schema(layout),
+        OutputTable::DailySales => DailySales::schema(layout),
+        OutputTable::ProductSales => ProductSales::<i64>::schema(layout),
+        OutputTable::CustomerPatterns => CustomerPattern::<i64>::schema(layout),
+        OutputTable::RfmAnalysis => Rfm::<i64>::schema(layout),
+        OutputTable::CohortAnalysis => CohortSize::schema(layout),
+        OutputTable::CustomerProductMatrix => MatrixEntry::<i64>::schema(layout),
     }
 }
 

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arrow::record_batch::RecordBatch;
-use arrow::util::display::array_value_to_string;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::probe::Handle;
@@ -13,6 +11,7 @@ use timely::worker::Worker;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::io::Exact;
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::tables::TableRow;
@@ -29,12 +28,12 @@ pub(super) struct Moved {
     table: OutputTable,
     diff: isize,
     epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<RecordBatch> + Send>,
+    row: Box<dyn Fn(&Layout) -> Result<Exact> + Send>,
 }
 
 impl Moved {
     pub(super) fn new<R: TableRow>(table: OutputTable, epoch: Epoch, diff: isize, row: R) -> Moved {
-        let row = move |layout: &Layout| R::batch(std::slice::from_ref(&row), layout);
+        let row = move |layout: &Layout| Exact::of(&row, layout);
         Moved { table, epoch, diff, row: Box::new(row) }
     }
 }
@@ -130,8 +129,8 @@ impl<I: IdColumn> Live<I> {
         let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
         let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
         for moved in recent {
-            let row = (moved.row)(&self.work.layout)?;
-            let (_, weight) = rows.entry((moved.table, exact(&row)?)).or_insert((Shown::of(&row)?, 0));
+            let Exact { digits, shown } = (moved.row)(&self.work.layout)?;
+            let (_, weight) = rows.entry((moved.table, digits)).or_insert((shown, 0));
             *weight += moved.diff;
         }
         let moved = rows.into_iter().filter(|(_, (_, weight))| *weight != 0);
@@ -166,12 +165,6 @@ impl<I: IdColumn> Live<I> {
         self.guards.take().map(WorkerGuards::join);
         self.work.check()
     }
-}
-
-/// The cells of a row, with all their digits.
-fn exact(row: &RecordBatch) -> Result<Vec<String>> {
-    let cells = row.columns().iter().map(|column| array_value_to_string(column, 0));
-    cells.collect::<Result<_, _>>().map_err(Error::failed)
 }
 
 impl<I: IdColumn> Workers<I> {
