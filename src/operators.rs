@@ -14,18 +14,23 @@
 //! arrangement is paid for once and used by all.
 
 mod accumulate;
+mod aggregate;
 mod complete;
 mod distinct_count;
 mod latest;
 mod lookup;
+mod moments;
 mod reduce_sorted;
 mod sorted;
+mod wide;
 
 pub use accumulate::{Group, accumulate};
+pub use aggregate::{aggregate, aggregate_total};
 pub use complete::complete;
 pub use distinct_count::distinct_count;
 pub use latest::{Position, Upsert, latest};
 pub use lookup::lookup;
+pub use moments::{Covariance, Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted};
 pub use sorted::Values;
 

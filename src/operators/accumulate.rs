@@ -93,6 +93,11 @@ impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
         }
     }
 
+    /// How many sums there are, about.
+    pub(crate) fn len(&self) -> usize {
+        self.others.values().map(HashMap::len).sum()
+    }
+
     /// The sums that are not zero.
     pub(crate) fn into_updates(mut self) -> impl Iterator<Item = (G, T, R)> {
         let last = self.last.take();

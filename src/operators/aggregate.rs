@@ -1,0 +1,111 @@
+//! Statistics of groups: many of them, from one arrangement of sums.
+//!
+//! Every row gives a group and a *term*, such as [`Moments`](super::Moments) of its amount or a tuple of several. Terms
+//! are diffs: those of a group are added up where the rows lie, sent, and added up again, and the sum is the group's
+//! state. What is read from it, a mean or a correlation, is worked out by whoever reads it.
+
+use std::hash::Hash;
+
+use differential_dataflow::difference::{Multiply, Semigroup};
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::CountTotal;
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, CapabilitySet};
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::accumulate::{Group, Sums};
+
+/// The sum of the terms of each group's rows.
+///
+/// `term` gives a row's group and term, or `None` for a row that counts nowhere. A group is there while it has rows,
+/// even if their terms add up to nothing; the rows are counted beside the terms.
+///
+/// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group. *Times*: any lattice; where
+/// they are totally ordered, [`aggregate_total`] does without a copy of its output.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::{Covariance, Moments, aggregate};
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([("tea", 2, 10), ("tea", 4, 20), ("mug", 1, 500)]).1;
+///     let statistics = aggregate(orders, "Products", |&(product, quantity, amount)| {
+///         Some((product, (Moments::<0>::of(amount), Covariance::<0, 0>::of(quantity, amount))))
+///     });
+///     statistics.filter(|(product, _)| *product == "tea").inspect(|((_, (amount, both)), _, _)| {
+///         assert_eq!(amount.variance().sample(), Ok(Some(50.0)));
+///         assert_eq!(both.correlation(), Ok(Some(1.0)));
+///     });
+/// });
+/// ```
+pub fn aggregate<'scope, T, D, G, R>(
+    rows: VecCollection<'scope, T, D>,
+    name: &str,
+    term: impl Fn(&D) -> Option<(G, R)> + 'static,
+) -> VecCollection<'scope, T, (G, R)>
+where
+    T: Timestamp + Lattice,
+    D: Data,
+    G: ExchangeData + Hash,
+    R: ExchangeData + Semigroup + Multiply<isize, Output = R>,
+{
+    sums(rows, name, term).count().map(|(group, (_rows, sum))| (group, sum))
+}
+
+/// As [`aggregate`], for totally ordered times, with no copy of its output.
+///
+/// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group.
+pub fn aggregate_total<'scope, T, D, G, R>(
+    rows: VecCollection<'scope, T, D>,
+    name: &str,
+    term: impl Fn(&D) -> Option<(G, R)> + 'static,
+) -> VecCollection<'scope, T, (G, R)>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    D: Data,
+    G: ExchangeData + Hash,
+    R: ExchangeData + Semigroup + Multiply<isize, Output = R>,
+{
+    sums(rows, name, term).count_total().map(|(group, (_rows, sum))| (group, sum))
+}
+
+/// For each row its group, with the row's weight and its term as the diff; the diffs of an epoch's rows are added up.
+fn sums<'scope, T, D, G, R>(
+    rows: VecCollection<'scope, T, D>,
+    name: &str,
+    term: impl Fn(&D) -> Option<(G, R)> + 'static,
+) -> VecCollection<'scope, T, G, (isize, R)>
+where
+    T: Timestamp,
+    D: Data,
+    G: Group,
+    R: Data + Semigroup + Multiply<isize, Output = R>,
+{
+    let sums = rows.inner.unary_frontier(Pipeline, name, move |_, _| {
+        let mut capabilities = CapabilitySet::new();
+        let mut sums = Sums::default();
+        move |(input, frontier), output| {
+            input.for_each(|capability, updates| {
+                capability.retain_stamp(0).iter().for_each(|capability| capabilities.insert(capability.clone()));
+                for (row, time, weight) in updates.drain(..) {
+                    if let Some((group, term)) = term(&row) {
+                        sums.add(group, &time, (weight, term.multiply(&weight)));
+                    }
+                }
+            });
+            // Nobody can use the sums of an epoch before it is over, so they are held and go on growing, up to a bound.
+            let is_over = |held: &Capability<T>| !frontier.less_equal(held.time());
+            if sums.len() > GROUPS_MAX || capabilities.iter().any(is_over) {
+                output.session(&capabilities).give_iterator(std::mem::take(&mut sums).into_updates());
+                capabilities = CapabilitySet::new();
+            }
+        }
+    });
+    sums.as_collection()
+}
+
+/// Groups whose sums are held before they are sent.
+const GROUPS_MAX: usize = 1 << 16;
