@@ -23,6 +23,7 @@ mod moments;
 mod reduce_sorted;
 mod sorted;
 mod wide;
+pub mod window;
 
 pub use accumulate::{Group, accumulate};
 pub use aggregate::{aggregate, aggregate_total};

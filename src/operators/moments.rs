@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::wide::{BigInt, Wide, nearest};
 
 /// Values that a statistic has no room for are among the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
 #[error("{values} values do not fit the statistic: found values beyond 64 bits or over 2⁶³ rows, wanted neither")]
 pub struct Overflow {
     /// How many: the values beyond 64 bits, or if there are none, all.

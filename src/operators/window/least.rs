@@ -1,0 +1,110 @@
+//! The least and the greatest value over a frame.
+
+use std::fmt;
+
+use super::counted::{Counted, Every, NotNull};
+use super::frame::Frame;
+use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
+
+/// The least `value` over the frame; `None` for an empty frame.
+///
+/// A null counts as a value, the least, unless it is told to [ignore nulls](Extreme::ignore_nulls).
+///
+/// *Updates per change*: 2 for each row whose answer differs. *Cost*: O(log n) for each row in whose frame it is, up to
+/// the first whose answer and those of all behind it are as before. *State*: beside the rows, one value for each node
+/// of the tree.
+pub fn min<O, F>(value: F) -> Extreme<O, F, Every, false> {
+    Extreme { value, counted: Every, frame: Frame::default() }
+}
+
+/// The greatest `value` over the frame; `None` for an empty frame. See [`min`].
+pub fn max<O, F>(value: F) -> Extreme<O, F, Every, true> {
+    Extreme { value, counted: Every, frame: Frame::default() }
+}
+
+/// See [`min`] and [`max`].
+pub struct Extreme<O, F, C, const GREATEST: bool> {
+    value: F,
+    counted: C,
+    frame: Frame<O>,
+}
+
+impl<O, F, const GREATEST: bool> Extreme<O, F, Every, GREATEST> {
+    /// Looks only at values that are not null.
+    #[must_use]
+    pub fn ignore_nulls(self) -> Extreme<O, F, NotNull, GREATEST> {
+        Extreme { value: self.value, counted: NotNull, frame: self.frame }
+    }
+}
+
+impl<O, F, C, const GREATEST: bool> Extreme<O, F, C, GREATEST> {
+    /// Over this frame.
+    #[must_use]
+    pub fn over(mut self, frame: Frame<O>) -> Self {
+        self.frame = frame;
+        self
+    }
+}
+
+impl<O, F, C: fmt::Debug, const GREATEST: bool> fmt::Debug for Extreme<O, F, C, GREATEST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if GREATEST { "max" } else { "min" };
+        write!(f, "{name} of {:?} over {:?}", self.counted, self.frame)
+    }
+}
+
+/// The least or the greatest value of a stretch of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<V, const GREATEST: bool>(Option<V>);
+
+impl<V, const GREATEST: bool> Default for Found<V, GREATEST> {
+    fn default() -> Self {
+        Found(None)
+    }
+}
+
+impl<V: Ord + Clone + 'static, const GREATEST: bool> Summary for Found<V, GREATEST> {
+    fn append(&mut self, next: &Self) {
+        let is_better = |before: &V, after: &V| if GREATEST { after > before } else { after < before };
+        match (&mut self.0, &next.0) {
+            (Some(before), Some(after)) if is_better(before, after) => before.clone_from(after),
+            (none @ None, Some(after)) => *none = Some(after.clone()),
+            _ => {}
+        }
+    }
+}
+
+impl<O, D, F, V, C, const GREATEST: bool> WindowFunction<O, D> for Extreme<O, F, C, GREATEST>
+where
+    O: Ord + 'static,
+    D: Ord + 'static,
+    F: Fn(&D) -> V + 'static,
+    C: Counted<V>,
+{
+    type Answer = Option<C::Value>;
+    type Summary = Found<C::Value, GREATEST>;
+
+    fn summary(&self, row: &(O, D), _copies: u64) -> Self::Summary {
+        Found(C::value((self.value)(&row.1)))
+    }
+
+    fn answer<'a, R: Rows<'a, O, D, Summary = Self::Summary>>(&self, at: &At<'a, '_, O, D, R>) -> Self::Answer {
+        at.rows.summary(self.frame.of(at)).0
+    }
+
+    fn reach<'a, R: Rows<'a, O, D, Summary = Self::Summary>>(
+        &self,
+        epoch: &Epoch<'a, '_, O, D, R>,
+        spans: &mut Vec<Span<'a, O, D>>,
+    ) {
+        self.frame.reach(epoch, spans);
+    }
+
+    fn settled<'a, R: Rows<'a, O, D, Summary = Self::Summary>>(
+        &self,
+        old: &At<'a, '_, O, D, R>,
+        new: &At<'a, '_, O, D, R>,
+    ) -> bool {
+        self.frame.ends_alike(old, new, |old, new| old == new)
+    }
+}

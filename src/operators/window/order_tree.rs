@@ -1,0 +1,453 @@
+//! A counted B-tree: the rows of one partition in order, found by key or by position.
+//!
+//! ```text
+//!                 │ 7 rows ≤ f │ 5 rows ≤ k │            each child is known by its greatest row, the number
+//!                   ╱              ╲                    of its rows and their summary
+//!     │ 3 ≤ b │ 4 ≤ f │        │ 2 ≤ h │ 3 ≤ k │
+//! ```
+//!
+//! A change makes a new path from a leaf to the root and leaves the old one as it is, so the tree before an epoch and
+//! the tree after it stand side by side and share all that did not change. Changes are applied in one pass, many as
+//! well as one. *Cost*: O(log n) for each of the questions, O(d log n) for d changes; a large first batch is O(n).
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::function::{Rows, Summary, WindowFunction};
+
+/// Most entries of a leaf, and children of an inner node.
+const WIDTH: usize = 32;
+/// A node with fewer is joined with its neighbour.
+const WIDTH_MIN: usize = WIDTH / 4;
+
+/// The rows of one partition. A copy costs nothing and is not touched by later changes.
+pub(super) struct OrderTree<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
+    function: Rc<F>,
+    root: Option<Child<O, D, F::Summary>>,
+}
+
+enum Node<O, D, S> {
+    Leaf(Vec<Entry<O, D>>),
+    Inner(Vec<Child<O, D, S>>),
+}
+
+/// A row and its weight. One that is not positive is kept for what may come, and counts as no row.
+#[derive(Clone)]
+pub(super) struct Entry<O, D> {
+    pub(super) row: (O, D),
+    weight: isize,
+}
+
+impl<O, D> Entry<O, D> {
+    /// How many rows it stands for.
+    pub(super) fn copies(&self) -> u64 {
+        u64::try_from(self.weight).unwrap_or(0)
+    }
+}
+
+struct Child<O, D, S> {
+    node: Rc<Node<O, D, S>>,
+    greatest: (O, D),
+    rows: u64,
+    summary: S,
+}
+
+impl<O: Clone, D: Clone, S: Clone> Clone for Child<O, D, S> {
+    fn clone(&self) -> Self {
+        Child {
+            node: Rc::clone(&self.node),
+            greatest: self.greatest.clone(),
+            rows: self.rows,
+            summary: self.summary.clone(),
+        }
+    }
+}
+
+impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
+    pub(super) fn new(function: Rc<F>) -> Self {
+        OrderTree { function, root: None }
+    }
+
+    /// True if there is nothing, not even a row of negative weight.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// A walk from the first row that is not `before`.
+    pub(super) fn walk_from(&self, before: impl Fn(&(O, D)) -> bool) -> Walk<'_, O, D, F::Summary> {
+        let mut walk = Walk { path: Vec::new(), entries: [].iter(), position: 0 };
+        if let Some(root) = &self.root {
+            walk.descend(&root.node, before);
+        }
+        walk.skip();
+        walk
+    }
+}
+
+impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
+    /// The tree with these changes of weights, which are sorted by row, one for each.
+    pub(super) fn with(&self, changes: &[((O, D), isize)]) -> Self {
+        let function = &*self.function;
+        let mut level = match &self.root {
+            Some(root) => changed(&root.node, changes, function),
+            None => leaves(entries_of(changes), function),
+        };
+        while level.len() > 1 {
+            level = chunks(level).map(|children| Child::inner(children)).collect();
+        }
+        let mut root = level.pop();
+        while let Some(only) = root.as_ref().and_then(Child::only_child) {
+            root = Some(only);
+        }
+        OrderTree { function: Rc::clone(&self.function), root }
+    }
+}
+
+fn entries_of<O: Clone, D: Clone>(changes: &[((O, D), isize)]) -> Vec<Entry<O, D>> {
+    changes.iter().map(|(row, weight)| Entry { row: row.clone(), weight: *weight }).collect()
+}
+
+/// What a node becomes: none, one or several nodes of the same height.
+fn changed<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
+    node: &Node<O, D, F::Summary>,
+    mut changes: &[((O, D), isize)],
+    function: &F,
+) -> Vec<Child<O, D, F::Summary>> {
+    match node {
+        Node::Leaf(entries) => leaves(merged(entries, changes), function),
+        Node::Inner(children) => {
+            let mut after = Vec::with_capacity(children.len() + 1);
+            for (index, child) in children.iter().enumerate() {
+                let is_last = index + 1 == children.len();
+                let here = if is_last { changes.len() } else { changes.partition_point(|(row, _)| *row <= child.greatest) };
+                if here == 0 {
+                    after.push(child.clone());
+                } else {
+                    after.extend(changed(&child.node, &changes[..here], function));
+                }
+                changes = &changes[here..];
+            }
+            let after = without_small(after, function);
+            chunks(after).map(|children| Child::inner(children)).collect()
+        }
+    }
+}
+
+/// Entries with changed weights.
+fn merged<O: Ord + Clone, D: Ord + Clone>(entries: &[Entry<O, D>], changes: &[((O, D), isize)]) -> Vec<Entry<O, D>> {
+    let mut after = Vec::with_capacity(entries.len() + changes.len());
+    let mut rest = entries;
+    for (row, change) in changes {
+        let before = rest.partition_point(|entry| entry.row < *row);
+        after.extend_from_slice(&rest[..before]);
+        rest = &rest[before..];
+        let mut weight = *change;
+        if let Some((entry, others)) = rest.split_first().filter(|(entry, _)| entry.row == *row) {
+            weight += entry.weight;
+            rest = others;
+        }
+        if weight != 0 {
+            after.push(Entry { row: row.clone(), weight });
+        }
+    }
+    after.extend_from_slice(rest);
+    after
+}
+
+fn leaves<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
+    entries: Vec<Entry<O, D>>,
+    function: &F,
+) -> Vec<Child<O, D, F::Summary>> {
+    chunks(entries).map(|entries| Child::leaf(entries, function)).collect()
+}
+
+/// Parts of about equal size, none too wide.
+fn chunks<E>(all: Vec<E>) -> impl Iterator<Item = Vec<E>> {
+    let parts = all.len().div_ceil(WIDTH);
+    let mut all = all.into_iter();
+    (0..parts).rev().map(move |parts_after| {
+        let width = all.len().div_ceil(parts_after + 1);
+        all.by_ref().take(width).collect()
+    })
+}
+
+/// Joins each node that has become small with the one before it.
+fn without_small<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
+    children: Vec<Child<O, D, F::Summary>>,
+    function: &F,
+) -> Vec<Child<O, D, F::Summary>> {
+    let mut after: Vec<Child<O, D, F::Summary>> = Vec::with_capacity(children.len());
+    for child in children {
+        match after.last() {
+            Some(before) if before.node.width().min(child.node.width()) < WIDTH_MIN => {
+                let joined = match (&*before.node, &*child.node) {
+                    (Node::Leaf(a), Node::Leaf(b)) => leaves([&a[..], b].concat(), function),
+                    (Node::Inner(a), Node::Inner(b)) => {
+                        chunks([&a[..], b].concat()).map(|children| Child::inner(children)).collect()
+                    }
+                    _ => unreachable!("children of a node have one height"),
+                };
+                after.pop();
+                after.extend(joined);
+            }
+            _ => after.push(child),
+        }
+    }
+    after
+}
+
+impl<O, D, S> Node<O, D, S> {
+    fn width(&self) -> usize {
+        match self {
+            Node::Leaf(entries) => entries.len(),
+            Node::Inner(children) => children.len(),
+        }
+    }
+}
+
+impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, S: Summary> Child<O, D, S> {
+    fn leaf<F: WindowFunction<O, D, Summary = S>>(entries: Vec<Entry<O, D>>, function: &F) -> Self {
+        let (mut rows, mut summary) = (0, S::default());
+        for entry in entries.iter().filter(|entry| entry.copies() > 0) {
+            rows += entry.copies();
+            summary.append(&function.summary(&entry.row, entry.copies()));
+        }
+        let greatest = entries.last().expect("a chunk is not empty").row.clone();
+        Child { node: Rc::new(Node::Leaf(entries)), greatest, rows, summary }
+    }
+
+    fn inner(children: Vec<Child<O, D, S>>) -> Self {
+        let (mut rows, mut summary) = (0, S::default());
+        for child in &children {
+            rows += child.rows;
+            summary.append(&child.summary);
+        }
+        let greatest = children.last().expect("a chunk is not empty").greatest.clone();
+        Child { node: Rc::new(Node::Inner(children)), greatest, rows, summary }
+    }
+
+    /// The child of a node that has only one.
+    fn only_child(&self) -> Option<Self> {
+        match &*self.node {
+            Node::Inner(children) if children.len() == 1 => children.first().cloned(),
+            _ => None,
+        }
+    }
+}
+
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &'a OrderTree<O, D, F> {
+    type Summary = F::Summary;
+
+    fn len(self) -> u64 {
+        self.root.as_ref().map_or(0, |root| root.rows)
+    }
+
+    fn entry(self, position: u64) -> Option<(&'a (O, D), u64)> {
+        let mut node = &*self.root.as_ref().filter(|root| position < root.rows)?.node;
+        let mut start = 0;
+        loop {
+            match node {
+                Node::Inner(children) => {
+                    let next = children.iter().find(|child| {
+                        let is_it = position - start < child.rows;
+                        start += if is_it { 0 } else { child.rows };
+                        is_it
+                    });
+                    node = &next?.node;
+                }
+                Node::Leaf(entries) => {
+                    let entry = entries.iter().find(|entry| {
+                        let is_it = position - start < entry.copies();
+                        start += if is_it { 0 } else { entry.copies() };
+                        is_it
+                    });
+                    return entry.map(|entry| (&entry.row, start));
+                }
+            }
+        }
+    }
+
+    fn count_while(self, before: impl Fn(&(O, D)) -> bool) -> u64 {
+        let Some(root) = &self.root else { return 0 };
+        let (mut node, mut count) = (&*root.node, 0);
+        loop {
+            match node {
+                Node::Inner(children) => {
+                    let skipped = children.partition_point(|child| before(&child.greatest));
+                    count += children[..skipped].iter().map(|child| child.rows).sum::<u64>();
+                    let Some(next) = children.get(skipped) else { return count };
+                    node = &next.node;
+                }
+                Node::Leaf(entries) => {
+                    let skipped = entries.partition_point(|entry| before(&entry.row));
+                    return count + entries[..skipped].iter().map(Entry::copies).sum::<u64>();
+                }
+            }
+        }
+    }
+
+    fn summary(self, positions: Range<u64>) -> F::Summary {
+        let mut summary = F::Summary::default();
+        if let Some(root) = self.root.as_ref().filter(|_| positions.start < positions.end) {
+            self.append_child(root, positions, &mut summary);
+        }
+        summary
+    }
+
+    fn search(self, is_enough: impl Fn(&F::Summary) -> bool) -> u64 {
+        let (mut summary, mut position) = (F::Summary::default(), 0);
+        let Some(root) = &self.root else { return 0 };
+        let mut children = std::slice::from_ref(root);
+        loop {
+            let Some(child) = children.iter().find(|child| {
+                let mut through = summary.clone();
+                through.append(&child.summary);
+                let is_it = is_enough(&through);
+                if !is_it {
+                    position += child.rows;
+                    summary = through;
+                }
+                is_it
+            }) else {
+                return position;
+            };
+            match &*child.node {
+                Node::Inner(inner) => children = inner,
+                Node::Leaf(entries) => return position + self.search_leaf(entries, summary, is_enough),
+            }
+        }
+    }
+}
+
+impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
+    /// Adds what lies at these positions of a child, counted from its first row.
+    fn append_child(&self, child: &Child<O, D, F::Summary>, positions: Range<u64>, summary: &mut F::Summary) {
+        if positions.start == 0 && positions.end >= child.rows {
+            summary.append(&child.summary);
+            return;
+        }
+        let mut start = 0;
+        let mut overlap = |rows: u64| {
+            let here = positions.start.max(start) - start..positions.end.min(start + rows).saturating_sub(start);
+            start += rows;
+            Some(here).filter(|here| here.start < here.end)
+        };
+        match &*child.node {
+            Node::Inner(children) => {
+                for child in children {
+                    if let Some(here) = overlap(child.rows) {
+                        self.append_child(child, here, summary);
+                    }
+                }
+            }
+            Node::Leaf(entries) => {
+                for entry in entries {
+                    if let Some(here) = overlap(entry.copies()) {
+                        summary.append(&self.function.summary(&entry.row, here.end - here.start));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many rows of a leaf are before the one with which the summary is enough.
+    fn search_leaf(
+        &self,
+        entries: &[Entry<O, D>],
+        mut summary: F::Summary,
+        is_enough: impl Fn(&F::Summary) -> bool,
+    ) -> u64 {
+        let mut position = 0;
+        for entry in entries.iter().filter(|entry| entry.copies() > 0) {
+            let with = |copies| {
+                let mut through = summary.clone();
+                through.append(&self.function.summary(&entry.row, copies));
+                through
+            };
+            let all = with(entry.copies());
+            if is_enough(&all) {
+                return position + least(entry.copies(), |copies| is_enough(&with(copies))) - 1;
+            }
+            position += entry.copies();
+            summary = all;
+        }
+        position
+    }
+}
+
+/// The least number from 1 to `most` for which something holds that holds from some number on, and for `most`.
+pub(super) fn least(most: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut fails, mut works) = (0, most);
+    while works - fails > 1 {
+        let middle = fails + (works - fails) / 2;
+        if holds(middle) { works = middle } else { fails = middle }
+    }
+    works
+}
+
+/// A walk along the rows.
+pub(super) struct Walk<'a, O, D, S> {
+    /// The children still to come, from the root down.
+    path: Vec<std::slice::Iter<'a, Child<O, D, S>>>,
+    entries: std::slice::Iter<'a, Entry<O, D>>,
+    /// How many rows are before the next.
+    position: u64,
+}
+
+impl<'a, O, D, S> Walk<'a, O, D, S> {
+    /// The next row, its copies, and how many rows are before them.
+    pub(super) fn peek(&self) -> Option<(&'a (O, D), Range<u64>)> {
+        let entry = self.entries.as_slice().first()?;
+        Some((&entry.row, self.position..self.position + entry.copies()))
+    }
+
+    /// How many rows are before the next.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn step(&mut self) {
+        if let Some(entry) = self.entries.next() {
+            self.position += entry.copies();
+        }
+        self.skip();
+    }
+
+    /// Goes to the next row, over entries that stand for none and into the next leaf.
+    fn skip(&mut self) {
+        loop {
+            match self.entries.as_slice().first() {
+                Some(entry) if entry.copies() > 0 => return,
+                Some(_) => drop(self.entries.next()),
+                None => {
+                    let Some(next) = self.path.last_mut().map(Iterator::next) else { return };
+                    match next {
+                        Some(child) => self.descend(&child.node, |_| false),
+                        None => drop(self.path.pop()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn descend(&mut self, mut node: &'a Node<O, D, S>, before: impl Fn(&(O, D)) -> bool) {
+        loop {
+            match node {
+                Node::Inner(children) => {
+                    let skipped = children.partition_point(|child| before(&child.greatest));
+                    self.position += children[..skipped].iter().map(|child| child.rows).sum::<u64>();
+                    let mut rest = children[skipped..].iter();
+                    let Some(next) = rest.next() else { return };
+                    self.path.push(rest);
+                    node = &next.node;
+                }
+                Node::Leaf(entries) => {
+                    let skipped = entries.partition_point(|entry| before(&entry.row));
+                    self.position += entries[..skipped].iter().map(Entry::copies).sum::<u64>();
+                    self.entries = entries[skipped..].iter();
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Sums over a frame: of anything that can be added up.
+
+use std::fmt;
+
+use differential_dataflow::Data;
+use differential_dataflow::difference::{Monoid, Multiply};
+
+use super::frame::Frame;
+use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
+use crate::operators::{Overflow, Sum};
+
+/// The sum of `term` over the frame: any diff, such as [`Moments`](crate::operators::Moments), and so a moving variance or
+/// correlation.
+///
+/// *Updates per change*: 2 for each row whose frame it is in. *Cost*: O(log n) for each. *State*: beside the rows, a sum
+/// for each node of the tree.
+pub fn total<O, F>(term: F) -> Total<O, F> {
+    Total { term, frame: Frame::default() }
+}
+
+/// The number of rows in the frame for which `counts` holds; `count(|_| true)` counts rows, and `count(|order|
+/// order.note.is_some())` those whose note is not null.
+///
+/// *Updates and cost*: as [`total`].
+pub fn count<O, D, F: Fn(&D) -> bool + 'static>(
+    counts: F,
+) -> Read<Total<O, impl Fn(&D) -> isize + 'static>, impl Fn(isize) -> u64 + 'static> {
+    let term = move |row: &D| isize::from(counts(row));
+    Read { of: total(term), read: |count: isize| u64::try_from(count).unwrap_or(0) }
+}
+
+/// The sum of integers over the frame; `None` if there is no value that is not null.
+///
+/// *Updates and cost*: as [`total`]. Values beyond 64 bits make it an [`Overflow`], while they are in the frame.
+pub fn sum<O, D, V: Number, F: Fn(&D) -> V + 'static>(
+    value: F,
+) -> Read<
+    Total<O, impl Fn(&D) -> Sum + 'static>,
+    impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static,
+> {
+    Read { of: mean(value), read: |sum: Sum| sum.total() }
+}
+
+/// The sum and count of integers over the frame, from which [`mean`](Sum::mean) is read: a mean is a float, and floats
+/// are for whoever reads the answer.
+///
+/// *Updates and cost*: as [`total`].
+pub fn mean<O, D, V: Number, F: Fn(&D) -> V + 'static>(value: F) -> Total<O, impl Fn(&D) -> Sum + 'static> {
+    total(move |row: &D| Sum::of_nullable(value(row).number()))
+}
+
+/// An integer, or none.
+pub trait Number {
+    /// The number, unless it is null.
+    fn number(self) -> Option<i128>;
+}
+
+macro_rules! numbers {
+    ($($integer:ty)*) => {
+        $(
+            impl Number for $integer {
+                fn number(self) -> Option<i128> {
+                    Some(self.into())
+                }
+            }
+        )*
+    };
+}
+
+numbers!(i8 i16 i32 i64 i128 u8 u16 u32 u64);
+
+impl<N: Number> Number for Option<N> {
+    fn number(self) -> Option<i128> {
+        self.and_then(N::number)
+    }
+}
+
+/// See [`total`].
+pub struct Total<O, F> {
+    term: F,
+    frame: Frame<O>,
+}
+
+impl<O, F> Total<O, F> {
+    /// Over this frame.
+    #[must_use]
+    pub fn over(mut self, frame: Frame<O>) -> Self {
+        self.frame = frame;
+        self
+    }
+}
+
+impl<O, F> fmt::Debug for Total<O, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "total over {:?}", self.frame)
+    }
+}
+
+/// Adds up the terms of a stretch of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Added<R>(R);
+
+impl<R: Monoid> Default for Added<R> {
+    fn default() -> Self {
+        Added(R::zero())
+    }
+}
+
+impl<R: Monoid + PartialEq + 'static> Summary for Added<R> {
+    fn append(&mut self, next: &Self) {
+        self.0.plus_equals(&next.0);
+    }
+}
+
+impl<O, D, F, R> WindowFunction<O, D> for Total<O, F>
+where
+    O: Ord + 'static,
+    D: Ord + 'static,
+    F: Fn(&D) -> R + 'static,
+    R: Data + Monoid + Multiply<isize, Output = R>,
+{
+    type Answer = R;
+    type Summary = Added<R>;
+
+    fn summary(&self, row: &(O, D), copies: u64) -> Added<R> {
+        let weight = isize::try_from(copies).expect("a weight is an isize");
+        Added((self.term)(&row.1).multiply(&weight))
+    }
+
+    fn answer<'a, S: Rows<'a, O, D, Summary = Added<R>>>(&self, at: &At<'a, '_, O, D, S>) -> R {
+        at.rows.summary(self.frame.of(at)).0
+    }
+
+    fn reach<'a, S: Rows<'a, O, D, Summary = Added<R>>>(
+        &self,
+        epoch: &Epoch<'a, '_, O, D, S>,
+        spans: &mut Vec<Span<'a, O, D>>,
+    ) {
+        self.frame.reach(epoch, spans);
+    }
+
+    fn settled<'a, S: Rows<'a, O, D, Summary = Added<R>>>(
+        &self,
+        old: &At<'a, '_, O, D, S>,
+        new: &At<'a, '_, O, D, S>,
+    ) -> bool {
+        self.frame.ends_alike(old, new, |old, new| old == new)
+    }
+}
+
+/// What is read from a function's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<W, L> {
+    of: W,
+    read: L,
+}
+
+impl<O, F, L> Read<Total<O, F>, L> {
+    /// Over this frame.
+    #[must_use]
+    pub fn over(mut self, frame: Frame<O>) -> Self {
+        self.of.frame = frame;
+        self
+    }
+}
+
+impl<O, D, W, L, A> WindowFunction<O, D> for Read<W, L>
+where
+    O: Ord + 'static,
+    D: Ord + 'static,
+    W: WindowFunction<O, D>,
+    L: Fn(W::Answer) -> A + 'static,
+    A: Data,
+{
+    type Answer = A;
+    type Summary = W::Summary;
+
+    fn summary(&self, row: &(O, D), copies: u64) -> W::Summary {
+        self.of.summary(row, copies)
+    }
+
+    fn answer<'a, R: Rows<'a, O, D, Summary = W::Summary>>(&self, at: &At<'a, '_, O, D, R>) -> A {
+        (self.read)(self.of.answer(at))
+    }
+
+    fn reach<'a, R: Rows<'a, O, D, Summary = W::Summary>>(
+        &self,
+        epoch: &Epoch<'a, '_, O, D, R>,
+        spans: &mut Vec<Span<'a, O, D>>,
+    ) {
+        self.of.reach(epoch, spans);
+    }
+
+    fn settled<'a, R: Rows<'a, O, D, Summary = W::Summary>>(
+        &self,
+        old: &At<'a, '_, O, D, R>,
+        new: &At<'a, '_, O, D, R>,
+    ) -> bool {
+        self.of.settled(old, new)
+    }
+}

@@ -1,0 +1,415 @@
+//! Each window function against its definition, over random histories with duplicates, ties and nulls: by both drivers,
+//! at every epoch, on 1, 2 and 4 workers, with epochs in flight together, and back to nothing.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::input::Input;
+use differential_dataflow::{Data, VecCollection};
+use millstream::operators::window::{
+    Between, NullsLast, Reverse, Share, Window, WindowExt, WindowFunction, count, cume_dist, dense_rank, first_value,
+    lag, last_value, lead, max, mean, median, min, nth_value, ntile, percent_rank, percentile, range, rank, row_number,
+    rows, sum, through_peers, total,
+};
+use millstream::operators::{Moments, Sum};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Partition, order key, a number that tells rows apart, and a value.
+type Row = (u8, u8, u8, Option<i8>);
+type History = Vec<Vec<(Row, isize)>>;
+type Held<D> = BTreeMap<D, isize>;
+type Updates<D> = Arc<Mutex<Vec<(D, u64, isize)>>>;
+type Opened<'a> = Window<'a, u64, u8, u8, Row>;
+
+/// A first epoch of many rows, then small ones, one that moves rows, and one that takes everything back. Weights may fall
+/// below zero on the way, not at the end of an epoch.
+fn histories() -> impl Strategy<Value = History> {
+    let rows = || (0..3_u8, 0..10_u8, 0..4_u8, option::weighted(0.7, -3..4_i8));
+    let changes = |size| vec((rows(), prop_oneof![4 => Just(1_isize), 2 => Just(-1), 1 => Just(2), 1 => Just(-3)]), size);
+    (changes(0..70), vec(changes(0..4), 1..7), changes(0..30)).prop_map(|(first, small, last)| {
+        let mut history: History = vec![first];
+        history.extend(small);
+        history.push(last);
+        let mut held: Held<Row> = BTreeMap::new();
+        for (row, change) in history.iter_mut().flatten() {
+            let weight = held.entry(*row).or_default();
+            *change = (*change).max(-*weight);
+            *weight += *change;
+        }
+        history.push(held.into_iter().map(|(row, weight)| (row, -weight)).collect());
+        history
+    })
+}
+
+fn states<D: Ord + Clone>(history: &[Vec<(D, isize)>]) -> Vec<Held<D>> {
+    let mut held: Held<D> = BTreeMap::new();
+    let after = |changes: &Vec<(D, isize)>| {
+        changes.iter().for_each(|(row, change)| *held.entry(row.clone()).or_default() += change);
+        held.retain(|_, weight| *weight != 0);
+        held.clone()
+    };
+    history.iter().map(after).collect()
+}
+
+/// What the drivers made of a history: the updates of each epoch.
+fn run<D: Data + Send>(
+    history: &History,
+    workers: usize,
+    in_flight: u64,
+    operators: impl for<'a> Fn(Opened<'a>) -> Vec<VecCollection<'a, u64, D>> + Send + Sync + 'static,
+) -> Vec<Vec<Vec<(D, isize)>>> {
+    let outputs: Arc<Mutex<Vec<Updates<D>>>> = Arc::default();
+    let (made, changes) = (Arc::clone(&outputs), history.clone());
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let probe = timely::dataflow::operators::probe::Handle::new();
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<Row, isize>();
+            for (nth, output) in operators(rows.window(|row| row.0, |row| row.1)).into_iter().enumerate() {
+                let mut made = made.lock().expect("no panic");
+                if made.len() <= nth {
+                    made.push(Arc::default());
+                }
+                let kept = Arc::clone(&made[nth]);
+                output
+                    .inspect(move |update| kept.lock().expect("no panic").push(update.clone()))
+                    .probe_with(&probe);
+            }
+            input
+        });
+        for (epoch, changes) in (1..).zip(&changes) {
+            for (row, change) in changes.iter().skip(index).step_by(peers) {
+                input.update(*row, *change);
+            }
+            input.advance_to(epoch);
+            input.flush();
+            if epoch.is_multiple_of(in_flight) {
+                worker.step_while(|| probe.less_than(&epoch));
+            }
+        }
+    });
+    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
+    let by_epoch = |updates: &Updates<D>| {
+        let mut by_epoch = vec![Vec::new(); history.len()];
+        for (record, epoch, diff) in updates.lock().expect("no panic").drain(..) {
+            by_epoch[usize::try_from(epoch).expect("small")].push((record, diff));
+        }
+        by_epoch
+    };
+    outputs.lock().expect("no panic").iter().map(by_epoch).collect()
+}
+
+/// Compares both drivers with the definition; and sees that *ranges* sends no update that another takes back.
+fn check<A: Data + Send, F: WindowFunction<u8, Row, Answer = A>>(
+    history: &History,
+    function: impl Fn() -> F + Send + Sync + Copy + 'static,
+    definition: impl Fn(&[Row], usize) -> A,
+) -> Result<(), TestCaseError> {
+    let expected: Vec<_> = states(history).iter().map(|held| answers(held, &definition)).collect();
+    for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+        let drivers =
+            run(history, workers, in_flight, move |window| {
+                vec![window.clone().select(function()), window.recomputed().select(function())]
+            });
+        for (updates, driver) in drivers.iter().zip(["ranges", "recompute"]) {
+            prop_assert_eq!(&states(updates), &expected, "{} on {} workers", driver, workers);
+        }
+        for epoch in &drivers[0] {
+            let mut records: Vec<_> = epoch.iter().map(|(record, _)| record).collect();
+            records.sort();
+            prop_assert!(records.windows(2).all(|pair| pair[0] != pair[1]), "each record moves once: {:?}", epoch);
+        }
+    }
+    Ok(())
+}
+
+/// The rows of each partition, in order.
+fn partitions(held: &Held<Row>) -> BTreeMap<u8, Vec<Row>> {
+    let mut partitions: BTreeMap<u8, Vec<Row>> = BTreeMap::new();
+    for (row, weight) in held {
+        partitions.entry(row.0).or_default().extend(std::iter::repeat_n(*row, weight.unsigned_abs()));
+    }
+    partitions
+}
+
+fn answers<A: Ord>(held: &Held<Row>, definition: impl Fn(&[Row], usize) -> A) -> Held<(Row, A)> {
+    let mut answers = BTreeMap::new();
+    for rows in partitions(held).values() {
+        for (position, row) in rows.iter().enumerate() {
+            *answers.entry((*row, definition(rows, position))).or_default() += 1;
+        }
+    }
+    answers
+}
+
+/// The rows of a frame by the definition of ROWS.
+fn in_rows(all: &[Row], position: usize, places: impl RangeBounds<i64>) -> Vec<Row> {
+    let place = |other: usize| i64::try_from(other).expect("small") - i64::try_from(position).expect("small");
+    (0..all.len()).filter(|other| places.contains(&place(*other))).map(|other| all[other]).collect()
+}
+
+/// The rows of a frame by the definition of RANGE.
+fn in_range(all: &[Row], keys: impl RangeBounds<u8>) -> Vec<Row> {
+    all.iter().copied().filter(|row| keys.contains(&row.1)).collect()
+}
+
+fn running(all: &[Row], position: usize) -> Vec<Row> {
+    in_range(all, ..=all[position].1)
+}
+
+fn values(frame: &[Row]) -> Vec<Option<i8>> {
+    frame.iter().map(|row| row.3).collect()
+}
+
+fn not_null(frame: &[Row]) -> Vec<i8> {
+    frame.iter().filter_map(|row| row.3).collect()
+}
+
+fn total_of(frame: &[Row]) -> Option<i128> {
+    let values = not_null(frame);
+    (!values.is_empty()).then(|| values.iter().map(|value| i128::from(*value)).sum())
+}
+
+fn rank_of(all: &[Row], position: usize) -> u64 {
+    1 + all.iter().filter(|row| row.1 < all[position].1).count() as u64
+}
+
+const VALUE: fn(&Row) -> Option<i8> = |row| row.3;
+
+macro_rules! functions {
+    ($($name:ident: $function:expr, $definition:expr;)*) => {
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(24))]
+            $(
+                #[test]
+                fn $name(history in histories()) {
+                    check(&history, || $function, $definition)?;
+                }
+            )*
+        }
+    };
+}
+
+functions! {
+    row_number_counts_from_one: row_number(), |_, position| position as u64 + 1;
+    rank_leaves_gaps: rank(), rank_of;
+    dense_rank_leaves_none: dense_rank(), |all, position| {
+        let mut keys: Vec<_> = all.iter().map(|row| row.1).filter(|key| *key <= all[position].1).collect();
+        keys.dedup();
+        keys.len() as u64
+    };
+    cume_dist_is_a_share: cume_dist(), |all, position| Share {
+        part: running(all, position).len() as u64,
+        whole: all.len() as u64,
+    };
+    through_peers_is_its_numerator: through_peers(), |all, position| running(all, position).len() as u64;
+    percent_rank_of_one_row_is_zero: percent_rank(), |all, position| Share {
+        part: rank_of(all, position) - 1,
+        whole: if all.len() == 1 { 1 } else { all.len() as u64 - 1 },
+    };
+    ntile_has_larger_tiles_first: ntile(4), |all, position| tile(all.len(), 4, position);
+    ntile_of_more_tiles_than_rows: ntile(50), |all, position| tile(all.len(), 50, position);
+    lag_looks_back: lag(1, VALUE), |all, position| position.checked_sub(1).map(|before| all[before].3);
+    lag_looks_further_back: lag(5, |row: &Row| row.2).or(99), |all, position| {
+        position.checked_sub(5).map_or(99, |before| all[before].2)
+    };
+    lead_looks_ahead: lead(3, VALUE), |all, position| all.get(position + 3).map(|row| row.3);
+    lag_of_zero_is_the_row: lag(0, VALUE), |all, position| Some(all[position].3);
+    lag_ignoring_nulls: lag(2, VALUE).ignore_nulls(), |all, position| {
+        not_null(&all[..position]).iter().rev().nth(1).copied()
+    };
+    lead_ignoring_nulls: lead(2, VALUE).ignore_nulls().or(99), |all, position| {
+        not_null(&all[position + 1..]).get(1).copied().unwrap_or(99)
+    };
+    first_value_of_the_default_frame: first_value(VALUE), |all, _| Some(all[0].3);
+    first_value_ignoring_nulls: first_value(VALUE).ignore_nulls(), |all, position| {
+        not_null(&running(all, position)).first().copied()
+    };
+    first_value_over_rows: first_value(VALUE).over(rows(-3..=-1)), |all, position| {
+        values(&in_rows(all, position, -3..=-1)).first().copied()
+    };
+    first_value_up_to_some_rows_before: first_value(VALUE).over(rows(..=-3)), |all, position| {
+        values(&in_rows(all, position, ..=-3)).first().copied()
+    };
+    first_value_ahead_ignoring_nulls: first_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+        not_null(&in_rows(all, position, 2..)).first().copied()
+    };
+    last_value_is_the_last_peer: last_value(VALUE), |all, position| values(&running(all, position)).last().copied();
+    last_value_ignoring_nulls: last_value(VALUE).ignore_nulls(), |all, position| {
+        not_null(&running(all, position)).last().copied()
+    };
+    last_value_up_to_some_rows_ahead: last_value(VALUE).ignore_nulls().over(rows(..=2)), |all, position| {
+        not_null(&in_rows(all, position, ..=2)).last().copied()
+    };
+    last_value_of_the_partition: last_value(VALUE).over(rows(..)), |all, _| values(all).last().copied();
+    last_value_from_some_rows_ahead: last_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+        not_null(&in_rows(all, position, 2..)).last().copied()
+    };
+    nth_value_of_the_default_frame: nth_value(4, VALUE), |all, position| values(&running(all, position)).get(3).copied();
+    nth_value_up_to_some_rows_ahead: nth_value(5, VALUE).over(rows(..=2)), |all, position| {
+        values(&in_rows(all, position, ..=2)).get(4).copied()
+    };
+    nth_value_from_the_row_on: nth_value(3, VALUE).ignore_nulls().over(rows(-1..)), |all, position| {
+        not_null(&in_rows(all, position, -1..)).get(2).copied()
+    };
+    nth_value_over_a_range: nth_value(2, VALUE).over(range(|key: &u8| key.saturating_sub(1)..key + 2)), |all, position| {
+        let key = all[position].1;
+        values(&in_range(all, key.saturating_sub(1)..key + 2)).get(1).copied()
+    };
+    sum_of_the_default_frame: sum(VALUE), |all, position| Ok(total_of(&running(all, position)));
+    sum_over_rows: sum(VALUE).over(rows(-2..=1)), |all, position| Ok(total_of(&in_rows(all, position, -2..=1)));
+    sum_up_to_some_rows_before: sum(VALUE).over(rows(..=-2)), |all, position| {
+        Ok(total_of(&in_rows(all, position, ..=-2)))
+    };
+    sum_up_to_some_rows_ahead: sum(VALUE).over(rows(..3)), |all, position| Ok(total_of(&in_rows(all, position, ..3)));
+    sum_from_the_row_on: sum(VALUE).over(rows(0..)), |all, position| Ok(total_of(&in_rows(all, position, 0..)));
+    sum_ahead: sum(VALUE).over(rows(2..=4)), |all, position| Ok(total_of(&in_rows(all, position, 2..=4)));
+    sum_of_the_partition: sum(VALUE).over(rows(..)), |all, _| Ok(total_of(all));
+    sum_over_a_range: sum(VALUE).over(range(|key: &u8| key.saturating_sub(2)..=*key)), |all, position| {
+        let key = all[position].1;
+        Ok(total_of(&in_range(all, key.saturating_sub(2)..=key)))
+    };
+    sum_over_a_range_that_excludes_the_row: sum(VALUE).over(range(|key: &u8| {
+        (Bound::Excluded(*key), Bound::Included(key + 2))
+    })), |all, position| {
+        let key = all[position].1;
+        Ok(total_of(&in_range(all, key + 1..=key + 2)))
+    };
+    sum_from_a_key_on: sum(VALUE).over(range(|key: &u8| key.saturating_sub(1)..)), |all, position| {
+        Ok(total_of(&in_range(all, all[position].1.saturating_sub(1)..)))
+    };
+    sum_up_to_a_key: sum(VALUE).over(range(|key: &u8| ..key.saturating_sub(1))), |all, position| {
+        Ok(total_of(&in_range(all, ..all[position].1.saturating_sub(1))))
+    };
+    count_over_rows: count(|row: &Row| row.3.is_some()).over(rows(-4..1)), |all, position| {
+        not_null(&in_rows(all, position, -4..1)).len() as u64
+    };
+    mean_is_read_from_a_sum: mean(VALUE).over(rows(-1..=1)), |all, position| {
+        let mut sum = Sum::default();
+        for value in not_null(&in_rows(all, position, -1..=1)) {
+            differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Sum::of(value));
+        }
+        sum
+    };
+    moving_moments: total(|row: &Row| Moments::<0>::of_nullable(row.3)).over(rows(-3..=0)), |all, position| {
+        let mut sum = Moments::default();
+        for value in not_null(&in_rows(all, position, -3..=0)) {
+            differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Moments::of(value));
+        }
+        sum
+    };
+    min_of_the_default_frame: min(VALUE), |all, position| values(&running(all, position)).into_iter().min();
+    max_over_rows: max(VALUE).over(rows(-3..=2)), |all, position| {
+        values(&in_rows(all, position, -3..=2)).into_iter().max()
+    };
+    min_ignoring_nulls: min(VALUE).ignore_nulls().over(rows(..=-1)), |all, position| {
+        not_null(&in_rows(all, position, ..=-1)).into_iter().min()
+    };
+    max_over_a_range: max(VALUE).over(range(|key: &u8| *key..=key + 3)), |all, position| {
+        let key = all[position].1;
+        values(&in_range(all, key..=key + 3)).into_iter().max()
+    };
+    several_at_once: (lag(1, VALUE), row_number(), sum(VALUE).over(rows(-1..=0)), dense_rank()), |all, position| {
+        let mut keys: Vec<_> = all[..=position].iter().map(|row| row.1).collect();
+        keys.dedup();
+        (
+            position.checked_sub(1).map(|before| all[before].3),
+            position as u64 + 1,
+            Ok(total_of(&in_rows(all, position, -1..=0))),
+            keys.len() as u64,
+        )
+    };
+}
+
+/// The tile of a row, by dealing rows out one tile after the other, the larger first.
+fn tile(rows: usize, tiles: usize, position: usize) -> u64 {
+    let sizes = (0..tiles).map(|tile| rows / tiles + usize::from(tile < rows % tiles));
+    let dealt = sizes.enumerate().flat_map(|(tile, size)| std::iter::repeat_n(tile as u64 + 1, size));
+    dealt.collect::<Vec<_>>()[position]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn per_partition_answers_are_those_of_the_last_row(history in histories()) {
+        fn functions() -> impl WindowFunction<u8, Row, Answer = PerPartition> {
+            (median(), percentile(9, 10), first_value(VALUE), sum(VALUE), row_number())
+        }
+        let expected: Vec<_> = states(&history).iter().map(|held| {
+            let definition = |(partition, rows): (&u8, &Vec<Row>)| {
+                let all = (percentile_of(rows, 1, 2), percentile_of(rows, 9, 10), Some(rows[0].3), Ok(total_of(rows)), rows.len() as u64);
+                ((*partition, all), 1)
+            };
+            partitions(held).iter().filter(|(_, rows)| !rows.is_empty()).map(definition).collect::<Held<_>>()
+        }).collect();
+        for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+            let drivers = run(&history, workers, in_flight, |window| {
+                vec![window.clone().per_partition(functions()), window.recomputed().per_partition(functions())]
+            });
+            prop_assert_eq!(&states(&drivers[0]), &expected, "ranges on {} workers", workers);
+            prop_assert_eq!(&states(&drivers[1]), &expected, "recompute on {} workers", workers);
+        }
+    }
+
+    #[test]
+    fn the_first_rows_of_each_partition(history in histories(), first in 0..8_u64) {
+        let of_each = |held: &Held<Row>| {
+            let mut numbered = BTreeMap::new();
+            for rows in partitions(held).values() {
+                for (row, number) in rows.iter().zip(1..=first) {
+                    *numbered.entry((*row, number)).or_default() += 1;
+                }
+            }
+            numbered
+        };
+        let numbered: Vec<Held<(Row, u64)>> = states(&history).iter().map(of_each).collect();
+        for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+            let drivers = run(&history, workers, in_flight, move |window| vec![
+                window.clone().first_numbered(first),
+                window.clone().recomputed().first_numbered(first),
+                window.clone().first(first).map(|row| (row, 0)),
+                window.recomputed().first(first).map(|row| (row, 0)),
+            ]);
+            let unnumbered: Vec<Held<(Row, u64)>> = numbered.iter().map(|held| {
+                let mut unnumbered = BTreeMap::new();
+                held.iter().for_each(|((row, _), weight)| *unnumbered.entry((*row, 0)).or_default() += weight);
+                unnumbered
+            }).collect();
+            for (updates, expected) in drivers.iter().zip([&numbered, &numbered, &unnumbered, &unnumbered]) {
+                prop_assert_eq!(&states(updates), expected);
+            }
+        }
+    }
+}
+
+type PerPartition = (
+    Option<Between<u8>>,
+    Option<Between<u8>>,
+    Option<Option<i8>>,
+    Result<Option<i128>, millstream::operators::Overflow>,
+    u64,
+);
+
+fn percentile_of(rows: &[Row], part: u32, whole: u32) -> Option<Between<u8>> {
+    let place = (rows.len() - 1) * part as usize;
+    let (lower, rest) = (place / whole as usize, u32::try_from(place % whole as usize).expect("small"));
+    let upper = if rest == 0 { lower } else { lower + 1 };
+    Some(Between { lower: rows[lower].1, upper: rows[upper].1, part: rest, whole })
+}
+
+#[test]
+fn orders_may_be_descending_and_have_nulls_at_either_end() {
+    fn sorted<O: Ord>(order: impl Fn(Option<u8>) -> O) -> Vec<Option<u8>> {
+        let mut keys = vec![Some(2), None, Some(1)];
+        keys.sort_by_key(|key| order(*key));
+        keys
+    }
+    assert_eq!(sorted(|key| key), [None, Some(1), Some(2)]);
+    assert_eq!(sorted(NullsLast), [Some(1), Some(2), None]);
+    assert_eq!(sorted(Reverse), [Some(2), Some(1), None]);
+    assert_eq!(sorted(|key| Reverse(NullsLast(key))), [None, Some(2), Some(1)]);
+}
