@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|---|
 //! | [`latest()`] | the last row written under each key | ≤ 2 | O(1) | one row a key | total order |
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any lattice |
-//! | [`lookup()`] | pairs of rows with the same key (a join) | 2 a match | O(log n + matches) | none of its own | any lattice |
+//! | [`inner_join()`] | pairs of rows with the same key (a join) | 2 a match | O(log n + matches) | none of its own | any lattice |
 //! | [`accumulate()`] | sums over the rows of an arrangement, per group | 1 a group | O(1) | none | any lattice |
 //! | [`distinct_count()`] | in how many keys each group occurs | ≤ 1 a run | O(log n) | none of its own | total order |
 //! | [`reduce_sorted()`] | a function of a key's values that reads only some of them | those that differ | O(log n + values read) | none of its own | total order |
@@ -15,25 +15,31 @@
 
 mod accumulate;
 mod aggregate;
+mod collect;
 mod complete;
 mod distinct_count;
+mod histogram;
+mod join;
 mod latest;
-mod lookup;
 mod moments;
 mod reduce_sorted;
 mod sorted;
+mod top_k;
 mod wide;
 pub mod window;
 
 pub use accumulate::{Group, accumulate};
 pub use aggregate::{aggregate, aggregate_total};
+pub use collect::{collect_list, collect_set};
 pub use complete::complete;
 pub use distinct_count::distinct_count;
+pub use histogram::histogram;
+pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
 pub use latest::{Position, Upsert, latest};
-pub use lookup::lookup;
 pub use moments::{Covariance, Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted};
 pub use sorted::Values;
+pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use differential_dataflow::difference::Semigroup;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
 use millstream::operators::{
-    ByKey, Position, Upsert, accumulate, complete, distinct_count, latest, lookup, present_keys, reduce_sorted,
+    ByKey, Moments, Position, Sum, Upsert, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min,
+    broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join, latest, left_join, max,
+    min, present_keys, reduce_sorted, semi_join, top_k, top_k_numbered,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -103,6 +106,18 @@ fn by_key(held: &Held<(u8, u8)>) -> BTreeMap<u8, Vec<u8>> {
     values
 }
 
+/// The rows as a collection.
+fn pairs<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+    rows.as_collection(|key, value| (*key, *value))
+}
+
+/// How often each record comes.
+fn counted<D: Ord>(records: impl Iterator<Item = D>) -> Held<D> {
+    let mut counts = BTreeMap::new();
+    records.for_each(|record| *counts.entry(record).or_default() += 1);
+    counts
+}
+
 /// Something smaller than a value that does not fall while values rise; some values have none.
 fn part(value: u8) -> Option<u8> {
     (value >= 2).then_some(value / 3)
@@ -174,17 +189,156 @@ proptest! {
 
     /// Every row finds one partner: the greatest even value of the key, or none.
     #[test]
-    fn lookup_after_complete_is_a_left_join(history in histories()) {
+    fn a_join_after_complete_is_a_left_join(history in histories()) {
         fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8, Option<u8>)> {
             let evens = reduce_sorted(rows.clone(), "Evens", |_, values, answers: &mut Vec<u8>| {
                 answers.extend(values.descending().map(|(value, _)| *value).find(|value| value % 2 == 0));
             });
             let partners = complete(present_keys(rows.clone(), "Needed"), evens, "Partners");
-            lookup(rows, partners, "Pairs", |key, value, partner| (*key, *value, *partner))
+            inner_join(rows, partners, "Pairs", |key, value, partner| (*key, *value, *partner))
         }
         check(&history, operator, |held| {
             let partner = |key| by_key(held)[&key].iter().rev().find(|value| *value % 2 == 0).copied();
             held.iter().map(|((key, value), weight)| ((*key, *value, partner(*key)), *weight)).collect()
+        })?;
+    }
+
+    /// Two stages and the last: a bucket has few rows, and a key more than one bucket.
+    #[test]
+    fn top_k_keeps_the_first_rows_through_its_stages(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+            top_k(pairs(rows), "First", 3, 1000)
+        }
+        check(&history, operator, |held| {
+            let first = |(key, values): (u8, Vec<u8>)| values.into_iter().take(3).map(move |value| (key, value));
+            counted(by_key(held).into_iter().flat_map(first))
+        })?;
+    }
+
+    #[test]
+    fn top_k_numbered_numbers_equal_rows_too(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, (u8, u64))> {
+            top_k_numbered(pairs(rows), "First", 5, 10)
+        }
+        check(&history, operator, |held| {
+            let first = |(key, values): (u8, Vec<u8>)| values.into_iter().zip(1..=5).map(move |row| (key, row));
+            counted(by_key(held).into_iter().flat_map(first))
+        })?;
+    }
+
+    #[test]
+    fn extremes_and_their_arguments(history in histories()) {
+        type Found = (u8, (u8, u8));
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, Found)> {
+            let rows = pairs(rows);
+            let thirds = rows.clone().map(|(key, value)| (key, (value / 3, value)));
+            let least = min(rows.clone(), "Least", 1000).map(|(key, value)| (key, (0, (value, 0))));
+            let greatest = max(rows, "Greatest", 1000).map(|(key, value)| (key, (1, (value, 0))));
+            let least_third = arg_min(thirds.clone(), "Least third", 100).map(|(key, found)| (key, (2, found)));
+            let greatest_third = arg_max(thirds, "Greatest third", 100).map(|(key, found)| (key, (3, found)));
+            least.concat(greatest).concat(least_third).concat(greatest_third)
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).flat_map(|(key, values)| {
+                let (least, greatest) = (values[0], values[values.len() - 1]);
+                let in_third = |third: u8| *values.iter().find(|value| **value / 3 == third).expect("it is there");
+                [
+                    (key, (0, (least, 0))),
+                    (key, (1, (greatest, 0))),
+                    (key, (2, (least / 3, in_third(least / 3)))),
+                    (key, (3, (greatest / 3, in_third(greatest / 3)))),
+                ]
+            }))
+        })?;
+    }
+
+    #[test]
+    fn collected_lists_and_sets(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, (bool, Vec<u8>))> {
+            let rows = pairs(rows);
+            let by_third = rows.clone().map(|(key, value)| (key, (value % 3, value)));
+            let lists = collect_list(by_third, "Lists").map(|(key, list)| (key, (true, list)));
+            lists.concat(collect_set(rows, "Sets").map(|(key, set)| (key, (false, set))))
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).flat_map(|(key, values)| {
+                let (mut list, mut set) = (values.clone(), values);
+                list.sort_by_key(|value| (value % 3, *value));
+                set.dedup();
+                [(key, (true, list)), (key, (false, set))]
+            }))
+        })?;
+    }
+
+    #[test]
+    fn histograms_have_empty_stretches_too(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, Vec<u64>)> {
+            histogram(pairs(rows), "Histogram", vec![2, 3, 9])
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| {
+                let within = |stretch: std::ops::Range<u8>| values.iter().filter(|value| stretch.contains(value)).count() as u64;
+                (key, vec![within(0..2), within(2..3), within(3..9), within(9..255)])
+            }))
+        })?;
+    }
+
+    /// Rows meet partners that have their value as a key: a key may have rows, partners, both or none.
+    #[test]
+    fn joins_pair_what_matches_and_tell_what_does_not(history in histories()) {
+        type Joined = (u8, u8, u8, Option<u8>);
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, Joined> {
+            let (sides, by_value) = (pairs(rows.clone()), pairs(rows));
+            let partners = by_value.filter(|(_, value)| value % 2 == 0).map(|(key, value)| (value / 2, key));
+            let (left, right) = (sides.clone().arrange_by_key(), partners.clone().arrange_by_key());
+            let of = |kind: u8| move |key: &u8, value: &u8| (kind, *key, *value, None);
+            let inner = inner_join(left.clone(), right.clone(), "Inner", |key, value, partner| (0, *key, *value, Some(*partner)));
+            let outer = left_join(left.clone(), right.clone(), "Left", |key, value, partner| (1, *key, *value, partner.copied()));
+            let semi = semi_join(left.clone(), right.clone(), "Semi", of(2));
+            let anti = anti_join(left, right, "Anti", of(3));
+            let broadcast = broadcast_join(sides, partners, "Broadcast", |(key, _)| *key, |(key, value), partner| {
+                (4, *key, *value, Some(*partner))
+            });
+            inner.concat(outer).concat(semi).concat(anti).concat(broadcast)
+        }
+        check(&history, operator, |held| {
+            let partners: Vec<(u8, u8, isize)> =
+                held.iter().filter(|((_, value), _)| value % 2 == 0).map(|((key, value), w)| (value / 2, *key, *w)).collect();
+            let mut joined: Held<Joined> = BTreeMap::new();
+            for ((key, value), weight) in held {
+                let found: Vec<_> = partners.iter().filter(|(of, _, _)| of == key).collect();
+                for (_, partner, times) in &found {
+                    for kind in [0, 1, 4] {
+                        *joined.entry((kind, *key, *value, Some(*partner))).or_default() += weight * times;
+                    }
+                }
+                let kinds: &[u8] = if found.is_empty() { &[1, 3] } else { &[2] };
+                joined.extend(kinds.iter().map(|kind| ((*kind, *key, *value, None), *weight)));
+            }
+            joined
+        })?;
+    }
+
+    /// Terms that add up to nothing leave a group that is there, for it has rows.
+    #[test]
+    fn aggregate_adds_up_terms_by_group(history in histories()) {
+        type Sums = (Moments, Sum);
+        fn term((key, value): &(u8, u8)) -> Option<(u8, Sums)> {
+            part(*value).map(|_| (*key, (Moments::of(i64::from(*value) - 5), Sum::of(0))))
+        }
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (bool, (u8, Sums))> {
+            let rows = pairs(rows);
+            let sums = aggregate(rows.clone(), "Sums", term).map(|sums| (false, sums));
+            sums.concat(aggregate_total(rows, "Sums", term).map(|sums| (true, sums)))
+        }
+        check(&history, operator, |held| {
+            let mut sums: BTreeMap<u8, Sums> = BTreeMap::new();
+            for ((key, value), weight) in held {
+                if let Some((group, term)) = term(&(*key, *value)) {
+                    (0..*weight).for_each(|_| sums.entry(group).or_default().plus_equals(&term));
+                }
+            }
+            counted(sums.into_iter().flat_map(|sums| [(false, sums), (true, sums)]))
         })?;
     }
 

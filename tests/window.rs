@@ -28,7 +28,8 @@ type Opened<'a> = Window<'a, u64, u8, u8, Row>;
 /// below zero on the way, not at the end of an epoch.
 fn histories() -> impl Strategy<Value = History> {
     let rows = || (0..3_u8, 0..10_u8, 0..4_u8, option::weighted(0.7, -3..4_i8));
-    let changes = |size| vec((rows(), prop_oneof![4 => Just(1_isize), 2 => Just(-1), 1 => Just(2), 1 => Just(-3)]), size);
+    let changes =
+        |size| vec((rows(), prop_oneof![4 => Just(1_isize), 2 => Just(-1), 1 => Just(2), 1 => Just(-3)]), size);
     (changes(0..70), vec(changes(0..4), 1..7), changes(0..30)).prop_map(|(first, small, last)| {
         let mut history: History = vec![first];
         history.extend(small);
@@ -74,9 +75,7 @@ fn run<D: Data + Send>(
                     made.push(Arc::default());
                 }
                 let kept = Arc::clone(&made[nth]);
-                output
-                    .inspect(move |update| kept.lock().expect("no panic").push(update.clone()))
-                    .probe_with(&probe);
+                output.inspect(move |update| kept.lock().expect("no panic").push(update.clone())).probe_with(&probe);
             }
             input
         });
@@ -110,10 +109,9 @@ fn check<A: Data + Send, F: WindowFunction<u8, Row, Answer = A>>(
 ) -> Result<(), TestCaseError> {
     let expected: Vec<_> = states(history).iter().map(|held| answers(held, &definition)).collect();
     for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
-        let drivers =
-            run(history, workers, in_flight, move |window| {
-                vec![window.clone().select(function()), window.recomputed().select(function())]
-            });
+        let drivers = run(history, workers, in_flight, move |window| {
+            vec![window.clone().select(function()), window.recomputed().select(function())]
+        });
         for (updates, driver) in drivers.iter().zip(["ranges", "recompute"]) {
             prop_assert_eq!(&states(updates), &expected, "{} on {} workers", driver, workers);
         }

@@ -28,7 +28,7 @@ use super::wide::{BigInt, Wide, nearest};
 
 /// Values that a statistic has no room for are among the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
-#[error("{values} values do not fit the statistic: found values beyond 64 bits or over 2⁶³ rows, wanted neither")]
+#[error("found {values} value{} that do{} not fit, wanted at most 64 bits and 2⁶³ rows", if *.values == 1 { "" } else { "s" }, if *.values == 1 { "es" } else { "" })]
 pub struct Overflow {
     /// How many: the values beyond 64 bits, or if there are none, all.
     pub values: i128,
@@ -67,7 +67,11 @@ impl<const SCALE: u32> Sum<SCALE> {
     /// If there are values that do not fit.
     pub fn count(&self) -> Result<i64, Overflow> {
         let all = Overflow { values: self.values };
-        if self.beyond == 0 { i64::try_from(self.values).map_err(|_| all) } else { Err(Overflow { values: self.beyond }) }
+        if self.beyond == 0 {
+            i64::try_from(self.values).map_err(|_| all)
+        } else {
+            Err(Overflow { values: self.beyond })
+        }
     }
 
     /// The sum, in units of 10⁻ˢᶜᴬᴸᴱ.

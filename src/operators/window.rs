@@ -93,7 +93,9 @@ where
 
     /// Each partition that has rows, with what the functions answer for its last row.
     pub fn per_partition<F: WindowFunction<O, D>>(self, functions: F) -> VecCollection<'scope, T, (P, F::Answer)> {
-        ranges::last_row(self.partitions, "Window: last row", functions, |partition, answer| (partition.clone(), answer))
+        ranges::last_row(self.partitions, "Window: last row", functions, |partition, answer| {
+            (partition.clone(), answer)
+        })
     }
 
     /// The first `rows` rows of each partition.
@@ -172,4 +174,3 @@ where
         })
     }
 }
-

@@ -10,7 +10,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Account, Amount, Customer, CustomerPattern, Id, Line, MatrixEntry, Sum, Tiers};
-use crate::operators::{ByKey, accumulate, complete, lookup, present_keys, reduce_sorted};
+use crate::operators::{ByKey, accumulate, complete, inner_join, present_keys, reduce_sorted};
 
 use super::totals::Totals;
 
@@ -36,7 +36,7 @@ pub(super) fn accounts<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     let tiers = tiers.clone();
     let ordering = present_keys(by_customer.clone(), "Customers with orders");
     let details = complete(ordering, customers.map(|(id, customer)| (Some(id), customer)), "Customer details");
-    let accounts = lookup(totals.clone(), details, "Accounts", move |customer, totals, details| {
+    let accounts = inner_join(totals.clone(), details, "Accounts", move |customer, totals, details| {
         let spent = customer.as_ref().and(totals.sum().get());
         let tier = spent.map(|spent| tiers.of(spent));
         (customer.clone(), Arc::new(Account { details: details.clone(), spent, tier }))
@@ -58,7 +58,7 @@ pub(super) fn patterns<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
         }
     });
     let days = days.arrange_by_key_named("First and last day by customer");
-    lookup(totals.clone(), days, "Customer patterns", move |customer, totals, &(first, last)| {
+    inner_join(totals.clone(), days, "Customer patterns", move |customer, totals, &(first, last)| {
         let spent: Sum = totals.sum();
         let tier = customer.as_ref().and(spent.get()).map(|spent| tiers.of(spent));
         CustomerPattern { customer: customer.clone(), tier, orders: totals.orders, spent, first, last }

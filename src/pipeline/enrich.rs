@@ -9,7 +9,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Account, Day, Discount, Enriched, Id, Line, Order, Payload, Price, Product};
-use crate::operators::{ByKey, complete, lookup, present_keys};
+use crate::operators::{ByKey, complete, inner_join, present_keys};
 
 /// An order among those of its product: in the order of customers, so that a customer's lie side by side.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(super) fn by_customer<'scope, T: Timestamp + Lattice, I: Id>(
     by_product: &ByKey<'scope, T, Option<I>, Sale<I>>,
     catalog: &ByKey<'scope, T, Option<I>, Option<Arc<Product>>>,
 ) -> ByKey<'scope, T, Option<I>, Line<I>> {
-    let lines = lookup(by_product.clone(), catalog.clone(), "Order lines", |product, sale, item| {
+    let lines = inner_join(by_product.clone(), catalog.clone(), "Order lines", |product, sale, item| {
         let line = Line {
             day: sale.day,
             order: sale.order.clone(),
@@ -68,7 +68,7 @@ pub(super) fn enriched<'scope, T: Timestamp + Lattice, I: Id>(
     by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
     accounts: ByKey<'scope, T, Option<I>, Arc<Account>>,
 ) -> VecCollection<'scope, T, Enriched<I>> {
-    lookup(by_customer.clone(), accounts, "Enriched orders", |customer, line, account| Enriched {
+    inner_join(by_customer.clone(), accounts, "Enriched orders", |customer, line, account| Enriched {
         customer: customer.clone(),
         line: line.clone(),
         account: Arc::clone(account),

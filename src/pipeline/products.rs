@@ -9,7 +9,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Amount, Id, Product, ProductSales};
-use crate::operators::{ByKey, accumulate, distinct_count, lookup};
+use crate::operators::{ByKey, accumulate, distinct_count, inner_join};
 
 use super::enrich::Sale;
 use super::totals::ProductTotals;
@@ -32,7 +32,7 @@ pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     .arrange_by_self_named("Sums by product")
     .count_total()
     .arrange_by_key_named("Totals by product");
-    lookup(totals, catalog.clone(), "Product sales", |product, totals, item| ProductSales {
+    inner_join(totals, catalog.clone(), "Product sales", |product, totals, item| ProductSales {
         product: product.clone(),
         name: item.as_ref().and_then(|item| item.name.clone()),
         category: item.as_ref().map(|item| item.category.clone()),

@@ -97,7 +97,10 @@ impl<O: Ord + 'static> Frame<O> {
             ),
             Kind::Range(keys) => {
                 let (first, last) = keys(&at.row.0);
-                (rows.count_while(|(key, _)| is_before(key, &first)), rows.count_while(|(key, _)| !is_behind(key, &last)))
+                (
+                    rows.count_while(|(key, _)| is_before(key, &first)),
+                    rows.count_while(|(key, _)| !is_behind(key, &last)),
+                )
             }
         };
         start.min(end)..end
@@ -118,7 +121,11 @@ impl<O: Ord + 'static> Frame<O> {
                 let start = last.map_or(0, |last| positions.start.saturating_add_signed(last.saturating_neg()));
                 let end = (positions.start + 1).max(positions.end);
                 let after = first.or(*last).map_or(end, |place| end.saturating_add_signed(place.saturating_neg()));
-                if first.is_none() && last.is_none() { 0..rows.len() } else { start.min(positions.start)..after.max(end) }
+                if first.is_none() && last.is_none() {
+                    0..rows.len()
+                } else {
+                    start.min(positions.start)..after.max(end)
+                }
             }),
             Kind::Range(keys) => epoch.reach_each(spans, false, |rows, (changed, _), _| {
                 let start = rows.count_while(|(key, _)| is_behind(changed, &keys(key).1));

@@ -51,7 +51,9 @@ impl<F, C> Offset<F, C> {
     }
 }
 
-impl<O: Ord + 'static, D: Ord + 'static, F: Fn(&D) -> V + 'static, V: Data, C: Counted<V>> WindowFunction<O, D> for Offset<F, C> {
+impl<O: Ord + 'static, D: Ord + 'static, F: Fn(&D) -> V + 'static, V: Data, C: Counted<V>> WindowFunction<O, D>
+    for Offset<F, C>
+{
     type Answer = Option<C::Value>;
     type Summary = C::Summary;
 

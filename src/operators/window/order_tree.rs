@@ -119,7 +119,8 @@ fn changed<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction
             let mut after = Vec::with_capacity(children.len() + 1);
             for (index, child) in children.iter().enumerate() {
                 let is_last = index + 1 == children.len();
-                let here = if is_last { changes.len() } else { changes.partition_point(|(row, _)| *row <= child.greatest) };
+                let here =
+                    if is_last { changes.len() } else { changes.partition_point(|(row, _)| *row <= child.greatest) };
                 if here == 0 {
                     after.push(child.clone());
                 } else {

@@ -137,7 +137,9 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a,
         let width = self.rows.len().next_power_of_two();
         let nodes = self.summaries.get_or_init(|| {
             let mut nodes = vec![F::Summary::default(); width];
-            nodes.extend((0..self.rows.len()).map(|index| self.some_of(index, self.starts[index + 1] - self.starts[index])));
+            nodes.extend(
+                (0..self.rows.len()).map(|index| self.some_of(index, self.starts[index + 1] - self.starts[index])),
+            );
             nodes.resize(2 * width, F::Summary::default());
             for node in (1..width).rev() {
                 nodes[node] = nodes[2 * node].clone();
@@ -164,7 +166,7 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a,
     }
 }
 
-impl<'a, 'b, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &'b Sorted<'a, O, D, F> {
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &Sorted<'a, O, D, F> {
     type Summary = F::Summary;
 
     fn len(self) -> u64 {

@@ -34,10 +34,7 @@ pub fn count<O, D, F: Fn(&D) -> bool + 'static>(
 /// *Updates and cost*: as [`total`]. Values beyond 64 bits make it an [`Overflow`], while they are in the frame.
 pub fn sum<O, D, V: Number, F: Fn(&D) -> V + 'static>(
     value: F,
-) -> Read<
-    Total<O, impl Fn(&D) -> Sum + 'static>,
-    impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static,
-> {
+) -> Read<Total<O, impl Fn(&D) -> Sum + 'static>, impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static> {
     Read { of: mean(value), read: |sum: Sum| sum.total() }
 }
 

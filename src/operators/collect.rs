@@ -1,0 +1,70 @@
+//! All the values of a key in one record.
+//!
+//! The answer holds the whole group, so a change costs the group, and replaces one record by another. Where the values
+//! can stay rows of their own, leave them so.
+//!
+//! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Times*: any
+//! lattice.
+
+use std::hash::Hash;
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::progress::Timestamp;
+
+/// The values of each key, in the order of what stands before each, and of those alike in their own; a value of weight
+/// w comes w times. A key without values is not there.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::collect_list;
+///
+/// timely::example(|scope| {
+///     let visits = scope.new_collection_from([(1, ("noon", "cart")), (1, ("morning", "home")), (1, ("noon", "cart"))]).1;
+///     let paths = collect_list(visits, "Paths");
+///     paths.assert_eq(scope.new_collection_from([(1, vec!["home", "cart", "cart"])]).1);
+/// });
+/// ```
+pub fn collect_list<'scope, T, K, O, V>(
+    values: VecCollection<'scope, T, (K, (O, V))>,
+    name: &str,
+) -> VecCollection<'scope, T, (K, Vec<V>)>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    O: ExchangeData,
+    V: ExchangeData,
+{
+    values.reduce_named(name, |_, values, lists| {
+        let each = values.iter().flat_map(|((_, value), weight)| {
+            std::iter::repeat_n(value, usize::try_from(*weight).unwrap_or(0)).cloned()
+        });
+        lists.extend(Some(each.collect::<Vec<_>>()).filter(|list| !list.is_empty()).map(|list| (list, 1)));
+    })
+}
+
+/// The distinct values of each key, in their order. A key without values is not there.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::collect_set;
+///
+/// timely::example(|scope| {
+///     let visits = scope.new_collection_from([(1, "home"), (1, "cart"), (1, "home")]).1;
+///     collect_set(visits, "Pages").assert_eq(scope.new_collection_from([(1, vec!["cart", "home"])]).1);
+/// });
+/// ```
+pub fn collect_set<'scope, T, K, V>(
+    values: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+) -> VecCollection<'scope, T, (K, Vec<V>)>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    values.reduce_named(name, |_, values, sets| {
+        let there = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
+        sets.extend(Some(there.collect::<Vec<_>>()).filter(|set| !set.is_empty()).map(|set| (set, 1)));
+    })
+}

@@ -1,0 +1,246 @@
+//! Joins over arrangements that are there anyway, and of a small table with rows that stay where they are.
+//!
+//! | join | gives |
+//! |---|---|
+//! | [`inner_join`] | each pair of rows with the same key |
+//! | [`left_join`] | those, and each row that has no partner, alone |
+//! | [`semi_join`] | each row that has a partner, once |
+//! | [`anti_join`] | each row that has no partner |
+//! | [`broadcast_join`] | the pairs, where one side is small enough for every worker to have it whole |
+//!
+//! The weight of a pair is the product of the weights. Keys are compared as they are: a null that is to match nothing
+//! must not be a key. *Cost per change*: O(log n) and the matches. *State*: none beside the arrangements; `left_join`,
+//! `semi_join` and `anti_join` also keep which keys each side has. *Times*: any lattice.
+
+use std::hash::Hash;
+use std::rc::Rc;
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::join::join_traces;
+use differential_dataflow::trace::implementations::{ValBatcher, ValBuilder, ValSpine};
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::container::{CapacityContainerBuilder, PushInto};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+
+/// What `logic` makes of each pair of rows with the same key.
+///
+/// As differential's `join_core`, but the output is not sorted and consolidated a buffer at a time, which there costs
+/// more than the join itself when rows are wide and, as after [`complete`](super::complete()), none of them cancel.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::inner_join;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
+///     let amounts = inner_join(orders, prices, "Amounts", |product, quantity, price| (*product, quantity * price));
+///     amounts.assert_eq(scope.new_collection_from([("tea", 12)]).1);
+/// });
+/// ```
+pub fn inner_join<'scope, T, K, V1, V2, D>(
+    rows: ByKey<'scope, T, K, V1>,
+    partners: ByKey<'scope, T, K, V2>,
+    name: &str,
+    mut logic: impl FnMut(&K, &V1, &V2) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData,
+    V1: ExchangeData,
+    V2: ExchangeData,
+    D: Data,
+{
+    let made = join_traces::<_, _, _, _, CapacityContainerBuilder<Vec<(D, T, isize)>>>(
+        rows,
+        partners,
+        name,
+        move |key, row, partner, time, weight, partner_weight, output| {
+            output.push_into((logic(key, row, partner), time, weight * partner_weight));
+        },
+    );
+    made.as_collection()
+}
+
+/// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.
+///
+/// *Updates per change*: 2 a match; when a key gets its first partner or loses its last, 2 for each of its rows.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::left_join;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
+///     let priced = left_join(orders, prices, "Priced", |product, quantity, price| (*product, *quantity, price.copied()));
+///     priced.assert_eq(scope.new_collection_from([("tea", 3, Some(4)), ("mug", 1, None)]).1);
+/// });
+/// ```
+pub fn left_join<'scope, T, K, V1, V2, D>(
+    rows: ByKey<'scope, T, K, V1>,
+    partners: ByKey<'scope, T, K, V2>,
+    name: &str,
+    logic: impl Fn(&K, &V1, Option<&V2>) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V1: ExchangeData,
+    V2: ExchangeData,
+    D: Data,
+{
+    let logic = Rc::new(logic);
+    let alone = Rc::clone(&logic);
+    anti_join(rows.clone(), partners.clone(), name, move |key, row| alone(key, row, None)).concat(inner_join(
+        rows,
+        partners,
+        name,
+        move |key, row, partner| logic(key, row, Some(partner)),
+    ))
+}
+
+/// What `logic` makes of each row whose key has a partner, however many.
+///
+/// *Updates per change*: 1 for a row; when a key gets its first partner or loses its last, 1 for each of its rows.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::semi_join;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
+///     let sold = scope.new_collection_from([("tea", "in May"), ("tea", "in June")]).1.arrange_by_key();
+///     semi_join(orders, sold, "Sold", |product, _| *product).assert_eq(scope.new_collection_from(["tea"]).1);
+/// });
+/// ```
+pub fn semi_join<'scope, T, K, V1, V2, D>(
+    rows: ByKey<'scope, T, K, V1>,
+    partners: ByKey<'scope, T, K, V2>,
+    name: &str,
+    logic: impl Fn(&K, &V1) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V1: ExchangeData,
+    V2: ExchangeData,
+    D: Data,
+{
+    let keys = keys_of_rows(rows.clone(), partners, name, true);
+    inner_join(rows, keys, name, move |key, row, ()| logic(key, row))
+}
+
+/// What `logic` makes of each row whose key has no partner.
+///
+/// *Updates per change*: as [`semi_join`].
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::anti_join;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
+///     anti_join(orders, prices, "Unpriced", |product, _| *product).assert_eq(scope.new_collection_from(["mug"]).1);
+/// });
+/// ```
+pub fn anti_join<'scope, T, K, V1, V2, D>(
+    rows: ByKey<'scope, T, K, V1>,
+    partners: ByKey<'scope, T, K, V2>,
+    name: &str,
+    logic: impl Fn(&K, &V1) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V1: ExchangeData,
+    V2: ExchangeData,
+    D: Data,
+{
+    let keys = keys_of_rows(rows.clone(), partners, name, false);
+    inner_join(rows, keys, name, move |key, row, ()| logic(key, row))
+}
+
+/// The keys that have rows, and have partners or have none.
+fn keys_of_rows<'scope, T, K, V1, V2>(
+    rows: ByKey<'scope, T, K, V1>,
+    partners: ByKey<'scope, T, K, V2>,
+    name: &str,
+    with_partners: bool,
+) -> ByKey<'scope, T, K, ()>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V1: ExchangeData,
+    V2: ExchangeData,
+{
+    let keys = rows.as_collection(|key, _| (key.clone(), false));
+    let keys = keys.concat(partners.as_collection(|key, _| (key.clone(), true)));
+    keys.arrange_by_key_named(&format!("{name}: keys"))
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+            &format!("{name}: matched"),
+            move |_, sides, matched| {
+                let has = |side: bool| sides.iter().any(|(of, weight)| **of == side && *weight > 0);
+                if has(false) && has(true) == with_partners {
+                    matched.push(((), 1));
+                }
+            },
+            |updates, key, matched| {
+                updates.clear();
+                updates.extend(matched.drain(..).map(|((), time, diff)| ((key.clone(), ()), time, diff)));
+            },
+        )
+}
+
+/// What `logic` makes of each pair of a row and an entry of a small table with the row's key.
+///
+/// Each worker has the whole small table, and rows stay where they are: no row is sent, and a key that many rows share
+/// makes no worker busier than others. The rows are still sorted and kept, for the small table may change.
+/// *State*: the rows, and the small table on every worker. A row that is taken back on another worker than it was put
+/// in on leaves the answer right, and both its updates in memory.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream::operators::broadcast_join;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([(1, "fr"), (2, "de"), (3, "fr")]).1;
+///     let countries = scope.new_collection_from([("fr", "France")]).1;
+///     let named = broadcast_join(orders, countries, "Countries", |order| order.1, |order, name| (order.0, *name));
+///     named.assert_eq(scope.new_collection_from([(1, "France"), (3, "France")]).1);
+/// });
+/// ```
+pub fn broadcast_join<'scope, T, R, K, V, D>(
+    rows: VecCollection<'scope, T, R>,
+    small: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+    key: impl Fn(&R) -> K + 'static,
+    logic: impl Fn(&R, &V) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice,
+    R: ExchangeData,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    D: Data,
+{
+    let rows = in_place(rows.map(move |row| (key(&row), row)), &format!("{name}: rows"));
+    let small = in_place(small.inner.broadcast().as_collection(), &format!("{name}: small table"));
+    inner_join(rows, small, name, move |_, row, entry| logic(row, entry))
+}
+
+/// An arrangement in which every row stays on its worker.
+fn in_place<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData,
+    V: ExchangeData,
+{
+    arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, ValBatcher::new)
+}
