@@ -189,7 +189,8 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
             input.insert(*row);
         }
         let mut epoch = 1;
-        finish(&mut input, epoch, || drop(worker.step_while(|| probe.less_than(&epoch))));
+        finish(&mut input, epoch);
+        worker.step_while(|| probe.less_than(&epoch));
         let mut measured = Vec::new();
         for changes in changes {
             let mut latency = Histogram::new(3).expect("three digits");
@@ -200,7 +201,8 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
                 let epoch_start = Instant::now();
                 changed.into_iter().for_each(|(row, diff)| input.update(row, diff));
                 epoch += 1;
-                finish(&mut input, epoch, || drop(worker.step_while(|| probe.less_than(&epoch))));
+                finish(&mut input, epoch);
+                worker.step_while(|| probe.less_than(&epoch));
                 latency.record(u64::try_from(epoch_start.elapsed().as_nanos()).expect("short")).expect("in range");
             }
             let updates = (emitted.get() - before) as f64 / latency.len() as f64;
@@ -211,10 +213,9 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
     })
 }
 
-fn finish(input: &mut InputSession<u64, Row, isize>, epoch: u64, wait: impl FnOnce()) {
+fn finish(input: &mut InputSession<u64, Row, isize>, epoch: u64) {
     input.advance_to(epoch);
     input.flush();
-    wait();
 }
 
 /// The rows there are, and a source of changes to them.

@@ -108,7 +108,7 @@ fn check<A: Data + Send, F: WindowFunction<u8, Row, Answer = A>>(
     definition: impl Fn(&[Row], usize) -> A,
 ) -> Result<(), TestCaseError> {
     let expected: Vec<_> = states(history).iter().map(|held| answers(held, &definition)).collect();
-    for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+    for (workers, in_flight) in [(1, 1), (2, 3), (4, 64)] {
         let drivers = run(history, workers, in_flight, move |window| {
             vec![window.clone().select(function()), window.recomputed().select(function())]
         });
@@ -344,7 +344,7 @@ proptest! {
             };
             partitions(held).iter().filter(|(_, rows)| !rows.is_empty()).map(definition).collect::<Held<_>>()
         }).collect();
-        for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+        for (workers, in_flight) in [(1, 1), (2, 3), (4, 64)] {
             let drivers = run(&history, workers, in_flight, |window| {
                 vec![window.clone().per_partition(functions()), window.recomputed().per_partition(functions())]
             });
@@ -365,7 +365,7 @@ proptest! {
             numbered
         };
         let numbered: Vec<Held<(Row, u64)>> = states(&history).iter().map(of_each).collect();
-        for (workers, in_flight) in [(1, 1), (2, 2), (4, 1)] {
+        for (workers, in_flight) in [(1, 1), (2, 3), (4, 64)] {
             let drivers = run(&history, workers, in_flight, move |window| vec![
                 window.clone().first_numbered(first),
                 window.clone().recomputed().first_numbered(first),

@@ -4,13 +4,16 @@
 //! are diffs: those of a group are added up where the rows lie, sent, and added up again, and the sum is the group's
 //! state. What is read from it, a mean or a correlation, is worked out by whoever reads it.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use differential_dataflow::difference::{Multiply, Semigroup};
+use differential_dataflow::difference::{IsZero, Monoid, Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::operators::CountTotal;
-use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use timely::dataflow::channels::pact::Pipeline;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::order::TotalOrder;
@@ -52,10 +55,22 @@ where
     G: ExchangeData + Hash,
     R: ExchangeData + Semigroup + Multiply<isize, Output = R>,
 {
-    sums(rows, name, term).count().map(|(group, (_rows, sum))| (group, sum))
+    let arranged = sums(rows, name, term).arrange_by_self_named(&format!("{name}: sums"));
+    let totals = arranged.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+        name,
+        |_, sums, total| total.extend(sums.iter().map(|(_, (_rows, sum))| (sum.clone(), 1))),
+        |updates, group, totals| {
+            updates.clear();
+            updates.extend(totals.drain(..).map(|(total, time, diff)| ((group.clone(), total), time, diff)));
+        },
+    );
+    totals.as_collection(|group, total| (group.clone(), total.clone()))
 }
 
-/// As [`aggregate`], for totally ordered times, with no copy of its output.
+/// As [`aggregate`], for totally ordered times, and leaner.
+///
+/// Where times are totally ordered there is one state for now, and a table of sums will do in place of an arrangement
+/// that keeps times apart: a change takes a third of the time, which `benches/operators.rs` shows.
 ///
 /// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group.
 pub fn aggregate_total<'scope, T, D, G, R>(
@@ -67,9 +82,41 @@ where
     T: Timestamp + Lattice + TotalOrder,
     D: Data,
     G: ExchangeData + Hash,
-    R: ExchangeData + Semigroup + Multiply<isize, Output = R>,
+    R: ExchangeData + Monoid + Multiply<isize, Output = R>,
 {
-    sums(rows, name, term).count_total().map(|(group, (_rows, sum))| (group, sum))
+    let by_group = Exchange::new(|(group, _, _): &(G, T, (isize, R))| group.hashed());
+    let totals = sums(rows, name, term).inner.unary_frontier(by_group, &format!("{name}: totals"), |_, _| {
+        let mut totals: HashMap<G, (isize, R), FixedState> = HashMap::default();
+        let mut pending: BTreeMap<T, (Capability<T>, Sums<G, T, (isize, R)>)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, updates| {
+                for (group, time, sum) in updates.drain(..) {
+                    let (_, sums) =
+                        pending.entry(time.clone()).or_insert_with(|| (capability.delayed(&time, 0), Sums::default()));
+                    sums.add(group, &time, sum);
+                }
+            });
+            while let Some(epoch) = pending.first_entry().filter(|epoch| !frontier.less_equal(epoch.key())) {
+                let (capability, sums) = epoch.remove();
+                let mut session = output.session(&capability);
+                for (group, time, change) in sums.into_updates() {
+                    let total = totals.entry(group.clone()).or_insert_with(|| (0, R::zero()));
+                    let before = total.clone();
+                    total.plus_equals(&change);
+                    let differs = before.1 != total.1 || before.is_zero() || total.is_zero();
+                    for (sum, diff) in [(&before, -1), (total, 1)] {
+                        if differs && !sum.is_zero() {
+                            session.give(((group.clone(), sum.1.clone()), time.clone(), diff));
+                        }
+                    }
+                    if totals.get(&group).is_some_and(IsZero::is_zero) {
+                        totals.remove(&group);
+                    }
+                }
+            }
+        }
+    });
+    totals.as_collection()
 }
 
 /// For each row its group, with the row's weight and its term as the diff; the diffs of an epoch's rows are added up.

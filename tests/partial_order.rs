@@ -1,0 +1,201 @@
+//! Operators that claim to work for any lattice of times, under times that are not totally ordered.
+//!
+//! A row enters at (epoch, round): the epoch in which it comes and a round of its own. What an operator has sent at times
+//! up to some (epoch, round) must be the definition's answer for the rows up to it, for every pair.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use differential_dataflow::input::Input;
+use differential_dataflow::{Data, VecCollection};
+use millstream::operators::window::{WindowExt, lag, median, ntile, row_number, sum};
+use millstream::operators::{Sum, aggregate, anti_join, collect_set, histogram, left_join, top_k};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use timely::order::Product;
+
+/// Key and value.
+type Row = (u8, u8);
+type Time = Product<u64, u64>;
+type Held<D> = BTreeMap<D, isize>;
+
+const ROUNDS: u64 = 3;
+
+fn round(row: &Row) -> u64 {
+    u64::from(row.1) % ROUNDS
+}
+
+fn histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
+    vec(vec(((0..3_u8, 0..9_u8), prop_oneof![2 => Just(1_isize), 1 => Just(-1)]), 0..12), 1..5).prop_map(
+        |mut history| {
+            let mut held: Held<Row> = BTreeMap::new();
+            for (row, change) in history.iter_mut().flatten() {
+                let weight = held.entry(*row).or_default();
+                *change = (*change).max(-*weight);
+                *weight += *change;
+            }
+            history
+        },
+    )
+}
+
+fn check<D: Data + Send>(
+    history: &[Vec<(Row, isize)>],
+    operator: impl for<'a> Fn(VecCollection<'a, Time, Row>) -> VecCollection<'a, Time, D> + Send + Sync + Copy + 'static,
+    definition: impl Fn(&BTreeMap<u8, Vec<u8>>) -> Vec<D>,
+) -> Result<(), TestCaseError> {
+    for workers in [1, 2] {
+        let updates = run(history, workers, operator);
+        for (epoch, round_max) in
+            (0..history.len() as u64).flat_map(|epoch| (0..ROUNDS).map(move |round| (epoch, round)))
+        {
+            let mut found: Held<D> = BTreeMap::new();
+            for (record, time, diff) in &updates {
+                if time.outer <= epoch && time.inner <= round_max {
+                    *found.entry(record.clone()).or_default() += diff;
+                }
+            }
+            found.retain(|_, weight| *weight != 0);
+            let mut rows: Held<Row> = BTreeMap::new();
+            for (row, diff) in history.iter().take(epoch as usize + 1).flatten() {
+                if round(row) <= round_max {
+                    *rows.entry(*row).or_default() += diff;
+                }
+            }
+            let mut by_key: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+            for ((key, value), weight) in rows.into_iter().filter(|(_, weight)| *weight > 0) {
+                by_key.entry(key).or_default().extend(std::iter::repeat_n(value, weight.unsigned_abs()));
+            }
+            let mut expected: Held<D> = BTreeMap::new();
+            definition(&by_key).into_iter().for_each(|record| *expected.entry(record).or_default() += 1);
+            prop_assert_eq!(&found, &expected, "at epoch {} and round {}", epoch, round_max);
+        }
+    }
+    Ok(())
+}
+
+fn run<D: Data + Send>(
+    history: &[Vec<(Row, isize)>],
+    workers: usize,
+    operator: impl for<'a> Fn(VecCollection<'a, Time, Row>) -> VecCollection<'a, Time, D> + Send + Sync + 'static,
+) -> Vec<(D, Time, isize)> {
+    let updates: Arc<Mutex<Vec<(D, Time, isize)>>> = Arc::default();
+    let (output, changes) = (Arc::clone(&updates), history.to_vec());
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<Row, isize>();
+            let output = Arc::clone(&output);
+            scope.clone().iterative::<u64, _, _>(|rounds| {
+                let made = operator(rows.enter_at(rounds.clone(), round));
+                made.inspect(move |update| output.lock().expect("no panic").push(update.clone()));
+            });
+            input
+        });
+        for (epoch, changes) in (1..).zip(&changes) {
+            for (row, change) in changes.iter().skip(index).step_by(peers) {
+                input.update(*row, *change);
+            }
+            input.advance_to(epoch);
+            input.flush();
+            worker.step();
+        }
+    });
+    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
+    std::mem::take(&mut updates.lock().expect("no panic"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn recomputed_windows(history in histories()) {
+        type Answer = (Row, (u64, Option<u8>, u64, Result<Option<i128>, millstream::operators::Overflow>));
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, Answer> {
+            let window = rows.window(|row| row.0, |row| row.1);
+            window.recomputed().select((row_number(), lag(1, |row: &Row| row.1), ntile(2), sum(|row: &Row| row.1)))
+        }
+        check(&history, operator, |by_key| {
+            let of_key = |(key, values): (&u8, &Vec<u8>)| (0..values.len()).map(|at| {
+                let tile = if at < values.len().div_ceil(2) { 1 } else { 2 };
+                let before = at.checked_sub(1).map(|before| values[before]);
+                let sum = values.iter().filter(|value| **value <= values[at]).map(|value| i128::from(*value)).sum();
+                ((*key, values[at]), (at as u64 + 1, before, tile, Ok(Some(sum))))
+            }).collect::<Vec<_>>();
+            by_key.iter().flat_map(of_key).collect()
+        })?;
+    }
+
+    #[test]
+    fn recomputed_scalars_and_first_rows(history in histories()) {
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, (u8, u8)> {
+            let window = rows.window(|row| row.0, |row| row.1).recomputed();
+            let medians = window.clone().per_partition(median());
+            medians.map(|(key, found)| (key, found.expect("rows").lower)).concat(window.first(2))
+        }
+        check(&history, operator, |by_key| {
+            let of_key = |(key, values): (&u8, &Vec<u8>)| {
+                let firsts = values.iter().take(2).map(|value| (*key, *value));
+                firsts.chain(Some((*key, values[(values.len() - 1) / 2]))).collect::<Vec<_>>()
+            };
+            by_key.iter().flat_map(of_key).collect()
+        })?;
+    }
+
+    #[test]
+    fn first_rows_by_stages(history in histories()) {
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, Row> {
+            top_k(rows, "First", 2, 1000)
+        }
+        check(&history, operator, |by_key| {
+            by_key.iter().flat_map(|(key, values)| values.iter().take(2).map(|value| (*key, *value))).collect()
+        })?;
+    }
+
+    #[test]
+    fn sums_sets_and_histograms(history in histories()) {
+        type Answer = (u8, (Option<i128>, Vec<u8>, Vec<u64>));
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, Answer> {
+            let sums = aggregate(rows.clone(), "Sums", |row| Some((row.0, Sum::<0>::of(row.1))));
+            let sets = collect_set(rows.clone(), "Sets").map(|(key, set)| (key, (None, set, vec![])));
+            let counts = histogram(rows, "Counts", vec![4]).map(|(key, counts)| (key, (None, vec![], counts)));
+            sums.map(|(key, sum)| (key, (sum.total().expect("fits"), vec![], vec![]))).concat(sets).concat(counts)
+        }
+        check(&history, operator, |by_key| {
+            let of_key = |(key, values): (&u8, &Vec<u8>)| {
+                let mut set = values.clone();
+                set.dedup();
+                let below = values.iter().filter(|value| **value < 4).count() as u64;
+                let sum = values.iter().map(|value| i128::from(*value)).sum();
+                [
+                    (*key, (Some(sum), vec![], vec![])),
+                    (*key, (None, set, vec![])),
+                    (*key, (None, vec![], vec![below, values.len() as u64 - below])),
+                ]
+            };
+            by_key.iter().flat_map(of_key).collect()
+        })?;
+    }
+
+    /// Rows with key 0 meet rows that have their value under key 1.
+    #[test]
+    fn outer_joins(history in histories()) {
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, (u8, Option<u8>)> {
+            let side = |key: u8| rows.clone().filter(move |row| row.0 == key).map(|row| (row.1 / 2, row.1)).arrange_by_key();
+            let left = left_join(side(0), side(1), "Left", |_, value, partner| (*value, partner.copied()));
+            left.concat(anti_join(side(0), side(1), "Anti", |_, value| (*value, Some(99))))
+        }
+        check(&history, operator, |by_key| {
+            let none = Vec::new();
+            let [rows, partners] = [0, 1].map(|key| by_key.get(&key).unwrap_or(&none));
+            let of_row = |value: &u8| {
+                let matches: Vec<_> = partners.iter().filter(|partner| **partner / 2 == value / 2).collect();
+                match matches.len() {
+                    0 => vec![(*value, None), (*value, Some(99))],
+                    _ => matches.into_iter().map(|partner| (*value, Some(*partner))).collect(),
+                }
+            };
+            rows.iter().flat_map(of_row).collect()
+        })?;
+    }
+}
