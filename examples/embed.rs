@@ -1,78 +1,77 @@
-//! The job inside a timely program that is not ours: its own inputs, its own workers, its own use of the tables.
+//! Operators inside a timely program that is not ours: its own input, its own loop, and times that are not totally
+//! ordered.
 //!
-//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and tells when one
-//! becomes one, or stops being one because an order was taken back.
+//! A company's employees report to each other. The program follows the reports up to whoever is at the top, in a loop, as
+//! many rounds as it takes; in the loop a record is known by its epoch *and* its round, and neither comes before the
+//! other. Windows and joins that work for any lattice of times work there: each round keeps, of the chains from an
+//! employee to a boss, the shortest. Outside, where epochs follow each other, each boss's statistics are kept.
 //!
 //! ```text
-//! cargo run --release --example embed
+//! cargo run --example embed
 //! ```
 
-use std::sync::Arc;
-
 use differential_dataflow::input::Input;
-use millstream::model::{Day, Discount, Order, Payload, Price, Product, Tiers};
-use millstream::pipeline::{Job, Settings, Shop};
+use differential_dataflow::operators::Iterate;
+use millstream::operators::window::WindowExt;
+use millstream::operators::{Moments, aggregate_total, inner_join};
+use serde::{Deserialize, Serialize};
+
+use Person::{Ada, Ben, Cem, Dua, Eli};
+
+/// Who works for whom, in how many steps.
+type Chain = (Person, Person, u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Person {
+    Ada,
+    Ben,
+    Cem,
+    Dua,
+    Eli,
+}
 
 fn main() {
     timely::execute(timely::Config::process(2), |worker| {
-        let (mut orders, mut products, probe) = worker.dataflow::<u64, _, _>(|scope| {
-            let (order_input, orders) = scope.new_collection();
-            let (product_input, products) = scope.new_collection();
-            let (_, customers) = scope.new_collection();
-            let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a date"));
-            let job = Job::new(Shop { orders, products, customers }, settings);
+        let (mut reports, probe) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, reports) = scope.new_collection::<(Person, Person), isize>();
 
-            // A table is a collection: what follows is ordinary differential dataflow.
-            let tiers = Tiers::default();
-            let vips = job
-                .customer_patterns()
-                .filter(move |row| row.tier.is_some_and(|tier| tiers.name(tier) == "VIP"))
-                .map(|row| row.customer)
-                .consolidate()
-                .inspect(|(customer, hour, diff)| {
-                    let customer = customer.expect("guests have no tier");
-                    let what = if *diff > 0 { "is a VIP now" } else { "is a VIP no longer" };
-                    println!("hour {hour}: customer {customer} {what}");
+            let chains = reports.clone().map(|(employee, boss)| (employee, boss, 1)).iterate(|scope, chains| {
+                let direct = reports.enter(scope);
+                let by_boss = chains.map(|(employee, boss, steps)| (boss, (employee, steps))).arrange_by_key();
+                let longer = inner_join(by_boss, direct.clone().arrange_by_key(), "One step up", |_, chain, boss| {
+                    (chain.0, *boss, chain.1 + 1)
                 });
-            (order_input, product_input, vips.probe().0)
+                longer
+                    .concat(direct.map(|(employee, boss)| (employee, boss, 1)))
+                    .window(|chain: &Chain| (chain.0, chain.1), |chain| chain.2)
+                    .recomputed()
+                    .first(1)
+            });
+
+            let depths = aggregate_total(chains, "Depths", |(_, boss, steps)| Some((*boss, Moments::<0>::of(*steps))));
+            let kept = depths.inspect(|((boss, depth), epoch, diff)| {
+                let sum = depth.variance().sum();
+                let (people, mean) = (sum.count().expect("few"), sum.mean().expect("few").expect("some"));
+                let sign = if *diff > 0 { '+' } else { '-' };
+                println!("epoch {epoch}: {sign} {boss:?} has {people} people, {mean:.2} steps away on average");
+            });
+            (input, kept.probe().0)
         });
 
         if worker.index() == 0 {
-            let price = Price::from_e4(2500_0000).expect("in range");
-            let desk =
-                Product { name: Some("Desk".into()), category: "Furniture".into(), price, extra: Payload::default() };
-            products.insert((1, Arc::new(desk)));
-            orders.insert(desks(100, 7, 3));
-            orders.insert(desks(101, 8, 1));
+            for report in [(Ben, Ada), (Cem, Ada), (Dua, Ben), (Eli, Dua)] {
+                reports.insert(report);
+            }
         }
-        orders.advance_to(1);
-        products.advance_to(1);
+        reports.advance_to(1);
         if worker.index() == 0 {
-            orders.insert(desks(102, 7, 2)); // customer 7 has now spent 12,500
+            // Dua changes teams, and Eli with her.
+            reports.remove((Dua, Ben));
+            reports.insert((Dua, Cem));
         }
-        orders.advance_to(2);
-        products.advance_to(2);
-        if worker.index() == 0 {
-            orders.remove(desks(100, 7, 3)); // the first order is taken back
-        }
-        orders.advance_to(3);
-        products.advance_to(3);
-        orders.flush();
-        products.flush();
-        worker.step_while(|| probe.less_than(&3));
+        reports.advance_to(2);
+        reports.flush();
+        worker.step_while(|| probe.less_than(&2));
     })
     .expect("the workers start");
-}
-
-/// An order of some desks.
-fn desks(id: i64, customer: i64, quantity: i32) -> Order<i64> {
-    Order {
-        id,
-        customer: Some(customer),
-        product: Some(1),
-        day: Day::from_ymd(2024, 5, 1),
-        quantity,
-        discount: Discount::default(),
-        extra: Payload::default(),
-    }
 }

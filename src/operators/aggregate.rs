@@ -34,11 +34,11 @@ use super::accumulate::{Group, Sums};
 /// use millstream::operators::{Covariance, Moments, aggregate};
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([("tea", 2, 10), ("tea", 4, 20), ("mug", 1, 500)]).1;
+///     let orders = scope.new_collection_from([('T', 2, 10), ('T', 4, 20), ('M', 1, 500)]).1;
 ///     let statistics = aggregate(orders, "Products", |&(product, quantity, amount)| {
 ///         Some((product, (Moments::<0>::of(amount), Covariance::<0, 0>::of(quantity, amount))))
 ///     });
-///     statistics.filter(|(product, _)| *product == "tea").inspect(|((_, (amount, both)), _, _)| {
+///     statistics.filter(|(product, _)| *product == 'T').inspect(|((_, (amount, both)), _, _)| {
 ///         assert_eq!(amount.variance().sample(), Ok(Some(50.0)));
 ///         assert_eq!(both.correlation(), Ok(Some(1.0)));
 ///     });

@@ -20,9 +20,9 @@ use timely::progress::Timestamp;
 /// use millstream::operators::collect_list;
 ///
 /// timely::example(|scope| {
-///     let visits = scope.new_collection_from([(1, ("noon", "cart")), (1, ("morning", "home")), (1, ("noon", "cart"))]).1;
+///     let visits = scope.new_collection_from([(1, (12, 'C')), (1, (8, 'H')), (1, (12, 'C'))]).1;
 ///     let paths = collect_list(visits, "Paths");
-///     paths.assert_eq(scope.new_collection_from([(1, vec!["home", "cart", "cart"])]).1);
+///     paths.assert_eq(scope.new_collection_from([(1, vec!['H', 'C', 'C'])]).1);
 /// });
 /// ```
 pub fn collect_list<'scope, T, K, O, V>(
@@ -50,8 +50,8 @@ where
 /// use millstream::operators::collect_set;
 ///
 /// timely::example(|scope| {
-///     let visits = scope.new_collection_from([(1, "home"), (1, "cart"), (1, "home")]).1;
-///     collect_set(visits, "Pages").assert_eq(scope.new_collection_from([(1, vec!["cart", "home"])]).1);
+///     let visits = scope.new_collection_from([(1, 'H'), (1, 'C'), (1, 'H')]).1;
+///     collect_set(visits, "Pages").assert_eq(scope.new_collection_from([(1, vec!['C', 'H'])]).1);
 /// });
 /// ```
 pub fn collect_set<'scope, T, K, V>(

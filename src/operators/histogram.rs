@@ -19,9 +19,9 @@ use timely::progress::Timestamp;
 /// use millstream::operators::histogram;
 ///
 /// timely::example(|scope| {
-///     let ages = scope.new_collection_from([("shop", 3), ("shop", 18), ("shop", 20), ("shop", 90)]).1;
+///     let ages = scope.new_collection_from([('S', 3), ('S', 18), ('S', 20), ('S', 90)]).1;
 ///     let histogram = histogram(ages, "Ages", vec![18, 40, 65]);
-///     histogram.assert_eq(scope.new_collection_from([("shop", vec![1, 2, 0, 1])]).1);
+///     histogram.assert_eq(scope.new_collection_from([('S', vec![1, 2, 0, 1])]).1);
 /// });
 /// ```
 ///

@@ -37,10 +37,10 @@ use super::ByKey;
 /// use millstream::operators::inner_join;
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
-///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([('T', 4)]).1.arrange_by_key();
 ///     let amounts = inner_join(orders, prices, "Amounts", |product, quantity, price| (*product, quantity * price));
-///     amounts.assert_eq(scope.new_collection_from([("tea", 12)]).1);
+///     amounts.assert_eq(scope.new_collection_from([('T', 12)]).1);
 /// });
 /// ```
 pub fn inner_join<'scope, T, K, V1, V2, D>(
@@ -76,10 +76,10 @@ where
 /// use millstream::operators::left_join;
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
-///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([('T', 4)]).1.arrange_by_key();
 ///     let priced = left_join(orders, prices, "Priced", |product, quantity, price| (*product, *quantity, price.copied()));
-///     priced.assert_eq(scope.new_collection_from([("tea", 3, Some(4)), ("mug", 1, None)]).1);
+///     priced.assert_eq(scope.new_collection_from([('T', 3, Some(4)), ('M', 1, None)]).1);
 /// });
 /// ```
 pub fn left_join<'scope, T, K, V1, V2, D>(
@@ -114,9 +114,9 @@ where
 /// use millstream::operators::semi_join;
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
-///     let sold = scope.new_collection_from([("tea", "in May"), ("tea", "in June")]).1.arrange_by_key();
-///     semi_join(orders, sold, "Sold", |product, _| *product).assert_eq(scope.new_collection_from(["tea"]).1);
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
+///     let sold = scope.new_collection_from([('T', 5), ('T', 6)]).1.arrange_by_key();
+///     semi_join(orders, sold, "Sold", |product, _| *product).assert_eq(scope.new_collection_from(['T']).1);
 /// });
 /// ```
 pub fn semi_join<'scope, T, K, V1, V2, D>(
@@ -145,9 +145,9 @@ where
 /// use millstream::operators::anti_join;
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([("tea", 3), ("mug", 1)]).1.arrange_by_key();
-///     let prices = scope.new_collection_from([("tea", 4)]).1.arrange_by_key();
-///     anti_join(orders, prices, "Unpriced", |product, _| *product).assert_eq(scope.new_collection_from(["mug"]).1);
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
+///     let prices = scope.new_collection_from([('T', 4)]).1.arrange_by_key();
+///     anti_join(orders, prices, "Unpriced", |product, _| *product).assert_eq(scope.new_collection_from(['M']).1);
 /// });
 /// ```
 pub fn anti_join<'scope, T, K, V1, V2, D>(
@@ -210,10 +210,10 @@ where
 /// use millstream::operators::broadcast_join;
 ///
 /// timely::example(|scope| {
-///     let orders = scope.new_collection_from([(1, "fr"), (2, "de"), (3, "fr")]).1;
-///     let countries = scope.new_collection_from([("fr", "France")]).1;
-///     let named = broadcast_join(orders, countries, "Countries", |order| order.1, |order, name| (order.0, *name));
-///     named.assert_eq(scope.new_collection_from([(1, "France"), (3, "France")]).1);
+///     let orders = scope.new_collection_from([(1, 'F'), (2, 'D'), (3, 'F')]).1;
+///     let countries = scope.new_collection_from([('F', 33)]).1;
+///     let dialled = broadcast_join(orders, countries, "Countries", |order| order.1, |order, dial| (order.0, *dial));
+///     dialled.assert_eq(scope.new_collection_from([(1, 33), (3, 33)]).1);
 /// });
 /// ```
 pub fn broadcast_join<'scope, T, R, K, V, D>(

@@ -40,9 +40,9 @@ const FAN_IN_BITS: u32 = 4;
 /// use millstream::operators::top_k;
 ///
 /// timely::example(|scope| {
-///     let scores = scope.new_collection_from([("ann", Reverse(3)), ("ann", Reverse(7)), ("ann", Reverse(5))]).1;
+///     let scores = scope.new_collection_from([('A', Reverse(3)), ('A', Reverse(7)), ('A', Reverse(5))]).1;
 ///     let best = top_k(scores, "Best two", 2, 1_000_000);
-///     best.assert_eq(scope.new_collection_from([("ann", Reverse(7)), ("ann", Reverse(5))]).1);
+///     best.assert_eq(scope.new_collection_from([('A', Reverse(7)), ('A', Reverse(5))]).1);
 /// });
 /// ```
 pub fn top_k<'scope, T, K, V>(
@@ -123,11 +123,11 @@ where
 /// use millstream::operators::{arg_max, arg_min};
 ///
 /// timely::example(|scope| {
-///     let sold = scope.new_collection_from([("tea", (3, "May")), ("tea", (5, "July")), ("tea", (5, "June"))]).1;
-///     let worst = arg_min(sold.clone(), "Worst month", 100);
-///     worst.assert_eq(scope.new_collection_from([("tea", (3, "May"))]).1);
-///     let best = arg_max(sold, "Best month", 100);
-///     best.assert_eq(scope.new_collection_from([("tea", (5, "July"))]).1);
+///     let sold = scope.new_collection_from([('T', (3, 500)), ('T', (5, 700)), ('T', (5, 600))]).1;
+///     let least = arg_min(sold.clone(), "Least sold", 100);
+///     least.assert_eq(scope.new_collection_from([('T', (3, 500))]).1);
+///     let most = arg_max(sold, "Most sold", 100);
+///     most.assert_eq(scope.new_collection_from([('T', (5, 600))]).1);
 /// });
 /// ```
 pub fn arg_min<'scope, T, K, V, A>(

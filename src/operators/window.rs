@@ -188,12 +188,12 @@ where
     /// use millstream::operators::window::{WindowExt, median, sum};
     ///
     /// timely::example(|scope| {
-    ///     let amounts = scope.new_collection_from([("tea", 3), ("tea", 4), ("tea", 9)]).1;
+    ///     let amounts = scope.new_collection_from([('T', 3), ('T', 4), ('T', 9)]).1;
     ///     let found = amounts
     ///         .window(|row| row.0, |row| row.1)
-    ///         .per_partition((median(), sum(|row: &(&str, i32)| row.1)))
+    ///         .per_partition((median(), sum(|row: &(char, i32)| row.1)))
     ///         .map(|(product, (median, sum))| (product, median.unwrap().lower, sum.unwrap().unwrap()));
-    ///     found.assert_eq(scope.new_collection_from([("tea", 4, 16)]).1);
+    ///     found.assert_eq(scope.new_collection_from([('T', 4, 16)]).1);
     /// });
     /// ```
     pub fn per_partition<F: WindowFunction<O, D>>(self, functions: F) -> VecCollection<'scope, T, (P, F::Answer)> {

@@ -1,0 +1,78 @@
+//! The job inside a timely program that is not ours: its own inputs, its own workers, its own use of the tables.
+//!
+//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and tells when one
+//! becomes one, or stops being one because an order was taken back.
+//!
+//! ```text
+//! cargo run --release --example vips
+//! ```
+
+use std::sync::Arc;
+
+use differential_dataflow::input::Input;
+use millstream::model::{Day, Discount, Order, Payload, Price, Product, Tiers};
+use millstream::pipeline::{Job, Settings, Shop};
+
+fn main() {
+    timely::execute(timely::Config::process(2), |worker| {
+        let (mut orders, mut products, probe) = worker.dataflow::<u64, _, _>(|scope| {
+            let (order_input, orders) = scope.new_collection();
+            let (product_input, products) = scope.new_collection();
+            let (_, customers) = scope.new_collection();
+            let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a date"));
+            let job = Job::new(Shop { orders, products, customers }, settings);
+
+            // A table is a collection: what follows is ordinary differential dataflow.
+            let tiers = Tiers::default();
+            let vips = job
+                .customer_patterns()
+                .filter(move |row| row.tier.is_some_and(|tier| tiers.name(tier) == "VIP"))
+                .map(|row| row.customer)
+                .consolidate()
+                .inspect(|(customer, hour, diff)| {
+                    let customer = customer.expect("guests have no tier");
+                    let what = if *diff > 0 { "is a VIP now" } else { "is a VIP no longer" };
+                    println!("hour {hour}: customer {customer} {what}");
+                });
+            (order_input, product_input, vips.probe().0)
+        });
+
+        if worker.index() == 0 {
+            let price = Price::from_e4(2500_0000).expect("in range");
+            let desk =
+                Product { name: Some("Desk".into()), category: "Furniture".into(), price, extra: Payload::default() };
+            products.insert((1, Arc::new(desk)));
+            orders.insert(desks(100, 7, 3));
+            orders.insert(desks(101, 8, 1));
+        }
+        orders.advance_to(1);
+        products.advance_to(1);
+        if worker.index() == 0 {
+            orders.insert(desks(102, 7, 2)); // customer 7 has now spent 12,500
+        }
+        orders.advance_to(2);
+        products.advance_to(2);
+        if worker.index() == 0 {
+            orders.remove(desks(100, 7, 3)); // the first order is taken back
+        }
+        orders.advance_to(3);
+        products.advance_to(3);
+        orders.flush();
+        products.flush();
+        worker.step_while(|| probe.less_than(&3));
+    })
+    .expect("the workers start");
+}
+
+/// An order of some desks.
+fn desks(id: i64, customer: i64, quantity: i32) -> Order<i64> {
+    Order {
+        id,
+        customer: Some(customer),
+        product: Some(1),
+        day: Day::from_ymd(2024, 5, 1),
+        quantity,
+        discount: Discount::default(),
+        extra: Payload::default(),
+    }
+}
