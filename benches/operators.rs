@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
+use fastrand::Rng;
 use hdrhistogram::Histogram;
 use millstream::operators::{
     Covariance, Moments, aggregate, aggregate_total, arg_max, collect_set, distinct_count, histogram, max, top_k,
@@ -66,8 +67,8 @@ fn keyed(rows: VecCollection<'_, u64, Row>) -> VecCollection<'_, u64, (u32, i64)
 /// Loads rows into a thousand groups, and does the same in a loop.
 fn load(rows: u32, rounds: usize) {
     const GROUPS: u32 = 1000;
-    let mut random = Random(1);
-    let data: Vec<Row> = (0..rows).map(|_| random.row(GROUPS)).collect();
+    let mut random = Rng::with_seed(1);
+    let data: Vec<Row> = (0..rows).map(|_| random_row(&mut random, GROUPS)).collect();
     println!("{rows} rows into {GROUPS} groups, all statistics at once; median of {rounds} rounds");
     let (mut plain, mut live) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -129,8 +130,8 @@ fn change<D: Data>(
             });
             (input, answers.probe().0)
         });
-        let mut random = Random(2);
-        let mut held: Vec<Row> = (0..rows).map(|_| random.row(1)).collect();
+        let mut random = Rng::with_seed(2);
+        let mut held: Vec<Row> = (0..rows).map(|_| random_row(&mut random, 1)).collect();
         held.iter().for_each(|row| input.insert(*row));
         let mut latency: Histogram<u64> = Histogram::new(3).expect("three digits");
         let (mut epoch, mut start, mut loaded) = (0, Instant::now(), Instant::now());
@@ -149,8 +150,8 @@ fn change<D: Data>(
             if latency.len() >= 20_000 || (latency.len() >= 100 && loaded.elapsed() > time) {
                 return (latency, emitted.get() as f64 / (epoch - 1) as f64);
             }
-            let at = random.below(held.len() as u64) as usize;
-            let (before, after) = (held[at], random.row(1));
+            let at = random.usize(..held.len());
+            let (before, after) = (held[at], random_row(&mut random, 1));
             held[at] = after;
             start = Instant::now();
             input.remove(before);
@@ -161,19 +162,7 @@ fn change<D: Data>(
     println!("{name:24} {rows:>10} {:>8.1} {:>8.1} {updates:>8.1}", micros(50.0), micros(99.0));
 }
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * bound >> 32
-    }
-
-    fn row(&mut self, groups: u32) -> Row {
-        let group = self.below(u64::from(groups)) as u32;
-        (group, self.below(10) as i64, self.below(1_000_000) as i64 - 1000)
-    }
+/// A row of one of so many groups.
+fn random_row(random: &mut Rng, groups: u32) -> Row {
+    (random.u32(..groups), random.i64(0..10), random.i64(-1000..1_000_000))
 }

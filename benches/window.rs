@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
+use fastrand::Rng;
 use hdrhistogram::Histogram;
 use millstream::operators::window::{
     Window, WindowExt, dense_rank, lag, lead, max, median, ntile, rank, row_number, rows, sum,
@@ -224,7 +225,7 @@ struct Shop {
     partitions: u32,
     is_append: bool,
     number: u32,
-    random: u64,
+    random: Rng,
     inserts: bool,
 }
 
@@ -233,24 +234,15 @@ const KEYS: u32 = 1 << 30;
 
 impl Shop {
     fn new(rows: u32, partitions: u32, is_append: bool) -> Shop {
-        let random = 0x9e37_79b9_7f4a_7c15;
+        let random = Rng::with_seed(1);
         let mut shop = Shop { rows: Vec::new(), partitions, is_append, number: 0, random, inserts: true };
         shop.rows = (0..rows).map(|_| shop.row(KEYS)).collect();
         shop
     }
 
-    /// xorshift64*.
-    fn random(&mut self, below: u32) -> u32 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        ((self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * u64::from(below) >> 32) as u32
-    }
-
     fn row(&mut self, keys: u32) -> Row {
         self.number += 1;
-        let (partition, key) = (self.random(self.partitions), self.random(keys));
-        (partition, key, self.number, self.random(10_000) as i32)
+        (self.random.u32(..self.partitions), self.random.u32(..keys), self.number, self.random.i32(0..10_000))
     }
 
     fn change(&mut self) -> (Row, isize) {
@@ -265,7 +257,7 @@ impl Shop {
         } else if self.is_append {
             (self.rows.pop().expect("a row was pushed before"), -1)
         } else {
-            let at = self.random(u32::try_from(self.rows.len()).expect("few")) as usize;
+            let at = self.random.usize(..self.rows.len());
             (self.rows.swap_remove(at), -1)
         }
     }

@@ -1,17 +1,62 @@
-//! Operators on collections that know nothing of shops.
+//! Operators for differential dataflow that know nothing of shops: statistics, joins, rankings and window functions, kept
+//! exact while rows come, change and vanish.
 //!
-//! | operator | answers | updates emitted per change | work per change | state kept | times |
+//! They take collections or arrangements of your own dataflow and give collections; whatever is asked, late and corrected
+//! rows are only more updates. In the table, a *change* is one row inserted into a key or group of n rows or taken out
+//! of it; *updates* are those that the operator sends for it, *work* is what it does, *state* what it keeps. *Times* says
+//! for which timestamps it works: *total* for epochs that follow each other, *any* also inside loops and wherever
+//! times are only partially ordered.
+//!
+//! # Which operator
+//!
+//! **Statistics of groups.** Terms are added up in the diff: [`Sum`], [`Variance`], [`Moments`], [`Covariance`], or tuples
+//! of them, so one arrangement serves many statistics of one grouping.
+//!
+//! | operator | answers | updates | work | state | times |
 //! |---|---|---|---|---|---|
-//! | [`latest()`] | the last row written under each key | ≤ 2 | O(1) | one row a key | total order |
-//! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any lattice |
-//! | [`inner_join()`] | pairs of rows with the same key (a join) | 2 a match | O(log n + matches) | none of its own | any lattice |
-//! | [`accumulate()`] | sums over the rows of an arrangement, per group | 1 a group | O(1) | none | any lattice |
-//! | [`distinct_count()`] | in how many keys each group occurs | ≤ 1 a run | O(log n) | none of its own | total order |
-//! | [`reduce_sorted()`] | a function of a key's values that reads only some of them | those that differ | O(log n + values read) | none of its own | total order |
-//! | [`present_keys()`] | the keys that have a row | ≤ 1 a key | O(log n) | none of its own | total order |
+//! | [`aggregate()`] | count, sum, mean, variance, skewness, kurtosis, covariance, correlation | 2 | O(1) | a sum a group, twice | any |
+//! | [`aggregate_total`] | the same, leaner | 2 | O(1) | a sum a group | total |
+//! | [`accumulate()`] | sums over an arrangement that is there, as diffs | 1 | O(1) | none of its own | any |
+//! | [`distinct_count()`] | how many keys each group occurs in | ≤ 1 a run | O(log n) | none of its own | total |
+//! | [`histogram()`] | how many values lie between bounds | ≤ 2 | bounds | a count for each stretch | any |
+//! | [`window::median`], [`window::percentile`] | exact percentiles | ≤ 2 | O(log n) | the rows | total; any, by recomputing |
+//!
+//! **The least, the greatest, the first.**
+//!
+//! | operator | answers | updates | work | state | times |
+//! |---|---|---|---|---|---|
+//! | [`min`], [`max`], [`arg_min`], [`arg_max`] | the least or greatest of a key, and its argument | ≤ 2 | 16 rows a stage | the rows, in stages | any |
+//! | [`top_k()`], [`top_k_numbered`] | the first k rows of a key | ≤ 2, ≤ 2k | 16k rows a stage | the rows, in stages | any |
+//! | [`window::Window::first`] | the first k rows of a partition | ≤ 2, numbered ≤ 2k | O(log n) | the rows | total |
+//! | [`reduce_sorted()`] | anything that reads a few of a key's sorted values, from either end | those that differ | O(log n + values read) | none of its own | total |
+//! | [`present_keys()`] | the keys that have a row | ≤ 1 | O(log n) | none of its own | total |
+//!
+//! **Whole groups.**
+//!
+//! | operator | answers | updates | work | state | times |
+//! |---|---|---|---|---|---|
+//! | [`collect_list`], [`collect_set`] | all values of a key in one record | ≤ 2, as large as the group | n | the values, twice | any |
+//! | [`window`] | every SQL window function, over any frame | see there | O(log n + rows in reach) | the rows | total; any, by recomputing |
+//!
+//! **Joins and upserts.**
+//!
+//! | operator | answers | updates | work | state | times |
+//! |---|---|---|---|---|---|
+//! | [`inner_join`] | pairs of rows with the same key | 1 a match | O(log n + matches) | none of its own | any |
+//! | [`left_join`] | those, and rows without a partner | 1 a match; 2 for each row of a key whose first partner comes or last goes | O(log n + matches) | the keys of both sides | any |
+//! | [`semi_join`], [`anti_join`] | rows that have a partner, that have none | ≤ 1 a row | O(log n + rows of the key) | the keys of both sides | any |
+//! | [`broadcast_join`] | pairs with a small table, without sending the rows | 1 a match | O(log n + matches) | the rows, and the table on each worker | any |
+//! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
+//! | [`latest()`] | the last row written under each key, with deletes | ≤ 2 | O(1) | a row a key | total |
 //!
 //! "None of its own" means that an operator reads the arrangement it is given and keeps nothing beside it: an
 //! arrangement is paid for once and used by all.
+//!
+//! # Nulls, duplicates, overflow
+//!
+//! A null is an `Option`, and each operator says what it does with it; a key is compared as it is. A row of weight w is w
+//! rows, everywhere. Numbers are integers or fixed point and sums are wide enough never to wrap; a value that has no
+//! room is an [`Overflow`] that is said for as long as it is there.
 
 mod accumulate;
 mod aggregate;

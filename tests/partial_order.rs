@@ -57,7 +57,7 @@ fn check<D: Data + Send>(
             }
             found.retain(|_, weight| *weight != 0);
             let mut rows: Held<Row> = BTreeMap::new();
-            for (row, diff) in history.iter().take(epoch as usize + 1).flatten() {
+            for (row, diff) in history.iter().zip(0..=epoch).flat_map(|(changes, _)| changes) {
                 if round(row) <= round_max {
                     *rows.entry(*row).or_default() += diff;
                 }
@@ -86,8 +86,8 @@ fn run<D: Data + Send>(
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
             let output = Arc::clone(&output);
-            scope.clone().iterative::<u64, _, _>(|rounds| {
-                let made = operator(rows.enter_at(rounds.clone(), round));
+            scope.iterative::<u64, _, _>(|rounds| {
+                let made = operator(rows.enter_at(rounds, round));
                 made.inspect(move |update| output.lock().expect("no panic").push(update.clone()));
             });
             input

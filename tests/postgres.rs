@@ -11,6 +11,7 @@ use std::sync::mpsc;
 
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
+use fastrand::Rng;
 use millstream::operators::window::{
     NullsLast, Reverse, WindowExt, count, cume_dist, dense_rank, first_value, lag, last_value, lead, max, mean, min,
     nth_value, ntile, percent_rank, percentile, range, rank, row_number, rows, sum,
@@ -19,23 +20,10 @@ use millstream::operators::window::{
 /// part, ord, id, val
 type Row = (i32, Option<i32>, i32, Option<i32>);
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: i32) -> i32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        i32::try_from(high % u64::try_from(bound).expect("positive")).expect("small")
-    }
-
-    fn row(&mut self) -> Row {
-        let ord = (self.below(6) > 0).then(|| self.below(15));
-        let val = (self.below(4) > 0).then(|| self.below(20) - 10);
-        (self.below(4), ord, self.below(3), val)
-    }
+fn random_row(random: &mut Rng) -> Row {
+    let ord = (random.u8(..6) > 0).then(|| random.i32(0..15));
+    let val = (random.u8(..4) > 0).then(|| random.i32(-10..10));
+    (random.i32(0..4), ord, random.i32(0..3), val)
 }
 
 /// What PostgreSQL answers: the lines of a query, sorted.
@@ -75,8 +63,8 @@ fn answered<D: Data + Send>(
             input
         });
         // All rows with some that do not stay; then, epoch by epoch, those are taken back and others moved away and back.
-        let mut random = Random(99);
-        let passing: Vec<Row> = (0..40).map(|_| random.row()).collect();
+        let mut random = Rng::with_seed(99);
+        let passing: Vec<Row> = (0..40).map(|_| random_row(&mut random)).collect();
         table.iter().chain(&passing).for_each(|row| input.insert(*row));
         for (epoch, (passes, moves)) in (1..).zip(passing.iter().zip(&table)) {
             input.advance_to(2 * epoch);
@@ -104,8 +92,8 @@ fn text<V: ToString>(value: Option<V>) -> String {
 /// Tables of several sizes: none, few and many rows.
 fn tables() -> impl Iterator<Item = Vec<Row>> {
     [0, 1, 7, 60, 400].into_iter().zip(1..).map(|(rows, seed)| {
-        let mut random = Random(seed);
-        (0..rows).map(|_| random.row()).collect()
+        let mut random = Rng::with_seed(seed);
+        (0..rows).map(|_| random_row(&mut random)).collect()
     })
 }
 

@@ -35,7 +35,7 @@
 //!
 //! | function | answers | updates | rows looked at |
 //! |---|---|---|---|
-//! | [`row_number`], [`rank`] | the place of the row; of it and its peers | 2 · rows behind + 1 | those |
+//! | [`row_number`], [`rank()`] | the place of the row; of it and its peers | 2 · rows behind + 1 | those |
 //! | [`dense_rank`] | the place of its order key | 1 if the key is there, else 2 · rows behind + 1 | those |
 //! | [`lag`], [`lead`] | what the row k places before or behind says | ≤ 2k + 1 | k + 1 |
 //! | [`ntile`] | its tile of b equal ones | ≤ 2(b − 1) + 1 | b |
@@ -50,7 +50,7 @@
 //!
 //! Where an answer is the same for a whole partition, or has a part that is, keep that part alone: it moves with 2
 //! updates where it would move every row. [`Window::per_partition`] gives what functions answer for the last row, whose
-//! default frame is the partition; [`median`] and [`percentile`] are made for it. [`Window::first`] and
+//! default frame is the partition; [`median`] and [`percentile()`] are made for it. [`Window::first`] and
 //! [`Window::first_numbered`] are the first rows: 2 updates, 2k if they are numbered.
 //!
 //! # Order, ties, nulls, duplicates
