@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
         case!("row_number", row_number(), u64::from),
         case!("row_number, append", row_number(), u64::from, true),
         case!("five at once", (lag(1, amount), lead(1, amount), ntile(100), lag(2, amount), lead(3, amount)), {
-            |answer: (Option<i32>, Option<i32>, u64, Option<i32>, Option<i32>)| answer.2 + signed(answer.0)
+            |answer: (Option<i32>, Option<i32>, u64, Option<i32>, Option<i32>)| answer.2.wrapping_add(signed(answer.0))
         }),
     ]
 }

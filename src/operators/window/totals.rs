@@ -95,7 +95,7 @@ impl<O, F> fmt::Debug for Total<O, F> {
 
 /// Adds up the terms of a stretch of rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Added<R>(R);
+pub struct Added<R>(pub(super) R);
 
 impl<R: Monoid> Default for Added<R> {
     fn default() -> Self {
