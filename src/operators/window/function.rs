@@ -225,6 +225,13 @@ impl<'a, O: 'a, D: 'a, R: Rows<'a, O, D>, P: Summary> Rows<'a, O, D> for Part<R,
     fn search(self, is_enough: impl Fn(&P) -> bool) -> u64 {
         self.rows.search(|summary| is_enough((self.part)(summary)))
     }
+
+    fn peers(self, order: &O) -> Range<u64>
+    where
+        O: Ord,
+    {
+        self.rows.peers(order)
+    }
 }
 
 /// Several functions over one window are one function.

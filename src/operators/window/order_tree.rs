@@ -402,6 +402,12 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
         Some((&entry.row, self.position..self.position + entry.copies()))
     }
 
+    /// The next row and those behind it in its leaf, each with its copies.
+    pub(super) fn rest_of_leaf(&self) -> impl Iterator<Item = (&'a (O, D), u64)> {
+        let there = self.entries.as_slice().iter().filter(|entry| entry.copies() > 0);
+        there.map(|entry| (&entry.row, entry.copies()))
+    }
+
     /// How many rows are before the next.
     pub(super) fn position(&self) -> u64 {
         self.position

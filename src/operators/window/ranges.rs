@@ -17,7 +17,7 @@
 //! This is a timely operator because no reduction can be told to look at a part of a group; `benches/window.rs` has
 //! what that is worth.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::hash::Hash;
 use std::ops::Range;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::function::{At, Change, Epoch, Rows, Span, WindowFunction};
+use super::function::{At, Change, Epoch, Rows, Span, Summary, WindowFunction};
 use super::order_tree::{OrderTree, Walk};
 use crate::operators::ByKey;
 
@@ -229,42 +229,55 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> SideBySide
 }
 
 /// One of the two trees, and how far it has been walked.
+///
+/// What is asked about the row the walk has come to is mostly near it: how many rows are before it, who its peers are,
+/// what the rows up to it add up to. That is known from the walk, or found in the leaf; the tree is asked for the rest.
 struct Side<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
-    rows: &'a OrderTree<O, D, F>,
+    tree: &'a OrderTree<O, D, F>,
     function: &'a F,
     walk: Walk<'a, O, D, F::Summary>,
+    /// The row that was walked over last, if it is the one before.
+    before: Option<&'a (O, D)>,
     /// The peers of the last row that was looked at, which are often those of the next.
     peers: OnceCell<Range<u64>>,
+    /// The summary of the rows before, once it has been asked for.
+    prefix: RefCell<Option<F::Summary>>,
 }
 
 impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Side<'a, O, D, F> {
-    fn at_start(rows: &'a OrderTree<O, D, F>, function: &'a F) -> Self {
-        Side { rows, function, walk: rows.walk_from(|_| false), peers: OnceCell::new() }
+    fn at_start(tree: &'a OrderTree<O, D, F>, function: &'a F) -> Self {
+        let walk = tree.walk_from(|_| false);
+        Side { tree, function, walk, before: None, peers: OnceCell::new(), prefix: RefCell::new(None) }
     }
 
     /// Goes on to a row, or to the first behind it.
     fn go_to(&mut self, row: &(O, D)) {
         if self.walk.peek().is_some_and(|(next, _)| next < row) {
-            self.walk = self.rows.walk_from(|other| other < row);
+            self.walk = self.tree.walk_from(|other| other < row);
+            self.before = None;
+            self.prefix.take();
+            self.forget_peers();
         }
-        self.forget_peers();
     }
 
-    fn first_copy(&self) -> Option<At<'a, '_, O, D, &'a OrderTree<O, D, F>>> {
+    fn first_copy(&self) -> Option<At<'a, '_, O, D, &Self>> {
         let (row, positions) = self.walk.peek()?;
-        Some(At { rows: self.rows, row, position: positions.start, peers: &self.peers })
+        Some(At { rows: self, row, position: positions.start, peers: &self.peers })
     }
 
     /// Adds the answers of the next row's copies, if it is this one, and steps over it.
     fn answer(&mut self, row: &(O, D), diff: isize, answers: &mut Vec<(F::Answer, isize)>) {
-        if let Some((next, positions)) = self.walk.peek().filter(|(next, _)| *next == row) {
-            for position in positions {
-                let at = At { rows: self.rows, row: next, position, peers: &self.peers };
-                answers.push((self.function.answer(&at), diff));
-            }
-            self.walk.step();
-            self.forget_peers();
+        let Some((next, positions)) = self.walk.peek().filter(|(next, _)| *next == row) else { return };
+        for position in positions.clone() {
+            let at = At { rows: &*self, row: next, position, peers: &self.peers };
+            answers.push((self.function.answer(&at), diff));
         }
+        if let Some(prefix) = self.prefix.get_mut() {
+            prefix.append(&self.function.summary(next, positions.end - positions.start));
+        }
+        self.before = Some(next);
+        self.walk.step();
+        self.forget_peers();
     }
 
     fn forget_peers(&mut self) {
@@ -272,6 +285,63 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Side<'a, O
         if !self.peers.get().is_some_and(is_peer) {
             self.peers.take();
         }
+    }
+}
+
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &Side<'a, O, D, F> {
+    type Summary = F::Summary;
+
+    fn len(self) -> u64 {
+        self.tree.len()
+    }
+
+    fn entry(self, position: u64) -> Option<(&'a (O, D), u64)> {
+        self.tree.entry(position)
+    }
+
+    fn count_while(self, before: impl Fn(&(O, D)) -> bool) -> u64 {
+        self.tree.count_while(before)
+    }
+
+    fn summary(self, positions: Range<u64>) -> F::Summary {
+        let here = self.walk.position();
+        if positions.start > 0 || positions.end < here {
+            return self.tree.summary(positions);
+        }
+        let mut summary = self.prefix.borrow_mut().get_or_insert_with(|| self.tree.summary(0..here)).clone();
+        let mut missing = positions.end - here;
+        for (row, copies) in self.walk.rest_of_leaf() {
+            if missing == 0 {
+                return summary;
+            }
+            summary.append(&self.function.summary(row, copies.min(missing)));
+            missing -= copies.min(missing);
+        }
+        if missing > 0 {
+            summary.append(&self.tree.summary(positions.end - missing..positions.end));
+        }
+        summary
+    }
+
+    fn search(self, is_enough: impl Fn(&F::Summary) -> bool) -> u64 {
+        self.tree.search(is_enough)
+    }
+
+    fn peers(self, order: &O) -> Range<u64> {
+        let here = self.walk.position();
+        if self.walk.peek().is_none_or(|(next, _)| next.0 != *order) {
+            return self.tree.peers(order);
+        }
+        let is_first = self.before.is_some_and(|(before, _)| before < order);
+        let start = if is_first { here } else { self.tree.count_while(|row| row.0 < *order) };
+        let mut end = here;
+        for (row, copies) in self.walk.rest_of_leaf() {
+            if row.0 > *order {
+                return start..end;
+            }
+            end += copies;
+        }
+        start..self.tree.count_while(|row| row.0 <= *order)
     }
 }
 

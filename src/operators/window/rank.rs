@@ -103,7 +103,8 @@ impl<O: Ord + Clone + 'static, D: Ord + 'static> WindowFunction<O, D> for DenseR
     }
 
     fn answer<'a, R: Rows<'a, O, D, Summary = Distinct<O>>>(&self, at: &At<'a, '_, O, D, R>) -> u64 {
-        at.rows.summary(0..at.peers().start).keys + 1
+        // The keys up to the row, its own among them.
+        at.rows.summary(0..at.position + 1).keys
     }
 
     fn reach<'a, R: Rows<'a, O, D, Summary = Distinct<O>>>(
