@@ -11,7 +11,7 @@
 //! ```
 //!
 //! One worker, a million rows in partitions of one size. A change inserts a row at a random place or removes a random
-//! row, in turn; `append` changes the last row of a partition. Latency is from the first update of an epoch to the
+//! row, in turn; `append` inserts one behind all others. Latency is from the first update of an epoch to the
 //! last answer.
 
 use std::cell::Cell;
@@ -235,7 +235,7 @@ const KEYS: u32 = 1 << 30;
 impl Shop {
     fn new(rows: u32, partitions: u32, is_append: bool) -> Shop {
         let random = Rng::with_seed(1);
-        let mut shop = Shop { rows: Vec::new(), partitions, is_append, number: 0, random, inserts: true };
+        let mut shop = Shop { rows: Vec::new(), partitions, is_append, number: 0, random, inserts: false };
         shop.rows = (0..rows).map(|_| shop.row(KEYS)).collect();
         shop
     }
@@ -246,16 +246,14 @@ impl Shop {
     }
 
     fn change(&mut self) -> (Row, isize) {
-        self.inserts = !self.inserts;
-        if !self.inserts {
+        self.inserts = self.is_append || !self.inserts;
+        if self.inserts {
             let mut row = self.row(KEYS);
             if self.is_append {
                 row.1 = KEYS;
             }
             self.rows.push(row);
             (row, 1)
-        } else if self.is_append {
-            (self.rows.pop().expect("a row was pushed before"), -1)
         } else {
             let at = self.random.usize(..self.rows.len());
             (self.rows.swap_remove(at), -1)

@@ -24,8 +24,7 @@ type Held<D> = BTreeMap<D, isize>;
 type Updates<D> = Arc<Mutex<Vec<(D, u64, isize)>>>;
 type Opened<'a> = Window<'a, u64, u8, u8, Row>;
 
-/// A first epoch of many rows, then small ones, one that moves rows, and one that takes everything back. Weights may fall
-/// below zero on the way, not at the end of an epoch.
+/// A first epoch of many rows, then small ones, a larger one, and one that takes everything back.
 fn histories() -> impl Strategy<Value = History> {
     let rows = || (0..3_u8, 0..10_u8, 0..4_u8, option::weighted(0.7, -3..4_i8));
     let changes =
@@ -397,6 +396,21 @@ fn percentile_of(rows: &[Row], part: u32, whole: u32) -> Option<Between<u8>> {
     let (lower, rest) = (place / whole as usize, u32::try_from(place % whole as usize).expect("small"));
     let upper = if rest == 0 { lower } else { lower + 1 };
     Some(Between { lower: rows[lower].1, upper: rows[upper].1, part: rest, whole })
+}
+
+/// A retraction that comes before its row is remembered, and until then there is no row.
+#[test]
+fn a_row_of_negative_weight_is_no_row() {
+    let row = |key: u8| (0, key, 0, None);
+    let history = vec![vec![(row(1), -1), (row(2), 1)], vec![(row(1), 1)], vec![(row(1), 1)], vec![(row(1), -2)]];
+    let drivers = run(&history, 1, 1, |window| {
+        vec![window.clone().select(row_number()), window.recomputed().select(row_number())]
+    });
+    let alone: Held<(Row, u64)> = BTreeMap::from([((row(2), 1), 1)]);
+    let both = BTreeMap::from([((row(1), 1), 1), ((row(2), 2), 1)]);
+    for updates in drivers {
+        assert_eq!(states(&updates), [alone.clone(), alone.clone(), both.clone(), alone.clone()]);
+    }
 }
 
 #[test]
