@@ -22,9 +22,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use millstream::operators::window::{
-    Window, WindowExt, dense_rank, lag, lead, max, median, ntile, rank, row_number, rows, sum,
-};
+use millstream::operators::window::{Window, WindowExt, rows};
 
 /// Partition, order key, number, amount.
 type Row = (u32, u32, u32, i32);
@@ -66,9 +64,9 @@ fn cases() -> Vec<Case> {
         }
     }
     vec![
-        case!("lag", lag(1, amount), signed),
-        case!("lead", lead(1, amount), signed),
-        case!("ntile(100)", ntile(100), u64::from),
+        case!("lag", |w| w.lag(1, amount), signed),
+        case!("lead", |w| w.lead(1, amount), signed),
+        case!("ntile(100)", |w| w.ntile(100), u64::from),
         Case {
             name: "first 10, numbered",
             is_append: false,
@@ -85,24 +83,33 @@ fn cases() -> Vec<Case> {
             name: "median",
             is_append: false,
             ranges: |window| {
-                window.per_partition(median()).map(|(_, found)| (0, found.map_or(0, |at| at.lower.into())))
+                window.per_partition(|w| w.median()).map(|(_, found)| (0, found.map_or(0, |at| at.lower.into())))
             },
             recompute: |window| {
-                window.recomputed().per_partition(median()).map(|(_, found)| (0, found.map_or(0, |at| at.lower.into())))
+                window
+                    .recomputed()
+                    .per_partition(|w| w.median())
+                    .map(|(_, found)| (0, found.map_or(0, |at| at.lower.into())))
             },
         },
-        case!("sum of 7 rows", sum(amount).over(rows(-6..=0)), |sum: Result<Option<i128>, _>| match sum {
+        case!("sum of 7 rows", |w| w.sum(amount).over(rows(-6..=0)), |sum: Result<Option<i128>, _>| match sum {
             Ok(Some(sum)) => u64::try_from(sum.unsigned_abs()).unwrap_or(0),
             _ => 0,
         }),
-        case!("running max", max(amount).over(rows(..=0)), signed),
-        case!("dense_rank", dense_rank(), u64::from),
-        case!("rank", rank(), u64::from),
-        case!("row_number", row_number(), u64::from),
-        case!("row_number, append", row_number(), u64::from, true),
-        case!("five at once", (lag(1, amount), lead(1, amount), ntile(100), lag(2, amount), lead(3, amount)), {
-            |answer: (Option<i32>, Option<i32>, u64, Option<i32>, Option<i32>)| answer.2.wrapping_add(signed(answer.0))
-        }),
+        case!("running max", |w| w.max(amount).over(rows(..=0)), signed),
+        case!("dense_rank", |w| w.dense_rank(), u64::from),
+        case!("rank", |w| w.rank(), u64::from),
+        case!("row_number", |w| w.row_number(), u64::from),
+        case!("row_number, append", |w| w.row_number(), u64::from, true),
+        case!(
+            "five at once",
+            |w| (w.lag(1, amount), w.lead(1, amount), w.ntile(100), w.lag(2, amount), w.lead(3, amount)),
+            {
+                |answer: (Option<i32>, Option<i32>, u64, Option<i32>, Option<i32>)| {
+                    answer.2.wrapping_add(signed(answer.0))
+                }
+            }
+        ),
     ]
 }
 
@@ -116,7 +123,7 @@ struct Size {
 
 const FULL: Size = Size {
     rows: 1_000_000,
-    partitions: &[100, 10_000, 1_000_000],
+    partitions: &[10, 100, 10_000, 1_000_000],
     changes: &[1, 100, 10_000],
     time: Duration::from_millis(1500),
 };
@@ -136,7 +143,19 @@ fn main() {
         for partition in size.partitions {
             let ranges = measure(case.ranges, case.is_append, *partition, &size);
             let recompute = measure(case.recompute, case.is_append, *partition, &size);
-            for ((changes, ranges), recompute) in size.changes.iter().zip(ranges).zip(recompute) {
+            let (load_ranges, load_recompute) = (ranges.load.as_secs_f64(), recompute.load.as_secs_f64());
+            println!(
+                "{:20} {:>9} {:>7} │ {:>9.2} s {:>20} │ {:>11.2} s {:>22} │ {:>8.1}",
+                case.name,
+                partition,
+                "load",
+                load_ranges,
+                "",
+                load_recompute,
+                "",
+                load_recompute / load_ranges
+            );
+            for ((changes, ranges), recompute) in size.changes.iter().zip(ranges.epochs).zip(recompute.epochs) {
                 println!(
                     "{:20} {:>9} {:>7} │ {:>9.1} {:>9.1} {:>10.1} │ {:>11.1} {:>11.1} {:>10.1} │ {:>8.1}",
                     case.name,
@@ -155,6 +174,13 @@ fn main() {
     }
 }
 
+/// All that is measured of one driver, function and size of partitions.
+struct Run {
+    /// How long all rows took.
+    load: Duration,
+    epochs: Vec<Measured>,
+}
+
 /// Epochs of one size.
 struct Measured {
     latency: Histogram<u64>,
@@ -167,7 +193,7 @@ impl Measured {
     }
 }
 
-fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: u32, size: &Size) -> Vec<Measured> {
+fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: u32, size: &Size) -> Run {
     let (rows, changes, time) = (size.rows, size.changes, size.time);
     timely::execute_directly(move |worker| {
         let (emitted, checksum) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(0_u64)));
@@ -186,13 +212,15 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
             (input, probe)
         });
         let mut shop = Shop::new(rows, rows / partition, is_append);
+        let start = Instant::now();
         for row in &shop.rows {
             input.insert(*row);
         }
         let mut epoch = 1;
         finish(&mut input, epoch);
         worker.step_while(|| probe.less_than(&epoch));
-        let mut measured = Vec::new();
+        let load = start.elapsed();
+        let mut epochs = Vec::new();
         for changes in changes {
             let mut latency = Histogram::new(3).expect("three digits");
             let before = emitted.get();
@@ -207,10 +235,10 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
                 latency.record(u64::try_from(epoch_start.elapsed().as_nanos()).expect("short")).expect("in range");
             }
             let updates = (emitted.get() - before) as f64 / latency.len() as f64;
-            measured.push(Measured { latency, updates });
+            epochs.push(Measured { latency, updates });
         }
         assert_ne!(checksum.get(), 1, "the answers are used");
-        measured
+        Run { load, epochs }
     })
 }
 

@@ -5,7 +5,7 @@
 //! ```
 
 use differential_dataflow::input::Input;
-use millstream::operators::window::{Reverse, WindowExt, lag, row_number, rows, sum};
+use millstream::operators::window::{Reverse, WindowExt, rows};
 use serde::{Deserialize, Serialize};
 
 use Customer::{Ann, Bob};
@@ -27,7 +27,10 @@ fn main() {
             orders
                 .clone()
                 .window(|order| order.0, |order| order.1)
-                .select((row_number(), lag(1, |order: &Order| order.2), sum(|order: &Order| order.2).over(rows(..=0))))
+                .select(|w| {
+                    let spent = w.sum(|order| order.2).over(rows(..=0));
+                    (w.row_number(), w.lag(1, |order| order.2), spent)
+                })
                 .inspect(|(((customer, day, amount), (number, before, spent)), _, _)| {
                     let before = before.map_or("nothing".into(), |amount| amount.to_string());
                     let spent = spent.expect("amounts are small").expect("the order itself counts");

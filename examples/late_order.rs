@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use differential_dataflow::input::Input;
-use millstream::operators::window::{WindowExt, lag, median, ntile};
+use millstream::operators::window::WindowExt;
 
 /// Number, day, amount.
 type Order = (u32, u32, i64);
@@ -24,11 +24,11 @@ fn main() {
             let (input, orders) = scope.new_collection::<Order, isize>();
             let by_day = orders.clone().window(|_| (), |order| (order.1, order.0));
             let answers =
-                by_day.select((lag(1, |order: &Order| order.2), ntile(4))).map(|(order, (before, quarter))| {
+                by_day.select(|w| (w.lag(1, |order| order.2), w.ntile(4))).map(|(order, (before, quarter))| {
                     let before = before.map_or("none".into(), |amount| amount.to_string());
                     format!("order {} of {}: {before} before it, quarter {quarter}", order.0, order.2)
                 });
-            let medians = orders.window(|_| (), |order| order.2).per_partition(median());
+            let medians = orders.window(|_| (), |order| order.2).per_partition(|w| w.median());
             let medians = medians.map(|(_, found)| format!("median amount {}", found.expect("there are orders").lower));
             let kept = answers.concat(medians).inspect(move |update| seen.borrow_mut().push(update.clone()));
             (input, kept.probe().0)

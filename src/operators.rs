@@ -19,7 +19,7 @@
 //! | [`accumulate()`] | sums over an arrangement that is there, as diffs | 1 | O(1) | none of its own | any |
 //! | [`distinct_count()`] | how many keys each group occurs in | ≤ 1 a run | O(log n) | none of its own | total |
 //! | [`histogram()`] | how many values lie between bounds | ≤ 2 | bounds | a count for each stretch | any |
-//! | [`window::median`], [`window::percentile`] | exact percentiles | ≤ 2 | O(log n) | the rows | total; any, by recomputing |
+//! | [`median`](window::Functions::median), [`percentile`](window::Functions::percentile) | exact percentiles | ≤ 2 | O(log n) | the rows | total; any, by recomputing |
 //!
 //! **The least, the greatest, the first.**
 //!
@@ -43,8 +43,8 @@
 //! | operator | answers | updates | work | state | times |
 //! |---|---|---|---|---|---|
 //! | [`inner_join`] | pairs of rows with the same key | 1 a match | O(log n + matches) | none of its own | any |
-//! | [`left_join`] | those, and rows without a partner | 1 a match; 2 for each row of a key whose first partner comes or last goes | O(log n + matches) | the keys of both sides | any |
-//! | [`semi_join`], [`anti_join`] | rows that have a partner, that have none | ≤ 1 a row | O(log n + rows of the key) | the keys of both sides | any |
+//! | [`left_join`] | those, and rows without a partner | 1 a match, and 1 for each row whose key gets its first partner or loses its last | O(log n + matches) | the partners' keys | any |
+//! | [`semi_join`], [`anti_join`] | rows that have a partner, that have none | 1, or 1 for each row whose key gets its first partner or loses its last | O(log n + those rows) | the partners' keys | any |
 //! | [`broadcast_join`] | pairs with a small table, without sending the rows | 1 a match | O(log n + matches) | the rows, and the table on each worker | any |
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
 //! | [`latest()`] | the last row written under each key, with deletes | ≤ 2 | O(1) | a row a key | total |
@@ -54,7 +54,8 @@
 //!
 //! # Nulls, duplicates, overflow
 //!
-//! A null is an `Option`, and each operator says what it does with it; a key is compared as it is. A row of weight w is w
+//! A null is an `Option`. Statistics skip it where a term is made `of_nullable`; to all other operators it is a value like
+//! others, the least of them, unless they say otherwise: filter it first where it is not to count. A row of weight w is w
 //! rows, everywhere. Numbers are integers or fixed point and sums are wide enough never to wrap; a value that has no
 //! room is an [`Overflow`] that is said for as long as it is there.
 
@@ -89,5 +90,12 @@ pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
 
-/// An arrangement by key of values that are counted, in differential's default layout: sorted vectors.
+/// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
+/// weights. It is what `arrange_by_key` gives.
 pub type ByKey<'scope, T, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, T, isize>>>;
+
+/// Hands what a reduction has pushed for a key on to a batch: the last argument of differential's `reduce_abelian`.
+pub(crate) fn give<K: Clone, V, T, R>(updates: &mut Vec<((K, V), T, R)>, key: &K, values: &mut Vec<(V, T, R)>) {
+    updates.clear();
+    updates.extend(values.drain(..).map(|(value, time, diff)| ((key.clone(), value), time, diff)));
+}

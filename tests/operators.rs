@@ -365,6 +365,23 @@ proptest! {
     }
 }
 
+/// Rows of one key whose weights add up to nothing are rows all the same.
+#[test]
+fn rows_that_cancel_do_not_hide_each_other_from_a_join() {
+    fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8, Option<u8>)> {
+        let (rows, partners) = (pairs(rows.clone()), pairs(rows));
+        let left = rows.filter(|row| row.0 < 2).arrange_by_key();
+        let right = partners.filter(|row| row.0 >= 2).map(|(key, value)| (key - 2, value)).arrange_by_key();
+        let semi = semi_join(left.clone(), right.clone(), "Semi", |key, value| (*key, *value, Some(99)));
+        semi.concat(left_join(left, right, "Left", |key, value, partner| (*key, *value, partner.copied())))
+    }
+    // Keys 0 and 1 have two rows each that cancel; key 1 has a partner, under key 3.
+    let history = vec![vec![((0, 7), 1), ((0, 8), -1), ((1, 7), 1), ((1, 8), -1), ((3, 5), 1)]];
+    let expected = [(0, 7, None), (1, 7, Some(5)), (1, 7, Some(99))].map(|row| (row, 1));
+    let negative = [(0, 8, None), (1, 8, Some(5)), (1, 8, Some(99))].map(|row| (row, -1));
+    assert_eq!(run(&history, 1, 1, operator), [expected.into_iter().chain(negative).collect::<Held<_>>()]);
+}
+
 fn run_latest(epochs: &[Vec<(u8, Option<u8>)>], workers: usize, in_flight: u64) -> Vec<Held<(u8, u8)>> {
     let updates: Arc<Mutex<Vec<((u8, u8), u64, isize)>>> = Arc::default();
     let (output, writes) = (Arc::clone(&updates), epochs.to_vec());

@@ -12,10 +12,7 @@ use std::sync::mpsc;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
 use fastrand::Rng;
-use millstream::operators::window::{
-    NullsLast, Reverse, WindowExt, count, cume_dist, dense_rank, first_value, lag, last_value, lead, max, mean, min,
-    nth_value, ntile, percent_rank, percentile, range, rank, row_number, rows, sum,
-};
+use millstream::operators::window::{NullsLast, Reverse, WindowExt, range, rows};
 
 /// part, ord, id, val
 type Row = (i32, Option<i32>, i32, Option<i32>);
@@ -114,14 +111,14 @@ fn ranks_and_shares() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, rank() OVER w, dense_rank() OVER w, cume_dist() OVER w, percent_rank() OVER w
+            "SELECT t.*, w.rank() OVER w, w.dense_rank() OVER w, w.cume_dist() OVER w, w.percent_rank() OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord)",
         );
         let found = answered(
             &table,
             |rows| {
                 let window = rows.window(|row| row.0, |row| NullsLast(row.1));
-                window.select((rank(), dense_rank(), cume_dist(), percent_rank()))
+                window.select(|w| (w.rank(), w.dense_rank(), w.cume_dist(), w.percent_rank()))
             },
             |(row, (rank, dense, share, percent))| {
                 format!("{},{rank},{dense},{},{}", of(row), share.to_f64(), percent.to_f64())
@@ -136,17 +133,19 @@ fn ranks_of_a_descending_order() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, rank() OVER w, dense_rank() OVER w, last_value(val) OVER v
+            "SELECT t.*, w.rank() OVER w, w.dense_rank() OVER w, w.last_value(val) OVER v
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord DESC),
              v AS (PARTITION BY part ORDER BY ord DESC, id DESC NULLS LAST, val DESC NULLS LAST)",
         );
         let found = answered(
             &table,
             |rows| {
-                let ranks =
-                    rows.clone().window(|row| row.0, |row| Reverse(NullsLast(row.1))).select((rank(), dense_rank()));
+                let ranks = rows
+                    .clone()
+                    .window(|row| row.0, |row| Reverse(NullsLast(row.1)))
+                    .select(|w| (w.rank(), w.dense_rank()));
                 let last = rows.window(|row| row.0, |row| (Reverse(NullsLast(row.1)), Reverse(row.2), Reverse(row.3)));
-                ranks.distinct().join_map(last.select(last_value(val)), |row, ranks, last| (*row, *ranks, *last))
+                ranks.distinct().join_map(last.select(|w| w.last_value(val)), |row, ranks, last| (*row, *ranks, *last))
             },
             |(row, (rank, dense), last)| format!("{},{rank},{dense},{}", of(row), flat(last)),
         );
@@ -159,23 +158,25 @@ fn numbers_tiles_and_offsets() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, row_number() OVER w, ntile(4) OVER w, ntile(100) OVER w, lag(val) OVER w, lag(val, 3, 77) OVER w,
-                    lead(val, 2) OVER w, lead(id, 5, -1) OVER w
+            "SELECT t.*, w.row_number() OVER w, w.ntile(4) OVER w, w.ntile(100) OVER w, w.lag(val) OVER w, w.lag(val, 3, 77) OVER w,
+                    w.lead(val, 2) OVER w, lead(id, 5, -1) OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord, id, val NULLS FIRST)",
         );
         let found = answered(
             &table,
             |rows| {
                 let window = rows.window(|row| row.0, |row| (NullsLast(row.1), row.2));
-                window.select((
-                    row_number(),
-                    ntile(4),
-                    ntile(100),
-                    lag(1, val),
-                    lag(3, val).or(Some(77)),
-                    lead(2, val),
-                    lead(5, |row: &Row| row.2).or(-1),
-                ))
+                window.select(|w| {
+                    (
+                        w.row_number(),
+                        w.ntile(4),
+                        w.ntile(100),
+                        w.lag(1, val),
+                        w.lag(3, val).or(Some(77)),
+                        w.lead(2, val),
+                        w.lead(5, |row: &Row| row.2).or(-1),
+                    )
+                })
             },
             |(row, (number, four, hundred, lag, lag3, lead, lead5))| {
                 let (lag, lag3, lead) = (flat(lag), text(*lag3), flat(lead));
@@ -191,7 +192,7 @@ fn values_and_sums_of_the_default_frame() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT part, ord, sum(val) OVER w, count(*) OVER w, count(val) OVER w, min(val) OVER w, max(val) OVER w,
+            "SELECT part, ord, w.sum(val) OVER w, count(*) OVER w, w.count(val) OVER w, w.min(val) OVER w, w.max(val) OVER w,
                     avg(val::float8) OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord)",
         );
@@ -199,14 +200,16 @@ fn values_and_sums_of_the_default_frame() {
             &table,
             |rows| {
                 let window = rows.window(|row| row.0, |row| NullsLast(row.1));
-                window.select((
-                    sum(val),
-                    count(|_| true),
-                    count(|row: &Row| row.3.is_some()),
-                    min(val).ignore_nulls(),
-                    max(val).ignore_nulls(),
-                    mean(val),
-                ))
+                window.select(|w| {
+                    (
+                        w.sum(val),
+                        w.count(|_| true),
+                        w.count(|row: &Row| row.3.is_some()),
+                        w.min(val).ignore_nulls(),
+                        w.max(val).ignore_nulls(),
+                        w.mean(val),
+                    )
+                })
             },
             |(row, (sum, count, values, least, greatest, mean))| {
                 let sum = text(sum.expect("fits"));
@@ -224,8 +227,8 @@ fn values_and_sums_over_rows() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, first_value(val) OVER a, last_value(val) OVER a, nth_value(val, 2) OVER a, sum(val) OVER a,
-                    max(val) OVER b, first_value(val) OVER c, nth_value(val, 3) OVER d, sum(val) OVER e
+            "SELECT t.*, w.first_value(val) OVER a, w.last_value(val) OVER a, w.nth_value(val, 2) OVER a, w.sum(val) OVER a,
+                    w.max(val) OVER b, w.first_value(val) OVER c, w.nth_value(val, 3) OVER d, w.sum(val) OVER e
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord, id, val NULLS FIRST),
                     a AS (w ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING),
                     b AS (w ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING),
@@ -237,16 +240,18 @@ fn values_and_sums_over_rows() {
             &table,
             |all| {
                 let window = all.window(|row| row.0, |row| (NullsLast(row.1), row.2));
-                window.select((
-                    first_value(val).over(rows(-2..=1)),
-                    last_value(val).over(rows(-2..=1)),
-                    nth_value(2, val).over(rows(-2..=1)),
-                    sum(val).over(rows(-2..=1)),
-                    max(val).ignore_nulls().over(rows(..=-2)),
-                    first_value(val).over(rows(1..=3)),
-                    nth_value(3, val).over(rows(0..)),
-                    sum(val).over(rows(..)),
-                ))
+                window.select(|w| {
+                    (
+                        w.first_value(val).over(rows(-2..=1)),
+                        w.last_value(val).over(rows(-2..=1)),
+                        w.nth_value(2, val).over(rows(-2..=1)),
+                        w.sum(val).over(rows(-2..=1)),
+                        w.max(val).ignore_nulls().over(rows(..=-2)),
+                        w.first_value(val).over(rows(1..=3)),
+                        w.nth_value(3, val).over(rows(0..)),
+                        w.sum(val).over(rows(..)),
+                    )
+                })
             },
             |(row, (first, last, second, sum, greatest, ahead, third, all))| {
                 let values = [flat(first), flat(last), flat(second), text(sum.expect("fits"))].join(",");
@@ -263,7 +268,7 @@ fn sums_over_ranges() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, sum(val) OVER a, count(*) OVER b, min(val) OVER c
+            "SELECT t.*, w.sum(val) OVER a, count(*) OVER b, w.min(val) OVER c
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord),
                     a AS (w RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING),
                     b AS (w RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),
@@ -277,11 +282,13 @@ fn sums_over_ranges() {
                         NullsLast(key.map(|key| key - before))..=NullsLast(key.map(|key| key + behind))
                     })
                 };
-                all.window(|row| row.0, |row| NullsLast(row.1)).select((
-                    sum(val).over(near(2, 1)),
-                    count(|_| true).over(range(|key: &NullsLast<i32>| *key..)),
-                    min(val).ignore_nulls().over(near(4, -2)),
-                ))
+                all.window(|row| row.0, |row| NullsLast(row.1)).select(|w| {
+                    (
+                        w.sum(val).over(near(2, 1)),
+                        w.count(|_| true).over(range(|key: &NullsLast<i32>| *key..)),
+                        w.min(val).ignore_nulls().over(near(4, -2)),
+                    )
+                })
             },
             |(row, (sum, count, least))| format!("{},{},{count},{}", of(row), text(sum.expect("fits")), text(*least)),
         );
@@ -302,7 +309,7 @@ fn percentiles() {
             &table,
             |rows| {
                 let values = rows.flat_map(|row| row.3.map(|value| (row.0, value)));
-                values.window(|row| row.0, |row| row.1).per_partition((percentile(1, 2), percentile(9, 10)))
+                values.window(|row| row.0, |row| row.1).per_partition(|w| (w.percentile(1, 2), w.percentile(9, 10)))
             },
             |(part, places)| {
                 let [median, nine] = [&places.0, &places.1]

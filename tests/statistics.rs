@@ -165,6 +165,15 @@ fn a_value_beyond_64_bits_is_an_error_until_it_is_taken_back() {
     );
 }
 
+/// A row that was taken back and never there: what has no meaning is undefined, not a number.
+#[test]
+fn what_has_no_meaning_is_undefined() {
+    let mut variance = Variance::<0>::of(0).multiply(&5);
+    variance.plus_equals(&Variance::of(10).multiply(&-2));
+    assert_eq!((variance.population(), variance.sample_stddev()), (Ok(None), Ok(None)));
+    assert_eq!(Sum::<0>::of(3).multiply(&-1).mean(), Ok(None));
+}
+
 /// The widest values, as often as there can be: every sum is at its bound and right, and one more row is an error.
 #[test]
 fn sums_at_their_bounds_are_right() {

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex};
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
 use millstream::operators::window::{
-    Between, NullsLast, Reverse, Share, Window, WindowExt, WindowFunction, count, cume_dist, dense_rank, first_value,
-    lag, last_value, lead, max, mean, median, min, nth_value, ntile, percent_rank, percentile, range, rank, row_number,
-    rows, sum, through_peers, total,
+    Between, Functions, NullsLast, Reverse, Share, Window, WindowExt, WindowFunction, range, rows,
 };
 use millstream::operators::{Moments, Sum};
 use proptest::collection::vec;
@@ -24,23 +22,35 @@ type Held<D> = BTreeMap<D, isize>;
 type Updates<D> = Arc<Mutex<Vec<(D, u64, isize)>>>;
 type Opened<'a> = Window<'a, u64, u8, u8, Row>;
 
-/// A first epoch of many rows, then small ones, a larger one, and one that takes everything back.
+/// A first epoch of many rows, then small ones, a larger one, and one that takes everything back. Now and then all rows
+/// are in one partition, which is so large that its tree has several levels.
 fn histories() -> impl Strategy<Value = History> {
-    let rows = || (0..3_u8, 0..10_u8, 0..4_u8, option::weighted(0.7, -3..4_i8));
-    let changes =
-        |size| vec((rows(), prop_oneof![4 => Just(1_isize), 2 => Just(-1), 1 => Just(2), 1 => Just(-3)]), size);
-    (changes(0..70), vec(changes(0..4), 1..7), changes(0..30)).prop_map(|(first, small, last)| {
-        let mut history: History = vec![first];
-        history.extend(small);
-        history.push(last);
-        let mut held: Held<Row> = BTreeMap::new();
-        for (row, change) in history.iter_mut().flatten() {
-            let weight = held.entry(*row).or_default();
-            *change = (*change).max(-*weight);
-            *weight += *change;
-        }
-        history.push(held.into_iter().map(|(row, weight)| (row, -weight)).collect());
-        history
+    let sizes = prop_oneof![5 => Just((3_u8, 70_usize)), 1 => Just((1, 260))];
+    sizes.prop_flat_map(|(partitions, rows_max)| {
+        let rows = move || (0..partitions, 0..10_u8, 0..9_u8, option::weighted(0.7, -3..4_i8));
+        let weights = || prop_oneof![4 => Just(1_isize), 3 => Just(-1), 1 => Just(2), 1 => Just(-3)];
+        let changes = move |size| vec((rows(), weights(), any::<prop::sample::Index>()), size);
+        (changes(rows_max / 4..rows_max), vec(changes(0..4), 1..7), changes(0..30)).prop_map(|(first, small, last)| {
+            let mut held: Held<Row> = BTreeMap::new();
+            let mut change = |(row, change, pick): (Row, isize, prop::sample::Index)| {
+                // What is taken away is something that is there.
+                let there =
+                    (change < 0 && !held.is_empty()).then(|| *held.keys().nth(pick.index(held.len())).expect("within"));
+                let row = there.unwrap_or(row);
+                let weight = held.entry(row).or_default();
+                let change = change.max(-*weight);
+                *weight += change;
+                if *weight == 0 {
+                    held.remove(&row);
+                }
+                (row, change)
+            };
+            let first = first.into_iter().map(|(row, weight, pick)| change((row, weight.abs(), pick))).collect();
+            let mut history: History = vec![first];
+            history.extend(small.into_iter().chain([last]).map(|epoch| epoch.into_iter().map(&mut change).collect()));
+            history.push(held.into_iter().map(|(row, weight)| (row, -weight)).collect());
+            history
+        })
     })
 }
 
@@ -103,13 +113,13 @@ fn run<D: Data + Send>(
 /// Compares both drivers with the definition; and sees that *ranges* sends no update that another takes back.
 fn check<A: Data + Send, F: WindowFunction<u8, Row, Answer = A>>(
     history: &History,
-    function: impl Fn() -> F + Send + Sync + Copy + 'static,
+    function: impl Fn(Functions<u8, Row>) -> F + Send + Sync + Copy + 'static,
     definition: impl Fn(&[Row], usize) -> A,
 ) -> Result<(), TestCaseError> {
     let expected: Vec<_> = states(history).iter().map(|held| answers(held, &definition)).collect();
     for (workers, in_flight) in [(1, 1), (2, 3), (4, 64)] {
         let drivers = run(history, workers, in_flight, move |window| {
-            vec![window.clone().select(function()), window.recomputed().select(function())]
+            vec![window.clone().select(function), window.recomputed().select(function)]
         });
         for (updates, driver) in drivers.iter().zip(["ranges", "recompute"]) {
             prop_assert_eq!(&states(updates), &expected, "{} on {} workers", driver, workers);
@@ -183,7 +193,7 @@ macro_rules! functions {
             $(
                 #[test]
                 fn $name(history in histories()) {
-                    check(&history, || $function, $definition)?;
+                    check(&history, $function, $definition)?;
                 }
             )*
         }
@@ -191,125 +201,125 @@ macro_rules! functions {
 }
 
 functions! {
-    row_number_counts_from_one: row_number(), |_, position| position as u64 + 1;
-    rank_leaves_gaps: rank(), rank_of;
-    dense_rank_leaves_none: dense_rank(), |all, position| {
+    row_number_counts_from_one: |w| w.row_number(), |_, position| position as u64 + 1;
+    rank_leaves_gaps: |w| w.rank(), rank_of;
+    dense_rank_leaves_none: |w| w.dense_rank(), |all, position| {
         let mut keys: Vec<_> = all.iter().map(|row| row.1).filter(|key| *key <= all[position].1).collect();
         keys.dedup();
         keys.len() as u64
     };
-    cume_dist_is_a_share: cume_dist(), |all, position| Share {
+    cume_dist_is_a_share: |w| w.cume_dist(), |all, position| Share {
         part: running(all, position).len() as u64,
         whole: all.len() as u64,
     };
-    through_peers_is_its_numerator: through_peers(), |all, position| running(all, position).len() as u64;
-    percent_rank_of_one_row_is_zero: percent_rank(), |all, position| Share {
+    through_peers_is_its_numerator: |w| w.through_peers(), |all, position| running(all, position).len() as u64;
+    percent_rank_of_one_row_is_zero: |w| w.percent_rank(), |all, position| Share {
         part: rank_of(all, position) - 1,
         whole: if all.len() == 1 { 1 } else { all.len() as u64 - 1 },
     };
-    ntile_has_larger_tiles_first: ntile(4), |all, position| tile(all.len(), 4, position);
-    ntile_of_more_tiles_than_rows: ntile(50), |all, position| tile(all.len(), 50, position);
-    lag_looks_back: lag(1, VALUE), |all, position| position.checked_sub(1).map(|before| all[before].3);
-    lag_looks_further_back: lag(5, |row: &Row| row.2).or(99), |all, position| {
+    ntile_has_larger_tiles_first: |w| w.ntile(4), |all, position| tile(all.len(), 4, position);
+    ntile_of_more_tiles_than_rows: |w| w.ntile(50), |all, position| tile(all.len(), 50, position);
+    lag_looks_back: |w| w.lag(1, VALUE), |all, position| position.checked_sub(1).map(|before| all[before].3);
+    lag_looks_further_back: |w| w.lag(5, |row: &Row| row.2).or(99), |all, position| {
         position.checked_sub(5).map_or(99, |before| all[before].2)
     };
-    lead_looks_ahead: lead(3, VALUE), |all, position| all.get(position + 3).map(|row| row.3);
-    lag_of_zero_is_the_row: lag(0, VALUE), |all, position| Some(all[position].3);
-    lag_ignoring_nulls: lag(2, VALUE).ignore_nulls(), |all, position| {
+    lead_looks_ahead: |w| w.lead(3, VALUE), |all, position| all.get(position + 3).map(|row| row.3);
+    lag_of_zero_is_the_row: |w| w.lag(0, VALUE), |all, position| Some(all[position].3);
+    lag_ignoring_nulls: |w| w.lag(2, VALUE).ignore_nulls(), |all, position| {
         not_null(&all[..position]).iter().rev().nth(1).copied()
     };
-    lead_ignoring_nulls: lead(2, VALUE).ignore_nulls().or(99), |all, position| {
+    lead_ignoring_nulls: |w| w.lead(2, VALUE).ignore_nulls().or(99), |all, position| {
         not_null(&all[position + 1..]).get(1).copied().unwrap_or(99)
     };
-    first_value_of_the_default_frame: first_value(VALUE), |all, _| Some(all[0].3);
-    first_value_ignoring_nulls: first_value(VALUE).ignore_nulls(), |all, position| {
+    first_value_of_the_default_frame: |w| w.first_value(VALUE), |all, _| Some(all[0].3);
+    first_value_ignoring_nulls: |w| w.first_value(VALUE).ignore_nulls(), |all, position| {
         not_null(&running(all, position)).first().copied()
     };
-    first_value_over_rows: first_value(VALUE).over(rows(-3..=-1)), |all, position| {
+    first_value_over_rows: |w| w.first_value(VALUE).over(rows(-3..=-1)), |all, position| {
         values(&in_rows(all, position, -3..=-1)).first().copied()
     };
-    first_value_up_to_some_rows_before: first_value(VALUE).over(rows(..=-3)), |all, position| {
+    first_value_up_to_some_rows_before: |w| w.first_value(VALUE).over(rows(..=-3)), |all, position| {
         values(&in_rows(all, position, ..=-3)).first().copied()
     };
-    first_value_ahead_ignoring_nulls: first_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+    first_value_ahead_ignoring_nulls: |w| w.first_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
         not_null(&in_rows(all, position, 2..)).first().copied()
     };
-    last_value_is_the_last_peer: last_value(VALUE), |all, position| values(&running(all, position)).last().copied();
-    last_value_ignoring_nulls: last_value(VALUE).ignore_nulls(), |all, position| {
+    last_value_is_the_last_peer: |w| w.last_value(VALUE), |all, position| values(&running(all, position)).last().copied();
+    last_value_ignoring_nulls: |w| w.last_value(VALUE).ignore_nulls(), |all, position| {
         not_null(&running(all, position)).last().copied()
     };
-    last_value_up_to_some_rows_ahead: last_value(VALUE).ignore_nulls().over(rows(..=2)), |all, position| {
+    last_value_up_to_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().over(rows(..=2)), |all, position| {
         not_null(&in_rows(all, position, ..=2)).last().copied()
     };
-    last_value_of_the_partition: last_value(VALUE).over(rows(..)), |all, _| values(all).last().copied();
-    last_value_from_some_rows_ahead: last_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+    last_value_of_the_partition: |w| w.last_value(VALUE).over(rows(..)), |all, _| values(all).last().copied();
+    last_value_from_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
         not_null(&in_rows(all, position, 2..)).last().copied()
     };
-    nth_value_of_the_default_frame: nth_value(4, VALUE), |all, position| values(&running(all, position)).get(3).copied();
-    nth_value_up_to_some_rows_ahead: nth_value(5, VALUE).over(rows(..=2)), |all, position| {
+    nth_value_of_the_default_frame: |w| w.nth_value(4, VALUE), |all, position| values(&running(all, position)).get(3).copied();
+    nth_value_up_to_some_rows_ahead: |w| w.nth_value(5, VALUE).over(rows(..=2)), |all, position| {
         values(&in_rows(all, position, ..=2)).get(4).copied()
     };
-    nth_value_from_the_row_on: nth_value(3, VALUE).ignore_nulls().over(rows(-1..)), |all, position| {
+    nth_value_from_the_row_on: |w| w.nth_value(3, VALUE).ignore_nulls().over(rows(-1..)), |all, position| {
         not_null(&in_rows(all, position, -1..)).get(2).copied()
     };
-    nth_value_over_a_range: nth_value(2, VALUE).over(range(|key: &u8| key.saturating_sub(1)..key + 2)), |all, position| {
+    nth_value_over_a_range: |w| w.nth_value(2, VALUE).over(range(|key: &u8| key.saturating_sub(1)..key + 2)), |all, position| {
         let key = all[position].1;
         values(&in_range(all, key.saturating_sub(1)..key + 2)).get(1).copied()
     };
-    sum_of_the_default_frame: sum(VALUE), |all, position| Ok(total_of(&running(all, position)));
-    sum_over_rows: sum(VALUE).over(rows(-2..=1)), |all, position| Ok(total_of(&in_rows(all, position, -2..=1)));
-    sum_up_to_some_rows_before: sum(VALUE).over(rows(..=-2)), |all, position| {
+    sum_of_the_default_frame: |w| w.sum(VALUE), |all, position| Ok(total_of(&running(all, position)));
+    sum_over_rows: |w| w.sum(VALUE).over(rows(-2..=1)), |all, position| Ok(total_of(&in_rows(all, position, -2..=1)));
+    sum_up_to_some_rows_before: |w| w.sum(VALUE).over(rows(..=-2)), |all, position| {
         Ok(total_of(&in_rows(all, position, ..=-2)))
     };
-    sum_up_to_some_rows_ahead: sum(VALUE).over(rows(..3)), |all, position| Ok(total_of(&in_rows(all, position, ..3)));
-    sum_from_the_row_on: sum(VALUE).over(rows(0..)), |all, position| Ok(total_of(&in_rows(all, position, 0..)));
-    sum_ahead: sum(VALUE).over(rows(2..=4)), |all, position| Ok(total_of(&in_rows(all, position, 2..=4)));
-    sum_of_the_partition: sum(VALUE).over(rows(..)), |all, _| Ok(total_of(all));
-    sum_over_a_range: sum(VALUE).over(range(|key: &u8| key.saturating_sub(2)..=*key)), |all, position| {
+    sum_up_to_some_rows_ahead: |w| w.sum(VALUE).over(rows(..3)), |all, position| Ok(total_of(&in_rows(all, position, ..3)));
+    sum_from_the_row_on: |w| w.sum(VALUE).over(rows(0..)), |all, position| Ok(total_of(&in_rows(all, position, 0..)));
+    sum_ahead: |w| w.sum(VALUE).over(rows(2..=4)), |all, position| Ok(total_of(&in_rows(all, position, 2..=4)));
+    sum_of_the_partition: |w| w.sum(VALUE).over(rows(..)), |all, _| Ok(total_of(all));
+    sum_over_a_range: |w| w.sum(VALUE).over(range(|key: &u8| key.saturating_sub(2)..=*key)), |all, position| {
         let key = all[position].1;
         Ok(total_of(&in_range(all, key.saturating_sub(2)..=key)))
     };
-    sum_over_a_range_that_excludes_the_row: sum(VALUE).over(range(|key: &u8| {
+    sum_over_a_range_that_excludes_the_row: |w| w.sum(VALUE).over(range(|key: &u8| {
         (Bound::Excluded(*key), Bound::Included(key + 2))
     })), |all, position| {
         let key = all[position].1;
         Ok(total_of(&in_range(all, key + 1..=key + 2)))
     };
-    sum_from_a_key_on: sum(VALUE).over(range(|key: &u8| key.saturating_sub(1)..)), |all, position| {
+    sum_from_a_key_on: |w| w.sum(VALUE).over(range(|key: &u8| key.saturating_sub(1)..)), |all, position| {
         Ok(total_of(&in_range(all, all[position].1.saturating_sub(1)..)))
     };
-    sum_up_to_a_key: sum(VALUE).over(range(|key: &u8| ..key.saturating_sub(1))), |all, position| {
+    sum_up_to_a_key: |w| w.sum(VALUE).over(range(|key: &u8| ..key.saturating_sub(1))), |all, position| {
         Ok(total_of(&in_range(all, ..all[position].1.saturating_sub(1))))
     };
-    count_over_rows: count(|row: &Row| row.3.is_some()).over(rows(-4..1)), |all, position| {
+    count_over_rows: |w| w.count(|row: &Row| row.3.is_some()).over(rows(-4..1)), |all, position| {
         not_null(&in_rows(all, position, -4..1)).len() as u64
     };
-    mean_is_read_from_a_sum: mean(VALUE).over(rows(-1..=1)), |all, position| {
+    mean_is_read_from_a_sum: |w| w.mean(VALUE).over(rows(-1..=1)), |all, position| {
         let mut sum = Sum::default();
         for value in not_null(&in_rows(all, position, -1..=1)) {
             differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Sum::of(value));
         }
         sum
     };
-    moving_moments: total(|row: &Row| Moments::<0>::of_nullable(row.3)).over(rows(-3..=0)), |all, position| {
+    moving_moments: |w| w.total(|row: &Row| Moments::<0>::of_nullable(row.3)).over(rows(-3..=0)), |all, position| {
         let mut sum = Moments::default();
         for value in not_null(&in_rows(all, position, -3..=0)) {
             differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Moments::of(value));
         }
         sum
     };
-    min_of_the_default_frame: min(VALUE), |all, position| values(&running(all, position)).into_iter().min();
-    max_over_rows: max(VALUE).over(rows(-3..=2)), |all, position| {
+    min_of_the_default_frame: |w| w.min(VALUE), |all, position| values(&running(all, position)).into_iter().min();
+    max_over_rows: |w| w.max(VALUE).over(rows(-3..=2)), |all, position| {
         values(&in_rows(all, position, -3..=2)).into_iter().max()
     };
-    min_ignoring_nulls: min(VALUE).ignore_nulls().over(rows(..=-1)), |all, position| {
+    min_ignoring_nulls: |w| w.min(VALUE).ignore_nulls().over(rows(..=-1)), |all, position| {
         not_null(&in_rows(all, position, ..=-1)).into_iter().min()
     };
-    max_over_a_range: max(VALUE).over(range(|key: &u8| *key..=key + 3)), |all, position| {
+    max_over_a_range: |w| w.max(VALUE).over(range(|key: &u8| *key..=key + 3)), |all, position| {
         let key = all[position].1;
         values(&in_range(all, key..=key + 3)).into_iter().max()
     };
-    several_at_once: (lag(1, VALUE), row_number(), sum(VALUE).over(rows(-1..=0)), dense_rank()), |all, position| {
+    several_at_once: |w| (w.lag(1, VALUE), w.row_number(), w.sum(VALUE).over(rows(-1..=0)), w.dense_rank()), |all, position| {
         let mut keys: Vec<_> = all[..=position].iter().map(|row| row.1).collect();
         keys.dedup();
         (
@@ -333,8 +343,8 @@ proptest! {
 
     #[test]
     fn per_partition_answers_are_those_of_the_last_row(history in histories()) {
-        fn functions() -> impl WindowFunction<u8, Row, Answer = PerPartition> {
-            (median(), percentile(9, 10), first_value(VALUE), sum(VALUE), row_number())
+        fn functions(w: Functions<u8, Row>) -> impl WindowFunction<u8, Row, Answer = PerPartition> {
+            (w.median(), w.percentile(9, 10), w.first_value(VALUE), w.sum(VALUE), w.row_number())
         }
         let expected: Vec<_> = states(&history).iter().map(|held| {
             let definition = |(partition, rows): (&u8, &Vec<Row>)| {
@@ -345,7 +355,7 @@ proptest! {
         }).collect();
         for (workers, in_flight) in [(1, 1), (2, 3), (4, 64)] {
             let drivers = run(&history, workers, in_flight, |window| {
-                vec![window.clone().per_partition(functions()), window.recomputed().per_partition(functions())]
+                vec![window.clone().per_partition(functions), window.recomputed().per_partition(functions)]
             });
             prop_assert_eq!(&states(&drivers[0]), &expected, "ranges on {} workers", workers);
             prop_assert_eq!(&states(&drivers[1]), &expected, "recompute on {} workers", workers);
@@ -404,7 +414,7 @@ fn a_row_of_negative_weight_is_no_row() {
     let row = |key: u8| (0, key, 0, None);
     let history = vec![vec![(row(1), -1), (row(2), 1)], vec![(row(1), 1)], vec![(row(1), 1)], vec![(row(1), -2)]];
     let drivers = run(&history, 1, 1, |window| {
-        vec![window.clone().select(row_number()), window.recomputed().select(row_number())]
+        vec![window.clone().select(|w| w.row_number()), window.recomputed().select(|w| w.row_number())]
     });
     let alone: Held<(Row, u64)> = BTreeMap::from([((row(2), 1), 1)]);
     let both = BTreeMap::from([((row(1), 1), 1), ((row(2), 2), 1)]);

@@ -20,14 +20,15 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::accumulate::{Group, Sums};
+use super::give;
 
 /// The sum of the terms of each group's rows.
 ///
 /// `term` gives a row's group and term, or `None` for a row that counts nowhere. A group is there while it has rows,
 /// even if their terms add up to nothing; the rows are counted beside the terms.
 ///
-/// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group. *Times*: any lattice; where
-/// they are totally ordered, [`aggregate_total`] does without a copy of its output.
+/// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group, and the same as the output.
+/// *Times*: any lattice; where they are totally ordered, [`aggregate_total`] does without a copy of its output.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -59,10 +60,7 @@ where
     let totals = arranged.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,
         |_, sums, total| total.extend(sums.iter().map(|(_, (_rows, sum))| (sum.clone(), 1))),
-        |updates, group, totals| {
-            updates.clear();
-            updates.extend(totals.drain(..).map(|(total, time, diff)| ((group.clone(), total), time, diff)));
-        },
+        give,
     );
     totals.as_collection(|group, total| (group.clone(), total.clone()))
 }

@@ -3,8 +3,8 @@
 //! The answer holds the whole group, so a change costs the group, and replaces one record by another. Where the values
 //! can stay rows of their own, leave them so.
 //!
-//! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Times*: any
-//! lattice.
+//! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Nulls*:
+//! values like others, where Spark's functions skip them. *Times*: any lattice.
 
 use std::hash::Hash;
 
@@ -39,7 +39,10 @@ where
         let each = values.iter().flat_map(|((_, value), weight)| {
             std::iter::repeat_n(value, usize::try_from(*weight).unwrap_or(0)).cloned()
         });
-        lists.extend(Some(each.collect::<Vec<_>>()).filter(|list| !list.is_empty()).map(|list| (list, 1)));
+        let list: Vec<_> = each.collect();
+        if !list.is_empty() {
+            lists.push((list, 1));
+        }
     })
 }
 
@@ -65,6 +68,9 @@ where
 {
     values.reduce_named(name, |_, values, sets| {
         let there = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
-        sets.extend(Some(there.collect::<Vec<_>>()).filter(|set| !set.is_empty()).map(|set| (set, 1)));
+        let set: Vec<_> = there.collect();
+        if !set.is_empty() {
+            sets.push((set, 1));
+        }
     })
 }

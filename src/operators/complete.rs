@@ -10,7 +10,7 @@ use differential_dataflow::{ExchangeData, VecCollection};
 use std::hash::Hash;
 use timely::progress::Timestamp;
 
-use super::ByKey;
+use super::{ByKey, give};
 
 /// The values by key, and `None` under each key of `needed` that has no value.
 ///
@@ -37,9 +37,6 @@ where
             let greatest = candidates.last().expect("reduce shows keys that have values").0;
             chosen.push((greatest.clone(), 1));
         },
-        |updates, key, chosen| {
-            updates.clear();
-            updates.extend(chosen.drain(..).map(|(value, time, diff)| ((key.clone(), value), time, diff)));
-        },
+        give,
     )
 }

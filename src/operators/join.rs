@@ -10,7 +10,7 @@
 //!
 //! The weight of a pair is the product of the weights. Keys are compared as they are: a null that is to match nothing
 //! must not be a key. *Cost per change*: O(log n) and the matches. *State*: none beside the arrangements; `left_join`,
-//! `semi_join` and `anti_join` also keep which keys each side has. *Times*: any lattice.
+//! `semi_join` and `anti_join` also keep the partners' keys. *Times*: any lattice.
 
 use std::hash::Hash;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::progress::Timestamp;
 
-use super::ByKey;
+use super::{ByKey, give};
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
@@ -107,6 +107,8 @@ where
 
 /// What `logic` makes of each row whose key has a partner, however many.
 ///
+/// A key has a partner while the weights of its partners add up to more than nothing.
+///
 /// *Updates per change*: 1 for a row; when a key gets its first partner or loses its last, 1 for each of its rows.
 ///
 /// ```
@@ -132,13 +134,20 @@ where
     V2: ExchangeData,
     D: Data,
 {
-    let keys = keys_of_rows(rows.clone(), partners, name, true);
-    inner_join(rows, keys, name, move |key, row, ()| logic(key, row))
+    let present = partners
+        .as_collection(|key, _| key.clone())
+        .arrange_by_self_named(&format!("{name}: keys"))
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+        &format!("{name}: present"),
+        |_, weight, present| present.extend(weight.iter().filter(|((), weight)| *weight > 0).map(|_| ((), 1))),
+        give,
+    );
+    inner_join(rows, present, name, move |key, row, ()| logic(key, row))
 }
 
-/// What `logic` makes of each row whose key has no partner.
+/// What `logic` makes of each row whose key has no partner: all rows, without those of [`semi_join`].
 ///
-/// *Updates per change*: as [`semi_join`].
+/// *Updates per change*: as [`semi_join`]. *State*: as there; what an epoch changes is sorted once.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -163,39 +172,10 @@ where
     V2: ExchangeData,
     D: Data,
 {
-    let keys = keys_of_rows(rows.clone(), partners, name, false);
-    inner_join(rows, keys, name, move |key, row, ()| logic(key, row))
-}
-
-/// The keys that have rows, and have partners or have none.
-fn keys_of_rows<'scope, T, K, V1, V2>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
-    name: &str,
-    with_partners: bool,
-) -> ByKey<'scope, T, K, ()>
-where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
-    V1: ExchangeData,
-    V2: ExchangeData,
-{
-    let keys = rows.as_collection(|key, _| (key.clone(), false));
-    let keys = keys.concat(partners.as_collection(|key, _| (key.clone(), true)));
-    keys.arrange_by_key_named(&format!("{name}: keys"))
-        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
-            &format!("{name}: matched"),
-            move |_, sides, matched| {
-                let has = |side: bool| sides.iter().any(|(of, weight)| **of == side && *weight > 0);
-                if has(false) && has(true) == with_partners {
-                    matched.push(((), 1));
-                }
-            },
-            |updates, key, matched| {
-                updates.clear();
-                updates.extend(matched.drain(..).map(|((), time, diff)| ((key.clone(), ()), time, diff)));
-            },
-        )
+    let matched = semi_join(rows.clone(), partners, name, |key, row| (key.clone(), row.clone()));
+    let others = rows.as_collection(|key, row| (key.clone(), row.clone())).concat(matched.negate());
+    let others = in_place(others, &format!("{name}: without a partner"));
+    others.as_collection(move |key, row| logic(key, row))
 }
 
 /// What `logic` makes of each pair of a row and an entry of a small table with the row's key.

@@ -17,6 +17,9 @@
 //! 2⁶³ rows, so no sum overflows. A value beyond 64 bits is counted and not added: while such a row is there, every
 //! statistic is [`Overflow`]; when it is taken back, all are right again.
 //!
+//! **Weights.** When an epoch is over, a group's rows are taken to be there or not: none taken back that was never put
+//! in. Of others, what has no meaning is `None`.
+//!
 //! **Nulls** count nowhere. What is undefined is `None`: anything of no values, the sample variance of one, the
 //! skewness of values that are all equal. Definitions are those of Spark SQL: sample `variance` and `stddev`, population
 //! skewness and excess kurtosis.
@@ -154,7 +157,7 @@ impl<const SCALE: u32> Variance<SCALE> {
     /// # Errors
     /// If there are values that do not fit.
     pub fn population(&self) -> Statistic {
-        self.sum.with_count(|n| nearest(self.spread(&n), &n * &n * unit(2 * SCALE)))
+        self.sum.with_count(|n| nearest(self.spread(&n)?, &n * &n * unit(2 * SCALE)))
     }
 
     /// The sample variance, Σ(x − x̄)² / (n − 1), in squared units; undefined for one value.
@@ -162,7 +165,7 @@ impl<const SCALE: u32> Variance<SCALE> {
     /// # Errors
     /// If there are values that do not fit.
     pub fn sample(&self) -> Statistic {
-        self.sum.with_count(|n| nearest(self.spread(&n), &n * (&n - 1) * unit(2 * SCALE)))
+        self.sum.with_count(|n| nearest(self.spread(&n)?, &n * (&n - 1) * unit(2 * SCALE)))
     }
 
     /// The population standard deviation: the square root of [`population`](Self::population).
@@ -181,9 +184,10 @@ impl<const SCALE: u32> Variance<SCALE> {
         Ok(self.sample()?.map(f64::sqrt))
     }
 
-    /// n Σx² − (Σx)², which is n Σ(x − x̄)².
-    pub(super) fn spread(&self, n: &BigInt) -> BigInt {
-        n * self.squares.to_big() - self.sum.big_total().pow(2)
+    /// n Σx² − (Σx)², which is n Σ(x − x̄)²; `None` if that is negative, for rows that were taken back and never there.
+    fn spread(&self, n: &BigInt) -> Option<BigInt> {
+        let spread: BigInt = n * self.squares.to_big() - self.sum.big_total().pow(2);
+        (spread >= BigInt::ZERO).then_some(spread)
     }
 
     fn add(&mut self, other: &Self) {
@@ -259,7 +263,7 @@ impl<const SCALE: u32> Moments<SCALE> {
     pub fn skewness(&self) -> Statistic {
         self.variance.sum.with_count(|n| {
             // n m₂·n and n m₃·n², so that the powers of n cancel; the root is taken of an exact square.
-            let (spread, total) = (self.variance.spread(&n), self.variance.sum.big_total());
+            let (spread, total) = (self.variance.spread(&n)?, self.variance.sum.big_total());
             let squares = self.variance.squares.to_big();
             let third: BigInt = &n * &n * self.cubes.to_big() - 3 * &n * &total * squares + 2 * total.pow(3);
             let root = nearest(third.pow(2), spread.pow(3))?.sqrt();
@@ -273,7 +277,7 @@ impl<const SCALE: u32> Moments<SCALE> {
     /// If there are values that do not fit.
     pub fn kurtosis(&self) -> Statistic {
         self.variance.sum.with_count(|n| {
-            let (spread, total) = (self.variance.spread(&n), self.variance.sum.big_total());
+            let (spread, total) = (self.variance.spread(&n)?, self.variance.sum.big_total());
             let squares = self.variance.squares.to_big();
             let fourth: BigInt = n.pow(3) * self.fourths.to_big() - 4 * n.pow(2) * &total * self.cubes.to_big()
                 + 6 * &n * total.pow(2) * squares
@@ -381,7 +385,7 @@ impl<const X: u32, const Y: u32> Covariance<X, Y> {
     pub fn correlation(&self) -> Statistic {
         self.x.sum.with_count(|n| {
             let spread = self.spread(&n);
-            let root = nearest(spread.pow(2), self.x.spread(&n) * self.y.spread(&n))?.sqrt();
+            let root = nearest(spread.pow(2), self.x.spread(&n)? * self.y.spread(&n)?)?.sqrt();
             Some(if spread < BigInt::ZERO { -root } else { root })
         })
     }

@@ -27,6 +27,17 @@ pub(super) enum Kind<O> {
 ///
 /// `rows(-2..=0)` is the current row and the two before it, `rows(..=0)` all rows up to this one, `rows(1..)` all
 /// behind it, `rows(..)` the partition.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::window::{WindowExt, rows};
+/// # timely::example(|scope| {
+/// let amounts = scope.new_collection_from([1, 2, 4, 8]).1;
+/// let sums = amounts.window(|_| (), |amount| *amount).select(|w| w.sum(|amount| *amount).over(rows(-1..=1)));
+/// let sums = sums.map(|(amount, sum)| (amount, sum.unwrap().unwrap()));
+/// sums.assert_eq(scope.new_collection_from([(1, 3), (2, 7), (4, 14), (8, 12)]).1);
+/// # });
+/// ```
 #[must_use]
 pub fn rows<O>(places: impl RangeBounds<i64>) -> Frame<O> {
     let first = match places.start_bound() {
@@ -44,9 +55,21 @@ pub fn rows<O>(places: impl RangeBounds<i64>) -> Frame<O> {
 
 /// RANGE: the rows whose order keys lie within bounds that `keys` gives for the current row's.
 ///
-/// `range(|day| *day - 6..=*day)` is the seven days up to the row's. With a greater order key, neither bound may be
-/// lesser. Order keys that are descending or nullable are their own type, so `keys` says what is meant there:
-/// `range(|Reverse(day)| Reverse(day + 6)..=Reverse(*day))`.
+/// `range(|day| day.saturating_sub(6)..=*day)` is the seven days up to the row's. With a greater order key, neither bound
+/// may be lesser; a subtraction that wraps would break that. Order keys that are descending or nullable are their own
+/// type, and `keys` says what is meant there:
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::window::{Reverse, WindowExt, range};
+/// # timely::example(|scope| {
+/// let days = scope.new_collection_from([10, 14, 30]).1;
+/// let near = days.window(|_| (), |day| Reverse(*day)).select(|w| {
+///     w.count(|_| true).over(range(|Reverse(day)| Reverse(day + 6)..=Reverse(*day)))
+/// });
+/// near.assert_eq(scope.new_collection_from([(10, 2), (14, 1), (30, 1)]).1);
+/// # });
+/// ```
 #[must_use]
 pub fn range<O: Clone, B: RangeBounds<O>>(keys: impl Fn(&O) -> B + 'static) -> Frame<O> {
     Frame(Kind::Range(Rc::new(move |order| {
@@ -134,14 +157,16 @@ impl<O: Ord + 'static> Frame<O> {
         }
     }
 
-    /// True if, with no change ahead, the frames of two rows that are the same row before and after an epoch end alike.
+    /// True if, with no change ahead, what a frame that runs on has added up is the same before and after an epoch.
+    /// Others do not run on: the rows they reach are known.
     pub(super) fn ends_alike<'a, D: 'a, R: Rows<'a, O, D>>(
         &self,
         old: &At<'a, '_, O, D, R>,
         new: &At<'a, '_, O, D, R>,
         are_alike: impl Fn(R::Summary, R::Summary) -> bool,
     ) -> bool {
-        are_alike(old.rows.summary(0..self.of(old).end), new.rows.summary(0..self.of(new).end))
+        let runs_on = matches!(self.0, Kind::Running | Kind::Rows(None, _));
+        !runs_on || are_alike(old.rows.summary(0..self.of(old).end), new.rows.summary(0..self.of(new).end))
     }
 }
 

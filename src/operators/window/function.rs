@@ -61,6 +61,13 @@ pub struct At<'a, 'b, O, D, R> {
     pub(super) peers: &'b OnceCell<Range<u64>>,
 }
 
+impl<'a, 'b, O, D, R: Copy> At<'a, 'b, O, D, R> {
+    /// The row, with its partition seen through one part of the summaries.
+    fn part<S, P>(&self, part: fn(&S) -> &P) -> At<'a, 'b, O, D, Part<R, S, P>> {
+        At { rows: Part { rows: self.rows, part }, row: self.row, position: self.position, peers: self.peers }
+    }
+}
+
 impl<'a, O: Ord + 'a, D: 'a, R: Rows<'a, O, D>> At<'a, '_, O, D, R> {
     /// The positions of the rows with the same order key, this one among them.
     pub fn peers(&self) -> Range<u64> {
@@ -97,8 +104,10 @@ pub struct Span<'a, O, D> {
 }
 
 impl<'a, O: Ord, D: Ord, R: Rows<'a, O, D>> Epoch<'a, '_, O, D, R> {
-    /// For every change and for the rows before and after it: the rows that `reach` gives for the rows that changed.
-    pub(super) fn reach_each(
+    /// Adds the rows at the positions that `reach` gives: it is shown each row that has changed, once in the partition
+    /// before and once in the one after, with its positions there, or the empty range where it would be. With `runs_on`,
+    /// also the rows behind them, up to one where all functions are [settled](WindowFunction::settled).
+    pub fn reach_each(
         &self,
         spans: &mut Vec<Span<'a, O, D>>,
         runs_on: bool,
@@ -112,15 +121,16 @@ impl<'a, O: Ord, D: Ord, R: Rows<'a, O, D>> Epoch<'a, '_, O, D, R> {
         }
     }
 
-    /// All rows.
-    pub(super) fn reach_all(&self, spans: &mut Vec<Span<'a, O, D>>) {
+    /// Adds all rows.
+    pub fn reach_all(&self, spans: &mut Vec<Span<'a, O, D>>) {
         for rows in [self.old, self.new] {
             spans.extend(stretch(rows, 0..rows.len(), false));
         }
     }
 
-    /// The rows that one of two positions passed over, if a boundary was at `old` before and is at `new` now.
-    pub(super) fn reach_between(&self, spans: &mut Vec<Span<'a, O, D>>, old: u64, new: u64) {
+    /// Adds the rows that a boundary has passed over which was before the row at position `old` and is before the row at
+    /// position `new` now.
+    pub fn reach_between(&self, spans: &mut Vec<Span<'a, O, D>>, old: u64, new: u64) {
         if self.moved(old) == Some(new) {
             return;
         }
@@ -176,7 +186,7 @@ pub trait WindowFunction<O: Ord + 'static, D: Ord + 'static>: 'static {
 
     /// True if, with no change ahead, this row's answer and those of all behind it must be as they were.
     ///
-    /// It is asked only where a span [`runs_on`](Span): a function that makes none need not tell.
+    /// It is asked where a span runs on, be it another function's: one that makes no such spans says true.
     fn settled<'a, R>(&self, _old: &At<'a, '_, O, D, R>, _new: &At<'a, '_, O, D, R>) -> bool
     where
         R: Rows<'a, O, D, Summary = Self::Summary>,
@@ -255,12 +265,7 @@ macro_rules! several {
             where
                 R: Rows<'a, O, D, Summary = Self::Summary>,
             {
-                ($(self.$index.answer(&At {
-                    rows: Part { rows: at.rows, part: |summary: &Self::Summary| &summary.$index },
-                    row: at.row,
-                    position: at.position,
-                    peers: at.peers,
-                }),)+)
+                ($(self.$index.answer(&at.part(|summary: &Self::Summary| &summary.$index)),)+)
             }
 
             fn reach<'a, R>(&self, epoch: &Epoch<'a, '_, O, D, R>, spans: &mut Vec<Span<'a, O, D>>)
@@ -279,18 +284,8 @@ macro_rules! several {
                 R: Rows<'a, O, D, Summary = Self::Summary>,
             {
                 $(self.$index.settled(
-                    &At {
-                        rows: Part { rows: old.rows, part: |summary: &Self::Summary| &summary.$index },
-                        row: old.row,
-                        position: old.position,
-                        peers: old.peers,
-                    },
-                    &At {
-                        rows: Part { rows: new.rows, part: |summary: &Self::Summary| &summary.$index },
-                        row: new.row,
-                        position: new.position,
-                        peers: new.peers,
-                    },
+                    &old.part(|summary: &Self::Summary| &summary.$index),
+                    &new.part(|summary: &Self::Summary| &summary.$index),
                 ))&&+
             }
         }

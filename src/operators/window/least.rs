@@ -2,27 +2,56 @@
 
 use std::fmt;
 
+use super::Functions;
 use super::counted::{Counted, Every, NotNull};
 use super::frame::Frame;
 use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
 
-/// The least `value` over the frame; `None` for an empty frame.
-///
-/// A null counts as a value, the least, unless it is told to [ignore nulls](Extreme::ignore_nulls).
-///
-/// *Updates per change*: 2 for each row whose answer differs. *Cost*: O(log n) for each row in whose frame it is, up to
-/// the first whose answer and those of all behind it are as before. *State*: beside the rows, one value for each node
-/// of the tree.
-pub fn min<O, F>(value: F) -> Extreme<O, F, Every, false> {
-    Extreme { value, counted: Every, frame: Frame::default() }
+impl<O, D> Functions<O, D> {
+    /// The least `value` over the frame; `None` for an empty frame.
+    ///
+    /// A null counts as a value, and the least one, unless it is told to [ignore nulls](Extreme::ignore_nulls), as SQL
+    /// does.
+    ///
+    /// *Updates per change*: 2 for each row whose answer differs. *Cost*: O(log n) for each row in whose frame it is, up
+    /// to the first whose answer and those of all behind it are as before. *State*: beside the rows, one value for each
+    /// node of the tree.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # timely::example(|scope| {
+    /// let prices = scope.new_collection_from([(1, Some(9)), (2, None), (3, Some(4))]).1;
+    /// let least = prices
+    ///     .window(|_| (), |row| row.0)
+    ///     .select(|w| (w.min(|row| row.1), w.min(|row| row.1).ignore_nulls()))
+    ///     .map(|((day, _), answers)| (day, answers));
+    /// least.assert_eq(
+    ///     scope.new_collection_from([(1, (Some(Some(9)), Some(9))), (2, (Some(None), Some(9))), (3, (Some(None), Some(4)))]).1,
+    /// );
+    /// # });
+    /// ```
+    pub fn min<V, F: Fn(&D) -> V + 'static>(self, value: F) -> Extreme<O, F, Every, false> {
+        Extreme { value, counted: Every, frame: Frame::default() }
+    }
+
+    /// The greatest `value` over the frame; `None` for an empty frame. See [`min`](Self::min).
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # timely::example(|scope| {
+    /// let prices = scope.new_collection_from([(1, 9), (2, 3), (3, 4)]).1;
+    /// let greatest = prices.window(|_| (), |row| row.0).select(|w| w.max(|row| row.1).over(rows(-1..=0)));
+    /// greatest.assert_eq(scope.new_collection_from([((1, 9), Some(9)), ((2, 3), Some(9)), ((3, 4), Some(4))]).1);
+    /// # });
+    /// ```
+    pub fn max<V, F: Fn(&D) -> V + 'static>(self, value: F) -> Extreme<O, F, Every, true> {
+        Extreme { value, counted: Every, frame: Frame::default() }
+    }
 }
 
-/// The greatest `value` over the frame; `None` for an empty frame. See [`min`].
-pub fn max<O, F>(value: F) -> Extreme<O, F, Every, true> {
-    Extreme { value, counted: Every, frame: Frame::default() }
-}
-
-/// See [`min`] and [`max`].
+/// See [`Functions::min`] and [`Functions::max`].
 pub struct Extreme<O, F, C, const GREATEST: bool> {
     value: F,
     counted: C,

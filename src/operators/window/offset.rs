@@ -4,26 +4,56 @@ use std::marker::PhantomData;
 
 use differential_dataflow::Data;
 
+use super::Functions;
 use super::counted::{Counted, Every, NotNull};
 use super::function::{At, Epoch, Rows, Span, WindowFunction};
 
-/// What `value` says of the row `rows` places before this one; `None` if there is none. Zero places is the row itself.
-///
-/// *Updates per change*: ≤ 2 · `rows` + 1. *Cost*: O(log n) for each.
-#[must_use]
-pub fn lag<F>(rows: u64, value: F) -> Offset<F> {
-    Offset { rows, ahead: false, value, counted: PhantomData }
+impl<O, D> Functions<O, D> {
+    /// What `value` says of the row `rows` places before this one; `None` if there is none. Zero places is the row itself.
+    ///
+    /// A null is a value like others, unless it is told to [ignore nulls](Offset::ignore_nulls).
+    ///
+    /// *Updates per change*: ≤ 2 · `rows` + 1. *Cost*: O(log n) for each.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 30]).1;
+    /// let before = scores.window(|_| (), |score| *score).select(|w| (w.lag(1, |score| *score), w.lag(2, |score| *score).or(0)));
+    /// before.assert_eq(scope.new_collection_from([(10, (None, 0)), (20, (Some(10), 0)), (30, (Some(20), 10))]).1);
+    /// # });
+    /// ```
+    pub fn lag<V, F: Fn(&D) -> V + 'static>(self, rows: u64, value: F) -> Offset<F> {
+        Offset { rows, ahead: false, value, counted: PhantomData }
+    }
+
+    /// What `value` says of the row `rows` places behind this one; `None` if there is none. Zero places is the row itself.
+    ///
+    /// A null is a value like others, unless it is told to [ignore nulls](Offset::ignore_nulls).
+    ///
+    /// *Updates per change*: ≤ 2 · `rows` + 1. *Cost*: O(log n) for each.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let days = scope.new_collection_from([(1, Some(7)), (2, None), (3, Some(9))]).1;
+    /// let ahead = days
+    ///     .window(|_| (), |row| row.0)
+    ///     .select(|w| (w.lead(1, |row| row.1), w.lead(1, |row| row.1).ignore_nulls()))
+    ///     .map(|((day, _), answers)| (day, answers));
+    /// ahead.assert_eq(
+    ///     scope.new_collection_from([(1, (Some(None), Some(9))), (2, (Some(Some(9)), Some(9))), (3, (None, None))]).1,
+    /// );
+    /// # });
+    /// ```
+    pub fn lead<V, F: Fn(&D) -> V + 'static>(self, rows: u64, value: F) -> Offset<F> {
+        Offset { rows, ahead: true, value, counted: PhantomData }
+    }
 }
 
-/// What `value` says of the row `rows` places behind this one; `None` if there is none. Zero places is the row itself.
-///
-/// *Updates per change*: ≤ 2 · `rows` + 1. *Cost*: O(log n) for each.
-#[must_use]
-pub fn lead<F>(rows: u64, value: F) -> Offset<F> {
-    Offset { rows, ahead: true, value, counted: PhantomData }
-}
-
-/// See [`lag`] and [`lead`].
+/// See [`Functions::lag`] and [`Functions::lead`].
 #[derive(Clone, Copy, Debug)]
 pub struct Offset<F, C = Every> {
     rows: u64,
@@ -65,7 +95,7 @@ impl<O: Ord + 'static, D: Ord + 'static, F: Fn(&D) -> V + 'static, V: Data, C: C
         let position = if self.rows == 0 {
             at.position
         } else if self.ahead {
-            C::nth(at.rows, C::before(at.rows, at.position + 1) + self.rows - 1)
+            C::nth(at.rows, C::before(at.rows, at.position + 1).saturating_add(self.rows - 1))
         } else {
             C::nth(at.rows, C::before(at.rows, at.position).checked_sub(self.rows)?)
         };
@@ -85,7 +115,7 @@ impl<O: Ord + 'static, D: Ord + 'static, F: Fn(&D) -> V + 'static, V: Data, C: C
                 let first = C::before(rows, positions.start).checked_sub(self.rows);
                 first.map_or(0, |first| C::nth(rows, first))..positions.end
             } else {
-                positions.start..C::nth(rows, C::before(rows, positions.end) + self.rows - 1) + 1
+                positions.start..C::nth(rows, C::before(rows, positions.end).saturating_add(self.rows - 1)) + 1
             }
         });
     }

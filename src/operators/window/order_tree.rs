@@ -466,7 +466,9 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::{Added, mean};
+    use std::marker::PhantomData;
+
+    use super::super::{Added, Functions};
     use super::*;
     use crate::operators::Sum;
 
@@ -474,7 +476,7 @@ mod tests {
     type Weights = BTreeMap<Row, isize>;
 
     fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = Added<Sum>>> {
-        OrderTree::new(Rc::new(mean(|row: &i32| *row)))
+        OrderTree::new(Rc::new(Functions(PhantomData).mean(|row: &i32| *row)))
     }
 
     /// The rows in order, each as often as it weighs.

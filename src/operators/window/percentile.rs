@@ -3,33 +3,49 @@
 use differential_dataflow::Data;
 use serde::{Deserialize, Serialize};
 
+use super::Functions;
 use super::function::{At, Epoch, Rows, Span, WindowFunction};
 
-/// The value in the middle of the partition, by order key: of an even number, between the two.
-///
-/// Made for [per-partition](super::Window::per_partition) answers, where a change emits ≤ 2 updates at O(log n).
-#[must_use]
-pub fn median() -> Percentile {
-    percentile(1, 2)
+impl<O, D> Functions<O, D> {
+    /// The value in the middle of the partition, by order key: of an even number, between the two.
+    ///
+    /// See [`percentile`](Self::percentile).
+    #[must_use]
+    pub fn median(self) -> Percentile {
+        self.percentile(1, 2)
+    }
+
+    /// The value below which `part` of `whole` of the partition lies, by order key.
+    ///
+    /// It stands at place (n − 1) · `part` / `whole` of the n rows, counted from 0 (SQL's `percentile_cont`, Spark's
+    /// `percentile`); where that is between two rows, the answer tells both and how far it is between them. Nulls are for
+    /// the caller to filter: they are rows like others.
+    ///
+    /// Made for [per-partition](super::Window::per_partition) answers, where a change emits ≤ 2 updates at O(log n). For
+    /// every row, all rows are looked at.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{Between, WindowExt};
+    /// # timely::example(|scope| {
+    /// let ages = scope.new_collection_from([20, 30, 50, 90]).1;
+    /// let quarter = ages.window(|_| 'S', |age| *age).per_partition(|w| w.percentile(1, 4));
+    /// let found = Between { lower: 20, upper: 30, part: 3, whole: 4 };
+    /// quarter.assert_eq(scope.new_collection_from([('S', Some(found.clone()))]).1);
+    /// assert_eq!(found.interpolate(|age| f64::from(*age)), 27.5);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// If `part` is greater than `whole`, or `whole` is zero.
+    #[must_use]
+    pub fn percentile(self, part: u32, whole: u32) -> Percentile {
+        assert!(whole > 0 && part <= whole, "percentile: found {part} of {whole}, wanted a fraction from 0 to 1");
+        Percentile { part, whole }
+    }
 }
 
-/// The value below which `part` of `whole` of the partition lies, by order key.
-///
-/// It stands at place (n − 1) · `part` / `whole` of the n rows, counted from 0 (SQL's `percentile_cont`, Spark's
-/// `percentile`); where that is between two rows, the answer tells both and how far it is between them. Nulls are for
-/// the caller to filter: they are rows like others.
-///
-/// Made for [per-partition](super::Window::per_partition) answers, where a change emits ≤ 2 updates at O(log n).
-///
-/// # Panics
-/// If `part` is greater than `whole`, or `whole` is zero.
-#[must_use]
-pub fn percentile(part: u32, whole: u32) -> Percentile {
-    assert!(whole > 0 && part <= whole, "percentile: found {part} of {whole}, wanted a fraction from 0 to 1");
-    Percentile { part, whole }
-}
-
-/// See [`percentile`].
+/// See [`Functions::percentile`].
 #[derive(Clone, Copy, Debug)]
 pub struct Percentile {
     part: u32,
@@ -39,7 +55,7 @@ pub struct Percentile {
 /// A place between two order keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Between<O> {
-    /// The order key before it: SQL's `percentile_disc`, up to ties.
+    /// The order key before it, or at it.
     pub lower: O,
     /// The order key behind it; the same if the place is a row's.
     pub upper: O,

@@ -121,9 +121,12 @@ where
                         // Stable: within a time, rows stay in order.
                         updates.sort_by(|(a, _), (b, _)| a.cmp(b));
                         let mut tree = trees.remove(partition).unwrap_or_else(|| OrderTree::new(Rc::clone(&function)));
-                        for epoch in updates.chunk_by(|(a, _), (b, _)| a == b) {
-                            let time = &epoch[0].0;
-                            let changes: Vec<_> = epoch.iter().map(|(_, change)| change.clone()).collect();
+                        let mut changed = updates.drain(..).peekable();
+                        while let Some((time, change)) = changed.next() {
+                            let mut changes = vec![change];
+                            changes.extend(
+                                std::iter::from_fn(|| changed.next_if(|(at, _)| *at == time)).map(|next| next.1),
+                            );
                             let next = tree.with(&changes);
                             let side_by_side =
                                 SideBySide { old: &tree, new: &next, changes: &changes, function: &function };
@@ -135,7 +138,6 @@ where
                         if !tree.is_vacant() {
                             trees.insert(partition.clone(), tree);
                         }
-                        updates.clear();
                         cursor.step_key(&batch);
                     }
                 }

@@ -1,41 +1,74 @@
 //! Where a row stands: row number, rank, dense rank.
 
+use super::Functions;
 use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
 
-/// The number of the row in its partition, from 1; of peers, the lesser row is the first.
-///
-/// *Updates per change*: 2 for each row behind it, until as many rows have come as have gone.
-#[must_use]
-pub fn row_number() -> RowNumber {
-    RowNumber
+impl<O, D> Functions<O, D> {
+    /// The number of the row in its partition, from 1; of peers, the lesser row is the first.
+    ///
+    /// *Updates per change*: 2 for each row behind it, until as many rows have come as have gone.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
+    /// let numbers = scores.window(|_| (), |score| *score).select(|w| w.row_number());
+    /// numbers.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 3), (30, 4)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn row_number(self) -> RowNumber {
+        RowNumber
+    }
+
+    /// One more than the rows with a lesser order key: peers share it, and leave a gap behind them.
+    ///
+    /// *Updates per change*: 2 for each row behind it and its peers, until as many rows have come as have gone.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
+    /// let ranks = scores.window(|_| (), |score| *score).select(|w| w.rank());
+    /// ranks.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 2), (30, 4)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn rank(self) -> Rank {
+        Rank
+    }
+
+    /// One more than the distinct lesser order keys: peers share it, and leave no gap.
+    ///
+    /// *Updates per change*: 1 where the order key has other rows, else as [`rank`](Self::rank). *State*: beside the
+    /// rows, the first and the last order key of each node of the tree.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
+    /// let ranks = scores.window(|_| (), |score| *score).select(|w| w.dense_rank());
+    /// ranks.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 2), (30, 3)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn dense_rank(self) -> DenseRank {
+        DenseRank
+    }
 }
 
-/// One more than the rows with a lesser order key: peers share it, and leave a gap behind them.
-///
-/// *Updates per change*: 2 for each row behind it and its peers, until as many rows have come as have gone.
-#[must_use]
-pub fn rank() -> Rank {
-    Rank
-}
-
-/// One more than the distinct lesser order keys: peers share it, and leave no gap.
-///
-/// *Updates per change*: 1 where the order key has other rows, else as [`rank`]. *State*: beside the rows, the first
-/// and the last order key of each node of the tree.
-#[must_use]
-pub fn dense_rank() -> DenseRank {
-    DenseRank
-}
-
-/// See [`row_number`].
+/// See [`Functions::row_number`].
 #[derive(Clone, Copy, Debug)]
 pub struct RowNumber;
 
-/// See [`rank`].
+/// See [`Functions::rank`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rank;
 
-/// See [`dense_rank`].
+/// See [`Functions::dense_rank`].
 #[derive(Clone, Copy, Debug)]
 pub struct DenseRank;
 

@@ -13,7 +13,7 @@ use timely::progress::Timestamp;
 
 use super::function::{At, Rows, Summary, WindowFunction};
 use super::order_tree::least;
-use crate::operators::ByKey;
+use crate::operators::{self, ByKey};
 
 /// What `output` makes of each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
@@ -86,10 +86,7 @@ where
             logic(partition, &Sorted::new(entries, &function), &function, &mut given);
             answers.extend(given.drain(..).map(|answer| (answer, 1)));
         },
-        |updates, partition, answers| {
-            updates.clear();
-            updates.extend(answers.drain(..).map(|(answer, time, diff)| ((partition.clone(), answer), time, diff)));
-        },
+        operators::give,
     );
     answers.as_collection(|_, answer| answer.clone())
 }

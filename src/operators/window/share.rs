@@ -2,45 +2,95 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Functions;
 use super::function::{At, Epoch, Rows, Span, WindowFunction};
+use super::rank::Rank;
 
-/// The share of the partition's rows that do not stand behind the row and its peers.
-///
-/// *Updates per change*: 2 for each row, always, if the number of rows changes. Where that is too much, keep the
-/// numerator and the number of rows apart, and divide where a table is written: see [`through_peers`].
-#[must_use]
-pub fn cume_dist() -> CumeDist {
-    CumeDist
-}
+impl<O, D> Functions<O, D> {
+    /// The share of the partition's rows that do not stand behind the row and its peers.
+    ///
+    /// *Updates per change*: 2 for each row, always, if the number of rows changes. Where that is too much, keep the
+    /// numerator, [`through_peers`](Self::through_peers), and the number of rows apart, and divide where a table is
+    /// written.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{Share, WindowExt};
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
+    /// let shares = scores.window(|_| (), |score| *score).select(|w| w.cume_dist());
+    /// let of_four = |part| Share { part, whole: 4 };
+    /// shares.assert_eq(
+    ///     scope.new_collection_from([(10, of_four(1)), (20, of_four(3)), (20, of_four(3)), (30, of_four(4))]).1,
+    /// );
+    /// assert_eq!(of_four(3).to_f64(), 0.75);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn cume_dist(self) -> CumeDist {
+        CumeDist
+    }
 
-/// How many rows do not stand behind the row and its peers: the numerator of [`cume_dist`].
-///
-/// *Updates per change*: as [`rank`](super::rank()), and 2 for each peer.
-#[must_use]
-pub fn through_peers() -> ThroughPeers {
-    ThroughPeers
-}
+    /// How many rows do not stand behind the row and its peers: the numerator of [`cume_dist`](Self::cume_dist).
+    ///
+    /// *Updates per change*: 2 for each row from its first peer on, until as many rows have come as have gone.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
+    /// let through = scores.window(|_| (), |score| *score).select(|w| w.through_peers());
+    /// through.assert_eq(scope.new_collection_from([(10, 1), (20, 3), (20, 3), (30, 4)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn through_peers(self) -> ThroughPeers {
+        ThroughPeers
+    }
 
-/// (rank − 1) / (rows − 1); 0 for a single row.
-///
-/// *Updates per change*: 2 for each row, always, if the number of rows changes. Where that is too much, keep
-/// [`rank`](super::rank()) and the number of rows apart, and divide where a table is written.
-#[must_use]
-pub fn percent_rank() -> PercentRank {
-    PercentRank
-}
+    /// (rank − 1) / (rows − 1); 0 for a single row.
+    ///
+    /// *Updates per change*: 2 for each row, always, if the number of rows changes. Where that is too much, keep
+    /// [`rank`](Self::rank) and the number of rows apart, and divide where a table is written.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{Share, WindowExt};
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 30]).1;
+    /// let ranks = scores.window(|_| (), |score| *score).select(|w| w.percent_rank());
+    /// let of_two = |part| Share { part, whole: 2 };
+    /// ranks.assert_eq(scope.new_collection_from([(10, of_two(0)), (20, of_two(1)), (30, of_two(2))]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn percent_rank(self) -> PercentRank {
+        PercentRank
+    }
 
-/// The number, from 1, of the row's tile, of `tiles` as equal as they can be, the larger ones first: ten rows in four
-/// tiles are 3, 3, 2, 2. With fewer rows than tiles, each row is a tile of its own.
-///
-/// *Updates per change*: at most one row crosses each boundary between tiles: ≤ 2 · (`tiles` − 1) + 1.
-///
-/// # Panics
-/// If `tiles` is zero.
-#[must_use]
-pub fn ntile(tiles: u64) -> Ntile {
-    assert!(tiles > 0, "ntile: found 0 tiles, wanted at least 1");
-    Ntile { tiles }
+    /// The number, from 1, of the row's tile, of `tiles` as equal as they can be, the larger ones first: ten rows in four
+    /// tiles are 3, 3, 2, 2. With fewer rows than tiles, each row is a tile of its own.
+    ///
+    /// *Updates per change*: at most one row crosses each boundary between tiles: ≤ 2 · (`tiles` − 1) + 1.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let scores = scope.new_collection_from([10, 20, 30, 40, 50]).1;
+    /// let tiles = scores.window(|_| (), |score| *score).select(|w| w.ntile(3));
+    /// tiles.assert_eq(scope.new_collection_from([(10, 1), (20, 1), (30, 2), (40, 2), (50, 3)]).1);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// If `tiles` is zero.
+    #[must_use]
+    pub fn ntile(self, tiles: u64) -> Ntile {
+        assert!(tiles > 0, "ntile: found 0 tiles, wanted at least 1");
+        Ntile { tiles }
+    }
 }
 
 /// A fraction that is not divided until it is written.
@@ -61,19 +111,19 @@ impl Share {
     }
 }
 
-/// See [`cume_dist`].
+/// See [`Functions::cume_dist`].
 #[derive(Clone, Copy, Debug)]
 pub struct CumeDist;
 
-/// See [`through_peers`].
+/// See [`Functions::through_peers`].
 #[derive(Clone, Copy, Debug)]
 pub struct ThroughPeers;
 
-/// See [`percent_rank`].
+/// See [`Functions::percent_rank`].
 #[derive(Clone, Copy, Debug)]
 pub struct PercentRank;
 
-/// See [`ntile`].
+/// See [`Functions::ntile`].
 #[derive(Clone, Copy, Debug)]
 pub struct Ntile {
     tiles: u64,
@@ -151,7 +201,7 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for PercentRank {
         epoch: &Epoch<'a, '_, O, D, R>,
         spans: &mut Vec<Span<'a, O, D>>,
     ) {
-        if epoch.old.len() == epoch.new.len() { super::rank().reach(epoch, spans) } else { epoch.reach_all(spans) }
+        if epoch.old.len() == epoch.new.len() { Rank.reach(epoch, spans) } else { epoch.reach_all(spans) }
     }
 
     fn settled<'a, R: Rows<'a, O, D, Summary = ()>>(
@@ -159,7 +209,7 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for PercentRank {
         old: &At<'a, '_, O, D, R>,
         new: &At<'a, '_, O, D, R>,
     ) -> bool {
-        super::rank().settled(old, new)
+        Rank.settled(old, new)
     }
 }
 

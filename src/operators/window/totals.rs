@@ -5,45 +5,101 @@ use std::fmt;
 use differential_dataflow::Data;
 use differential_dataflow::difference::{Monoid, Multiply};
 
+use super::Functions;
 use super::frame::Frame;
 use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
 use crate::operators::{Overflow, Sum};
 
-/// The sum of `term` over the frame: any diff, such as [`Moments`](crate::operators::Moments), and so a moving variance or
-/// correlation.
-///
-/// *Updates per change*: 2 for each row whose frame it is in. *Cost*: O(log n) for each. *State*: beside the rows, a sum
-/// for each node of the tree.
-pub fn total<O, F>(term: F) -> Total<O, F> {
-    Total { term, frame: Frame::default() }
-}
+impl<O, D> Functions<O, D> {
+    /// The sum of `term` over the frame: any diff, such as [`Moments`](crate::operators::Moments), and so a moving
+    /// variance or correlation.
+    ///
+    /// *Updates per change*: 2 for each row whose frame it is in. *Cost*: O(log n) for each. *State*: beside the rows, a
+    /// sum for each node of the tree.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::Variance;
+    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # timely::example(|scope| {
+    /// let prices = scope.new_collection_from([(1, 10), (2, 14), (3, 30)]).1;
+    /// let spread = prices
+    ///     .window(|_| (), |row| row.0)
+    ///     .select(|w| w.total(|row| Variance::<0>::of(row.1)).over(rows(-1..=0)))
+    ///     .filter(|((day, _), _)| *day == 2);
+    /// spread.inspect(|((_, variance), _, _)| assert_eq!(variance.population(), Ok(Some(4.0))));
+    /// # });
+    /// ```
+    pub fn total<R, F: Fn(&D) -> R + 'static>(self, term: F) -> Total<O, F> {
+        Total { term, frame: Frame::default() }
+    }
 
-/// The number of rows in the frame for which `counts` holds; `count(|_| true)` counts rows, and `count(|order|
-/// order.note.is_some())` those whose note is not null.
-///
-/// *Updates and cost*: as [`total`].
-pub fn count<O, D, F: Fn(&D) -> bool + 'static>(
-    counts: F,
-) -> Read<Total<O, impl Fn(&D) -> isize + 'static>, impl Fn(isize) -> u64 + 'static> {
-    let term = move |row: &D| isize::from(counts(row));
-    Read { of: total(term), read: |count: isize| u64::try_from(count).unwrap_or(0) }
-}
+    /// The number of rows in the frame for which `counts` holds: `count(|_| true)` counts rows, and
+    /// `count(|order| order.note.is_some())` those whose note is not null.
+    ///
+    /// *Updates and cost*: as [`total`](Self::total).
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # timely::example(|scope| {
+    /// let notes = scope.new_collection_from([(1, Some('A')), (2, None), (3, Some('B'))]).1;
+    /// let counts = notes
+    ///     .window(|_| (), |row| row.0)
+    ///     .select(|w| (w.count(|_| true), w.count(|row| row.1.is_some()).over(rows(-1..=1))))
+    ///     .map(|((day, _), counts)| (day, counts));
+    /// counts.assert_eq(scope.new_collection_from([(1, (1, 1)), (2, (2, 2)), (3, (3, 1))]).1);
+    /// # });
+    /// ```
+    pub fn count<F: Fn(&D) -> bool + 'static>(
+        self,
+        counts: F,
+    ) -> Read<Total<O, impl Fn(&D) -> isize + 'static>, impl Fn(isize) -> u64 + 'static> {
+        let term = move |row: &D| isize::from(counts(row));
+        Read { of: self.total(term), read: |count: isize| u64::try_from(count).unwrap_or(0) }
+    }
 
-/// The sum of integers over the frame; `None` if there is no value that is not null.
-///
-/// *Updates and cost*: as [`total`]. Values beyond 64 bits make it an [`Overflow`], while they are in the frame.
-pub fn sum<O, D, V: Number, F: Fn(&D) -> V + 'static>(
-    value: F,
-) -> Read<Total<O, impl Fn(&D) -> Sum + 'static>, impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static> {
-    Read { of: mean(value), read: |sum: Sum| sum.total() }
-}
+    /// The sum of integers over the frame; `None` if there is no value that is not null.
+    ///
+    /// *Updates and cost*: as [`total`](Self::total). Values beyond 64 bits make it an [`Overflow`] while they are in the
+    /// frame.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{WindowExt, range};
+    /// # timely::example(|scope| {
+    /// let sales = scope.new_collection_from([(1_u32, Some(5)), (3, None), (9, Some(7))]).1;
+    /// let in_a_week = sales
+    ///     .window(|_| (), |row| row.0)
+    ///     .select(|w| w.sum(|row| row.1).over(range(|day| day.saturating_sub(6)..=*day)))
+    ///     .map(|((day, _), sum)| (day, sum.unwrap()));
+    /// in_a_week.assert_eq(scope.new_collection_from([(1, Some(5)), (3, Some(5)), (9, Some(7))]).1);
+    /// # });
+    /// ```
+    pub fn sum<V: Number, F: Fn(&D) -> V + 'static>(
+        self,
+        value: F,
+    ) -> Read<Total<O, impl Fn(&D) -> Sum + 'static>, impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static> {
+        Read { of: self.mean(value), read: |sum: Sum| sum.total() }
+    }
 
-/// The sum and count of integers over the frame, from which [`mean`](Sum::mean) is read: a mean is a float, and floats
-/// are for whoever reads the answer.
-///
-/// *Updates and cost*: as [`total`].
-pub fn mean<O, D, V: Number, F: Fn(&D) -> V + 'static>(value: F) -> Total<O, impl Fn(&D) -> Sum + 'static> {
-    total(move |row: &D| Sum::of_nullable(value(row).number()))
+    /// The mean of integers over the frame, as their [`Sum`]: its [`mean`](Sum::mean) is a float, and floats are for
+    /// whoever reads the answer.
+    ///
+    /// *Updates and cost*: as [`total`](Self::total).
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let amounts = scope.new_collection_from([1, 2]).1;
+    /// let means = amounts.window(|_| (), |_| ()).select(|w| w.mean(|amount| *amount));
+    /// means.inspect(|((_, mean), _, _)| assert_eq!(mean.mean(), Ok(Some(1.5))));
+    /// # });
+    /// ```
+    pub fn mean<V: Number, F: Fn(&D) -> V + 'static>(self, value: F) -> Total<O, impl Fn(&D) -> Sum + 'static> {
+        self.total(move |row: &D| Sum::of_nullable(value(row).number()))
+    }
 }
 
 /// An integer, or none.
@@ -66,13 +122,25 @@ macro_rules! numbers {
 
 numbers!(i8 i16 i32 i64 i128 u8 u16 u32 u64);
 
+impl Number for isize {
+    fn number(self) -> Option<i128> {
+        Some(self as i128)
+    }
+}
+
+impl Number for usize {
+    fn number(self) -> Option<i128> {
+        Some(self as i128)
+    }
+}
+
 impl<N: Number> Number for Option<N> {
     fn number(self) -> Option<i128> {
         self.and_then(N::number)
     }
 }
 
-/// See [`total`].
+/// See [`Functions::total`].
 pub struct Total<O, F> {
     term: F,
     frame: Frame<O>,

@@ -2,39 +2,78 @@
 
 use std::fmt;
 
+use super::Functions;
 use super::counted::{Counted, Every, NotNull};
 use super::frame::{Frame, Kind};
 use super::function::{At, Epoch, Rows, Span, WindowFunction};
 
-/// What `value` says of the first row of the frame; `None` for an empty frame.
-///
-/// *Updates per change*: for a frame from the partition's start, none unless its first row differs, and then 2 a row;
-/// where that is too much, keep it [per partition](super::Window::per_partition). For others, 2 for each row whose
-/// frame it is in.
-pub fn first_value<O, F>(value: F) -> Nth<O, F> {
-    Nth { from: Place::First(1), value, counted: Every, frame: Frame::default() }
+impl<O, D> Functions<O, D> {
+    /// What `value` says of the first row of the frame; `None` for an empty frame.
+    ///
+    /// A null is a value like others, unless it is told to [ignore nulls](Nth::ignore_nulls).
+    ///
+    /// *Updates per change*: for a frame from the partition's start, none unless its first row differs, and then 2 a row;
+    /// where that is too much, keep it [per partition](super::Window::per_partition). For others, 2 for each row whose
+    /// frame it is in.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let visits = scope.new_collection_from([(1, 'H'), (2, 'C')]).1;
+    /// let first = visits.window(|_| (), |row| row.0).select(|w| w.first_value(|row| row.1));
+    /// first.assert_eq(scope.new_collection_from([((1, 'H'), Some('H')), ((2, 'C'), Some('H'))]).1);
+    /// # });
+    /// ```
+    pub fn first_value<V, F: Fn(&D) -> V + 'static>(self, value: F) -> Nth<O, F> {
+        Nth { from: Place::First(1), value, counted: Every, frame: Frame::default() }
+    }
+
+    /// What `value` says of the last row of the frame, with the default frame the last peer; `None` for an empty frame.
+    ///
+    /// A null is a value like others, unless it is told to [ignore nulls](Nth::ignore_nulls).
+    ///
+    /// *Updates per change*: with the default frame ≤ 2 · peers + 1; for a frame to the partition's end, none unless its
+    /// last row differs, and then 2 a row.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # timely::example(|scope| {
+    /// let visits = scope.new_collection_from([(1, 'H'), (2, 'C')]).1;
+    /// let last = visits.window(|_| (), |row| row.0).select(|w| w.last_value(|row| row.1).over(rows(..)));
+    /// last.assert_eq(scope.new_collection_from([((1, 'H'), Some('C')), ((2, 'C'), Some('C'))]).1);
+    /// # });
+    /// ```
+    pub fn last_value<V, F: Fn(&D) -> V + 'static>(self, value: F) -> Nth<O, F> {
+        Nth { from: Place::Last, value, counted: Every, frame: Frame::default() }
+    }
+
+    /// What `value` says of the row at place `nth` of the frame, from 1; `None` if the frame has fewer.
+    ///
+    /// A null is a value like others, unless it is told to [ignore nulls](Nth::ignore_nulls).
+    ///
+    /// *Updates per change*: as [`first_value`](Self::first_value), for the first `nth` rows.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::WindowExt;
+    /// # timely::example(|scope| {
+    /// let visits = scope.new_collection_from([(1, 'H'), (2, 'C')]).1;
+    /// let second = visits.window(|_| (), |row| row.0).select(|w| w.nth_value(2, |row| row.1));
+    /// second.assert_eq(scope.new_collection_from([((1, 'H'), None), ((2, 'C'), Some('C'))]).1);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// If `nth` is zero.
+    pub fn nth_value<V, F: Fn(&D) -> V + 'static>(self, nth: u64, value: F) -> Nth<O, F> {
+        assert!(nth > 0, "nth_value: found place 0, wanted at least 1");
+        Nth { from: Place::First(nth), value, counted: Every, frame: Frame::default() }
+    }
 }
 
-/// What `value` says of the last row of the frame, with the default frame the last peer; `None` for an empty frame.
-///
-/// *Updates per change*: with the default frame ≤ 2 · peers + 1; for a frame to the partition's end, none unless its
-/// last row differs, and then 2 a row.
-pub fn last_value<O, F>(value: F) -> Nth<O, F> {
-    Nth { from: Place::Last, value, counted: Every, frame: Frame::default() }
-}
-
-/// What `value` says of the row at place `nth` of the frame, from 1; `None` if the frame has fewer.
-///
-/// *Updates per change*: as [`first_value`], for the first `nth` rows.
-///
-/// # Panics
-/// If `nth` is zero.
-pub fn nth_value<O, F>(nth: u64, value: F) -> Nth<O, F> {
-    assert!(nth > 0, "nth_value: found place 0, wanted at least 1");
-    Nth { from: Place::First(nth), value, counted: Every, frame: Frame::default() }
-}
-
-/// See [`first_value`], [`last_value`] and [`nth_value`].
+/// See [`Functions::first_value`], [`Functions::last_value`] and [`Functions::nth_value`].
 pub struct Nth<O, F, C = Every> {
     from: Place,
     value: F,
@@ -89,7 +128,7 @@ where
     fn answer<'a, R: Rows<'a, O, D, Summary = C::Summary>>(&self, at: &At<'a, '_, O, D, R>) -> Self::Answer {
         let (rows, frame) = (at.rows, self.frame.of(at));
         let before = match self.from {
-            Place::First(nth) => C::before(rows, frame.start) + nth - 1,
+            Place::First(nth) => C::before(rows, frame.start).saturating_add(nth - 1),
             Place::Last => C::before(rows, frame.end).checked_sub(1)?,
         };
         let position = C::nth(rows, before);
@@ -126,6 +165,9 @@ impl<O: Ord + 'static, F, C> Nth<O, F, C> {
         R: Rows<'a, O, D, Summary = C::Summary>,
     {
         let margin = last.unsigned_abs();
+        if [epoch.old, epoch.new].iter().all(|rows| C::nth(*rows, nth - 1) == rows.len()) {
+            return; // There was none and there is none, for no row.
+        }
         let [old, new] = [epoch.old, epoch.new].map(|rows| C::nth(rows, nth - 1).saturating_add(margin));
         if epoch.changes.iter().any(|change| change.old.start <= old || change.new.start <= new) {
             epoch.reach_all(spans);
@@ -138,6 +180,9 @@ impl<O: Ord + 'static, F, C> Nth<O, F, C> {
         C: Counted<V>,
         R: Rows<'a, O, D, Summary = C::Summary>,
     {
+        if [epoch.old, epoch.new].iter().all(|rows| C::before(*rows, rows.len()) == 0) {
+            return; // There was none and there is none, for no row.
+        }
         let margin = first.unsigned_abs() + 1;
         let [old, new] = [epoch.old, epoch.new].map(|rows| {
             let last = C::before(rows, rows.len()).checked_sub(1).map_or(0, |last| C::nth(rows, last));
