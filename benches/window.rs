@@ -22,7 +22,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use millstream::operators::window::{Window, WindowExt, rows};
+use millstream::operators::window::{Framed, Window, WindowExt};
 
 /// Partition, order key, number, amount.
 type Row = (u32, u32, u32, i32);
@@ -92,11 +92,11 @@ fn cases() -> Vec<Case> {
                     .map(|(_, found)| (0, found.map_or(0, |at| at.lower.into())))
             },
         },
-        case!("sum of 7 rows", |w| w.sum(amount).over(rows(-6..=0)), |sum: Result<Option<i128>, _>| match sum {
+        case!("sum of 7 rows", |w| w.sum(amount).rows(-6..=0), |sum: Result<Option<i128>, _>| match sum {
             Ok(Some(sum)) => u64::try_from(sum.unsigned_abs()).unwrap_or(0),
             _ => 0,
         }),
-        case!("running max", |w| w.max(amount).over(rows(..=0)), signed),
+        case!("running max", |w| w.max(amount).rows(..=0), signed),
         case!("dense_rank", |w| w.dense_rank(), u64::from),
         case!("rank", |w| w.rank(), u64::from),
         case!("row_number", |w| w.row_number(), u64::from),

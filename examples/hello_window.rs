@@ -5,7 +5,7 @@
 //! ```
 
 use differential_dataflow::input::Input;
-use millstream::operators::window::{Reverse, WindowExt, rows};
+use millstream::operators::window::{Framed, Reverse, WindowExt};
 use serde::{Deserialize, Serialize};
 
 use Customer::{Ann, Bob};
@@ -28,7 +28,7 @@ fn main() {
                 .clone()
                 .window(|order| order.0, |order| order.1)
                 .select(|w| {
-                    let spent = w.sum(|order| order.2).over(rows(..=0));
+                    let spent = w.sum(|order| order.2).rows(..=0);
                     (w.row_number(), w.lag(1, |order| order.2), spent)
                 })
                 .inspect(|(((customer, day, amount), (number, before, spent)), _, _)| {

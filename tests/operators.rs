@@ -1,12 +1,15 @@
 //! Each operator against its definition, over random histories: at every epoch, on 1, 2 and 4 workers, with epochs that
 //! are in flight together, and back to nothing.
 
+#[path = "common/drive.rs"]
+mod drive;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::difference::Semigroup;
-use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
+use drive::{Changes, Held, drive, states};
 use millstream::operators::{
     ByKey, Moments, Position, Sum, Upsert, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min,
     broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join, latest, left_join, max,
@@ -18,9 +21,7 @@ use proptest::prelude::*;
 use timely::dataflow::operators::vec::Input as TimelyInput;
 
 /// Rows (key, value) and by how much the weight of each changes, epoch by epoch.
-type History = Vec<Vec<((u8, u8), isize)>>;
-/// What a collection held after an epoch: its records and their weights.
-type Held<D> = BTreeMap<D, isize>;
+type History = Changes<(u8, u8)>;
 
 /// Histories in which no weight falls below zero; the last epoch takes everything back.
 fn histories() -> impl Strategy<Value = History> {
@@ -36,17 +37,6 @@ fn histories() -> impl Strategy<Value = History> {
     })
 }
 
-/// What is held after each epoch.
-fn states<D: Ord + Clone>(history: &[Vec<(D, isize)>]) -> Vec<Held<D>> {
-    let mut held: Held<D> = BTreeMap::new();
-    let after = |changes: &Vec<(D, isize)>| {
-        changes.iter().for_each(|(row, change)| *held.entry(row.clone()).or_default() += change);
-        held.retain(|_, weight| *weight != 0);
-        held.clone()
-    };
-    history.iter().map(after).collect()
-}
-
 /// Runs an operator over a history; gives what its output held after each epoch.
 fn run<D: Data + Send>(
     history: &History,
@@ -54,34 +44,8 @@ fn run<D: Data + Send>(
     in_flight: u64,
     operator: impl for<'a> Fn(ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, D> + Send + Sync + 'static,
 ) -> Vec<Held<D>> {
-    let updates: Arc<Mutex<Vec<(D, u64, isize)>>> = Arc::default();
-    let (output, changes) = (Arc::clone(&updates), history.clone());
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
-        let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
-            let (input, rows) = scope.new_collection();
-            let output = Arc::clone(&output);
-            let made = operator(rows.arrange_by_key());
-            let kept = made.inspect(move |update| output.lock().expect("no panic").push(update.clone()));
-            (input, kept.probe().0)
-        });
-        for (epoch, changes) in (1..).zip(&changes) {
-            for (row, change) in changes.iter().skip(index).step_by(peers) {
-                input.update(*row, *change);
-            }
-            input.advance_to(epoch);
-            input.flush();
-            if epoch.is_multiple_of(in_flight) {
-                worker.step_while(|| probe.less_than(&epoch));
-            }
-        }
-    });
-    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
-    let mut by_epoch: Vec<Vec<(D, isize)>> = vec![Vec::new(); history.len()];
-    for (row, epoch, diff) in updates.lock().expect("no panic").drain(..) {
-        by_epoch[usize::try_from(epoch).expect("small")].push((row, diff));
-    }
-    states(&by_epoch)
+    let updates = drive(history, workers, in_flight, move |rows| vec![operator(rows.arrange_by_key())]);
+    states(&updates[0])
 }
 
 /// Compares with the definition, run in four ways.

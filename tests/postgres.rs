@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
 use fastrand::Rng;
-use millstream::operators::window::{NullsLast, Reverse, WindowExt, range, rows};
+use millstream::operators::window::{Framed, NullsLast, Reverse, WindowExt};
 
 /// part, ord, id, val
 type Row = (i32, Option<i32>, i32, Option<i32>);
@@ -242,14 +242,14 @@ fn values_and_sums_over_rows() {
                 let window = all.window(|row| row.0, |row| (NullsLast(row.1), row.2));
                 window.select(|w| {
                     (
-                        w.first_value(val).over(rows(-2..=1)),
-                        w.last_value(val).over(rows(-2..=1)),
-                        w.nth_value(2, val).over(rows(-2..=1)),
-                        w.sum(val).over(rows(-2..=1)),
-                        w.max(val).ignore_nulls().over(rows(..=-2)),
-                        w.first_value(val).over(rows(1..=3)),
-                        w.nth_value(3, val).over(rows(0..)),
-                        w.sum(val).over(rows(..)),
+                        w.first_value(val).rows(-2..=1),
+                        w.last_value(val).rows(-2..=1),
+                        w.nth_value(2, val).rows(-2..=1),
+                        w.sum(val).rows(-2..=1),
+                        w.max(val).ignore_nulls().rows(..=-2),
+                        w.first_value(val).rows(1..=3),
+                        w.nth_value(3, val).rows(0..),
+                        w.sum(val).rows(..),
                     )
                 })
             },
@@ -278,15 +278,15 @@ fn sums_over_ranges() {
             &table,
             |all| {
                 let near = |before: i32, behind: i32| {
-                    range(move |NullsLast(key): &NullsLast<i32>| {
+                    move |NullsLast(key): &NullsLast<i32>| {
                         NullsLast(key.map(|key| key - before))..=NullsLast(key.map(|key| key + behind))
-                    })
+                    }
                 };
                 all.window(|row| row.0, |row| NullsLast(row.1)).select(|w| {
                     (
-                        w.sum(val).over(near(2, 1)),
-                        w.count(|_| true).over(range(|key: &NullsLast<i32>| *key..)),
-                        w.min(val).ignore_nulls().over(near(4, -2)),
+                        w.sum(val).range(near(2, 1)),
+                        w.count(|_| true).range(|key| *key..),
+                        w.min(val).ignore_nulls().range(near(4, -2)),
                     )
                 })
             },

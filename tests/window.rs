@@ -1,14 +1,16 @@
 //! Each window function against its definition, over random histories with duplicates, ties and nulls: by both drivers,
 //! at every epoch, on 1, 2 and 4 workers, with epochs in flight together, and back to nothing.
 
+#[path = "common/drive.rs"]
+mod drive;
+
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex};
 
-use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
+use drive::{Changes, Held, drive, states};
 use millstream::operators::window::{
-    Between, Functions, NullsLast, Reverse, Share, Window, WindowExt, WindowFunction, range, rows,
+    Between, Framed, Functions, NullsLast, Reverse, Share, Window, WindowExt, WindowFunction,
 };
 use millstream::operators::{Moments, Sum};
 use proptest::collection::vec;
@@ -17,9 +19,7 @@ use proptest::prelude::*;
 
 /// Partition, order key, a number that tells rows apart, and a value.
 type Row = (u8, u8, u8, Option<i8>);
-type History = Vec<Vec<(Row, isize)>>;
-type Held<D> = BTreeMap<D, isize>;
-type Updates<D> = Arc<Mutex<Vec<(D, u64, isize)>>>;
+type History = Changes<Row>;
 type Opened<'a> = Window<'a, u64, u8, u8, Row>;
 
 /// A first epoch of many rows, then small ones, a larger one, and one that takes everything back. Now and then all rows
@@ -54,60 +54,14 @@ fn histories() -> impl Strategy<Value = History> {
     })
 }
 
-fn states<D: Ord + Clone>(history: &[Vec<(D, isize)>]) -> Vec<Held<D>> {
-    let mut held: Held<D> = BTreeMap::new();
-    let after = |changes: &Vec<(D, isize)>| {
-        changes.iter().for_each(|(row, change)| *held.entry(row.clone()).or_default() += change);
-        held.retain(|_, weight| *weight != 0);
-        held.clone()
-    };
-    history.iter().map(after).collect()
-}
-
-/// What the drivers made of a history: the updates of each epoch.
+/// What operators on a window by partition and order key make of a history: the updates of each epoch.
 fn run<D: Data + Send>(
     history: &History,
     workers: usize,
     in_flight: u64,
     operators: impl for<'a> Fn(Opened<'a>) -> Vec<VecCollection<'a, u64, D>> + Send + Sync + 'static,
-) -> Vec<Vec<Vec<(D, isize)>>> {
-    let outputs: Arc<Mutex<Vec<Updates<D>>>> = Arc::default();
-    let (made, changes) = (Arc::clone(&outputs), history.clone());
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
-        let probe = timely::dataflow::operators::probe::Handle::new();
-        let mut input = worker.dataflow::<u64, _, _>(|scope| {
-            let (input, rows) = scope.new_collection::<Row, isize>();
-            for (nth, output) in operators(rows.window(|row| row.0, |row| row.1)).into_iter().enumerate() {
-                let mut made = made.lock().expect("no panic");
-                if made.len() <= nth {
-                    made.push(Arc::default());
-                }
-                let kept = Arc::clone(&made[nth]);
-                output.inspect(move |update| kept.lock().expect("no panic").push(update.clone())).probe_with(&probe);
-            }
-            input
-        });
-        for (epoch, changes) in (1..).zip(&changes) {
-            for (row, change) in changes.iter().skip(index).step_by(peers) {
-                input.update(*row, *change);
-            }
-            input.advance_to(epoch);
-            input.flush();
-            if epoch.is_multiple_of(in_flight) {
-                worker.step_while(|| probe.less_than(&epoch));
-            }
-        }
-    });
-    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
-    let by_epoch = |updates: &Updates<D>| {
-        let mut by_epoch = vec![Vec::new(); history.len()];
-        for (record, epoch, diff) in updates.lock().expect("no panic").drain(..) {
-            by_epoch[usize::try_from(epoch).expect("small")].push((record, diff));
-        }
-        by_epoch
-    };
-    outputs.lock().expect("no panic").iter().map(by_epoch).collect()
+) -> Vec<Changes<D>> {
+    drive(history, workers, in_flight, move |rows| operators(rows.window(|row| row.0, |row| row.1)))
 }
 
 /// Compares both drivers with the definition; and sees that *ranges* sends no update that another takes back.
@@ -235,73 +189,73 @@ functions! {
     first_value_ignoring_nulls: |w| w.first_value(VALUE).ignore_nulls(), |all, position| {
         not_null(&running(all, position)).first().copied()
     };
-    first_value_over_rows: |w| w.first_value(VALUE).over(rows(-3..=-1)), |all, position| {
+    first_value_over_rows: |w| w.first_value(VALUE).rows(-3..=-1), |all, position| {
         values(&in_rows(all, position, -3..=-1)).first().copied()
     };
-    first_value_up_to_some_rows_before: |w| w.first_value(VALUE).over(rows(..=-3)), |all, position| {
+    first_value_up_to_some_rows_before: |w| w.first_value(VALUE).rows(..=-3), |all, position| {
         values(&in_rows(all, position, ..=-3)).first().copied()
     };
-    first_value_ahead_ignoring_nulls: |w| w.first_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+    first_value_ahead_ignoring_nulls: |w| w.first_value(VALUE).ignore_nulls().rows(2..), |all, position| {
         not_null(&in_rows(all, position, 2..)).first().copied()
     };
     last_value_is_the_last_peer: |w| w.last_value(VALUE), |all, position| values(&running(all, position)).last().copied();
     last_value_ignoring_nulls: |w| w.last_value(VALUE).ignore_nulls(), |all, position| {
         not_null(&running(all, position)).last().copied()
     };
-    last_value_up_to_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().over(rows(..=2)), |all, position| {
+    last_value_up_to_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().rows(..=2), |all, position| {
         not_null(&in_rows(all, position, ..=2)).last().copied()
     };
-    last_value_of_the_partition: |w| w.last_value(VALUE).over(rows(..)), |all, _| values(all).last().copied();
-    last_value_from_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().over(rows(2..)), |all, position| {
+    last_value_of_the_partition: |w| w.last_value(VALUE).rows(..), |all, _| values(all).last().copied();
+    last_value_from_some_rows_ahead: |w| w.last_value(VALUE).ignore_nulls().rows(2..), |all, position| {
         not_null(&in_rows(all, position, 2..)).last().copied()
     };
     nth_value_of_the_default_frame: |w| w.nth_value(4, VALUE), |all, position| values(&running(all, position)).get(3).copied();
-    nth_value_up_to_some_rows_ahead: |w| w.nth_value(5, VALUE).over(rows(..=2)), |all, position| {
+    nth_value_up_to_some_rows_ahead: |w| w.nth_value(5, VALUE).rows(..=2), |all, position| {
         values(&in_rows(all, position, ..=2)).get(4).copied()
     };
-    nth_value_from_the_row_on: |w| w.nth_value(3, VALUE).ignore_nulls().over(rows(-1..)), |all, position| {
+    nth_value_from_the_row_on: |w| w.nth_value(3, VALUE).ignore_nulls().rows(-1..), |all, position| {
         not_null(&in_rows(all, position, -1..)).get(2).copied()
     };
-    nth_value_over_a_range: |w| w.nth_value(2, VALUE).over(range(|key: &u8| key.saturating_sub(1)..key + 2)), |all, position| {
+    nth_value_over_a_range: |w| w.nth_value(2, VALUE).range(|key: &u8| key.saturating_sub(1)..key + 2), |all, position| {
         let key = all[position].1;
         values(&in_range(all, key.saturating_sub(1)..key + 2)).get(1).copied()
     };
     sum_of_the_default_frame: |w| w.sum(VALUE), |all, position| Ok(total_of(&running(all, position)));
-    sum_over_rows: |w| w.sum(VALUE).over(rows(-2..=1)), |all, position| Ok(total_of(&in_rows(all, position, -2..=1)));
-    sum_up_to_some_rows_before: |w| w.sum(VALUE).over(rows(..=-2)), |all, position| {
+    sum_over_rows: |w| w.sum(VALUE).rows(-2..=1), |all, position| Ok(total_of(&in_rows(all, position, -2..=1)));
+    sum_up_to_some_rows_before: |w| w.sum(VALUE).rows(..=-2), |all, position| {
         Ok(total_of(&in_rows(all, position, ..=-2)))
     };
-    sum_up_to_some_rows_ahead: |w| w.sum(VALUE).over(rows(..3)), |all, position| Ok(total_of(&in_rows(all, position, ..3)));
-    sum_from_the_row_on: |w| w.sum(VALUE).over(rows(0..)), |all, position| Ok(total_of(&in_rows(all, position, 0..)));
-    sum_ahead: |w| w.sum(VALUE).over(rows(2..=4)), |all, position| Ok(total_of(&in_rows(all, position, 2..=4)));
-    sum_of_the_partition: |w| w.sum(VALUE).over(rows(..)), |all, _| Ok(total_of(all));
-    sum_over_a_range: |w| w.sum(VALUE).over(range(|key: &u8| key.saturating_sub(2)..=*key)), |all, position| {
+    sum_up_to_some_rows_ahead: |w| w.sum(VALUE).rows(..3), |all, position| Ok(total_of(&in_rows(all, position, ..3)));
+    sum_from_the_row_on: |w| w.sum(VALUE).rows(0..), |all, position| Ok(total_of(&in_rows(all, position, 0..)));
+    sum_ahead: |w| w.sum(VALUE).rows(2..=4), |all, position| Ok(total_of(&in_rows(all, position, 2..=4)));
+    sum_of_the_partition: |w| w.sum(VALUE).rows(..), |all, _| Ok(total_of(all));
+    sum_over_a_range: |w| w.sum(VALUE).range(|key: &u8| key.saturating_sub(2)..=*key), |all, position| {
         let key = all[position].1;
         Ok(total_of(&in_range(all, key.saturating_sub(2)..=key)))
     };
-    sum_over_a_range_that_excludes_the_row: |w| w.sum(VALUE).over(range(|key: &u8| {
+    sum_over_a_range_that_excludes_the_row: |w| w.sum(VALUE).range(|key: &u8| {
         (Bound::Excluded(*key), Bound::Included(key + 2))
-    })), |all, position| {
+    }), |all, position| {
         let key = all[position].1;
         Ok(total_of(&in_range(all, key + 1..=key + 2)))
     };
-    sum_from_a_key_on: |w| w.sum(VALUE).over(range(|key: &u8| key.saturating_sub(1)..)), |all, position| {
+    sum_from_a_key_on: |w| w.sum(VALUE).range(|key: &u8| key.saturating_sub(1)..), |all, position| {
         Ok(total_of(&in_range(all, all[position].1.saturating_sub(1)..)))
     };
-    sum_up_to_a_key: |w| w.sum(VALUE).over(range(|key: &u8| ..key.saturating_sub(1))), |all, position| {
+    sum_up_to_a_key: |w| w.sum(VALUE).range(|key: &u8| ..key.saturating_sub(1)), |all, position| {
         Ok(total_of(&in_range(all, ..all[position].1.saturating_sub(1))))
     };
-    count_over_rows: |w| w.count(|row: &Row| row.3.is_some()).over(rows(-4..1)), |all, position| {
+    count_over_rows: |w| w.count(|row: &Row| row.3.is_some()).rows(-4..1), |all, position| {
         not_null(&in_rows(all, position, -4..1)).len() as u64
     };
-    mean_is_read_from_a_sum: |w| w.mean(VALUE).over(rows(-1..=1)), |all, position| {
+    mean_is_read_from_a_sum: |w| w.mean(VALUE).rows(-1..=1), |all, position| {
         let mut sum = Sum::default();
         for value in not_null(&in_rows(all, position, -1..=1)) {
             differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Sum::of(value));
         }
         sum
     };
-    moving_moments: |w| w.total(|row: &Row| Moments::<0>::of_nullable(row.3)).over(rows(-3..=0)), |all, position| {
+    moving_moments: |w| w.total(|row: &Row| Moments::<0>::of_nullable(row.3)).rows(-3..=0), |all, position| {
         let mut sum = Moments::default();
         for value in not_null(&in_rows(all, position, -3..=0)) {
             differential_dataflow::difference::Semigroup::plus_equals(&mut sum, &Moments::of(value));
@@ -309,17 +263,17 @@ functions! {
         sum
     };
     min_of_the_default_frame: |w| w.min(VALUE), |all, position| values(&running(all, position)).into_iter().min();
-    max_over_rows: |w| w.max(VALUE).over(rows(-3..=2)), |all, position| {
+    max_over_rows: |w| w.max(VALUE).rows(-3..=2), |all, position| {
         values(&in_rows(all, position, -3..=2)).into_iter().max()
     };
-    min_ignoring_nulls: |w| w.min(VALUE).ignore_nulls().over(rows(..=-1)), |all, position| {
+    min_ignoring_nulls: |w| w.min(VALUE).ignore_nulls().rows(..=-1), |all, position| {
         not_null(&in_rows(all, position, ..=-1)).into_iter().min()
     };
-    max_over_a_range: |w| w.max(VALUE).over(range(|key: &u8| *key..=key + 3)), |all, position| {
+    max_over_a_range: |w| w.max(VALUE).range(|key: &u8| *key..=key + 3), |all, position| {
         let key = all[position].1;
         values(&in_range(all, key..=key + 3)).into_iter().max()
     };
-    several_at_once: |w| (w.lag(1, VALUE), w.row_number(), w.sum(VALUE).over(rows(-1..=0)), w.dense_rank()), |all, position| {
+    several_at_once: |w| (w.lag(1, VALUE), w.row_number(), w.sum(VALUE).rows(-1..=0), w.dense_rank()), |all, position| {
         let mut keys: Vec<_> = all[..=position].iter().map(|row| row.1).collect();
         keys.dedup();
         (

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
-use millstream::operators::window::{Functions, Window, WindowExt, WindowFunction, rows};
+use millstream::operators::window::{Framed, Functions, Window, WindowExt, WindowFunction};
 
 /// Order key and number.
 type Row = (i32, i32);
@@ -67,7 +67,7 @@ const CORRECTED: &[(Row, isize)] = &[((200, 20), -1), ((235, 20), 1)];
 fn numbers_move_for_every_row_behind() {
     assert_eq!(selected(BETWEEN, |w| w.row_number()), 2 * 20 + 1);
     assert_eq!(selected(BETWEEN, |w| w.rank()), 2 * 20 + 1);
-    assert_eq!(selected(BETWEEN, |w| w.sum(number).over(rows(..=0))), 2 * 20 + 1);
+    assert_eq!(selected(BETWEEN, |w| w.sum(number).rows(..=0)), 2 * 20 + 1);
     assert_eq!(selected(LAST, |w| w.row_number()), 1);
     assert_eq!(selected(FIRST, |w| w.row_number()), 2 * 40 + 1);
 }
@@ -76,7 +76,7 @@ fn numbers_move_for_every_row_behind() {
 fn a_corrected_row_moves_the_numbers_it_passes() {
     assert_eq!(selected(CORRECTED, |w| w.row_number()), 2 + 2 * 3);
     assert_eq!(selected(CORRECTED, |w| w.rank()), 2 + 2 * 3);
-    assert_eq!(selected(CORRECTED, |w| w.sum(number).over(rows(..=0))), 2 + 2 * 3);
+    assert_eq!(selected(CORRECTED, |w| w.sum(number).rows(..=0)), 2 + 2 * 3);
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn at_most_one_row_crosses_each_boundary_between_tiles() {
 
 #[test]
 fn moving_frames_move_as_many_rows_as_they_have() {
-    assert_eq!(selected(BETWEEN, |w| w.sum(number).over(rows(-3..=2))), 2 * 5 + 1);
+    assert_eq!(selected(BETWEEN, |w| w.sum(number).rows(-3..=2)), 2 * 5 + 1);
     // The greatest of a rising row of numbers is the last: another that is greater is so for all behind it.
-    assert_eq!(selected(BETWEEN, |w| w.max(number).over(rows(..=0))), 2 * 20 + 1);
-    assert_eq!(selected(&[((205, 0), 1)], |w| w.max(number).over(rows(..=0))), 1);
+    assert_eq!(selected(BETWEEN, |w| w.max(number).rows(..=0)), 2 * 20 + 1);
+    assert_eq!(selected(&[((205, 0), 1)], |w| w.max(number).rows(..=0)), 1);
 }
 
 #[test]
@@ -175,8 +175,8 @@ fn the_work_for_a_change_does_not_grow_with_the_partition() {
     assert_eq!(looked_at(10_000, &middle(10_000), |w, looks| w.lag(1, counting(looks))), 2 + 1);
     assert_eq!(looked_at(10_000, &middle(10_000), |w, looks| w.lead(2, counting(looks))), 2 * 2 + 1);
     // A leaf is summed up again, and a few more at the ends of each frame.
-    let [small, large] = [1_000, 30_000]
-        .map(|size| looked_at(size, &middle(size), |w, looks| w.sum(counting(looks)).over(rows(-3..=0))));
+    let [small, large] =
+        [1_000, 30_000].map(|size| looked_at(size, &middle(size), |w, looks| w.sum(counting(looks)).rows(-3..=0)));
     assert!(small < 400 && large < 400, "{small} of a thousand, {large} of thirty thousand");
 }
 
@@ -185,7 +185,7 @@ fn the_work_for_a_change_does_not_grow_with_the_partition() {
 fn a_moving_sum_does_not_make_its_neighbours_run_on() {
     let corrected = [((50_000, 5_000), -1), ((50_000, -7), 1)];
     let looks = looked_at(10_000, &corrected, |w, looks| {
-        (w.row_number(), w.lag(1, counting(looks)), w.sum(number).over(rows(-1..=0)))
+        (w.row_number(), w.lag(1, counting(looks)), w.sum(number).rows(-1..=0))
     });
     assert!(looks < 10, "{looks}");
 }

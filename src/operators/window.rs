@@ -68,8 +68,8 @@
 //!
 //! # Frames
 //!
-//! The default is SQL's, from the partition's start through the row's last peer. `over` takes another: [`rows`] counts
-//! places, [`range`] compares order keys.
+//! The default is SQL's, from the partition's start through the row's last peer. Another is told by [`rows`](Framed::rows),
+//! which counts places, or [`range`](Framed::range), which compares order keys.
 //!
 //! # Two drivers
 //!
@@ -113,7 +113,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 pub use counted::{Counted, Every, NotNull, RowCount};
-pub use frame::{Frame, range, rows};
+pub use frame::{Frame, Framed};
 pub use function::{At, Change, Epoch, Rows, Span, Summary, WindowFunction};
 pub use least::{Extreme, Found};
 pub use offset::{Offset, Or};

@@ -23,59 +23,70 @@ pub(super) enum Kind<O> {
     Range(Keys<O>),
 }
 
-/// ROWS: the rows from some places before or behind the current row through some places before or behind it.
-///
-/// `rows(-2..=0)` is the current row and the two before it, `rows(..=0)` all rows up to this one, `rows(1..)` all
-/// behind it, `rows(..)` the partition.
-///
-/// ```
-/// # use differential_dataflow::input::Input;
-/// # use millstream::operators::window::{WindowExt, rows};
-/// # timely::example(|scope| {
-/// let amounts = scope.new_collection_from([1, 2, 4, 8]).1;
-/// let sums = amounts.window(|_| (), |amount| *amount).select(|w| w.sum(|amount| *amount).over(rows(-1..=1)));
-/// let sums = sums.map(|(amount, sum)| (amount, sum.unwrap().unwrap()));
-/// sums.assert_eq(scope.new_collection_from([(1, 3), (2, 7), (4, 14), (8, 12)]).1);
-/// # });
-/// ```
-#[must_use]
-pub fn rows<O>(places: impl RangeBounds<i64>) -> Frame<O> {
-    let first = match places.start_bound() {
-        Bound::Included(first) => Some(*first),
-        Bound::Excluded(before) => Some(before.saturating_add(1)),
-        Bound::Unbounded => None,
-    };
-    let last = match places.end_bound() {
-        Bound::Included(last) => Some(*last),
-        Bound::Excluded(behind) => Some(behind.saturating_sub(1)),
-        Bound::Unbounded => None,
-    };
-    Frame(Kind::Rows(first, last))
-}
+/// A function that looks at the rows of a frame. Unless told otherwise, it is SQL's default: from the start of the
+/// partition through the current row and its peers.
+pub trait Framed: Sized {
+    /// The window's order key.
+    type Order: Clone;
 
-/// RANGE: the rows whose order keys lie within bounds that `keys` gives for the current row's.
-///
-/// `range(|day| day.saturating_sub(6)..=*day)` is the seven days up to the row's. With a greater order key, neither bound
-/// may be lesser; a subtraction that wraps would break that. Order keys that are descending or nullable are their own
-/// type, and `keys` says what is meant there:
-///
-/// ```
-/// # use differential_dataflow::input::Input;
-/// # use millstream::operators::window::{Reverse, WindowExt, range};
-/// # timely::example(|scope| {
-/// let days = scope.new_collection_from([10, 14, 30]).1;
-/// let near = days.window(|_| (), |day| Reverse(*day)).select(|w| {
-///     w.count(|_| true).over(range(|Reverse(day)| Reverse(day + 6)..=Reverse(*day)))
-/// });
-/// near.assert_eq(scope.new_collection_from([(10, 2), (14, 1), (30, 1)]).1);
-/// # });
-/// ```
-#[must_use]
-pub fn range<O: Clone, B: RangeBounds<O>>(keys: impl Fn(&O) -> B + 'static) -> Frame<O> {
-    Frame(Kind::Range(Rc::new(move |order| {
-        let bounds = keys(order);
-        (bounds.start_bound().cloned(), bounds.end_bound().cloned())
-    })))
+    /// Over this frame.
+    #[must_use]
+    fn over(self, frame: Frame<Self::Order>) -> Self;
+
+    /// ROWS: the rows from some places before or behind the current row through some places before or behind it.
+    ///
+    /// `rows(-2..=0)` is the current row and the two before it, `rows(..=0)` all rows up to this one, `rows(1..)` all
+    /// behind it, `rows(..)` the partition.
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{Framed, WindowExt};
+    /// # timely::example(|scope| {
+    /// let amounts = scope.new_collection_from([1, 2, 4, 8]).1;
+    /// let sums = amounts.window(|_| (), |amount| *amount).select(|w| w.sum(|amount| *amount).rows(-1..=1));
+    /// let sums = sums.map(|(amount, sum)| (amount, sum.unwrap().unwrap()));
+    /// sums.assert_eq(scope.new_collection_from([(1, 3), (2, 7), (4, 14), (8, 12)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    fn rows(self, places: impl RangeBounds<i64>) -> Self {
+        let first = match places.start_bound() {
+            Bound::Included(first) => Some(*first),
+            Bound::Excluded(before) => Some(before.saturating_add(1)),
+            Bound::Unbounded => None,
+        };
+        let last = match places.end_bound() {
+            Bound::Included(last) => Some(*last),
+            Bound::Excluded(behind) => Some(behind.saturating_sub(1)),
+            Bound::Unbounded => None,
+        };
+        self.over(Frame(Kind::Rows(first, last)))
+    }
+
+    /// RANGE: the rows whose order keys lie within bounds that `keys` gives for the current row's.
+    ///
+    /// `range(|day| day.saturating_sub(6)..=*day)` is the seven days up to the row's. With a greater order key, neither
+    /// bound may be lesser; a subtraction that wraps would break that. Order keys that are descending or nullable are
+    /// their own type, and `keys` says what is meant there:
+    ///
+    /// ```
+    /// # use differential_dataflow::input::Input;
+    /// # use millstream::operators::window::{Framed, Reverse, WindowExt};
+    /// # timely::example(|scope| {
+    /// let days = scope.new_collection_from([10, 14, 30]).1;
+    /// let near = days
+    ///     .window(|_| (), |day| Reverse(*day))
+    ///     .select(|w| w.count(|_| true).range(|Reverse(day)| Reverse(day + 6)..=Reverse(*day)));
+    /// near.assert_eq(scope.new_collection_from([(10, 2), (14, 1), (30, 1)]).1);
+    /// # });
+    /// ```
+    #[must_use]
+    fn range<B: RangeBounds<Self::Order>>(self, keys: impl Fn(&Self::Order) -> B + 'static) -> Self {
+        self.over(Frame(Kind::Range(Rc::new(move |order| {
+            let bounds = keys(order);
+            (bounds.start_bound().cloned(), bounds.end_bound().cloned())
+        }))))
+    }
 }
 
 impl<O> Default for Frame<O> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Functions;
 use super::counted::{Counted, Every, NotNull};
-use super::frame::Frame;
+use super::frame::{Frame, Framed};
 use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
 
 impl<O, D> Functions<O, D> {
@@ -19,7 +19,7 @@ impl<O, D> Functions<O, D> {
     ///
     /// ```
     /// # use differential_dataflow::input::Input;
-    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let prices = scope.new_collection_from([(1, Some(9)), (2, None), (3, Some(4))]).1;
     /// let least = prices
@@ -39,10 +39,10 @@ impl<O, D> Functions<O, D> {
     ///
     /// ```
     /// # use differential_dataflow::input::Input;
-    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let prices = scope.new_collection_from([(1, 9), (2, 3), (3, 4)]).1;
-    /// let greatest = prices.window(|_| (), |row| row.0).select(|w| w.max(|row| row.1).over(rows(-1..=0)));
+    /// let greatest = prices.window(|_| (), |row| row.0).select(|w| w.max(|row| row.1).rows(-1..=0));
     /// greatest.assert_eq(scope.new_collection_from([((1, 9), Some(9)), ((2, 3), Some(9)), ((3, 4), Some(4))]).1);
     /// # });
     /// ```
@@ -66,10 +66,10 @@ impl<O, F, const GREATEST: bool> Extreme<O, F, Every, GREATEST> {
     }
 }
 
-impl<O, F, C, const GREATEST: bool> Extreme<O, F, C, GREATEST> {
-    /// Over this frame.
-    #[must_use]
-    pub fn over(mut self, frame: Frame<O>) -> Self {
+impl<O: Clone, F, C, const GREATEST: bool> Framed for Extreme<O, F, C, GREATEST> {
+    type Order = O;
+
+    fn over(mut self, frame: Frame<O>) -> Self {
         self.frame = frame;
         self
     }

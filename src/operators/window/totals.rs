@@ -6,7 +6,7 @@ use differential_dataflow::Data;
 use differential_dataflow::difference::{Monoid, Multiply};
 
 use super::Functions;
-use super::frame::Frame;
+use super::frame::{Frame, Framed};
 use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
 use crate::operators::{Overflow, Sum};
 
@@ -20,12 +20,12 @@ impl<O, D> Functions<O, D> {
     /// ```
     /// # use differential_dataflow::input::Input;
     /// # use millstream::operators::Variance;
-    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let prices = scope.new_collection_from([(1, 10), (2, 14), (3, 30)]).1;
     /// let spread = prices
     ///     .window(|_| (), |row| row.0)
-    ///     .select(|w| w.total(|row| Variance::<0>::of(row.1)).over(rows(-1..=0)))
+    ///     .select(|w| w.total(|row| Variance::<0>::of(row.1)).rows(-1..=0))
     ///     .filter(|((day, _), _)| *day == 2);
     /// spread.inspect(|((_, variance), _, _)| assert_eq!(variance.population(), Ok(Some(4.0))));
     /// # });
@@ -41,12 +41,12 @@ impl<O, D> Functions<O, D> {
     ///
     /// ```
     /// # use differential_dataflow::input::Input;
-    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let notes = scope.new_collection_from([(1, Some('A')), (2, None), (3, Some('B'))]).1;
     /// let counts = notes
     ///     .window(|_| (), |row| row.0)
-    ///     .select(|w| (w.count(|_| true), w.count(|row| row.1.is_some()).over(rows(-1..=1))))
+    ///     .select(|w| (w.count(|_| true), w.count(|row| row.1.is_some()).rows(-1..=1)))
     ///     .map(|((day, _), counts)| (day, counts));
     /// counts.assert_eq(scope.new_collection_from([(1, (1, 1)), (2, (2, 2)), (3, (3, 1))]).1);
     /// # });
@@ -66,12 +66,12 @@ impl<O, D> Functions<O, D> {
     ///
     /// ```
     /// # use differential_dataflow::input::Input;
-    /// # use millstream::operators::window::{WindowExt, range};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let sales = scope.new_collection_from([(1_u32, Some(5)), (3, None), (9, Some(7))]).1;
     /// let in_a_week = sales
     ///     .window(|_| (), |row| row.0)
-    ///     .select(|w| w.sum(|row| row.1).over(range(|day| day.saturating_sub(6)..=*day)))
+    ///     .select(|w| w.sum(|row| row.1).range(|day| day.saturating_sub(6)..=*day))
     ///     .map(|((day, _), sum)| (day, sum.unwrap()));
     /// in_a_week.assert_eq(scope.new_collection_from([(1, Some(5)), (3, Some(5)), (9, Some(7))]).1);
     /// # });
@@ -146,10 +146,10 @@ pub struct Total<O, F> {
     frame: Frame<O>,
 }
 
-impl<O, F> Total<O, F> {
-    /// Over this frame.
-    #[must_use]
-    pub fn over(mut self, frame: Frame<O>) -> Self {
+impl<O: Clone, F> Framed for Total<O, F> {
+    type Order = O;
+
+    fn over(mut self, frame: Frame<O>) -> Self {
         self.frame = frame;
         self
     }
@@ -220,11 +220,11 @@ pub struct Read<W, L> {
     read: L,
 }
 
-impl<O, F, L> Read<Total<O, F>, L> {
-    /// Over this frame.
-    #[must_use]
-    pub fn over(mut self, frame: Frame<O>) -> Self {
-        self.of.frame = frame;
+impl<W: Framed, L> Framed for Read<W, L> {
+    type Order = W::Order;
+
+    fn over(mut self, frame: Frame<W::Order>) -> Self {
+        self.of = self.of.over(frame);
         self
     }
 }

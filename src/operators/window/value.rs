@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Functions;
 use super::counted::{Counted, Every, NotNull};
-use super::frame::{Frame, Kind};
+use super::frame::{Frame, Framed, Kind};
 use super::function::{At, Epoch, Rows, Span, WindowFunction};
 
 impl<O, D> Functions<O, D> {
@@ -38,10 +38,10 @@ impl<O, D> Functions<O, D> {
     ///
     /// ```
     /// # use differential_dataflow::input::Input;
-    /// # use millstream::operators::window::{WindowExt, rows};
+    /// # use millstream::operators::window::{Framed, WindowExt};
     /// # timely::example(|scope| {
     /// let visits = scope.new_collection_from([(1, 'H'), (2, 'C')]).1;
-    /// let last = visits.window(|_| (), |row| row.0).select(|w| w.last_value(|row| row.1).over(rows(..)));
+    /// let last = visits.window(|_| (), |row| row.0).select(|w| w.last_value(|row| row.1).rows(..));
     /// last.assert_eq(scope.new_collection_from([((1, 'H'), Some('C')), ((2, 'C'), Some('C'))]).1);
     /// # });
     /// ```
@@ -96,10 +96,10 @@ impl<O, F> Nth<O, F> {
     }
 }
 
-impl<O, F, C> Nth<O, F, C> {
-    /// Over this frame.
-    #[must_use]
-    pub fn over(mut self, frame: Frame<O>) -> Self {
+impl<O: Clone, F, C> Framed for Nth<O, F, C> {
+    type Order = O;
+
+    fn over(mut self, frame: Frame<O>) -> Self {
         self.frame = frame;
         self
     }
