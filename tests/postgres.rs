@@ -111,7 +111,7 @@ fn ranks_and_shares() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, w.rank() OVER w, w.dense_rank() OVER w, w.cume_dist() OVER w, w.percent_rank() OVER w
+            "SELECT t.*, rank() OVER w, dense_rank() OVER w, cume_dist() OVER w, percent_rank() OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord)",
         );
         let found = answered(
@@ -133,7 +133,7 @@ fn ranks_of_a_descending_order() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, w.rank() OVER w, w.dense_rank() OVER w, w.last_value(val) OVER v
+            "SELECT t.*, rank() OVER w, dense_rank() OVER w, last_value(val) OVER v
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord DESC),
              v AS (PARTITION BY part ORDER BY ord DESC, id DESC NULLS LAST, val DESC NULLS LAST)",
         );
@@ -158,8 +158,8 @@ fn numbers_tiles_and_offsets() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, w.row_number() OVER w, w.ntile(4) OVER w, w.ntile(100) OVER w, w.lag(val) OVER w, w.lag(val, 3, 77) OVER w,
-                    w.lead(val, 2) OVER w, lead(id, 5, -1) OVER w
+            "SELECT t.*, row_number() OVER w, ntile(4) OVER w, ntile(100) OVER w, lag(val) OVER w, lag(val, 3, 77) OVER w,
+                    lead(val, 2) OVER w, lead(id, 5, -1) OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord, id, val NULLS FIRST)",
         );
         let found = answered(
@@ -174,7 +174,7 @@ fn numbers_tiles_and_offsets() {
                         w.lag(1, val),
                         w.lag(3, val).or(Some(77)),
                         w.lead(2, val),
-                        w.lead(5, |row: &Row| row.2).or(-1),
+                        w.lead(5, |row| row.2).or(-1),
                     )
                 })
             },
@@ -192,7 +192,7 @@ fn values_and_sums_of_the_default_frame() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT part, ord, w.sum(val) OVER w, count(*) OVER w, w.count(val) OVER w, w.min(val) OVER w, w.max(val) OVER w,
+            "SELECT part, ord, sum(val) OVER w, count(*) OVER w, count(val) OVER w, min(val) OVER w, max(val) OVER w,
                     avg(val::float8) OVER w
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord)",
         );
@@ -204,7 +204,7 @@ fn values_and_sums_of_the_default_frame() {
                     (
                         w.sum(val),
                         w.count(|_| true),
-                        w.count(|row: &Row| row.3.is_some()),
+                        w.count(|row| row.3.is_some()),
                         w.min(val).ignore_nulls(),
                         w.max(val).ignore_nulls(),
                         w.mean(val),
@@ -227,8 +227,8 @@ fn values_and_sums_over_rows() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, w.first_value(val) OVER a, w.last_value(val) OVER a, w.nth_value(val, 2) OVER a, w.sum(val) OVER a,
-                    w.max(val) OVER b, w.first_value(val) OVER c, w.nth_value(val, 3) OVER d, w.sum(val) OVER e
+            "SELECT t.*, first_value(val) OVER a, last_value(val) OVER a, nth_value(val, 2) OVER a, sum(val) OVER a,
+                    max(val) OVER b, first_value(val) OVER c, nth_value(val, 3) OVER d, sum(val) OVER e
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord, id, val NULLS FIRST),
                     a AS (w ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING),
                     b AS (w ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING),
@@ -268,7 +268,7 @@ fn sums_over_ranges() {
     for table in tables() {
         let expected = asked(
             &table,
-            "SELECT t.*, w.sum(val) OVER a, count(*) OVER b, w.min(val) OVER c
+            "SELECT t.*, sum(val) OVER a, count(*) OVER b, min(val) OVER c
              FROM t WINDOW w AS (PARTITION BY part ORDER BY ord),
                     a AS (w RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING),
                     b AS (w RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),

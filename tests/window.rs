@@ -245,7 +245,7 @@ functions! {
     sum_up_to_a_key: |w| w.sum(VALUE).range(|key: &u8| ..key.saturating_sub(1)), |all, position| {
         Ok(total_of(&in_range(all, ..all[position].1.saturating_sub(1))))
     };
-    count_over_rows: |w| w.count(|row: &Row| row.3.is_some()).rows(-4..1), |all, position| {
+    count_over_rows: |w| w.count(|row| row.3.is_some()).rows(-4..1), |all, position| {
         not_null(&in_rows(all, position, -4..1)).len() as u64
     };
     mean_is_read_from_a_sum: |w| w.mean(VALUE).rows(-1..=1), |all, position| {
