@@ -13,7 +13,8 @@ use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::{BatchCursor, BatchKey, BatchVal, Cursor, Navigable, TraceReader};
 use differential_dataflow::{AsCollection, Data, VecCollection};
-use hashbrown::HashMap;
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
@@ -65,47 +66,46 @@ where
 
 /// Updates that are being added up. Those that come in a row for one group and time cost no look-up.
 pub(crate) struct Sums<G, T, R> {
-    last: Option<(G, T, R)>,
-    others: BTreeMap<T, HashMap<G, R, foldhash::fast::FixedState>>,
+    epochs: BTreeMap<T, IndexMap<G, R, FixedState>>,
+    /// Which sum was added to last.
+    last: usize,
 }
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
-        Sums { last: None, others: BTreeMap::new() }
+        Sums { epochs: BTreeMap::new(), last: 0 }
     }
 }
 
 impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     pub(crate) fn add(&mut self, group: G, time: &T, diff: R) {
-        match &mut self.last {
-            Some((last, at, sum)) if *last == group && at == time => sum.plus_equals(&diff),
-            _ => {
-                let before = self.last.replace((group, time.clone(), diff));
-                self.keep(before);
-            }
+        let sums = match self.epochs.get_mut(time) {
+            Some(sums) => sums,
+            None => self.epochs.entry(time.clone()).or_default(),
+        };
+        match sums.get_index_mut(self.last) {
+            Some((last, sum)) if *last == group => sum.plus_equals(&diff),
+            _ => match sums.get_full_mut(&group) {
+                Some((index, _, sum)) => {
+                    sum.plus_equals(&diff);
+                    self.last = index;
+                }
+                None => self.last = sums.insert_full(group, diff).0,
+            },
         }
     }
 
-    fn keep(&mut self, update: Option<(G, T, R)>) {
-        if let Some((group, time, diff)) = update {
-            let groups = self.others.entry(time).or_default();
-            groups.entry(group).and_modify(|sum| sum.plus_equals(&diff)).or_insert(diff);
-        }
-    }
-
-    /// How many sums there are, about.
+    /// How many sums there are.
     pub(crate) fn len(&self) -> usize {
-        self.others.values().map(HashMap::len).sum()
+        self.epochs.values().map(IndexMap::len).sum()
     }
 
     /// The sums that are not zero.
-    pub(crate) fn into_updates(mut self) -> impl Iterator<Item = (G, T, R)> {
-        let last = self.last.take();
-        self.keep(last);
+    pub(crate) fn into_updates(self) -> impl Iterator<Item = (G, T, R)> {
         let updates = self
-            .others
+            .epochs
             .into_iter()
-            .flat_map(|(time, groups)| groups.into_iter().map(move |(group, diff)| (group, time.clone(), diff)));
+            .flat_map(|(time, sums)| sums.into_iter().map(move |(group, diff)| (group, time.clone(), diff)));
         updates.filter(|(_, _, diff)| !diff.is_zero())
     }
 }
