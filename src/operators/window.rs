@@ -79,11 +79,14 @@
 //! | a change | O(log n) and the rows looked at | the partition |
 //! | state | the rows, in a counted B-tree for each partition | the rows, and the rows with their answers |
 //!
-//! The rule: where times are totally ordered, ranges, and else recompute. Ranges has been the faster in all that
-//! `benches/window.rs` measures: about twice in partitions of ten to a hundred rows, thousands of times in partitions of a
-//! million where few answers move, and some three times even where every answer moves or ten thousand rows of a million
-//! change at once. Within ranges there is a crossover: once d changed rows of a partition of n make d · log₂ n ≥ n, to
-//! walk the whole partition side by side costs no more than to find the stretches, and that is what it then does.
+//! The rule: where times are totally ordered, ranges, and else recompute. `benches/window.rs` found no crossover between
+//! them in what a change costs, from one change to ten thousand an epoch: ranges took half the time in partitions of ten
+//! to a hundred rows, a thousandth and less in partitions of a million where few answers move, and a third even where
+//! every answer moves or ten thousand rows of a million change at once. Loading takes both about as long.
+//!
+//! Within ranges there is another rule: once d changed rows of a partition of n make d · log₂ n ≥ n, the whole partition
+//! is walked side by side. It follows from the costs, a search for each stretch against a step for each row, and has not
+//! been measured by itself.
 //!
 //! Definitions are those of SQL:2016, but for nulls in `min` and `max`; where engines disagree, PostgreSQL's, with which a
 //! script compares.
