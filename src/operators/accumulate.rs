@@ -26,6 +26,17 @@ impl<G: Data + Hash> Group for G {}
 /// For each row, the group and the term that `logic` gives; the terms of a group, times the rows' weights, are its diff.
 ///
 /// A row for which `logic` gives `None` counts nowhere.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use differential_dataflow::operators::CountTotal;
+/// # use millstream::operators::accumulate;
+/// # timely::example(|scope| {
+/// let by_product = scope.new_collection_from([('T', 3), ('T', 4), ('M', 1)]).1.arrange_by_key();
+/// let sold = accumulate(by_product, "Sold", |product, quantity| Some((*product, *quantity as isize)));
+/// sold.count_total().assert_eq(scope.new_collection_from([('T', 7), ('M', 1)]).1);
+/// # });
+/// ```
 pub fn accumulate<'scope, Tr, G, R>(
     arranged: Arranged<'scope, Tr>,
     name: &str,

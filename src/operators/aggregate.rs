@@ -68,9 +68,20 @@ where
 /// As [`aggregate`], for totally ordered times, and leaner.
 ///
 /// Where times are totally ordered there is one state for now, and a table of sums will do in place of an arrangement
-/// that keeps times apart: a change takes a third of the time, which `benches/operators.rs` shows.
+/// that keeps times apart: a change takes less than half the time, which `benches/operators.rs` shows.
 ///
 /// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::{Sum, aggregate_total};
+/// # timely::example(|scope| {
+/// // Prices in cents, one of them unknown.
+/// let prices = scope.new_collection_from([('T', Some(350)), ('T', Some(450)), ('T', None)]).1;
+/// let sums = aggregate_total(prices, "Prices", |row| Some((row.0, Sum::<2>::of_nullable(row.1))));
+/// sums.inspect(|((_, price), _, _)| assert_eq!((price.count(), price.mean()), (Ok(2), Ok(Some(4.0)))));
+/// # });
+/// ```
 pub fn aggregate_total<'scope, T, D, G, R>(
     rows: VecCollection<'scope, T, D>,
     name: &str,

@@ -16,6 +16,17 @@ use super::{ByKey, give};
 ///
 /// Each key of `needed` counts once, and each key of `values` has one value; of several, the greatest is taken.
 /// *Cost per change*: O(1). *State*: every key and value.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::complete;
+/// # timely::example(|scope| {
+/// let needed = scope.new_collection_from(['T', 'M']).1;
+/// let prices = scope.new_collection_from([('T', 4)]).1;
+/// let completed = complete(needed, prices, "Prices").as_collection(|product, price| (*product, *price));
+/// completed.assert_eq(scope.new_collection_from([('T', Some(4)), ('M', None)]).1);
+/// # });
+/// ```
 #[expect(clippy::missing_panics_doc, reason = "it can't: reduce shows keys that have values")]
 pub fn complete<'scope, T, K, V>(
     needed: VecCollection<'scope, T, K>,

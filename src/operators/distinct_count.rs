@@ -29,6 +29,17 @@ use super::sorted::{Change, Reader, Values};
 /// names the group that a key's part counts in; several parts may name the same, and each counts.
 ///
 /// Updates of one group that arrive together are added up before they are sent.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::distinct_count;
+/// # timely::example(|scope| {
+/// // Customers and the days of their orders: how many customers has each day?
+/// let orders = scope.new_collection_from([(1, 'M'), (1, 'M'), (1, 'T'), (2, 'M')]).1.arrange_by_key();
+/// let customers = distinct_count(orders, "Customers", |_, day| Some(*day), |_, day| *day);
+/// customers.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);
+/// # });
+/// ```
 pub fn distinct_count<'scope, T, K, V, P, G>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,

@@ -88,6 +88,15 @@ where
 }
 
 /// The keys that have at least one value, each once.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::present_keys;
+/// # timely::example(|scope| {
+/// let orders = scope.new_collection_from([(1, 'A'), (1, 'B'), (2, 'C')]).1.arrange_by_key();
+/// present_keys(orders, "Customers").assert_eq(scope.new_collection_from([1, 2]).1);
+/// # });
+/// ```
 pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
 where
     T: Timestamp + Lattice + TotalOrder,

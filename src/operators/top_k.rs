@@ -72,6 +72,16 @@ where
 /// The first `k` rows of each key, numbered from 1; a row of weight w has w numbers. See [`top_k`].
 ///
 /// *Updates per change*: ≤ 2 · k.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::top_k_numbered;
+/// # timely::example(|scope| {
+/// let prices = scope.new_collection_from([('T', 9), ('T', 4), ('T', 7)]).1;
+/// let cheapest = top_k_numbered(prices, "Cheapest", 2, 1000);
+/// cheapest.assert_eq(scope.new_collection_from([('T', (4, 1)), ('T', (7, 2))]).1);
+/// # });
+/// ```
 pub fn top_k_numbered<'scope, T, K, V>(
     rows: VecCollection<'scope, T, (K, V)>,
     name: &str,
@@ -90,6 +100,16 @@ where
 }
 
 /// The least value of each key. *Updates per change*: ≤ 2. `rows_max` is as in [`top_k`].
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::{max, min};
+/// # timely::example(|scope| {
+/// let prices = scope.new_collection_from([('T', 9), ('T', 4), ('T', 7)]).1;
+/// min(prices.clone(), "Cheapest", 1000).assert_eq(scope.new_collection_from([('T', 4)]).1);
+/// max(prices, "Dearest", 1000).assert_eq(scope.new_collection_from([('T', 9)]).1);
+/// # });
+/// ```
 pub fn min<'scope, T, K, V>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
@@ -103,7 +123,7 @@ where
     top_k(values, name, 1, rows_max)
 }
 
-/// The greatest value of each key. *Updates per change*: ≤ 2. `rows_max` is as in [`top_k`].
+/// The greatest value of each key; see [`min`]. *Updates per change*: ≤ 2. `rows_max` is as in [`top_k`].
 pub fn max<'scope, T, K, V>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
