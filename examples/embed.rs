@@ -53,7 +53,7 @@ fn main() {
                 let sum = depth.variance().sum();
                 let (people, mean) = (sum.count().expect("few"), sum.mean().expect("few").expect("some"));
                 let sign = if *diff > 0 { '+' } else { '-' };
-                println!("epoch {epoch}: {sign} {boss:?} has {people} people, {mean:.2} steps away on average");
+                println!("epoch {epoch}: {sign} {boss:?}: {people} below, {mean:.2} steps away on average");
             });
             (input, kept.probe().0)
         });

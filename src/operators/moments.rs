@@ -185,7 +185,7 @@ impl<const SCALE: u32> Variance<SCALE> {
     }
 
     /// n Σx² − (Σx)², which is n Σ(x − x̄)²; `None` if that is negative, for rows that were taken back and never there.
-    fn spread(&self, n: &BigInt) -> Option<BigInt> {
+    pub(super) fn spread(&self, n: &BigInt) -> Option<BigInt> {
         let spread: BigInt = n * self.squares.to_big() - self.sum.big_total().pow(2);
         (spread >= BigInt::ZERO).then_some(spread)
     }
@@ -312,138 +312,34 @@ impl<const SCALE: u32> Moments<SCALE> {
     }
 }
 
-/// Count and sums of pairs of values, x in units of 10⁻ˣ and y in units of 10⁻ʸ, with their squares and products.
-///
-/// A pair with a null in it counts nowhere.
-///
-/// ```
-/// use millstream::operators::Covariance;
-/// use differential_dataflow::difference::Semigroup;
-///
-/// let mut pairs = Covariance::<0, 0>::default();
-/// [(1, 2), (2, 4), (3, 9)].map(|(x, y)| pairs.plus_equals(&Covariance::of(x, y)));
-/// assert_eq!(pairs.sample(), Ok(Some(3.5)));
-/// assert_eq!(pairs.x().sample(), Ok(Some(1.0)));
-/// assert!(pairs.correlation().unwrap().unwrap() > 0.97);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Covariance<const X: u32 = 0, const Y: u32 = 0> {
-    x: Variance<X>,
-    y: Variance<Y>,
-    products: Wide<3>,
-}
-
-impl<const X: u32, const Y: u32> Covariance<X, Y> {
-    /// One pair.
-    pub fn of(x: impl Into<i128>, y: impl Into<i128>) -> Self {
-        let (Some(x), Some(y)) = (narrow(x), narrow(y)) else {
-            let beyond = i128::MAX;
-            return Covariance { x: Variance::of(beyond), y: Variance::of(beyond), ..Self::default() };
-        };
-        let products = Wide::from_unsigned(u128::from(x.unsigned_abs())).times(y);
-        let products = if x < 0 { products.times(-1) } else { products };
-        Covariance { x: Variance::of_narrow(x), y: Variance::of_narrow(y), products }
-    }
-
-    /// One pair, or nothing if there is a null in it.
-    pub fn of_nullable(x: Option<impl Into<i128>>, y: Option<impl Into<i128>>) -> Self {
-        x.zip(y).map(|(x, y)| Self::of(x, y)).unwrap_or_default()
-    }
-
-    /// The statistics of x, over the pairs.
-    #[must_use]
-    pub fn x(&self) -> &Variance<X> {
-        &self.x
-    }
-
-    /// The statistics of y, over the pairs.
-    #[must_use]
-    pub fn y(&self) -> &Variance<Y> {
-        &self.y
-    }
-
-    /// The population covariance, Σ(x − x̄)(y − ȳ) / n.
-    ///
-    /// # Errors
-    /// If there are values that do not fit.
-    pub fn population(&self) -> Statistic {
-        self.x.sum.with_count(|n| nearest(self.spread(&n), &n * &n * unit(X + Y)))
-    }
-
-    /// The sample covariance, Σ(x − x̄)(y − ȳ) / (n − 1); undefined for one pair.
-    ///
-    /// # Errors
-    /// If there are values that do not fit.
-    pub fn sample(&self) -> Statistic {
-        self.x.sum.with_count(|n| nearest(self.spread(&n), &n * (&n - 1) * unit(X + Y)))
-    }
-
-    /// Pearson's correlation, from −1 to 1; undefined if all x or all y are equal.
-    ///
-    /// # Errors
-    /// If there are values that do not fit.
-    pub fn correlation(&self) -> Statistic {
-        self.x.sum.with_count(|n| {
-            let spread = self.spread(&n);
-            let root = nearest(spread.pow(2), self.x.spread(&n)? * self.y.spread(&n)?)?.sqrt();
-            Some(if spread < BigInt::ZERO { -root } else { root })
-        })
-    }
-
-    /// n Σxy − Σx Σy.
-    fn spread(&self, n: &BigInt) -> BigInt {
-        n * self.products.to_big() - self.x.sum.big_total() * self.y.sum.big_total()
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.x.add(&other.x);
-        self.y.add(&other.y);
-        self.products.add(&other.products);
-    }
-
-    fn negate(&mut self) {
-        self.x.negate();
-        self.y.negate();
-        self.products.negate();
-    }
-
-    fn times(self, weight: i64) -> Self {
-        Covariance { x: self.x.times(weight), y: self.y.times(weight), products: self.products.times(weight) }
-    }
-
-    fn is_zero(&self) -> bool {
-        self.x.is_zero() && self.y.is_zero() && self.products.is_zero()
-    }
-}
-
 /// Makes a type that can be added, negated and multiplied by a weight the diff of an update.
 macro_rules! diff {
-    ($name:ident<$($scale:ident),*>) => {
-        impl<$(const $scale: u32),*> IsZero for $name<$($scale),*> {
+    ($name:ident) => {
+        impl<const SCALE: u32> IsZero for $name<SCALE> {
             fn is_zero(&self) -> bool {
                 $name::is_zero(self)
             }
         }
 
-        impl<$(const $scale: u32),*> Semigroup for $name<$($scale),*> {
+        impl<const SCALE: u32> Semigroup for $name<SCALE> {
             fn plus_equals(&mut self, other: &Self) {
                 self.add(other);
             }
         }
 
-        impl<$(const $scale: u32),*> Monoid for $name<$($scale),*> {
+        impl<const SCALE: u32> Monoid for $name<SCALE> {
             fn zero() -> Self {
                 Self::default()
             }
         }
 
-        impl<$(const $scale: u32),*> Abelian for $name<$($scale),*> {
+        impl<const SCALE: u32> Abelian for $name<SCALE> {
             fn negate(&mut self) {
                 $name::negate(self);
             }
         }
 
-        impl<$(const $scale: u32),*> Multiply<isize> for $name<$($scale),*> {
+        impl<const SCALE: u32> Multiply<isize> for $name<SCALE> {
             type Output = Self;
 
             fn multiply(self, weight: &isize) -> Self {
@@ -453,12 +349,11 @@ macro_rules! diff {
     };
 }
 
-diff!(Sum<SCALE>);
-diff!(Variance<SCALE>);
-diff!(Moments<SCALE>);
-diff!(Covariance<X, Y>);
+diff!(Sum);
+diff!(Variance);
+diff!(Moments);
 
-fn narrow(value: impl Into<i128>) -> Option<i64> {
+pub(super) fn narrow(value: impl Into<i128>) -> Option<i64> {
     i64::try_from(value.into()).ok()
 }
 
@@ -467,6 +362,6 @@ fn square(value: i64) -> u128 {
 }
 
 /// How many units of 10⁻ˢᶜᴬᴸᴱ make one.
-fn unit(scale: u32) -> BigInt {
+pub(super) fn unit(scale: u32) -> BigInt {
     BigInt::from(10).pow(scale)
 }
