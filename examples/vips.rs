@@ -9,14 +9,16 @@
 
 use std::sync::Arc;
 
-use differential_dataflow::input::Input;
+use differential_dataflow::input::Input as _;
 use millstream::model::{Day, Discount, Order, Payload, Price, Product, Tiers};
+use millstream::operators::{Position, Upsert};
 use millstream::pipeline::{Job, Settings, Shop};
+use timely::dataflow::operators::Input as _;
 
 fn main() {
     timely::execute(timely::Config::process(2), |worker| {
         let (mut orders, mut products, probe) = worker.dataflow::<u64, _, _>(|scope| {
-            let (order_input, orders) = scope.new_collection();
+            let (order_input, orders) = scope.new_input();
             let (product_input, products) = scope.new_collection();
             let (_, customers) = scope.new_collection();
             let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a date"));
@@ -42,18 +44,18 @@ fn main() {
             let desk =
                 Product { name: Some("Desk".into()), category: "Furniture".into(), price, extra: Payload::default() };
             products.insert((1, Arc::new(desk)));
-            orders.insert(desks(100, 7, 3));
-            orders.insert(desks(101, 8, 1));
+            orders.send(desks(100, 7, 3));
+            orders.send(desks(101, 8, 1));
         }
         orders.advance_to(1);
         products.advance_to(1);
         if worker.index() == 0 {
-            orders.insert(desks(102, 7, 2)); // customer 7 has now spent 12,500
+            orders.send(desks(102, 7, 2)); // customer 7 has now spent 12,500
         }
         orders.advance_to(2);
         products.advance_to(2);
         if worker.index() == 0 {
-            orders.remove(desks(100, 7, 3)); // the first order is taken back
+            orders.send((100, Position::after(0), None)); // the first order is taken back
         }
         orders.advance_to(3);
         products.advance_to(3);
@@ -65,14 +67,14 @@ fn main() {
 }
 
 /// An order of some desks.
-fn desks(id: i64, customer: i64, quantity: i32) -> Order<i64> {
-    Order {
-        id,
+fn desks(id: i64, customer: i64, quantity: i32) -> Upsert<i64, Order<i64>> {
+    let order = Order {
         customer: Some(customer),
         product: Some(1),
         day: Day::from_ymd(2024, 5, 1),
         quantity,
         discount: Discount::default(),
         extra: Payload::default(),
-    }
+    };
+    (id, Position::after(0), Some(order))
 }

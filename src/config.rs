@@ -64,6 +64,9 @@ pub struct RunArgs {
     /// Rows read at a time [default: 10000].
     #[arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS")]
     pub batch_size: Option<usize>,
+    /// Tell how long each operator worked.
+    #[arg(long, env = "MILLSTREAM_PROFILE")]
+    pub profile: bool,
 }
 
 /// A run, ready to start: everything is decided and possible, as far as that can be told without reading the input.
@@ -83,6 +86,8 @@ pub struct RunConfig {
     pub max_rejected: Option<u64>,
     /// What files are written.
     pub file_format: FileFormat,
+    /// True if the report tells how long each operator worked.
+    pub profile: bool,
     /// How `enriched_data` is placed in folders and buckets.
     pub(crate) placing: Placing,
 }
@@ -156,6 +161,7 @@ impl RunConfig {
             tables: tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?,
             max_rejected: args.max_rejected.or(file.max_rejected),
             file_format: FileFormat { format, codec, target_bytes: target.bytes() },
+            profile: args.profile,
             placing,
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Rows are narrow and typed. A column that some table computes with has a field of its own; all others travel
 //! together as one opaque [`Payload`]. Money is fixed point (see [`money`]), dates are [`Day`]s, and ids are one type
-//! parameter, [`Id`]: `i64` where every table has integers, [`Name`] otherwise.
+//! parameter, [`Id`]: [`Number`] where every table has integers, [`Name`] otherwise.
 
 mod day;
 mod id;
@@ -12,7 +12,7 @@ mod rows;
 mod tiers;
 
 pub use day::{Day, Month};
-pub use id::{Id, Name, Text};
+pub use id::{Id, Name, Number, Text};
 pub use money::{Amount, Discount, Price};
 pub use payload::Payload;
 pub use rows::{

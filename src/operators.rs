@@ -61,6 +61,7 @@
 
 mod accumulate;
 mod aggregate;
+mod arrange;
 mod collect;
 mod complete;
 mod covariance;
@@ -68,15 +69,19 @@ mod distinct_count;
 mod histogram;
 mod join;
 mod latest;
+mod latest_joined;
 mod moments;
+mod pile;
 mod reduce_sorted;
 mod sorted;
 mod top_k;
+mod upserts;
 mod wide;
 pub mod window;
 
 pub use accumulate::{Group, accumulate};
 pub use aggregate::{aggregate, aggregate_total};
+pub(crate) use arrange::{arrange, arrange_in_place};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;
 pub use covariance::Covariance;
@@ -84,10 +89,12 @@ pub use distinct_count::distinct_count;
 pub use histogram::histogram;
 pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
 pub use latest::{Position, Upsert, latest};
+pub use latest_joined::latest_joined;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted};
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
+pub use upserts::upserts;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;

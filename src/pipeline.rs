@@ -1,31 +1,33 @@
 //! The whole job: from three tables to seven, kept right while any of the three changes.
 //!
 //! ```text
-//! orders ───────┐ by product          ┌── product_sales
-//! products ─────┴─ catalog ── lines ──┤
-//!                               │     by customer ─┬── daily_sales, cohort_analysis
-//! customers ────────────────────┴── accounts ──────┼── enriched_data
-//!                                                  ├── customer_patterns, rfm_analysis
-//!                                                  └── customer_product_matrix
+//! orders ────┐ by id                     ┌── product_sales
+//! products ──┴─ lines ─┐ by customer ────┼── daily_sales, cohort_analysis
+//!                      ├─────────────────┼── customer_patterns, rfm_analysis
+//! customers ──── accounts ───────────────┼── customer_product_matrix
+//!                                        └── enriched_data
 //! ```
 //!
-//! Two indexes hold every order: by product, where its sales are added up and a price finds the orders it changes, and
-//! by customer, in the order of days, where all else is read off. What a customer's or a product's rows share (a total,
-//! a name) is a small collection of its own; it is joined to rows only where a table is made.
+//! Orders are kept by id, where the last one written counts and a price finds the orders it changes; order lines are
+//! indexed by customer, in the order of days, and nearly all else is read off that one index. What a customer's or a
+//! product's rows share (a total, a name) is a small collection of its own; it is joined to rows only where a table is
+//! made.
 //!
-//! Inputs and outputs are collections in the caller's scope, on the caller's workers, at any totally ordered time:
+//! Inputs and outputs lie in the caller's scope, on the caller's workers, at any totally ordered time:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use differential_dataflow::input::Input;
 //! use millstream::model::{Amount, DailySales, Day, Discount, Order, Payload, Price, Product, Sum};
+//! use millstream::operators::Position;
 //! use millstream::pipeline::{Job, Settings, Shop};
+//! use timely::dataflow::operators::Input as _;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //!
 //! let day = Day::from_ymd(2024, 5, 1);
 //! let updates = timely::execute_directly(move |worker| {
 //!     let (mut orders, mut products, updates) = worker.dataflow::<u64, _, _>(|scope| {
-//!         let (order_input, orders) = scope.new_collection();
+//!         let (order_input, orders) = scope.new_input();
 //!         let (product_input, products) = scope.new_collection();
 //!         let (_, customers) = scope.new_collection();
 //!         let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).unwrap());
@@ -39,7 +41,6 @@
 //!         extra: Payload::default(),
 //!     };
 //!     let order = |quantity| Order {
-//!         id: 100,
 //!         customer: Some(7),
 //!         product: Some(1),
 //!         day,
@@ -48,10 +49,9 @@
 //!         extra: Payload::default(),
 //!     };
 //!     products.insert((1, Arc::new(tea)));
-//!     orders.insert(order(2));
+//!     orders.send((100, Position::after(0), Some(order(2))));
 //!     orders.advance_to(1); // it was three after all
-//!     orders.remove(order(2));
-//!     orders.insert(order(3));
+//!     orders.send((100, Position::after(0), Some(order(3))));
 //!     updates
 //! });
 //! let sales = |e8| DailySales { day, revenue: Sum { total: Amount::from_e8(e8), count: 1 }, customers: 1 };
@@ -70,6 +70,7 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::lattice::Lattice;
+use timely::dataflow::StreamVec;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
@@ -77,17 +78,17 @@ use crate::model::{
     Account, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Order, Product,
     ProductSales, Rfm, Tiers,
 };
-use crate::operators::ByKey;
-use enrich::Sale;
+use crate::operators::{ByKey, Upsert};
 use totals::Totals;
 
-/// The three tables, clean: at every time at most one row for an id.
+/// The three tables.
 pub struct Shop<'scope, T: Timestamp, I: Id> {
-    /// The order lines.
-    pub orders: VecCollection<'scope, T, Order<I>>,
-    /// The products by id.
+    /// The order lines as they are written, rewritten and deleted: of those with one id, the last counts. The job has
+    /// the only copy. Orders that are a collection already are made writes by [`upserts`](crate::operators::upserts).
+    pub orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
+    /// The products by id: at every time at most one row for an id.
     pub products: VecCollection<'scope, T, (I, Arc<Product>)>,
-    /// The customers by id.
+    /// The customers by id: at every time at most one row for an id.
     pub customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
 }
 
@@ -116,32 +117,35 @@ impl Settings {
 /// differ; within one epoch they may hold pairs that cancel.
 pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
     settings: Settings,
-    by_product: ByKey<'scope, T, Option<I>, Sale<I>>,
-    catalog: ByKey<'scope, T, Option<I>, Option<Arc<Product>>>,
     by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
     customer_totals: ByKey<'scope, T, Option<I>, Totals>,
+    products: VecCollection<'scope, T, (I, Arc<Product>)>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
     /// Made when first asked for: two tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
 }
 
 impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
-    /// Indexes the orders by product and by customer, and adds up what each customer spent.
+    /// Joins orders to products, indexes the lines by customer, and adds up what each customer spent.
     #[must_use]
     pub fn new(shop: Shop<'scope, T, I>, settings: Settings) -> Self {
-        let by_product = enrich::by_product(shop.orders);
-        let catalog = enrich::catalog(&by_product, shop.products);
-        let by_customer = enrich::by_customer(&by_product, &catalog);
+        let lines = enrich::lines(shop.orders, shop.products.clone());
+        let by_customer = enrich::by_customer(lines);
         let customer_totals = customers::totals(&by_customer);
         Job {
             settings,
-            by_product,
-            catalog,
             by_customer,
             customer_totals,
+            products: shop.products,
             customers: shop.customers,
             patterns: OnceCell::new(),
         }
+    }
+
+    /// Every order with its product, indexed by who ordered it.
+    #[must_use]
+    pub fn lines_by_customer(&self) -> ByKey<'scope, T, Option<I>, Line<I>> {
+        self.by_customer.clone()
     }
 
     /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
@@ -160,7 +164,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `product_sales`: pieces, revenue and customers of each product.
     #[must_use]
     pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
-        products::product_sales(&self.by_product, &self.catalog)
+        products::product_sales(&products::by_product(&self.by_customer), self.products.clone())
     }
 
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
@@ -196,7 +200,6 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
 
     /// What the enriched rows of each customer share.
     fn accounts(&self) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
-        let (orders, totals) = (&self.by_customer, &self.customer_totals);
-        customers::accounts(orders, totals, self.customers.clone(), &self.settings.tiers)
+        customers::accounts(&self.customer_totals, self.customers.clone(), &self.settings.tiers)
     }
 }

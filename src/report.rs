@@ -27,10 +27,22 @@ pub struct Report {
     pub inputs: Vec<InputReport>,
     /// The tables that were written.
     pub tables: Vec<TableReport>,
+    /// What each stage took, the longest first: with `--profile`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageReport>,
     /// How long it took.
     pub seconds: f64,
     /// The most memory that was used at one time, where the system tells.
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// What a stage of the job took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StageReport {
+    /// The operator, or `Read`.
+    pub name: String,
+    /// How long it worked, all workers together.
+    pub seconds: f64,
 }
 
 /// What became of the rows of a table that was read.
@@ -62,6 +74,7 @@ impl Report {
         config: &RunConfig,
         inputs: Vec<InputReport>,
         tables: Vec<TableReport>,
+        stages: Vec<StageReport>,
         took: Duration,
     ) -> Report {
         Report {
@@ -73,6 +86,7 @@ impl Report {
             as_of: config.settings.as_of.to_string(),
             inputs,
             tables,
+            stages,
             seconds: took.as_secs_f64(),
             peak_memory_bytes: peak_memory(),
         }
@@ -106,6 +120,12 @@ impl fmt::Display for Report {
         for table in &self.tables {
             let counts = [table.written.rows, table.written.files, table.written.bytes.div_ceil(1024)].map(grouped);
             writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
+        }
+        if !self.stages.is_empty() {
+            writeln!(f, "{:<54}{:>14}", "worked", "seconds")?;
+            for stage in self.stages.iter().filter(|stage| stage.seconds >= 0.005) {
+                writeln!(f, "  {:<52}{:>14.2}", stage.name, stage.seconds)?;
+            }
         }
         let memory = self
             .peak_memory_bytes

@@ -6,10 +6,12 @@
 //! ```
 //!
 //! Epoch 0 is the batch: all that the files have. A *run* closes its inputs after it, so operators hand their state on
-//! instead of keeping it. A *live* job keeps them open, and each command is an epoch of its own.
+//! instead of keeping it. A *live* job keeps them open, and what is
+//! changed together is an epoch of its own.
 
 mod feed;
 mod live;
+mod profile;
 mod progress;
 mod sink;
 
@@ -32,13 +34,14 @@ use crate::io::publish::Output;
 use crate::io::tables::schema_of;
 use crate::io::write::{Placing, TableWriter};
 use crate::io::{InputTable, OutputTable, rejected};
-use crate::model::{Customer, Name, Order, Product};
+use crate::model::{Customer, Name, Number, Order, Product};
 use crate::operators::{Upsert, latest};
 use crate::pipeline::{Job, Shop};
 use crate::report::{Report, TableReport};
 
 use feed::Feed;
-pub use live::{Command, Live};
+pub use live::{Change, Live};
+use profile::Profile;
 pub use progress::Progress;
 
 /// When something happened, in epochs: 0 is the batch.
@@ -54,10 +57,10 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     let started = Instant::now();
     let feed = Feed::open(&config.input, config.max_rejected, progress)?;
     if feed.has_text_ids() {
-        let (work, guards) = start::<Name>(config, feed, None)?;
+        let (work, guards) = start::<Name>(config, Work::begin(config, feed)?, None)?;
         finish(config, &work, guards, started)
     } else {
-        let (work, guards) = start::<i64>(config, feed, None)?;
+        let (work, guards) = start::<Number>(config, Work::begin(config, feed)?, None)?;
         finish(config, &work, guards, started)
     }
 }
@@ -65,10 +68,10 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
 /// Starts the workers on the input, and on tables that wait to be published.
 fn start<I: IdColumn>(
     config: &RunConfig,
-    feed: Feed,
+    work: Work,
     live: Option<live::Workers<I>>,
 ) -> Result<(Arc<Work>, WorkerGuards<()>)> {
-    let work = Arc::new(Work::begin(config, feed)?);
+    let work = Arc::new(work);
     let timely = timely::Config {
         communication: timely::CommunicationConfig::Process(config.workers),
         worker: WorkerConfig::default(),
@@ -77,6 +80,7 @@ fn start<I: IdColumn>(
     let shared = Arc::clone(&work);
     let guards = timely::execute(timely, move |worker| {
         let _alarm = Alarm(&shared);
+        shared.profile.iter().for_each(|profile| profile.follow(worker));
         if let Err(error) = work_as::<I>(worker, &shared, &settings, live.as_ref().as_ref()) {
             shared.fail(error);
         }
@@ -110,6 +114,9 @@ fn finish(config: &RunConfig, work: &Arc<Work>, guards: WorkerGuards<()>, starte
 struct Work {
     feed: Feed,
     layout: Layout,
+    /// The tables that are made.
+    tables: Vec<OutputTable>,
+    /// Where they are written; none once they are published, and none for a job that only keeps them.
     output: Mutex<Option<Output>>,
     writers: Vec<(OutputTable, Arc<TableWriter>)>,
     run_id: String,
@@ -117,25 +124,45 @@ struct Work {
     open_parts: AtomicUsize,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Work {
+    /// Work whose tables are written.
     fn begin(config: &RunConfig, feed: Feed) -> Result<Work> {
-        let layout = feed.layout(config.settings.tiers.clone())?;
-        let run_id = run_id();
-        let output = Output::open(&config.output, &run_id)?;
+        let mut work = Work::without_output(config, feed)?;
+        let (layout, run_id) = (&work.layout, &work.run_id);
+        let output = Output::open(&config.output, run_id)?;
         let writer = |table: OutputTable| {
             let is_enriched = table == OutputTable::EnrichedData;
             let placing = if is_enriched { config.placing.clone() } else { Placing::default() };
-            let schema = schema_of(table, &layout);
+            let schema = schema_of(table, layout);
             let writer =
-                TableWriter::create(output.staging(table.name()), &run_id, schema, config.file_format, placing)?;
+                TableWriter::create(output.staging(table.name()), run_id, schema, config.file_format, placing)?;
             Ok((table, Arc::new(writer)))
         };
-        let writers = config.tables.iter().map(|table| writer(*table)).collect::<Result<Vec<_>>>()?;
-        let open_parts = AtomicUsize::new(writers.len() * config.workers);
+        work.writers = config.tables.iter().map(|table| writer(*table)).collect::<Result<Vec<_>>>()?;
+        work.open_parts = AtomicUsize::new(work.writers.len() * config.workers);
+        work.output = Mutex::new(Some(output));
+        Ok(work)
+    }
+
+    /// Work whose tables are only kept.
+    fn without_output(config: &RunConfig, feed: Feed) -> Result<Work> {
+        let layout = feed.layout(config.settings.tiers.clone())?;
         let (failure, failed) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Work { feed, layout, output: Mutex::new(Some(output)), writers, run_id, open_parts, failure, failed })
+        Ok(Work {
+            feed,
+            layout,
+            tables: config.tables.clone(),
+            output: Mutex::default(),
+            writers: Vec::new(),
+            run_id: run_id(),
+            open_parts: AtomicUsize::new(0),
+            failure,
+            failed,
+            profile: config.profile.then(Arc::default),
+        })
     }
 
     fn writer(&self, table: OutputTable) -> Option<&Arc<TableWriter>> {
@@ -170,7 +197,17 @@ impl Work {
 
     /// Ends the tables, writes the rejected rows, and puts all in place.
     fn publish(&self, config: &RunConfig, started: Instant) -> Result<Report> {
-        let output = self.output.lock().expect("no worker panicked").take().expect("a run publishes once");
+        let mut tables = Vec::new();
+        if let Some(output) = self.output.lock().expect("no worker panicked").take() {
+            tables = self.write(config, &output)?;
+            output.finish()?;
+        }
+        let inputs = self.feed.reports();
+        let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
+        Ok(Report::new(self.run_id.clone(), config, inputs, tables, stages, started.elapsed()))
+    }
+
+    fn write(&self, config: &RunConfig, output: &Output) -> Result<Vec<TableReport>> {
         let mut tables = Vec::new();
         for (table, writer) in &self.writers {
             tables.push(TableReport { name: table.name().into(), written: writer.finish()? });
@@ -188,9 +225,7 @@ impl Work {
         part.finish()?;
         tables.push(TableReport { name: REJECTED.into(), written: writer.finish()? });
         tables.iter().try_for_each(|table| output.publish(&table.name))?;
-        output.finish()?;
-        let inputs = self.feed.reports();
-        Ok(Report::new(self.run_id.clone(), config, inputs, tables, started.elapsed()))
+        Ok(tables)
     }
 }
 
@@ -231,23 +266,28 @@ fn work_as<I: IdColumn>(
 ) -> Result<()> {
     let mut inputs = Inputs::new();
     let probe = worker.dataflow_named("millstream", |scope| {
-        let orders = latest(scope.input_from(&mut inputs.orders), "Orders by id");
         let products = latest(scope.input_from(&mut inputs.products), "Products by id");
         let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
         let shop = Shop {
-            orders: work.feed.count_kept(InputTable::Orders, orders).map(|(_, order)| order),
+            orders: scope.input_from(&mut inputs.orders),
             products: work.feed.count_kept(InputTable::Products, products),
             customers: work.feed.count_kept(InputTable::Customers, customers),
         };
-        let tables = sink::Tables { work, probe: ProbeHandle::new(), observer: live.map(live::Workers::observer) };
-        tables.add(&Job::new(shop, settings.clone()))
+        let tables = sink::Tables { work, probe: ProbeHandle::new(), observer: live.and_then(live::Workers::observer) };
+        let job = Job::new(shop, settings.clone());
+        work.feed.count_kept(InputTable::Orders, job.lines_by_customer().as_collection(|_, _| ()));
+        tables.add(&job)
     });
     while let Some((table, unit)) = work.feed.next_unit() {
-        for batch in work.feed.read(table, &unit)? {
+        let mut batches = work.feed.read(table, &unit)?;
+        loop {
+            let started = Instant::now();
+            let Some(batch) = batches.next() else { break };
             if work.has_failed() {
                 return Ok(());
             }
             work.feed.send(table, unit.file, &batch?, &mut inputs)?;
+            work.profile.iter().for_each(|profile| profile.add("Read", started.elapsed()));
             worker.step();
         }
     }

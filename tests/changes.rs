@@ -16,7 +16,6 @@ const DAYS: i32 = 5;
 
 fn order(id: i64, customer: i64, product: i64, day: i32, quantity: i32) -> Write<i64> {
     let order = Order {
-        id,
         customer: Some(customer),
         product: Some(product),
         day: Day::new(day),

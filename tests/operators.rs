@@ -12,8 +12,8 @@ use differential_dataflow::{Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream::operators::{
     ByKey, Moments, Position, Sum, Upsert, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min,
-    broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join, latest, left_join, max,
-    min, present_keys, reduce_sorted, semi_join, top_k, top_k_numbered,
+    broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join, latest, latest_joined,
+    left_join, max, min, present_keys, reduce_sorted, semi_join, top_k, top_k_numbered, upserts,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -327,6 +327,125 @@ proptest! {
         }
         prop_assert_eq!(run_latest(&epochs, workers, in_flight), expected);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Rows that are written and partners that change, in the same epochs and in others: a row's partner is `row / 2`.
+    #[test]
+    fn latest_joined_is_a_left_join_of_the_latest(
+        epochs in vec((vec((0..6_u8, option::weighted(0.7, 0..8_u8)), 0..8), vec((0..4_u8, option::of(0..3_u8)), 0..3)), 1..7),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let (mut rows, mut partners) = (BTreeMap::new(), BTreeMap::new());
+        let mut history: Changes<Side> = Vec::new();
+        let mut expected: Vec<Held<(u8, u8, Option<u8>)>> = Vec::new();
+        for (row_writes, partner_writes) in &epochs {
+            let mut changes = Vec::new();
+            for (key, row) in row_writes {
+                let before = match row { Some(row) => rows.insert(*key, *row), None => rows.remove(key) };
+                changes.extend(before.map(|row| (Side::Row(*key, row), -1)));
+                changes.extend(row.map(|row| (Side::Row(*key, row), 1)));
+            }
+            for (key, partner) in partner_writes {
+                let before = match partner { Some(row) => partners.insert(*key, *row), None => partners.remove(key) };
+                changes.extend(before.map(|row| (Side::Partner(*key, row), -1)));
+                changes.extend(partner.map(|row| (Side::Partner(*key, row), 1)));
+            }
+            history.push(changes);
+            let joined = rows.iter().map(|(key, row)| (*key, *row, partners.get(&(row / 2)).copied()));
+            expected.push(joined.map(|row| (row, 1)).collect());
+        }
+        let sent = drive(&history, workers, in_flight, |sides| {
+            let row = |side| if let Side::Row(key, row) = side { Some((key, row)) } else { None };
+            let partner = |side| if let Side::Partner(key, row) = side { Some((key, row)) } else { None };
+            let rows = upserts(sides.clone().flat_map(row), "Rows");
+            let partners = sides.flat_map(partner);
+            vec![latest_joined(rows, partners, "Joined", |row| Some(row / 2), |key, row, partner| {
+                (*key, *row, partner.copied())
+            })]
+        });
+        prop_assert_eq!(states(&sent[0]), expected);
+    }
+}
+
+/// A record of either side of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+enum Side {
+    Row(u8, u8),
+    Partner(u8, u8),
+}
+
+/// More rows than are dealt to one bucket, some of them twice and some taken back, of keys that come in order and of one
+/// that most have.
+#[test]
+fn a_large_epoch_is_joined_as_a_small_one_is() {
+    const ROWS: u32 = 100_000;
+    let key = |row: u32| if row.is_multiple_of(3) { row / 100 } else { 7 };
+    let first = (0..ROWS).map(|row| ((key(row), row), 1 + isize::from(row.is_multiple_of(5))));
+    let second = (0..ROWS).filter(|row| row.is_multiple_of(4)).map(|row| ((key(row), row), -1));
+    let history: Changes<(u32, u32)> =
+        vec![first.clone().chain(second.clone()).collect(), second.map(|(row, _)| (row, 1)).collect()];
+    let sent = drive(&history, 2, 1, |rows| {
+        vec![broadcast_join(
+            rows.clone(),
+            rows.map(|(key, _)| (key, ())).distinct(),
+            "Keys",
+            |row| row.0,
+            |row, ()| *row,
+        )]
+    });
+    assert_eq!(states(&sent[0]), states(&history));
+}
+
+/// More rows than are handed on at a time, then a partner of most of them that changes, and rows that are written again.
+#[test]
+fn many_rows_meet_their_partners() {
+    const ROWS: u32 = 150_000;
+    let partner = |row: u32| if row.is_multiple_of(2) { 1 } else { row / 10 };
+    let rows = (0..ROWS).map(|row| (Many::Row(row, row), 1));
+    let partners = (0..ROWS / 20).map(|partner| (Many::Partner(partner, 5), 1));
+    let changed = [(Many::Partner(1, 5), -1), (Many::Partner(1, 6), 1)];
+    let rewritten = (0..ROWS)
+        .filter(|row| row.is_multiple_of(7))
+        .flat_map(|row| [(Many::Row(row, row), -1), (Many::Row(row, row + 1), 1)]);
+    let history =
+        vec![rows.chain(partners).collect(), changed.to_vec(), rewritten.collect(), vec![(Many::Partner(1, 6), -1)]];
+    let sent = drive(&history, 2, 1, move |sides| {
+        let row = |side| if let Many::Row(key, row) = side { Some((key, row)) } else { None };
+        let of = |side| if let Many::Partner(key, row) = side { Some((key, row)) } else { None };
+        let rows = upserts(sides.clone().flat_map(row), "Rows");
+        let joined = latest_joined(
+            rows,
+            sides.flat_map(of),
+            "Joined",
+            move |row| Some(partner(*row)),
+            |key, row, partner| (*key, *row, partner.copied()),
+        );
+        vec![joined]
+    });
+    let joined = |held: &Held<Many>| -> Held<(u32, u32, Option<u32>)> {
+        let partners: BTreeMap<u32, u32> = held
+            .keys()
+            .filter_map(|side| if let Many::Partner(key, row) = side { Some((*key, *row)) } else { None })
+            .collect();
+        let rows =
+            held.keys().filter_map(|side| if let Many::Row(key, row) = side { Some((*key, *row)) } else { None });
+        rows.map(|(key, row)| ((key, row, partners.get(&partner(row)).copied()), 1)).collect()
+    };
+    assert_eq!(states(&sent[0]), states(&history).iter().map(joined).collect::<Vec<_>>());
+    // Every row once, and then those of the partner that changed, out and in.
+    let of_changed = (0..ROWS).filter(|row| partner(*row) == 1).count();
+    assert_eq!([sent[0][0].len(), sent[0][1].len()], [ROWS as usize, 2 * of_changed]);
+}
+
+/// As `Side`, of larger numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+enum Many {
+    Row(u32, u32),
+    Partner(u32, u32),
 }
 
 /// Rows of one key whose weights add up to nothing are rows all the same.

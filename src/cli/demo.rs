@@ -10,9 +10,9 @@ use hdrhistogram::Histogram;
 use crate::config::{RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::io::{OutputTable, Shown, generate};
-use crate::model::{Order, Price, Product};
+use crate::model::{Number, Order, Price, Product};
 use crate::report::grouped;
-use crate::runtime::{Command, Live, Progress};
+use crate::runtime::{Change, Live, Progress};
 
 use super::say;
 
@@ -44,7 +44,7 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     title("The job: seven tables from the three")?;
     let progress = Arc::new(Progress::default());
     let shown = super::display::Display::show(&progress);
-    let live = Live::<i64>::start(&config, &progress);
+    let live = Live::<Number>::start(&config, &progress);
     drop(shown);
     let mut live = live?;
     say(format_args!("{}\n", live.report()))?;
@@ -103,37 +103,39 @@ fn position(shown: &Shown, column: &str) -> Option<usize> {
 }
 
 /// Corrects an order, changes a price and deletes an order, each time showing which rows moved and how long it took.
-fn change_things(live: &mut Live<i64>) -> Result<()> {
+fn change_things(live: &mut Live<Number>) -> Result<()> {
     title("The tables are live: what changes from here on changes only the rows it must")?;
     let again = Duration::from_secs_f64(live.report().seconds);
     let products = live.sample_products()?;
-    let known = |id: &Option<i64>| products.iter().find(|(product, _)| Some(*product) == *id);
+    let known = |id: &Option<Number>| products.iter().find(|(product, _)| Some(*product) == *id);
     let orders: Vec<_> = live.sample_orders()?;
-    let mut ordered = orders.iter().filter(|order| known(&order.product).is_some() && order.customer.is_some());
+    let mut ordered = orders.iter().filter(|(_, order)| known(&order.product).is_some() && order.customer.is_some());
     let missing = || Error::failed("the shop has too few orders to show a change");
-    let order = ordered.next().ok_or_else(missing)?.clone();
-    let other = ordered.next_back().ok_or_else(missing)?.clone();
+    let first = ordered.next().ok_or_else(missing)?;
+    let (id, order) = first;
+    let (other_id, other) = ordered.next_back().ok_or_else(missing)?;
 
     let corrected = Order { quantity: order.quantity * 2, ..order.clone() };
-    let what = format!("Order {} is corrected: quantity {} → {}", order.id, order.quantity, corrected.quantity);
-    show_change(live, &what, &Command::Order(order.id, Some(corrected)), again)?;
+    let what = format!("Order {id} is corrected: quantity {} → {}", order.quantity, corrected.quantity);
+    show_change(live, &what, Change::Order(*id, Some(corrected)), again)?;
 
     let (id, product) = known(&order.product).ok_or_else(missing)?;
     let price = Price::from_e4(i128::from(product.price.e4()) * 9 / 10).ok_or_else(missing)?;
     let euros = |price: Price| format!("{}.{:02}", price.e4() / 10_000, price.e4() % 10_000 / 100);
     let what = format!("Product {id} gets another price: {} → {}", euros(product.price), euros(price));
     let cheaper = Product { price, ..product.as_ref().clone() };
-    show_change(live, &what, &Command::Product(*id, Arc::new(cheaper)), again)?;
+    show_change(live, &what, Change::Product(*id, Some(Arc::new(cheaper))), again)?;
 
-    let what = format!("Customer {} takes order {} back: it is deleted", other.customer.unwrap_or_default(), other.id);
-    show_change(live, &what, &Command::Order(other.id, None), again)?;
+    let what = format!("Customer {} takes order {other_id} back: it is deleted", other.customer.ok_or_else(missing)?);
+    show_change(live, &what, Change::Order(*other_id, None), again)?;
 
-    let left = ordered.chain([&order]).cycle().take(CORRECTIONS);
-    let corrections = left.zip(1..).map(|(order, more)| Order { quantity: order.quantity + more, ..order.clone() });
+    let left = ordered.chain([first]).cycle().take(CORRECTIONS);
+    let more = |order: &Order<Number>, more| Order { quantity: order.quantity + more, ..order.clone() };
+    let corrections = left.zip(1..).map(|((id, order), pieces)| (*id, more(order, pieces)));
     time_corrections(live, corrections)
 }
 
-fn show_change(live: &mut Live<i64>, what: &str, change: &Command<i64>, again: Duration) -> Result<()> {
+fn show_change(live: &mut Live<Number>, what: &str, change: Change<Number>, again: Duration) -> Result<()> {
     let took = live.apply(change)?;
     say(format_args!("▶ {what}\n"))?;
     let moved = live.moved()?;
@@ -206,10 +208,10 @@ fn show_pairs(table: OutputTable, columns: &[String], pairs: &[Pair]) -> Result<
     say("")
 }
 
-fn time_corrections(live: &mut Live<i64>, orders: impl Iterator<Item = Order<i64>>) -> Result<()> {
+fn time_corrections(live: &mut Live<Number>, orders: impl Iterator<Item = (Number, Order<Number>)>) -> Result<()> {
     let mut nanoseconds = Histogram::<u64>::new(3).map_err(Error::failed)?;
-    for order in orders {
-        let took = live.apply(&Command::Order(order.id, Some(order)))?;
+    for (id, order) in orders {
+        let took = live.apply(Change::Order(id, Some(order)))?;
         nanoseconds.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)).map_err(Error::failed)?;
     }
     let micros = |quantile: f64| nanoseconds.value_at_quantile(quantile) / 1000;

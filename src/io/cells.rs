@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4};
-use crate::model::{Day, Id, Name, Text};
+use crate::model::{Day, Id, Name, Number, Text};
 
 use super::schema::decimal_scale;
 
@@ -25,8 +25,8 @@ pub trait IdColumn: Id {
     /// True if the type has ids that are text.
     const HAS_TEXT: bool;
 
-    /// The id that is this number.
-    fn of_number(number: i64) -> Self;
+    /// The id that is this number; `None` where the type has none for it.
+    fn of_number(number: i64) -> Option<Self>;
 
     /// The id that is this text.
     fn of_text(text: &str) -> Self;
@@ -35,11 +35,11 @@ pub trait IdColumn: Id {
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef;
 }
 
-impl IdColumn for i64 {
+impl IdColumn for Number {
     const HAS_TEXT: bool = false;
 
-    fn of_number(number: i64) -> Self {
-        number
+    fn of_number(number: i64) -> Option<Self> {
+        Number::new(number)
     }
 
     fn of_text(text: &str) -> Self {
@@ -47,15 +47,15 @@ impl IdColumn for i64 {
     }
 
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef {
-        Arc::new(Int64Array::from_iter(ids.map(|id| id.copied())))
+        Arc::new(Int64Array::from_iter(ids.map(|id| id.map(|id| id.get()))))
     }
 }
 
 impl IdColumn for Name {
     const HAS_TEXT: bool = true;
 
-    fn of_number(number: i64) -> Self {
-        Name::Number(number)
+    fn of_number(number: i64) -> Option<Self> {
+        Some(Name::Number(number))
     }
 
     fn of_text(text: &str) -> Self {
@@ -72,7 +72,9 @@ pub(crate) fn ids<I: IdColumn>(column: &ArrayRef, name: &str, as_text: bool) -> 
     if as_text {
         each_text(column, name, |text| Ok(Some(I::of_text(text))))
     } else {
-        each::<Int64Type, _>(column, &DataType::Int64, name, |number| Ok(Some(I::of_number(number))))
+        each::<Int64Type, _>(column, &DataType::Int64, name, |number| {
+            I::of_number(number).map(Some).ok_or("is out of range: wanted above -2^63")
+        })
     }
 }
 
@@ -247,8 +249,8 @@ mod tests {
     #[test]
     fn an_integer_id_beyond_64_bits_is_no_id() {
         let column: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), None]));
-        let cells = ids::<i64>(&column, "order_id", false).expect("integers are read");
-        assert_eq!(cells[0], Ok(Some(1)));
+        let cells = ids::<Number>(&column, "order_id", false).expect("integers are read");
+        assert_eq!(cells[0], Ok(Number::new(1)));
         assert!(cells[1].as_ref().is_err_and(|reason| reason.contains("18446744073709551615")));
         assert_eq!(cells[2], Ok(None));
     }

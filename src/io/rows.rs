@@ -53,7 +53,6 @@ impl Converter {
         self.convert(batch, file, |row, extra| {
             let id = required(&mut ids[row], "order_id")?;
             let order = Order {
-                id: id.clone(),
                 customer: take(&mut customers[row])?,
                 product: take(&mut products[row])?,
                 day: take(&mut days[row])?,

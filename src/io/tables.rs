@@ -12,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 use differential_dataflow::ExchangeData;
 
 use crate::error::{Error, Result};
-use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, ProductSales, Rfm, Sum};
+use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, Number, ProductSales, Rfm, Sum};
 
 use super::OutputTable;
 use super::cells::IdColumn;
@@ -39,13 +39,13 @@ pub(crate) trait TableRow: ExchangeData {
 /// The columns of a table; they do not depend on the type of ids in memory.
 pub(crate) fn schema_of(table: OutputTable, layout: &Layout) -> SchemaRef {
     match table {
-        OutputTable::EnrichedData => Enriched::<i64>::schema(layout),
+        OutputTable::EnrichedData => Enriched::<Number>::schema(layout),
         OutputTable::DailySales => DailySales::schema(layout),
-        OutputTable::ProductSales => ProductSales::<i64>::schema(layout),
-        OutputTable::CustomerPatterns => CustomerPattern::<i64>::schema(layout),
-        OutputTable::RfmAnalysis => Rfm::<i64>::schema(layout),
+        OutputTable::ProductSales => ProductSales::<Number>::schema(layout),
+        OutputTable::CustomerPatterns => CustomerPattern::<Number>::schema(layout),
+        OutputTable::RfmAnalysis => Rfm::<Number>::schema(layout),
         OutputTable::CohortAnalysis => CohortSize::schema(layout),
-        OutputTable::CustomerProductMatrix => MatrixEntry::<i64>::schema(layout),
+        OutputTable::CustomerProductMatrix => MatrixEntry::<Number>::schema(layout),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Dates as days, and the months they lie in.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 /// A date: days since 1970-01-01 in the proleptic Gregorian calendar, from 0001-01-01 to 9999-12-31.
+///
+/// It takes 4 bytes, and so does `Option<Day>`: the first day there is has the number 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Day(i32);
+pub struct Day(NonZeroU32);
 
 /// A month of a year, as months since the year 0; ordered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +23,8 @@ impl Day {
     /// The day that lies `days` after 1970-01-01; `None` outside the years 1 to 9999.
     #[must_use]
     pub fn new(days: i32) -> Option<Day> {
-        Self::RANGE.contains(&days).then_some(Day(days))
+        let number = u32::try_from(days.checked_sub(Self::RANGE.start() - 1)?).ok().and_then(NonZeroU32::new)?;
+        Self::RANGE.contains(&days).then_some(Day(number))
     }
 
     /// The day of a calendar date; `None` where there is none, as for the 30th of February.
@@ -44,7 +48,7 @@ impl Day {
     /// Days since 1970-01-01.
     #[must_use]
     pub fn days(self) -> i32 {
-        self.0
+        self.0.get().cast_signed() + (Self::RANGE.start() - 1)
     }
 
     /// The month this day lies in.
@@ -58,7 +62,7 @@ impl Day {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it can't: every day has a date")]
     pub fn date(self) -> NaiveDate {
-        NaiveDate::from_epoch_days(self.0).expect("a day lies in the years 1 to 9999")
+        NaiveDate::from_epoch_days(self.days()).expect("a day lies in the years 1 to 9999")
     }
 }
 
@@ -98,6 +102,8 @@ mod tests {
         assert_eq!(Day::from_ymd(1, 1, 1).map(Day::days), Some(*Day::RANGE.start()));
         assert_eq!(Day::from_ymd(9999, 12, 31).map(Day::days), Some(*Day::RANGE.end()));
         assert_eq!(Day::from_ymd(10_000, 1, 1), None);
+        assert_eq!((Day::new(i32::MIN), Day::new(i32::MAX)), (None, None));
+        assert_eq!(size_of::<Option<Day>>(), 4);
     }
 
     #[test]

@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amount, Day, Discount, Month, Payload, Price, Text, Tier};
 
-/// An order line, as it was read and cleaned.
+/// An order line, as it was read and cleaned, without its id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Order<I> {
-    /// What names the order.
-    pub id: I,
     /// Who ordered; `None` for a guest.
     pub customer: Option<I>,
     /// What was ordered.

@@ -16,16 +16,14 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::join::join_traces;
-use differential_dataflow::trace::implementations::{ValBatcher, ValBuilder, ValSpine};
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::container::{CapacityContainerBuilder, PushInto};
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::progress::Timestamp;
 
-use super::{ByKey, give};
+use super::{ByKey, arrange_in_place, give};
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
@@ -174,7 +172,7 @@ where
 {
     let matched = semi_join(rows.clone(), partners, name, |key, row| (key.clone(), row.clone()));
     let others = rows.as_collection(|key, row| (key.clone(), row.clone())).concat(matched.negate());
-    let others = in_place(others, &format!("{name}: without a partner"));
+    let others = arrange_in_place(others, &format!("{name}: without a partner"));
     others.as_collection(move |key, row| logic(key, row))
 }
 
@@ -210,17 +208,7 @@ where
     V: ExchangeData,
     D: Data,
 {
-    let rows = in_place(rows.map(move |row| (key(&row), row)), &format!("{name}: rows"));
-    let small = in_place(small.inner.broadcast().as_collection(), &format!("{name}: small table"));
+    let rows = arrange_in_place(rows.map(move |row| (key(&row), row)), &format!("{name}: rows"));
+    let small = arrange_in_place(small.inner.broadcast().as_collection(), &format!("{name}: small table"));
     inner_join(rows, small, name, move |_, row, entry| logic(row, entry))
-}
-
-/// An arrangement in which every row stays on its worker.
-fn in_place<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
-where
-    T: Timestamp + Lattice,
-    K: ExchangeData,
-    V: ExchangeData,
-{
-    arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, ValBatcher::new)
 }

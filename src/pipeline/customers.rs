@@ -10,7 +10,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Account, Amount, Customer, CustomerPattern, Id, Line, MatrixEntry, Sum, Tiers};
-use crate::operators::{ByKey, accumulate, complete, inner_join, present_keys, reduce_sorted};
+use crate::operators::{ByKey, accumulate, complete, inner_join, reduce_sorted};
 
 use super::totals::Totals;
 
@@ -28,13 +28,12 @@ pub(super) fn totals<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
 
 /// Each customer with orders: their details where there are any, their total and tier.
 pub(super) fn accounts<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
     totals: &ByKey<'scope, T, Option<I>, Totals>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
     tiers: &Tiers,
 ) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
     let tiers = tiers.clone();
-    let ordering = present_keys(by_customer.clone(), "Customers with orders");
+    let ordering = totals.clone().as_collection(|customer, _| customer.clone());
     let details = complete(ordering, customers.map(|(id, customer)| (Some(id), customer)), "Customer details");
     let accounts = inner_join(totals.clone(), details, "Accounts", move |customer, totals, details| {
         let spent = customer.as_ref().and(totals.sum().get());

@@ -4,63 +4,39 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::lattice::Lattice;
-use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::model::{Account, Day, Discount, Enriched, Id, Line, Order, Payload, Price, Product};
-use crate::operators::{ByKey, complete, inner_join, present_keys};
+use crate::model::{Account, Enriched, Id, Line, Order, Price, Product};
+use crate::operators::{ByKey, Upsert, arrange, inner_join, latest_joined};
 
-/// An order among those of its product: in the order of customers, so that a customer's lie side by side.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Sale<I> {
-    pub(super) customer: Option<I>,
-    order: I,
-    day: Option<Day>,
-    pub(super) quantity: i32,
-    pub(super) discount: Discount,
-    extra: Payload,
-}
-
-/// The orders of each product.
-pub(super) fn by_product<'scope, T: Timestamp + Lattice, I: Id>(
-    orders: VecCollection<'scope, T, Order<I>>,
-) -> ByKey<'scope, T, Option<I>, Sale<I>> {
-    let sales = orders.map(|order| {
-        let Order { id, customer, product, day, quantity, discount, extra } = order;
-        (product, Sale { customer, order: id, day, quantity, discount, extra })
-    });
-    sales.arrange_by_key_named("Orders by product")
-}
-
-/// Each product, and `None` for each product id of the orders that `products` does not have.
-pub(super) fn catalog<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_product: &ByKey<'scope, T, Option<I>, Sale<I>>,
+/// Every order with its product, of each order id the last one written, and who ordered.
+pub(super) fn lines<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
+    orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
-) -> ByKey<'scope, T, Option<I>, Option<Arc<Product>>> {
-    let sold = present_keys(by_product.clone(), "Products sold");
-    complete(sold, products.map(|(id, product)| (Some(id), product)), "Catalog")
+) -> VecCollection<'scope, T, (Option<I>, Line<I>)> {
+    let product = |order: &Order<I>| order.product.clone();
+    latest_joined(orders, products, "Order lines", product, |id, order, item: Option<&Arc<Product>>| {
+        let line = Line {
+            day: order.day,
+            order: id.clone(),
+            product: order.product.clone(),
+            quantity: order.quantity,
+            discount: order.discount,
+            price: item.map_or(Price::default(), |item| item.price),
+            item: item.cloned(),
+            extra: order.extra.clone(),
+        };
+        (order.customer.clone(), line)
+    })
 }
 
 /// The order lines of each customer, in the order of days and order ids.
 pub(super) fn by_customer<'scope, T: Timestamp + Lattice, I: Id>(
-    by_product: &ByKey<'scope, T, Option<I>, Sale<I>>,
-    catalog: &ByKey<'scope, T, Option<I>, Option<Arc<Product>>>,
+    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
 ) -> ByKey<'scope, T, Option<I>, Line<I>> {
-    let lines = inner_join(by_product.clone(), catalog.clone(), "Order lines", |product, sale, item| {
-        let line = Line {
-            day: sale.day,
-            order: sale.order.clone(),
-            product: product.clone(),
-            quantity: sale.quantity,
-            discount: sale.discount,
-            price: item.as_ref().map_or(Price::default(), |item| item.price),
-            item: item.clone(),
-            extra: sale.extra.clone(),
-        };
-        (sale.customer.clone(), line)
-    });
-    lines.arrange_by_key_named("Order lines by customer")
+    arrange(lines, "Order lines by customer")
 }
 
 /// Every order line with what is known of its customer.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Amount, Line, Sum};
 
-use super::enrich::Sale;
+use super::products::Sale;
 
 /// Orders, customers and amounts of a day, a month or a customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -167,9 +167,9 @@ impl Feed {
     }
 
     /// The first orders of the input.
-    pub(super) fn first_orders<I: IdColumn>(&self) -> Result<Vec<Order<I>>> {
+    pub(super) fn first_orders<I: IdColumn>(&self) -> Result<Vec<(I, Order<I>)>> {
         let first = |batch: &RawBatch, file| self.table(InputTable::Orders).converter.orders(batch, file);
-        Ok(self.first(InputTable::Orders, first)?.into_iter().map(|(_, order)| order).collect())
+        self.first(InputTable::Orders, first)
     }
 
     /// The first products of the input.

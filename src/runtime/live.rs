@@ -1,4 +1,4 @@
-//! A job that stays: after the batch, each command is an epoch of its own, and what it moved is told.
+//! A job that stays: after the batch, what is changed together is an epoch of its own, and what it moved is told.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::probe::Handle;
+use timely::progress::Antichain;
 use timely::worker::Worker;
 
 use crate::config::RunConfig;
@@ -16,7 +17,7 @@ use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::tables::TableRow;
 use crate::io::{OutputTable, Shown};
-use crate::model::{Order, Product};
+use crate::model::{Customer, Order, Product};
 use crate::operators::Position;
 use crate::report::Report;
 
@@ -38,65 +39,84 @@ impl Moved {
     }
 }
 
-/// Something to change, as an epoch of its own.
+/// Something to change.
 #[derive(Clone, Debug)]
-pub enum Command<I> {
+pub enum Change<I> {
     /// Writes an order, or deletes it.
     Order(I, Option<Order<I>>),
-    /// Writes a product.
-    Product(I, Arc<Product>),
+    /// Writes a product, or deletes it.
+    Product(I, Option<Arc<Product>>),
+    /// Writes a customer, or deletes it.
+    Customer(I, Option<Arc<Customer>>),
 }
 
 /// What the workers of a live job have beside those of a run.
 pub(super) struct Workers<I> {
-    commands: Mutex<Vec<Option<Receiver<Command<I>>>>>,
+    changes: Mutex<Option<Receiver<Vec<Change<I>>>>>,
     loaded: Sender<()>,
-    done: Sender<Duration>,
-    moved: Sender<Moved>,
+    done: Sender<()>,
+    /// Where the changes after epoch 0 are told; `None` where nobody asks.
+    moved: Option<Sender<Moved>>,
 }
 
-/// A job whose tables have been written, and which now takes commands.
+/// A job whose tables are there, and which now takes changes.
 pub struct Live<I> {
     work: Arc<Work>,
-    /// Dropped before `guards`, which wait for workers that wait for commands.
-    commands: Vec<Sender<Command<I>>>,
+    /// Dropped before `guards`, which wait for workers that wait for changes.
+    changes: Option<Sender<Vec<Change<I>>>>,
     guards: Option<WorkerGuards<()>>,
-    done: Receiver<Duration>,
+    done: Receiver<()>,
     moved: Receiver<Moved>,
     report: Report,
     epoch: Epoch,
 }
 
 impl<I: IdColumn> Live<I> {
-    /// Runs the batch job, publishes its tables, and stays.
+    /// Runs the batch job, publishes its tables, and stays; then tells what each change moves.
     ///
     /// # Errors
     ///
     /// As a run; and if the input's ids are not of type `I`.
     pub fn start(config: &RunConfig, progress: &Arc<Progress>) -> Result<Live<I>> {
+        Self::begin(config, progress, true)
+    }
+
+    /// Loads the input, makes the tables and keeps them, without writing them or telling what moves: what a program that
+    /// embeds the job does.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); the output folder is not used.
+    pub fn load(config: &RunConfig, progress: &Arc<Progress>) -> Result<Live<I>> {
+        Self::begin(config, progress, false)
+    }
+
+    fn begin(config: &RunConfig, progress: &Arc<Progress>, writes: bool) -> Result<Live<I>> {
         let started = Instant::now();
         let feed = Feed::open(&config.input, config.max_rejected, progress)?;
         if feed.has_text_ids() != I::HAS_TEXT {
             return Err(Error::unusable("the input's ids are not of the type that is expected"));
         }
-        let (commands, receivers): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| unbounded()).unzip();
+        let (changes, receiver) = unbounded();
         let ((loaded, is_loaded), (done, is_done), (moved, is_moved)) = (unbounded(), unbounded(), unbounded());
-        let receivers = Mutex::new(receivers.into_iter().map(Some).collect());
-        let (work, guards) = start(config, feed, Some(Workers { commands: receivers, loaded, done, moved }))?;
+        let workers = Workers { changes: Mutex::new(Some(receiver)), loaded, done, moved: writes.then_some(moved) };
+        let work = if writes { Work::begin(config, feed)? } else { Work::without_output(config, feed)? };
+        let (work, guards) = start(config, work, Some(workers))?;
         if is_loaded.recv().is_err() {
             guards.join();
             work.check()?;
-            return Err(Error::failed("a bug: the workers ended before the tables were written"));
+            return Err(Error::failed("a bug: the workers ended before the tables were there"));
         }
         let report = match work.check().and_then(|()| work.publish(config, started)) {
             Ok(report) => report,
             Err(error) => {
-                drop(commands); // or the workers would wait for one while they are waited for
+                drop(changes); // or the workers would wait for one while they are waited for
                 guards.join();
                 return Err(error);
             }
         };
-        Ok(Live { work, guards: Some(guards), commands, done: is_done, moved: is_moved, report, epoch: 0 })
+        let (changes, guards) = (Some(changes), Some(guards));
+        Ok(Live { work, guards, changes, done: is_done, moved: is_moved, report, epoch: 0 })
     }
 
     /// What the batch came to.
@@ -110,16 +130,27 @@ impl<I: IdColumn> Live<I> {
     /// # Errors
     ///
     /// If the workers have ended.
-    pub fn apply(&mut self, command: &Command<I>) -> Result<Duration> {
-        self.epoch += 1;
-        let ended = || Error::failed("the workers have ended");
-        for worker in &self.commands {
-            worker.send(command.clone()).map_err(|_| ended())?;
-        }
-        self.done.recv().map_err(|_| ended())
+    pub fn apply(&mut self, change: Change<I>) -> Result<Duration> {
+        self.apply_all(vec![change])
     }
 
-    /// The rows that the last command moved, with their weights, table by table; those that came and went again are left
+    /// Does all these things at once, in one epoch, waits until they are in all tables, and says how long that took.
+    ///
+    /// Of several that write one id, the last counts.
+    ///
+    /// # Errors
+    ///
+    /// If the workers have ended.
+    pub fn apply_all(&mut self, changes: Vec<Change<I>>) -> Result<Duration> {
+        let started = Instant::now();
+        self.epoch += 1;
+        let ended = || Error::failed("the workers have ended");
+        self.changes.as_ref().ok_or_else(ended)?.send(changes).map_err(|_| ended())?;
+        self.done.recv().map_err(|_| ended())?;
+        Ok(started.elapsed())
+    }
+
+    /// The rows that the last epoch moved, with their weights, table by table; those that came and went again are left
     /// out.
     ///
     /// # Errors
@@ -142,7 +173,7 @@ impl<I: IdColumn> Live<I> {
     /// # Errors
     ///
     /// If the input can't be read any more.
-    pub fn sample_orders(&self) -> Result<Vec<Order<I>>> {
+    pub fn sample_orders(&self) -> Result<Vec<(I, Order<I>)>> {
         self.work.feed.first_orders()
     }
 
@@ -161,18 +192,18 @@ impl<I: IdColumn> Live<I> {
     ///
     /// If a worker failed.
     pub fn stop(mut self) -> Result<()> {
-        self.commands.clear();
+        self.changes = None;
         self.guards.take().map(WorkerGuards::join);
         self.work.check()
     }
 }
 
 impl<I: IdColumn> Workers<I> {
-    pub(super) fn observer(&self) -> Sender<Moved> {
+    pub(super) fn observer(&self) -> Option<Sender<Moved>> {
         self.moved.clone()
     }
 
-    /// Finishes epoch 0, then turns each command into an epoch until there are no more.
+    /// Finishes epoch 0, then turns all changes that are sent together into an epoch, until no more come.
     pub(super) fn follow(
         &self,
         worker: &mut Worker,
@@ -184,20 +215,27 @@ impl<I: IdColumn> Workers<I> {
         while !work.has_failed() && (!work.is_written() || probe.less_than(&1)) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
+        // All changes enter at the first worker. The others only do what these make to be done.
+        if worker.index() != 0 {
+            drop(inputs);
+            let mut idle = Idle::new();
+            while worker.has_dataflows() && !work.has_failed() {
+                worker.step_or_park(idle.patience(probe));
+            }
+            return Ok(());
+        }
         if work.has_failed() {
             return Ok(());
         }
-        let is_first = worker.index() == 0;
-        if is_first {
-            let _ = self.loaded.send(());
-        }
-        let commands = self.commands.lock().expect("no worker panicked")[worker.index()].take();
-        for (command, epoch) in commands.iter().flatten().zip(1..) {
-            let started = Instant::now();
-            if is_first {
-                match command {
-                    Command::Order(id, row) => inputs.orders.send((id, Position::after(0), row)),
-                    Command::Product(id, row) => inputs.products.send((id, Position::after(0), Some(row))),
+        let _ = self.loaded.send(());
+        let changes = self.changes.lock().expect("no worker panicked").take();
+        for (changes, epoch) in changes.iter().flatten().zip(1..) {
+            for (change, position) in changes.into_iter().zip(0..) {
+                let at = Position::after(position);
+                match change {
+                    Change::Order(id, row) => inputs.orders.send((id, at, row)),
+                    Change::Product(id, row) => inputs.products.send((id, at, row)),
+                    Change::Customer(id, row) => inputs.customers.send((id, at, row)),
                 }
             }
             inputs.advance_to(epoch + 1);
@@ -205,10 +243,37 @@ impl<I: IdColumn> Workers<I> {
                 worker.step();
             }
             work.feed.progress().set_epochs(epoch + 1);
-            if is_first {
-                let _ = self.done.send(started.elapsed());
-            }
+            let _ = self.done.send(());
+        }
+        drop(inputs);
+        while worker.has_dataflows() && !work.has_failed() {
+            worker.step_or_park(Some(Duration::from_millis(1)));
         }
         Ok(())
+    }
+}
+
+/// How long a worker may sleep: not at all while there is something to do now and then, for a thread takes longer to wake up
+/// than an epoch.
+struct Idle {
+    frontier: Antichain<Epoch>,
+    since: Instant,
+}
+
+/// How long a worker that has nothing to do stays awake.
+const AWAKE: Duration = Duration::from_millis(5);
+
+impl Idle {
+    fn new() -> Idle {
+        Idle { frontier: Antichain::new(), since: Instant::now() }
+    }
+
+    /// For how long to wait for something to do.
+    fn patience(&mut self, probe: &Handle<Epoch>) -> Option<Duration> {
+        let frontier = probe.with_frontier(|frontier| frontier.to_owned());
+        if frontier != self.frontier {
+            (self.frontier, self.since) = (frontier, Instant::now());
+        }
+        if self.since.elapsed() < AWAKE { Some(Duration::ZERO) } else { Some(Duration::from_millis(100)) }
     }
 }

@@ -19,8 +19,8 @@ use crate::pipeline::Job;
 use super::live::Moved;
 use super::{Epoch, Work};
 
-/// Rows that are encoded at a time.
-const BATCH_ROWS: usize = 1 << 14;
+/// Rows that are encoded at a time: few enough to stay in the cache while column after column is made of them.
+const BATCH_ROWS: usize = 1 << 12;
 
 /// The tables of a job, on one worker.
 pub(super) struct Tables<'a> {
@@ -44,7 +44,9 @@ impl Tables<'_> {
     }
 
     fn write<'scope, R: TableRow>(&self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {
-        let Some(writer) = self.work.writer(table) else { return };
+        if !self.work.tables.contains(&table) {
+            return;
+        }
         let mut rows = rows();
         if let Some(observer) = self.observer.clone() {
             rows = rows.inspect(move |(row, epoch, diff)| {
@@ -55,6 +57,7 @@ impl Tables<'_> {
             });
         }
         let rows = rows.probe_with(&self.probe).inner;
+        let Some(writer) = self.work.writer(table) else { return };
         let name = format!("Write {}", table.name());
         let mut share = Share::new(self.work, writer.part());
         match R::ORDER {

@@ -85,7 +85,6 @@ pub fn and_back<I: Id>(history: &History<I>) -> History<I> {
 pub fn with_text_ids(history: &History<i64>) -> History<millstream::model::Text> {
     let text = |id: &i64| millstream::model::Text::from(format!("id-{id}"));
     let order = |order: &Order<i64>| Order {
-        id: text(&order.id),
         customer: order.customer.as_ref().map(text),
         product: order.product.as_ref().map(text),
         day: order.day,
@@ -109,7 +108,7 @@ pub fn histories() -> impl Strategy<Value = History<i64>> {
 fn writes() -> impl Strategy<Value = Write<i64>> {
     prop_oneof![
         8 => (0..24_i64, option::weighted(0.85, orders())).prop_map(|(id, order)| {
-            Write::Order(id, order.map(|order| Order { id, ..order }))
+            Write::Order(id, order)
         }),
         2 => (0..5_i64, option::weighted(0.8, products())).prop_map(|(id, row)| Write::Product(id, row.map(Arc::new))),
         1 => (0..5_i64, option::weighted(0.8, payloads())).prop_map(|(id, extra)| {
@@ -130,7 +129,6 @@ fn orders() -> impl Strategy<Value = Order<i64>> {
         payloads(),
     )
         .prop_map(|(customer, product, day, quantity, discount_e4, extra)| Order {
-            id: 0,
             customer,
             product,
             day: day.and_then(Day::new),

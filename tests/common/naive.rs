@@ -23,79 +23,84 @@ pub struct Answer<I> {
     pub customer_product_matrix: Vec<MatrixEntry<I>>,
 }
 
+/// An order and its id.
+type Row<'a, I> = (&'a I, &'a Order<I>);
+
 #[expect(clippy::too_many_lines, reason = "the definition of seven tables, a closure each")]
 pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
     let amounts: BTreeMap<&I, Option<Amount>> =
         tables.orders.iter().map(|(id, order)| (id, amount(tables, order))).collect();
-    let sum = |orders: &[&Order<I>]| {
-        let known: Vec<i128> = orders.iter().filter_map(|order| amounts[&order.id]).map(Amount::e8).collect();
+    let sum = |orders: &[Row<'_, I>]| {
+        let known: Vec<i128> = orders.iter().filter_map(|(id, _)| amounts[id]).map(Amount::e8).collect();
         Sum { total: Amount::from_e8(known.iter().sum()), count: i64::try_from(known.len()).expect("few") }
     };
-    let customers = |orders: &[&Order<I>]| -> i64 {
-        let distinct: BTreeSet<&I> = orders.iter().filter_map(|order| order.customer.as_ref()).collect();
+    let customers = |orders: &[Row<'_, I>]| -> i64 {
+        let distinct: BTreeSet<&I> = orders.iter().filter_map(|(_, order)| order.customer.as_ref()).collect();
         i64::try_from(distinct.len()).expect("few")
     };
     let by_customer = group(tables, |order| order.customer.clone());
-    let tier = |customer: &Option<I>, orders: &[&Order<I>]| {
+    let tier = |customer: &Option<I>, orders: &[Row<'_, I>]| {
         customer.as_ref()?;
         Some(settings.tiers.of(sum(orders).get()?))
     };
 
-    let enriched = |order: &Order<I>| {
+    let enriched = |(id, order): Row<'_, I>| {
         let theirs = &by_customer[&order.customer];
         let account = Account {
             details: order.customer.as_ref().and_then(|id| tables.customers.get(id)).cloned(),
             spent: order.customer.as_ref().and(sum(theirs).get()),
             tier: tier(&order.customer, theirs),
         };
-        Enriched { customer: order.customer.clone(), line: line(tables, order), account: Arc::new(account) }
+        Enriched { customer: order.customer.clone(), line: line(tables, id, order), account: Arc::new(account) }
     };
-    let daily = |(day, orders): (&Option<Day>, &Vec<&Order<I>>)| DailySales {
+    let daily = |(day, orders): (&Option<Day>, &Vec<Row<'_, I>>)| DailySales {
         day: *day,
         revenue: sum(orders),
         customers: customers(orders),
     };
-    let product = |(id, orders): (&Option<I>, &Vec<&Order<I>>)| {
+    let product = |(id, orders): (&Option<I>, &Vec<Row<'_, I>>)| {
         let item = id.as_ref().and_then(|id| tables.products.get(id));
         ProductSales {
             product: id.clone(),
             name: item.and_then(|item| item.name.clone()),
             category: item.map(|item| item.category.clone()),
-            quantity: orders.iter().map(|order| i64::from(order.quantity)).sum(),
+            quantity: orders.iter().map(|(_, order)| i64::from(order.quantity)).sum(),
             revenue: sum(orders).get(),
             customers: customers(orders),
         }
     };
-    let pattern = |(customer, orders): (&Option<I>, &Vec<&Order<I>>)| CustomerPattern {
+    let pattern = |(customer, orders): (&Option<I>, &Vec<Row<'_, I>>)| CustomerPattern {
         customer: customer.clone(),
         tier: tier(customer, orders),
         orders: i64::try_from(orders.len()).expect("few"),
         spent: sum(orders),
-        first: orders.iter().filter_map(|order| order.day).min(),
-        last: orders.iter().filter_map(|order| order.day).max(),
+        first: orders.iter().filter_map(|(_, order)| order.day).min(),
+        last: orders.iter().filter_map(|(_, order)| order.day).max(),
     };
-    let rfm = |(customer, orders): (&Option<I>, &Vec<&Order<I>>)| Rfm {
+    let rfm = |(customer, orders): (&Option<I>, &Vec<Row<'_, I>>)| Rfm {
         customer: customer.clone(),
-        recency: orders.iter().filter_map(|order| order.day).max().map(|last| settings.as_of.days() - last.days()),
+        recency: orders.iter().filter_map(|(_, order)| order.day).max().map(|last| settings.as_of.days() - last.days()),
         frequency: i64::try_from(orders.len()).expect("few"),
         monetary: sum(orders).get(),
     };
-    let matrix = |(customer, orders): (&Option<I>, &Vec<&Order<I>>)| {
+    let matrix = |(customer, orders): (&Option<I>, &Vec<Row<'_, I>>)| {
         let mut latest = orders.clone();
-        latest.sort_by_key(|order| std::cmp::Reverse((order.day, order.id.clone())));
-        let entry = |(rank, order): (u32, &&Order<I>)| MatrixEntry {
+        latest.sort_by_key(|(id, order)| std::cmp::Reverse((order.day, *id)));
+        let entry = |(rank, (id, order)): (u32, &Row<'_, I>)| MatrixEntry {
             customer: customer.clone(),
             rank,
             product: order.product.clone(),
-            amount: amounts[&order.id],
+            amount: amounts[id],
         };
         (1..).zip(latest.iter().take(settings.matrix_size)).map(entry).collect::<Vec<_>>()
     };
-    let cohort =
-        |(month, orders): (&Option<Month>, &Vec<&Order<I>>)| CohortSize { month: *month, customers: customers(orders) };
+    let cohort = |(month, orders): (&Option<Month>, &Vec<Row<'_, I>>)| CohortSize {
+        month: *month,
+        customers: customers(orders),
+    };
 
     Answer {
-        enriched_data: sorted(tables.orders.values().map(enriched)),
+        enriched_data: sorted(tables.orders.iter().map(enriched)),
         daily_sales: sorted(group(tables, |order| order.day).iter().map(daily)),
         product_sales: sorted(group(tables, |order| order.product.clone()).iter().map(product)),
         customer_patterns: sorted(by_customer.iter().map(pattern)),
@@ -111,11 +116,11 @@ fn amount<I: Id>(tables: &Tables<I>, order: &Order<I>) -> Option<Amount> {
     Some(Amount::from_e8(i128::from(order.quantity) * i128::from(product.price.e4()) * left_e4))
 }
 
-fn line<I: Id>(tables: &Tables<I>, order: &Order<I>) -> Line<I> {
+fn line<I: Id>(tables: &Tables<I>, id: &I, order: &Order<I>) -> Line<I> {
     let item = order.product.as_ref().and_then(|id| tables.products.get(id));
     Line {
         day: order.day,
-        order: order.id.clone(),
+        order: id.clone(),
         product: order.product.clone(),
         quantity: order.quantity,
         discount: order.discount,
@@ -125,10 +130,10 @@ fn line<I: Id>(tables: &Tables<I>, order: &Order<I>) -> Line<I> {
     }
 }
 
-fn group<I: Id, K: Ord>(tables: &Tables<I>, key: impl Fn(&Order<I>) -> K) -> BTreeMap<K, Vec<&Order<I>>> {
-    let mut groups: BTreeMap<K, Vec<&Order<I>>> = BTreeMap::new();
-    for order in tables.orders.values() {
-        groups.entry(key(order)).or_default().push(order);
+fn group<I: Id, K: Ord>(tables: &Tables<I>, key: impl Fn(&Order<I>) -> K) -> BTreeMap<K, Vec<Row<'_, I>>> {
+    let mut groups: BTreeMap<K, Vec<Row<'_, I>>> = BTreeMap::new();
+    for (id, order) in &tables.orders {
+        groups.entry(key(order)).or_default().push((id, order));
     }
     groups
 }

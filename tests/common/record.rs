@@ -7,9 +7,9 @@ use differential_dataflow::{Data, VecCollection};
 use millstream::model::{CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, ProductSales, Rfm};
 use millstream::operators::{Position, Upsert, latest};
 use millstream::pipeline::{Job, Settings, Shop};
-use timely::dataflow::InputHandle;
 use timely::dataflow::operators::Input;
 use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::{InputHandle, StreamVec};
 
 use super::history::{History, Write};
 use super::naive::Answer;
@@ -119,7 +119,7 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
         let mut products = InputHandle::new();
         let mut customers = InputHandle::new();
         let probe = worker.dataflow(|scope| {
-            let orders = latest(scope.input_from(&mut orders), "Orders").map(|(_, order): (I, Order<I>)| order);
+            let orders: StreamVec<'_, u64, Upsert<I, Order<I>>> = scope.input_from(&mut orders);
             let products = latest(scope.input_from(&mut products), "Products");
             let customers = latest(scope.input_from(&mut customers), "Customers");
             record(&Job::new(Shop { orders, products, customers }, settings.clone()), &output)
@@ -130,7 +130,7 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
             for (position, write) in writes.iter().enumerate().filter(|(position, _)| mine(*position)) {
                 let at = Position::after(position as u64);
                 match write.clone() {
-                    Write::Order(id, row) => orders.send((id, at, row) as Upsert<I, _>),
+                    Write::Order(id, row) => orders.send((id, at, row)),
                     Write::Product(id, row) => products.send((id, at, row)),
                     Write::Customer(id, row) => customers.send((id, at, row)),
                 }

@@ -1,19 +1,22 @@
 //! What a worker encodes by itself, and the file it is appended to.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef};
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::SchemaRef;
 use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
+use arrow::row::{RowConverter, SortField};
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
@@ -30,6 +33,7 @@ pub(super) struct Chunk {
 }
 
 enum Encoded {
+    /// A writer for each leaf column; none before the first rows have told how to encode them.
     RowGroup(Vec<ArrowColumnWriter>),
     Text(Vec<u8>),
 }
@@ -37,12 +41,7 @@ enum Encoded {
 impl Chunk {
     pub(super) fn new(schema: SchemaRef, format: FileFormat) -> Result<Chunk> {
         let encoded = match format.format {
-            OutputFormat::Parquet => {
-                let writer =
-                    ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(properties(&schema, format.codec)));
-                let (_, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::failed)?;
-                Encoded::RowGroup(columns.create_column_writers(0).map_err(Error::failed)?)
-            }
+            OutputFormat::Parquet => Encoded::RowGroup(Vec::new()),
             OutputFormat::Csv | OutputFormat::Jsonl => Encoded::Text(Vec::new()),
         };
         Ok(Chunk { schema, format, rows: 0, encoded })
@@ -76,6 +75,9 @@ impl Chunk {
         self.rows += batch.num_rows();
         match (&mut self.encoded, self.format.format) {
             (Encoded::RowGroup(columns), _) => {
+                if columns.is_empty() {
+                    *columns = column_writers(batch, self.format.codec)?;
+                }
                 let mut columns = columns.iter_mut();
                 for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
                     for leaf in compute_leaves(field, array).map_err(Error::failed)? {
@@ -120,7 +122,7 @@ impl OpenFile {
         let file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(Error::writing(&path))?);
         let content = match format.format {
             OutputFormat::Parquet => {
-                let properties = properties(&schema, format.codec);
+                let properties = properties(format.codec).build();
                 let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
                 let (writer, _) =
                     writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::writing(&path))?;
@@ -198,9 +200,7 @@ fn append_row_group<W: Write + Send>(
 /// A level that is about as fast as it gets, and compresses better than the fastest.
 const ZSTD_LEVEL: i32 = 1;
 
-/// How columns are encoded. A dictionary can't pay where nearly every value is another, as with the names of orders
-/// and with amounts.
-fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
+fn properties(codec: Codec) -> WriterPropertiesBuilder {
     let compression = match codec {
         Codec::Snappy => Compression::SNAPPY,
         Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).expect("a level there is")),
@@ -208,14 +208,34 @@ fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
         Codec::Lz4 => Compression::LZ4_RAW,
         Codec::None => Compression::UNCOMPRESSED,
     };
-    let properties = WriterProperties::builder()
+    WriterProperties::builder()
         .set_compression(compression)
         .set_created_by(format!("millstream {}", env!("CARGO_PKG_VERSION")))
-        .set_statistics_enabled(EnabledStatistics::Chunk);
-    let all_differ = schema.fields().iter().map(|field| field.name().as_str());
-    let all_differ =
-        all_differ.filter(|name| matches!(*name, "order_id" | "total_amount" | "monetary" | "total_revenue"));
-    let properties = all_differ
-        .fold(properties, |properties, name| properties.set_column_dictionary_enabled(ColumnPath::from(name), false));
-    properties.build()
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+}
+
+/// Writers for the columns of a row group that begins with these rows.
+fn column_writers(first: &RecordBatch, codec: Codec) -> Result<Vec<ArrowColumnWriter>> {
+    let mut properties = properties(codec);
+    for (field, column) in first.schema().fields().iter().zip(first.columns()) {
+        if !repeats(column)? {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+        }
+    }
+    let writer = ArrowWriter::try_new(std::io::sink(), first.schema(), Some(properties.build()));
+    let (_, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::failed)?;
+    columns.create_column_writers(0).map_err(Error::failed)
+}
+
+/// True if a dictionary pays: if not nearly every value is another, as with the names of orders and with amounts. To look each value
+/// of such a column up costs more than to write it.
+fn repeats(column: &ArrayRef) -> Result<bool> {
+    const FEW: usize = 64;
+    if column.len() < FEW || column.data_type().is_nested() {
+        return Ok(true);
+    }
+    let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())]).map_err(Error::failed)?;
+    let rows = converter.convert_columns(std::slice::from_ref(column)).map_err(Error::failed)?;
+    let distinct: HashSet<_> = rows.iter().collect();
+    Ok(distinct.len() < column.len() / 4 * 3)
 }
