@@ -29,6 +29,7 @@
 //! | [`top_k()`], [`top_k_numbered`] | the first k rows of a key | ≤ 2, ≤ 2k | 16k rows a stage | the rows, in stages | any |
 //! | [`window::Window::first`] | the first k rows of a partition | ≤ 2, numbered ≤ 2k | O(log n) | the rows | total |
 //! | [`reduce_sorted()`] | anything that reads a few of a key's sorted values, from either end | those that differ | O(log n + values read) | none of its own | total |
+//! | [`reduce_summed()`] | as `reduce_sorted`, from a sum over all values too | those that differ | O(log n + values read) | a sum a key | total |
 //! | [`present_keys()`] | the keys that have a row | ≤ 1 | O(log n) | none of its own | total |
 //!
 //! **Whole groups.**
@@ -48,6 +49,8 @@
 //! | [`broadcast_join`] | pairs with a small table, without sending the rows | 1 a match | O(log n + matches) | the rows, and the table on each worker | any |
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
 //! | [`latest()`] | the last row written under each key, with deletes | ≤ 2 | O(1) | a row a key | total |
+//! | [`latest_joined()`] | those rows, left-joined to a table that every worker has whole | ≤ 2; of a partner, 2 for each of its rows | O(1); of a partner, its rows | a row a key, and the partners on each worker | total |
+//! | [`upserts()`] | a collection's changes as writes and deletes | 1 | O(log n) | none | total |
 //!
 //! "None of its own" means that an operator reads the arrangement it is given and keeps nothing beside it: an
 //! arrangement is paid for once and used by all.
@@ -80,20 +83,23 @@ mod wide;
 pub mod window;
 
 pub use accumulate::{Group, accumulate};
+pub(crate) use aggregate::totals;
 pub use aggregate::{aggregate, aggregate_total};
 pub(crate) use arrange::{arrange, arrange_in_place};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;
 pub use covariance::Covariance;
+pub(crate) use distinct_count::accumulate_distinct;
 pub use distinct_count::distinct_count;
 pub use histogram::histogram;
 pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
 pub use latest::{Position, Upsert, latest};
 pub use latest_joined::latest_joined;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
-pub use reduce_sorted::{present_keys, reduce_sorted};
+pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
+pub(crate) use upserts::answers_as_upserts;
 pub use upserts::upserts;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};

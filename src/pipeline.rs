@@ -79,7 +79,6 @@ use crate::model::{
     ProductSales, Rfm, Tiers,
 };
 use crate::operators::{ByKey, Upsert};
-use totals::Totals;
 
 /// The three tables.
 pub struct Shop<'scope, T: Timestamp, I: Id> {
@@ -118,27 +117,26 @@ impl Settings {
 pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
     settings: Settings,
     by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
-    customer_totals: ByKey<'scope, T, Option<I>, Totals>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
-    /// Made when first asked for: two tables use them.
+    /// Made when first asked for: several tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
+    accounts: OnceCell<ByKey<'scope, T, Option<I>, Arc<Account>>>,
 }
 
 impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
-    /// Joins orders to products, indexes the lines by customer, and adds up what each customer spent.
+    /// Joins orders to products, and indexes the lines by customer.
     #[must_use]
     pub fn new(shop: Shop<'scope, T, I>, settings: Settings) -> Self {
         let lines = enrich::lines(shop.orders, shop.products.clone());
         let by_customer = enrich::by_customer(lines);
-        let customer_totals = customers::totals(&by_customer);
         Job {
             settings,
             by_customer,
-            customer_totals,
             products: shop.products,
             customers: shop.customers,
             patterns: OnceCell::new(),
+            accounts: OnceCell::new(),
         }
     }
 
@@ -151,8 +149,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
     #[must_use]
     pub fn enriched_data(&self) -> VecCollection<'scope, T, Enriched<I>> {
-        let accounts = self.accounts();
-        enrich::enriched(&self.by_customer, accounts)
+        enrich::enriched(&self.by_customer, self.accounts_by_customer())
     }
 
     /// `daily_sales`: revenue, customers and the average order of each day.
@@ -170,7 +167,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        let make = || customers::patterns(&self.by_customer, &self.customer_totals, &self.settings.tiers);
+        let make = || customers::patterns(&self.by_customer, &self.settings.tiers);
         self.patterns.get_or_init(make).clone()
     }
 
@@ -198,8 +195,13 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
         customers::latest_orders(&self.by_customer, self.settings.matrix_size)
     }
 
-    /// What the enriched rows of each customer share.
-    fn accounts(&self) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
-        customers::accounts(&self.customer_totals, self.customers.clone(), &self.settings.tiers)
+    /// What the enriched rows of each customer share, by customer.
+    ///
+    /// With [`lines_by_customer`](Self::lines_by_customer) it is `enriched_data` before it is joined: an order that is
+    /// corrected changes one line and one account, and every enriched row of the customer.
+    #[must_use]
+    pub fn accounts_by_customer(&self) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
+        let make = || customers::accounts(self.customer_patterns(), self.customers.clone());
+        self.accounts.get_or_init(make).clone()
     }
 }

@@ -275,7 +275,7 @@ fn work_as<I: IdColumn>(
         };
         let tables = sink::Tables { work, probe: ProbeHandle::new(), observer: live.and_then(live::Workers::observer) };
         let job = Job::new(shop, settings.clone());
-        work.feed.count_kept(InputTable::Orders, job.lines_by_customer().as_collection(|_, _| ()));
+        work.feed.count_lines(job.lines_by_customer());
         tables.add(&job)
     });
     while let Some((table, unit)) = work.feed.next_unit() {

@@ -363,7 +363,7 @@ proptest! {
             let partner = |side| if let Side::Partner(key, row) = side { Some((key, row)) } else { None };
             let rows = upserts(sides.clone().flat_map(row), "Rows");
             let partners = sides.flat_map(partner);
-            vec![latest_joined(rows, partners, "Joined", |row| Some(row / 2), |key, row, partner| {
+            vec![latest_joined(rows, partners, "Joined", |_, row| Some(row / 2), |key, row, partner| {
                 (*key, *row, partner.copied())
             })]
         });
@@ -421,7 +421,7 @@ fn many_rows_meet_their_partners() {
             rows,
             sides.flat_map(of),
             "Joined",
-            move |row| Some(partner(*row)),
+            move |_, row| Some(partner(*row)),
             |key, row, partner| (*key, *row, partner.copied()),
         );
         vec![joined]

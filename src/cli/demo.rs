@@ -106,9 +106,9 @@ fn position(shown: &Shown, column: &str) -> Option<usize> {
 fn change_things(live: &mut Live<Number>) -> Result<()> {
     title("The tables are live: what changes from here on changes only the rows it must")?;
     let again = Duration::from_secs_f64(live.report().seconds);
-    let products = live.sample_products()?;
+    let products = live.sample_products(usize::MAX)?;
     let known = |id: &Option<Number>| products.iter().find(|(product, _)| Some(*product) == *id);
-    let orders: Vec<_> = live.sample_orders()?;
+    let orders: Vec<_> = live.sample_orders(CORRECTIONS)?;
     let mut ordered = orders.iter().filter(|(_, order)| known(&order.product).is_some() && order.customer.is_some());
     let missing = || Error::failed("the shop has too few orders to show a change");
     let first = ordered.next().ok_or_else(missing)?;

@@ -137,6 +137,9 @@ pub(crate) fn quantities(column: &ArrayRef, name: &str) -> Result<Vec<Cell<i32>>
     };
     match column.data_type() {
         found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, of_float),
+        found if found.is_integer() => {
+            each::<Int64Type, _>(column, &DataType::Int64, name, |whole| in_range(i128::from(whole)))
+        }
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
             let unit = 10_i128.pow(scale.unsigned_abs().into());

@@ -1,9 +1,11 @@
 //! Further columns to payloads and back, in Arrow's row format.
 
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
+use arrow::compute::{cast, take};
 use arrow::datatypes::FieldRef;
 use arrow::row::{RowConverter, SortField};
+use foldhash::fast::FixedState;
+use indexmap::IndexSet;
 
 use crate::error::{Error, Result};
 use crate::model::Payload;
@@ -36,17 +38,39 @@ impl Codec {
     }
 
     /// The columns of payloads; `None` is a row of nulls.
+    ///
+    /// Where payloads repeat, as a channel or a brand does, each is decoded once.
     pub(crate) fn decode<'a>(&self, payloads: impl Iterator<Item = Option<&'a Payload>>) -> Result<Vec<ArrayRef>> {
         if self.fields.is_empty() {
             return Ok(Vec::new());
         }
+        let rows: Vec<&[u8]> = payloads.map(|payload| payload.unwrap_or(&self.nulls).as_bytes()).collect();
+        let Some((distinct, places)) = repeated(&rows) else { return self.decode_each(&rows) };
+        let decoded = self.decode_each(&distinct)?;
+        decoded.iter().map(|column| take(column, &places, None).map_err(Error::failed)).collect()
+    }
+
+    fn decode_each(&self, rows: &[&[u8]]) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
-        let rows = payloads.map(|payload| parser.parse(payload.unwrap_or(&self.nulls).as_bytes()));
-        let decoded = self.converter.convert_rows(rows).map_err(Error::failed)?;
+        let decoded = self.converter.convert_rows(rows.iter().map(|row| parser.parse(row))).map_err(Error::failed)?;
         // The row format keeps the values of a dictionary, not the dictionary.
         let typed = decoded.iter().zip(&self.fields).map(|(array, field)| cast(array, field.data_type()));
         typed.collect::<Result<_, _>>().map_err(Error::failed)
     }
+}
+
+/// The distinct ones of some rows, and which of them each row is; `None` where few are equal.
+fn repeated<'a>(rows: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, UInt32Array)> {
+    let most = rows.len() / 4;
+    let mut known: IndexSet<&[u8], FixedState> = IndexSet::default();
+    let mut places = Vec::with_capacity(rows.len());
+    for row in rows {
+        places.push(u32::try_from(known.insert_full(row).0).ok()?);
+        if known.len() > most {
+            return None;
+        }
+    }
+    Some((known.into_iter().collect(), UInt32Array::from(places)))
 }
 
 #[cfg(test)]
@@ -72,5 +96,15 @@ mod tests {
         assert_eq!(&cast(&with_gap[1].slice(0, 3), &DataType::Utf8).expect("casts"), &names);
         assert!(with_gap.iter().all(|column| column.is_null(3)));
         assert_eq!(with_gap[0].as_primitive::<arrow::datatypes::Int32Type>().value(2), 3);
+    }
+
+    #[test]
+    fn payloads_that_repeat_come_back_each_in_its_place() {
+        let values: ArrayRef = Arc::new(Int32Array::from_iter((0..100).map(|row| (row % 7 != 0).then_some(row % 3))));
+        let codec = Codec::new(&[Arc::new(Field::new("c", DataType::Int32, true))]).expect("types are carried");
+        let payloads = codec.encode(std::slice::from_ref(&values), 100).expect("encodes");
+        let rows: Vec<_> = payloads.iter().map(Payload::as_bytes).collect();
+        assert_eq!(repeated(&rows).map(|(distinct, _)| distinct.len()), Some(4));
+        assert_eq!(&codec.decode(payloads.iter().map(Some)).expect("decodes")[0], &values);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use differential_dataflow::difference::{IsZero, Monoid, Multiply, Semigroup};
+use differential_dataflow::difference::{Monoid, Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
@@ -93,10 +93,28 @@ where
     G: ExchangeData + Hash,
     R: ExchangeData + Monoid + Multiply<isize, Output = R>,
 {
-    let by_group = Exchange::new(|(group, _, _): &(G, T, (isize, R))| group.hashed());
-    let totals = sums(rows, name, term).inner.unary_frontier(by_group, &format!("{name}: totals"), |_, _| {
-        let mut totals: HashMap<G, (isize, R), FixedState> = HashMap::default();
-        let mut pending: BTreeMap<T, (Capability<T>, Sums<G, T, (isize, R)>)> = BTreeMap::new();
+    totals(sums(rows, name, term), &format!("{name}: totals"), |group, (_rows, sum)| (group.clone(), sum.clone()))
+}
+
+/// What `show` makes of each group and the sum of its diffs, unless that is zero.
+///
+/// It is differential's `count_total` with a table of sums in place of the arrangement. *Updates per change*: ≤ 2 a
+/// group. *Cost per change*: O(1). *State*: one sum a group.
+pub(crate) fn totals<'scope, T, G, R, D>(
+    sums: VecCollection<'scope, T, G, R>,
+    name: &str,
+    show: impl Fn(&G, &R) -> D + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    G: ExchangeData + Hash,
+    R: ExchangeData + Semigroup,
+    D: Data,
+{
+    let by_group = Exchange::new(|(group, _, _): &(G, T, R)| group.hashed());
+    let totals = sums.inner.unary_frontier(by_group, name, move |_, _| {
+        let mut totals: HashMap<G, R, FixedState> = HashMap::default();
+        let mut pending: BTreeMap<T, (Capability<T>, Sums<G, T, R>)> = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each(|capability, updates| {
                 for (group, time, sum) in updates.drain(..) {
@@ -109,17 +127,23 @@ where
                 let (capability, sums) = epoch.remove();
                 let mut session = output.session(&capability);
                 for (group, time, change) in sums.into_updates() {
-                    let total = totals.entry(group.clone()).or_insert_with(|| (0, R::zero()));
-                    let before = total.clone();
-                    total.plus_equals(&change);
-                    let differs = before.1 != total.1 || before.is_zero() || total.is_zero();
-                    for (sum, diff) in [(&before, -1), (total, 1)] {
-                        if differs && !sum.is_zero() {
-                            session.give(((group.clone(), sum.1.clone()), time.clone(), diff));
+                    let before = totals.remove(&group);
+                    let total = match &before {
+                        Some(before) => {
+                            let mut total = before.clone();
+                            total.plus_equals(&change);
+                            total
                         }
+                        None => change,
+                    };
+                    let total = Some(total).filter(|total| !total.is_zero());
+                    let shown = [&before, &total].map(|total| total.as_ref().map(|total| show(&group, total)));
+                    if shown[0] != shown[1] {
+                        let updates = shown.into_iter().zip([-1, 1]);
+                        session.give_iterator(updates.filter_map(|(row, diff)| Some((row?, time.clone(), diff))));
                     }
-                    if totals.get(&group).is_some_and(IsZero::is_zero) {
-                        totals.remove(&group);
+                    if let Some(total) = total {
+                        totals.insert(group, total);
                     }
                 }
             }

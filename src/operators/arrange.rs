@@ -145,7 +145,7 @@ impl<D, T, R> Default for Piles<D, T, R> {
 impl<D: Data, T, R> Piles<D, T, R> {
     fn extend(&mut self, updates: impl Iterator<Item = Update<D, T, R>>) {
         for update in updates {
-            let at = self.splitters.partition_point(|splitter| *splitter <= update.0);
+            let at = self.splitters.partition_point(|splitter| splitter.cmp(&update.0).is_le());
             self.buckets[at].push(update);
             self.count += 1;
         }

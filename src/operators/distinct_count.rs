@@ -11,6 +11,7 @@
 //!
 //! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
 
+use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
@@ -53,13 +54,41 @@ where
     P: Ord,
     G: Group,
 {
+    accumulate_distinct(arranged, name, part, group, |_, _| None, 1)
+}
+
+/// Sums over rows, as [`accumulate`](super::accumulate()) makes them, and what distinct keys add to them, in one visit.
+///
+/// `term` says what a row adds and to which group; each key that has a row in a part adds `once` to the part's group.
+pub(crate) fn accumulate_distinct<'scope, T, K, V, P, G, R>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    part: impl Fn(&K, &V) -> Option<P> + 'static,
+    group: impl Fn(&K, &P) -> G + 'static,
+    term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
+    once: R,
+) -> VecCollection<'scope, T, G, R>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+    R: Semigroup + Multiply<isize, Output = R> + 'static,
+{
     let mut reader = Reader::new(arranged.trace);
     let counts = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
         move |(input, frontier), output| {
             if let Some(arrival) = reader.receive(input) {
                 let mut sums = Sums::default();
                 arrival.for_each_key(|key, change| {
-                    let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, diff);
+                    change.updates(|value, time, weight| {
+                        if let Some((group, term)) = term(key, value) {
+                            sums.add(group, time, term.multiply(&weight));
+                        }
+                    });
+                    let mut count =
+                        |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
                     match change.times() {
                         [time] if change.is_new() => {
                             each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));

@@ -12,23 +12,25 @@
 //! must not be a key. *Cost per change*: O(log n) and the matches. *State*: none beside the arrangements; `left_join`,
 //! `semi_join` and `anti_join` also keep the partners' keys. *Times*: any lattice.
 
+mod merge;
+
 use std::hash::Hash;
 use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::operators::join::join_traces;
+use differential_dataflow::operators::join::join_with_tactic;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use timely::container::{CapacityContainerBuilder, PushInto};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::progress::Timestamp;
 
 use super::{ByKey, arrange_in_place, give};
+use merge::Merge;
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
-/// As differential's `join_core`, but the output is not sorted and consolidated a buffer at a time, which there costs
-/// more than the join itself when rows are wide and, as after [`complete`](super::complete()), none of them cancel.
+/// As differential's `join_core`, but for less: both sides are walked where they lie, and the output is not sorted and
+/// consolidated a buffer at a time, which there costs more than the join itself when rows are wide and none of them cancel.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -45,7 +47,7 @@ pub fn inner_join<'scope, T, K, V1, V2, D>(
     rows: ByKey<'scope, T, K, V1>,
     partners: ByKey<'scope, T, K, V2>,
     name: &str,
-    mut logic: impl FnMut(&K, &V1, &V2) -> D + 'static,
+    logic: impl FnMut(&K, &V1, &V2) -> D + 'static,
 ) -> VecCollection<'scope, T, D>
 where
     T: Timestamp + Lattice,
@@ -54,15 +56,7 @@ where
     V2: ExchangeData,
     D: Data,
 {
-    let made = join_traces::<_, _, _, _, CapacityContainerBuilder<Vec<(D, T, isize)>>>(
-        rows,
-        partners,
-        name,
-        move |key, row, partner, time, weight, partner_weight, output| {
-            output.push_into((logic(key, row, partner), time, weight * partner_weight));
-        },
-    );
-    made.as_collection()
+    join_with_tactic(rows, partners, name, Merge::new(logic)).as_collection()
 }
 
 /// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.

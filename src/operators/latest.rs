@@ -24,7 +24,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-pub(crate) use table::{Slot, Table};
+pub(crate) use table::{PARTS, Slot, Table};
 
 /// Where a row stands in its source: of two rows with one key in one epoch, the one with the greater position wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

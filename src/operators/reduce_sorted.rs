@@ -7,9 +7,14 @@
 //! The answer before a change is worked out again from the values before it, so no answers are stored.
 //! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
 
+use std::hash::Hash;
+
 use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
@@ -53,31 +58,82 @@ pub fn reduce_sorted<'scope, T, K, V, A>(
 ) -> VecCollection<'scope, T, (K, A)>
 where
     T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData,
+    K: ExchangeData + Hash,
     V: ExchangeData,
+    A: Data,
+{
+    let mut answers = Vec::new();
+    reduce_summed(
+        arranged,
+        name,
+        |_, _| NoSum,
+        move |key, values, _, rows| {
+            logic(key, values, &mut answers);
+            rows.extend(answers.drain(..).map(|answer| (key.clone(), answer)));
+        },
+    )
+}
+
+/// As [`reduce_sorted`]; `logic` is also shown the sum of what `term` gives for each value of the key, times its weight,
+/// and what it pushes is given as it is.
+///
+/// So an answer may be about all values of a key, and still only a few are read. *State*: a sum for each key whose sum
+/// is not zero.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream::operators::reduce_summed;
+/// # timely::example(|scope| {
+/// let scores = scope.new_collection_from([('A', 30), ('A', 20), ('B', 50)]).1.arrange_by_key();
+/// let best_of_all = reduce_summed(scores, "Share", |_, score| *score, |player, scores, sum, rows| {
+///     rows.extend(scores.descending().map(|(best, _)| (*player, *best, *sum)).next());
+/// });
+/// best_of_all.assert_eq(scope.new_collection_from([('A', 30, 50), ('B', 50, 50)]).1);
+/// # });
+/// ```
+pub fn reduce_summed<'scope, T, K, V, R, A>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    term: impl Fn(&K, &V) -> R + 'static,
+    mut logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
+) -> VecCollection<'scope, T, A>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
     A: Data,
 {
     let mut reader = Reader::new(arranged.trace);
     let answers = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
         let (mut answers, mut changes) = (Vec::new(), Vec::new());
+        let mut sums: HashMap<K, R, FixedState> = HashMap::default();
         move |(input, frontier), output| {
             if let Some(arrival) = reader.receive(input) {
                 let mut session = output.session(&arrival.capabilities);
                 arrival.for_each_key(|key, change| {
+                    let mut sum = sums.remove(key).unwrap_or_default();
                     let mut known: Vec<(A, isize)> = Vec::new();
                     if !change.is_new() {
-                        logic(key, change.before(), &mut answers);
+                        logic(key, change.before(), &sum, &mut answers);
                         known.extend(answers.drain(..).map(|answer| (answer, -1)));
                     }
                     for time in change.times() {
+                        change.updates(|value, at, weight| {
+                            if at == time {
+                                sum.plus_equals(&term(key, value).multiply(&weight));
+                            }
+                        });
                         changes.append(&mut known);
-                        logic(key, change.through(time), &mut answers);
+                        logic(key, change.through(time), &sum, &mut answers);
                         known.extend(answers.iter().map(|answer| (answer.clone(), -1)));
                         changes.extend(answers.drain(..).map(|answer| (answer, 1)));
                         consolidate(&mut changes);
                         let updates = changes.drain(..);
-                        session
-                            .give_iterator(updates.map(|(answer, diff)| ((key.clone(), answer), time.clone(), diff)));
+                        session.give_iterator(updates.map(|(answer, diff)| (answer, time.clone(), diff)));
+                    }
+                    if !sum.is_zero() && !frontier.is_empty() {
+                        sums.insert(key.clone(), sum);
                     }
                 });
             }
@@ -85,6 +141,28 @@ where
         }
     });
     answers.as_collection()
+}
+
+/// What adds up to nothing.
+#[derive(Clone, Copy, Default)]
+struct NoSum;
+
+impl IsZero for NoSum {
+    fn is_zero(&self) -> bool {
+        true
+    }
+}
+
+impl Semigroup for NoSum {
+    fn plus_equals(&mut self, _: &Self) {}
+}
+
+impl Multiply<isize> for NoSum {
+    type Output = Self;
+
+    fn multiply(self, _: &isize) -> Self {
+        self
+    }
 }
 
 /// The keys that have at least one value, each once.
@@ -100,7 +178,7 @@ where
 pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
 where
     T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData,
+    K: ExchangeData + Hash,
     V: ExchangeData,
 {
     let present = reduce_sorted(arranged, name, |_, values, answers| {

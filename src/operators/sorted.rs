@@ -31,7 +31,8 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use timely::progress::frontier::{Antichain, MutableAntichain};
 
-type Batch<K, V, T> = Rc<OrdValBatch<Vector<((K, V), T, isize)>>>;
+/// A batch of an arrangement by key.
+pub(crate) type Batch<K, V, T> = Rc<OrdValBatch<Vector<((K, V), T, isize)>>>;
 
 /// The values of one key as of a time, sorted, each with a positive weight.
 ///
@@ -172,6 +173,18 @@ impl<V: Ord, T: Timestamp + TotalOrder> Change<'_, V, T> {
     /// True if the key had no values at all before.
     pub(crate) fn is_new(&self) -> bool {
         self.runs.iter().all(|run| run.novel)
+    }
+
+    /// Shows each update: the value, when, and by how much its weight changes.
+    pub(crate) fn updates(&self, mut show: impl FnMut(&V, &T, isize)) {
+        for run in self.runs.iter().filter(|run| run.novel) {
+            for (position, value) in run.values.iter().enumerate() {
+                let (lower, upper) = run.updates.bounds(run.start + position);
+                for (time, diff) in run.updates.times[lower..upper].iter().zip(&run.updates.diffs[lower..upper]) {
+                    show(value, time, *diff);
+                }
+            }
+        }
     }
 
     /// The values that have an update, in runs that are each sorted.

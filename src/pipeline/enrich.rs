@@ -16,7 +16,7 @@ pub(super) fn lines<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, (Option<I>, Line<I>)> {
-    let product = |order: &Order<I>| order.product.clone();
+    let product = |_: &I, order: &Order<I>| order.product.clone();
     latest_joined(orders, products, "Order lines", product, |id, order, item: Option<&Arc<Product>>| {
         let line = Line {
             day: order.day,

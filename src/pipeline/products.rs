@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::operators::CountTotal;
 use serde::{Deserialize, Serialize};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Amount, Discount, Id, Line, Product, ProductSales};
-use crate::operators::{ByKey, accumulate, arrange, complete, distinct_count, inner_join};
+use crate::operators::{ByKey, accumulate_distinct, answers_as_upserts, arrange, latest_joined, totals};
 
 use super::totals::ProductTotals;
 
@@ -38,27 +37,29 @@ pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     by_product: &ByKey<'scope, T, Option<I>, Sale<I>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, ProductSales<I>> {
-    let customers = distinct_count(
+    let sums = accumulate_distinct(
         by_product.clone(),
-        "Customers of each product",
+        "Sales and customers by product",
         |_, sale| sale.customer.clone(),
         |product, _| product.clone(),
+        |product, sale| Some((product.clone(), ProductTotals::of_sale(sale))),
+        ProductTotals::ONE_CUSTOMER,
     );
-    let totals = accumulate(by_product.clone(), "Sums of each product", |product, sale| {
-        Some((product.clone(), ProductTotals::of_sale(sale)))
-    })
-    .concat(customers.explode(|product| Some((product, ProductTotals::ONE_CUSTOMER))))
-    .arrange_by_self_named("Sums by product")
-    .count_total()
-    .arrange_by_key_named("Totals by product");
-    let sold = totals.clone().as_collection(|product, _| product.clone());
-    let catalog = complete(sold, products.map(|(id, product)| (Some(id), product)), "Catalog");
-    inner_join(totals, catalog, "Product sales", |product, totals, item| ProductSales {
-        product: product.clone(),
-        name: item.as_ref().and_then(|item| item.name.clone()),
-        category: item.as_ref().map(|item| item.category.clone()),
-        quantity: totals.quantity,
-        revenue: item.as_ref().map(|item| Amount::from_e8(totals.paid_pieces_e4 * i128::from(item.price.e4()))),
-        customers: totals.customers,
-    })
+    let totals = totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals));
+    let totals = answers_as_upserts(totals, "Totals by product", Clone::clone);
+    let named = |product: &Option<I>, _: &_| product.clone();
+    latest_joined(
+        totals,
+        products,
+        "Product sales",
+        named,
+        |product, totals: &ProductTotals, item: Option<&Arc<Product>>| ProductSales {
+            product: product.clone(),
+            name: item.and_then(|item| item.name.clone()),
+            category: item.map(|item| item.category.clone()),
+            quantity: totals.quantity,
+            revenue: item.map(|item| Amount::from_e8(totals.paid_pieces_e4 * i128::from(item.price.e4()))),
+            customers: totals.customers,
+        },
+    )
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::{Data, VecCollection};
+use timely::dataflow::operators::Inspect;
 
 use crate::config::InputConfig;
 use crate::error::{Error, Result};
@@ -13,7 +14,8 @@ use crate::io::layout::Layout;
 use crate::io::read::{Batches, RawBatch, Source, Unit};
 use crate::io::rejected::Rejection;
 use crate::io::rows::{Converted, Converter};
-use crate::model::{Order, Product, Tiers};
+use crate::model::{Line, Order, Product, Tiers};
+use crate::operators::ByKey;
 use crate::report::InputReport;
 
 use super::{Epoch, Inputs, Progress};
@@ -153,6 +155,20 @@ impl Feed {
         })
     }
 
+    /// Counts the orders of epoch 0 that are left, as [`count_kept`](Self::count_kept), without making rows of them.
+    pub(super) fn count_lines<I: IdColumn>(&self, lines: ByKey<'_, Epoch, Option<I>, Line<I>>) {
+        let kept = Arc::clone(&self.table(InputTable::Orders).kept);
+        // Epoch 0 is over before another begins, so that its batch comes alone.
+        lines.stream.inspect_core(move |event| {
+            if let Ok((stamp, spans)) = event
+                && stamp.iter().all(|epoch| *epoch == 0)
+            {
+                let updates = spans.iter().flat_map(|span| &span.inner).map(|batch| batch.updates as u64);
+                kept.fetch_add(updates.sum(), Ordering::Relaxed);
+            }
+        });
+    }
+
     pub(super) fn reports(&self) -> Vec<InputReport> {
         let reports = self.tables.iter().map(|table| {
             let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -166,26 +182,38 @@ impl Feed {
         &self.progress
     }
 
-    /// The first orders of the input.
-    pub(super) fn first_orders<I: IdColumn>(&self) -> Result<Vec<(I, Order<I>)>> {
-        let first = |batch: &RawBatch, file| self.table(InputTable::Orders).converter.orders(batch, file);
-        self.first(InputTable::Orders, first)
+    /// About so many orders, from all parts of the input.
+    pub(super) fn sample_orders<I: IdColumn>(&self, many: usize) -> Result<Vec<(I, Order<I>)>> {
+        let convert = |batch: &RawBatch, file| self.table(InputTable::Orders).converter.orders(batch, file);
+        self.sample(InputTable::Orders, many, convert)
     }
 
-    /// The first products of the input.
-    pub(super) fn first_products<I: IdColumn>(&self) -> Result<Vec<(I, Arc<Product>)>> {
-        self.first(InputTable::Products, |batch, file| self.table(InputTable::Products).converter.products(batch, file))
+    /// About so many products, from all parts of the input.
+    pub(super) fn sample_products<I: IdColumn>(&self, many: usize) -> Result<Vec<(I, Arc<Product>)>> {
+        let convert = |batch: &RawBatch, file| self.table(InputTable::Products).converter.products(batch, file);
+        self.sample(InputTable::Products, many, convert)
     }
 
-    fn first<I: IdColumn, R>(
+    fn sample<I: IdColumn, R>(
         &self,
         table: InputTable,
-        convert: impl FnOnce(&RawBatch, usize) -> Result<Converted<I, R>>,
+        many: usize,
+        convert: impl Fn(&RawBatch, usize) -> Result<Converted<I, R>>,
     ) -> Result<Vec<(I, R)>> {
-        let Some((_, unit)) = self.units.iter().find(|(of, _)| *of == table) else { return Ok(Vec::new()) };
-        let Some(batch) = self.read(table, unit)?.next() else { return Ok(Vec::new()) };
-        let (upserts, _) = convert(&batch?, unit.file)?;
-        Ok(upserts.into_iter().filter_map(|(id, _, row)| Some((id, row?))).collect())
+        let step = usize::try_from(self.table(table).read.load(Ordering::Relaxed)).map_or(1, |read| read / many.max(1));
+        let mut sampled = Vec::new();
+        let mut skip = 0;
+        for (_, unit) in self.units.iter().filter(|(of, _)| *of == table) {
+            for batch in self.read(table, unit)? {
+                let (upserts, _) = convert(&batch?, unit.file)?;
+                let rows = upserts.len();
+                let some = upserts.into_iter().skip(skip).step_by(step.max(1));
+                sampled.extend(some.filter_map(|(id, _, row)| Some((id, row?))));
+                skip = (skip + step.max(1) - rows % step.max(1)) % step.max(1);
+            }
+        }
+        sampled.truncate(many);
+        Ok(sampled)
     }
 
     fn table(&self, name: InputTable) -> &Table {

@@ -19,7 +19,7 @@ use crate::io::tables::TableRow;
 use crate::io::{OutputTable, Shown};
 use crate::model::{Customer, Order, Product};
 use crate::operators::Position;
-use crate::report::Report;
+use crate::report::{Report, StageReport};
 
 use super::feed::Feed;
 use super::{Epoch, Inputs, Progress, Work, start};
@@ -150,6 +150,12 @@ impl<I: IdColumn> Live<I> {
         Ok(started.elapsed())
     }
 
+    /// How long each operator has worked until now, where the configuration asks for a profile.
+    #[must_use]
+    pub fn stages(&self) -> Vec<StageReport> {
+        self.work.profile.as_ref().map_or(Vec::new(), |profile| profile.stages())
+    }
+
     /// The rows that the last epoch moved, with their weights, table by table; those that came and went again are left
     /// out.
     ///
@@ -168,22 +174,22 @@ impl<I: IdColumn> Live<I> {
         Ok(moved.map(|((table, _), (shown, weight))| (table, shown, weight)).collect())
     }
 
-    /// The first orders of the input, as they were read.
+    /// About so many orders from all parts of the input, as they were read.
     ///
     /// # Errors
     ///
     /// If the input can't be read any more.
-    pub fn sample_orders(&self) -> Result<Vec<(I, Order<I>)>> {
-        self.work.feed.first_orders()
+    pub fn sample_orders(&self, many: usize) -> Result<Vec<(I, Order<I>)>> {
+        self.work.feed.sample_orders(many)
     }
 
-    /// The first products of the input, as they were read.
+    /// About so many products from all parts of the input, as they were read.
     ///
     /// # Errors
     ///
     /// If the input can't be read any more.
-    pub fn sample_products(&self) -> Result<Vec<(I, Arc<Product>)>> {
-        self.work.feed.first_products()
+    pub fn sample_products(&self, many: usize) -> Result<Vec<(I, Arc<Product>)>> {
+        self.work.feed.sample_products(many)
     }
 
     /// Ends the job.
@@ -220,7 +226,14 @@ impl<I: IdColumn> Workers<I> {
             drop(inputs);
             let mut idle = Idle::new();
             while worker.has_dataflows() && !work.has_failed() {
-                worker.step_or_park(idle.patience(probe));
+                match idle.patience(probe) {
+                    // The program that asks for changes may need this core to do so.
+                    None => {
+                        worker.step();
+                        std::thread::yield_now();
+                    }
+                    patience => drop(worker.step_or_park(patience)),
+                }
             }
             return Ok(());
         }
@@ -268,12 +281,12 @@ impl Idle {
         Idle { frontier: Antichain::new(), since: Instant::now() }
     }
 
-    /// For how long to wait for something to do.
+    /// For how long to sleep until there is something to do; `None` for not at all.
     fn patience(&mut self, probe: &Handle<Epoch>) -> Option<Duration> {
         let frontier = probe.with_frontier(|frontier| frontier.to_owned());
         if frontier != self.frontier {
             (self.frontier, self.since) = (frontier, Instant::now());
         }
-        if self.since.elapsed() < AWAKE { Some(Duration::ZERO) } else { Some(Duration::from_millis(100)) }
+        (self.since.elapsed() >= AWAKE).then_some(Duration::from_millis(100))
     }
 }

@@ -27,9 +27,10 @@ impl Slot {
     /// No row's place.
     pub(crate) const NONE: Slot = Slot(u32::MAX);
 
-    fn new(part: u8, at: usize) -> Slot {
-        assert!(at < (1 << 24) - 1, "a worker holds fewer than 2³² keys");
-        Slot(u32::from(part) << 24 | at as u32)
+    fn new(part: usize, at: usize) -> Slot {
+        let at = u32::try_from(at).ok().filter(|at| *at < (1 << 24) - 1);
+        let part = u32::try_from(part).expect("there are few parts");
+        Slot(part << 24 | at.expect("a worker holds fewer than 2³² keys"))
     }
 
     pub(crate) fn part(self) -> usize {
@@ -71,7 +72,8 @@ struct Row<K, V> {
     row: Option<V>,
 }
 
-const PARTS: usize = 1 << 8;
+/// How many parts there are: one for each value of a hash's first byte.
+pub(crate) const PARTS: usize = 1 << 8;
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
@@ -89,7 +91,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     /// Takes rows of the open epoch.
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
         for upsert in upserts {
-            let part = usize::from(self.hasher.hash_one(&upsert.0) as u8);
+            let part = usize::from(self.hasher.hash_one(&upsert.0).to_le_bytes()[0]);
             let waiting = &mut self.parts[part].waiting;
             if waiting.is_empty() {
                 self.touched.push(part);
@@ -102,7 +104,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     pub(crate) fn settle(&mut self) -> Written<V> {
         let mut written = Written { fresh: Vec::new(), replaced: Vec::new() };
         for part in std::mem::take(&mut self.touched) {
-            self.parts[part].settle(part as u8, &self.hasher, &mut written);
+            self.parts[part].settle(part, &self.hasher, &mut written);
         }
         written
     }
@@ -125,7 +127,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
-    fn settle(&mut self, part: u8, hasher: &FixedState, written: &mut Written<V>) {
+    fn settle(&mut self, part: usize, hasher: &FixedState, written: &mut Written<V>) {
         let (fresh, replaced) = (written.fresh.len(), written.replaced.len());
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));

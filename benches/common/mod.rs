@@ -1,0 +1,115 @@
+//! What the benches of the job share: shops, a table on the screen and the same as JSON.
+
+#![allow(dead_code, unreachable_pub, reason = "each bench uses a part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use millstream::config::{RunArgs, RunConfig};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What the benches of the job can be asked for.
+#[derive(Parser)]
+pub struct Args {
+    /// Sizes of shops: 1 has 6 million orders.
+    #[arg(long, value_delimiter = ',')]
+    pub scales: Option<Vec<f64>>,
+    /// Numbers of workers.
+    #[arg(long, value_delimiter = ',')]
+    pub workers: Option<Vec<usize>>,
+    /// Runs of each case; the median counts.
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// A shop that is there already, instead of generated ones.
+    #[arg(long)]
+    pub input: Option<PathBuf>,
+    /// Tell how long each operator works, which costs some time itself.
+    #[arg(long)]
+    pub profile: bool,
+    /// Only this case, such as `corrected orders 100`.
+    #[arg(long)]
+    pub only: Option<String>,
+    /// Where the JSON goes [default: target/bench/NAME.json].
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Given by `cargo bench`; without it, as under `cargo test`, everything is small.
+    #[arg(long)]
+    pub bench: bool,
+}
+
+impl Args {
+    /// Parses the command line; what `cargo test` adds to it is of no use here.
+    pub fn get() -> Args {
+        Args::parse()
+    }
+}
+
+/// A folder below `target` that benches work in.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder
+}
+
+/// A generated shop of this scale, made once.
+pub fn shop(scale: f64) -> PathBuf {
+    let shop = folder("shops").join(format!("scale-{scale}"));
+    if !shop.join("customers").exists() {
+        let making = shop.with_extension("making");
+        drop(fs::remove_dir_all(&making));
+        millstream::io::generate(scale, &making).expect("a shop is generated");
+        fs::rename(&making, &shop).expect("the target folder can be written");
+    }
+    shop
+}
+
+/// The configuration of a run over a shop.
+pub fn config(input: &Path, workers: usize) -> RunConfig {
+    let args = RunArgs {
+        input: Some(input.to_owned()),
+        output: Some(folder("tables")),
+        workers: Some(workers),
+        as_of: Some("2024-12-31".into()),
+        ..RunArgs::default()
+    };
+    RunConfig::resolve(&args).expect("a run is possible")
+}
+
+/// The middle one.
+pub fn median<N: PartialOrd + Copy>(mut numbers: Vec<N>) -> N {
+    numbers.sort_by(|a, b| a.partial_cmp(b).expect("numbers compare"));
+    numbers[numbers.len() / 2]
+}
+
+/// Writes what a bench measured, and on what.
+pub fn write_json(args: &Args, name: &str, results: &[impl Serialize]) {
+    let default = || folder("results").join(format!("{name}.json"));
+    let path = args.json.clone().unwrap_or_else(default);
+    let all = json!({ "bench": name, "machine": machine(), "results": results });
+    fs::write(&path, format!("{all:#}\n")).expect("the results can be written");
+    println!("\n{}", path.display());
+}
+
+/// The machine's cores and memory.
+fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+        line.map(|(_, value)| value.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    json!({
+        "cores": cores,
+        "processor": after(&read("/proc/cpuinfo"), "model name"),
+        "memory": after(&read("/proc/meminfo"), "MemTotal"),
+    })
+}
+
+/// The memory that this process has now, in bytes, where the system tells.
+pub fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+}

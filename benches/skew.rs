@@ -1,0 +1,161 @@
+//! What skew costs: three in ten orders of one customer, or of one product, against the same shop without.
+//!
+//! ```text
+//! cargo bench --bench skew -- --scales 1 --workers 2
+//! cargo test --bench skew     # a small form that only shows that it runs
+//! ```
+//!
+//! The job is loaded and kept, all tables, nothing written; then orders are corrected, one an epoch, taken from all of the
+//! shop, so that three in ten are of the one customer or product.
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use common::{Args, config, folder, median, shop, write_json};
+use hdrhistogram::Histogram;
+use millstream::model::{Number, Order};
+use millstream::runtime::{Change, Live, Progress};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Serialize)]
+struct Measured {
+    scale: f64,
+    workers: usize,
+    shop: &'static str,
+    load_seconds: f64,
+    load_to_uniform: f64,
+    p50_us: f64,
+    p99_us: f64,
+    p50_to_uniform: f64,
+}
+
+fn main() {
+    let args = Args::get();
+    let scales = args.scales.clone().unwrap_or(vec![if args.bench { 1.0 } else { 0.002 }]);
+    let workers = args.workers.clone().unwrap_or(vec![2]);
+    let rounds = args.rounds.unwrap_or(if args.bench { 3 } else { 1 });
+    println!(
+        "{:>8} {:>8} {:>24} {:>8} {:>8} {:>10} {:>10} {:>8}",
+        "scale", "workers", "shop", "load s", "ratio", "p50 µs", "p99 µs", "ratio"
+    );
+    let mut results: Vec<Measured> = Vec::new();
+    for scale in scales {
+        let uniform = args.input.clone().unwrap_or_else(|| shop(scale));
+        let shops = [
+            ("uniform", uniform.clone()),
+            ("30 % of one customer", skewed(&uniform, scale, "customer_id")),
+            ("30 % of one product", skewed(&uniform, scale, "product_id")),
+        ];
+        for workers in &workers {
+            let mut first: Option<(f64, f64)> = None;
+            for (name, input) in &shops {
+                let (load_seconds, latency) = measure(input, *workers, rounds, args.bench);
+                let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1000.0;
+                let (p50_us, p99_us) = (micros(0.5), micros(0.99));
+                let (load, p50) = *first.get_or_insert((load_seconds, p50_us));
+                let (load_to_uniform, p50_to_uniform) = (load_seconds / load, p50_us / p50);
+                println!(
+                    "{scale:>8} {workers:>8} {name:>24} {load_seconds:>8.2} {load_to_uniform:>8.2} {p50_us:>10.1} \
+                     {p99_us:>10.1} {p50_to_uniform:>8.2}"
+                );
+                results.push(Measured {
+                    scale,
+                    workers: *workers,
+                    shop: name,
+                    load_seconds,
+                    load_to_uniform,
+                    p50_us,
+                    p99_us,
+                    p50_to_uniform,
+                });
+            }
+        }
+    }
+    write_json(&args, "skew", &results);
+}
+
+/// Seconds to load, the median of the rounds; and the latency of the corrections after the last load.
+fn measure(input: &Path, workers: usize, rounds: usize, is_full: bool) -> (f64, Histogram<u64>) {
+    let (least, time) = if is_full { (100, Duration::from_secs(3)) } else { (3, Duration::from_millis(5)) };
+    let mut seconds = Vec::new();
+    let mut latency = Histogram::new(3).expect("three digits");
+    for round in 1..=rounds {
+        let live = Live::<Number>::load(&config(input, workers), &Arc::new(Progress::default()));
+        let mut live = live.expect("the shop is loaded");
+        seconds.push(live.report().seconds);
+        if round == rounds {
+            let orders = live.sample_orders(20_000).expect("orders are read");
+            let corrected = orders.iter().cycle().zip(1..).map(|((id, order), more)| {
+                Change::Order(*id, Some(Order { quantity: order.quantity % 1000 + more % 7 + 1, ..order.clone() }))
+            });
+            let started = Instant::now();
+            for change in corrected {
+                let took = live.apply(change).expect("the job is live");
+                latency.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
+                if latency.len() >= least && started.elapsed() >= time {
+                    break;
+                }
+            }
+        }
+        live.stop().expect("the workers end");
+    }
+    (median(seconds), latency)
+}
+
+/// The shop with three in ten orders given to one customer or product; made once.
+fn skewed(uniform: &Path, scale: f64, column: &str) -> PathBuf {
+    let shop = folder("shops").join(format!("scale-{scale}-{column}"));
+    if shop.join("orders").exists() {
+        return shop;
+    }
+    let making = shop.with_extension("making");
+    drop(fs::remove_dir_all(&making));
+    for table in ["orders", "products", "customers"] {
+        fs::create_dir_all(making.join(table)).expect("the target folder can be written");
+        for file in fs::read_dir(uniform.join(table)).expect("the shop is there") {
+            let file = file.expect("the shop can be read").path();
+            let copy = making.join(table).join(file.file_name().expect("a file has a name"));
+            if table == "orders" {
+                rewrite(&file, &copy, column);
+            } else {
+                fs::copy(&file, &copy).expect("the target folder can be written");
+            }
+        }
+    }
+    fs::rename(&making, &shop).expect("the target folder can be written");
+    shop
+}
+
+/// Copies a file, with id 1 in three of ten rows of a column.
+fn rewrite(from: &Path, to: &Path, column: &str) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(from).expect("the shop can be read"));
+    let reader = reader.and_then(|reader| reader.with_batch_size(1 << 16).build()).expect("the shop can be read");
+    let mut writer: Option<ArrowWriter<File>> = None;
+    for batch in reader {
+        let batch = batch.expect("the shop can be read");
+        let (at, _) = batch.schema().column_with_name(column).expect("a shop has the column");
+        let ids = batch.column(at).as_primitive::<Int64Type>();
+        let ids = ids.iter().enumerate().map(|(row, id)| if row * 7 % 10 < 3 { Some(1) } else { id });
+        let mut columns = batch.columns().to_vec();
+        columns[at] = Arc::new(Int64Array::from_iter(ids)) as ArrayRef;
+        let batch = RecordBatch::try_new(batch.schema(), columns).expect("the same schema");
+        let writer = writer.get_or_insert_with(|| {
+            let file = File::create(to).expect("the target folder can be written");
+            ArrowWriter::try_new(file, batch.schema(), None).expect("the target folder can be written")
+        });
+        writer.write(&batch).expect("the target folder can be written");
+    }
+    writer.expect("the shop has orders").close().expect("the target folder can be written");
+}

@@ -1,0 +1,200 @@
+//! What a change costs once the job stays: all seven tables kept, nothing written.
+//!
+//! ```text
+//! cargo bench --bench updates -- --scales 1,4 --workers 1,2
+//! cargo test --bench updates     # a small form that only shows that it runs
+//! ```
+//!
+//! Latency is from the moment a program hands changes over to the moment it is told that they are in every table, with one epoch
+//! at a time; throughput is changes by that time. Each epoch's changes are of orders or products that no earlier
+//! epoch of the case touched, as far as there are enough.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Args, config, resident, shop, write_json};
+use hdrhistogram::Histogram;
+use millstream::model::{Day, Number, Order, Payload, Price, Product};
+use millstream::runtime::{Change, Live, Progress};
+use serde::Serialize;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Serialize)]
+struct Measured {
+    scale: f64,
+    workers: usize,
+    case: &'static str,
+    changes_per_epoch: usize,
+    epochs: u64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    changes_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct Loaded {
+    scale: f64,
+    workers: usize,
+    orders: u64,
+    load_seconds: f64,
+    bytes_per_order: f64,
+}
+
+fn main() {
+    let args = Args::get();
+    let scales = args.scales.clone().unwrap_or(vec![if args.bench { 1.0 } else { 0.002 }]);
+    let workers = args.workers.clone().unwrap_or(vec![2]);
+    let (mut loads, mut results) = (Vec::new(), Vec::new());
+    for scale in scales {
+        let input = args.input.clone().unwrap_or_else(|| shop(scale));
+        for workers in &workers {
+            let mut config = config(&input, *workers);
+            config.profile = args.profile;
+            let live = Live::<Number>::load(&config, &Arc::new(Progress::default()));
+            let mut live = live.expect("the shop is loaded");
+            loads.push(loaded(&live, scale, *workers));
+            let (is_full, only) = (args.bench, args.only.as_deref());
+            Bench { live: &mut live, scale, workers: *workers, is_full, only, results: &mut results }.run();
+            live.stop().expect("the workers end");
+        }
+    }
+    let results: Vec<_> = results.iter().map(|result| serde_json::json!(result)).collect();
+    let loads = loads.iter().map(|load| serde_json::json!(load));
+    write_json(&args, "updates", &loads.chain(results).collect::<Vec<_>>());
+}
+
+fn loaded(live: &Live<Number>, scale: f64, workers: usize) -> Loaded {
+    let report = live.report();
+    let orders: u64 = report.inputs.iter().filter(|input| input.name == "orders").map(|input| input.read).sum();
+    let bytes_per_order = resident().unwrap_or(0) as f64 / orders as f64;
+    println!(
+        "\nscale {scale}, {workers} workers: {orders} orders loaded in {:.2} s, {bytes_per_order:.0} bytes an order",
+        report.seconds
+    );
+    println!(
+        "{:28} {:>8} {:>8} {:>10} {:>10} {:>10} {:>12}",
+        "case", "changes", "epochs", "p50 µs", "p99 µs", "max µs", "changes/s"
+    );
+    Loaded { scale, workers, orders, load_seconds: report.seconds, bytes_per_order }
+}
+
+struct Bench<'a> {
+    live: &'a mut Live<Number>,
+    scale: f64,
+    workers: usize,
+    is_full: bool,
+    only: Option<&'a str>,
+    results: &'a mut Vec<Measured>,
+}
+
+impl Bench<'_> {
+    fn run(&mut self) {
+        let orders = self.live.sample_orders(if self.is_full { 400_000 } else { 2_000 }).expect("orders are read");
+        let products = self.live.sample_products(2_000).expect("products are read");
+        for per_epoch in [1, 100, 10_000] {
+            let mut quantities: HashMap<Number, i32> = HashMap::new();
+            let correct = |nth: usize| {
+                let (id, order) = &orders[nth % orders.len()];
+                let quantity = quantities.entry(*id).or_insert(order.quantity);
+                *quantity = *quantity % 1000 + 1;
+                Change::Order(*id, Some(Order { quantity: *quantity, ..order.clone() }))
+            };
+            self.case("corrected orders", per_epoch, correct);
+            self.case("new orders", per_epoch, |nth| {
+                let id = Number::new(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64).expect("an id");
+                Change::Order(id, Some(orders[nth % orders.len()].1.clone()))
+            });
+            self.case("deleted orders", per_epoch, |nth| {
+                let id = Number::new(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64).expect("an id");
+                Change::Order(id, None)
+            });
+        }
+        for per_epoch in [1, 100] {
+            self.case("changed prices", per_epoch, |nth| {
+                let (id, product) = &products[nth % products.len()];
+                let cents = i128::from(product.price.e4()) + 100 * (1 + (nth / products.len()) as i128);
+                let price = Price::from_e4(cents).expect("a price");
+                Change::Product(*id, Some(Arc::new(Product { price, ..product.as_ref().clone() })))
+            });
+        }
+        self.tier_crossing(&products);
+    }
+
+    /// A customer with many orders who becomes a VIP, and is none again: every enriched row of theirs changes.
+    fn tier_crossing(&mut self, products: &[(Number, Arc<Product>)]) {
+        let customer = Number::new(1_000_000_000).expect("an id");
+        let id = |nth: usize| Number::new(2_000_000_000_000 + nth as i64).expect("an id");
+        let (cheap, dear) = (Number::new(2_000_000_001), Number::new(2_000_000_002));
+        let product = |product: Option<Number>, e4| {
+            let price = Price::from_e4(e4).expect("a price");
+            let item = Product { price, ..products[0].1.as_ref().clone() };
+            Change::Product(product.expect("an id"), Some(Arc::new(item)))
+        };
+        let order = |product: Option<Number>| Order {
+            customer: Some(customer),
+            product,
+            day: Day::from_ymd(1995, 5, 1),
+            quantity: 1,
+            discount: Default::default(),
+            extra: Payload::default(),
+        };
+        let many = if self.is_full { 10_000 } else { 100 };
+        let theirs = (0..many).map(|nth| Change::Order(id(nth), Some(order(cheap))));
+        let all = [product(cheap, 1), product(dear, 20_000 * 10_000)].into_iter().chain(theirs);
+        self.live.apply_all(all.collect()).expect("the job is live");
+        let one_more = id(many);
+        self.case("tier crossed, 10,000 orders", 1, |nth| {
+            Change::Order(one_more, nth.is_multiple_of(2).then(|| order(dear)))
+        });
+    }
+
+    /// Applies changes for about two seconds and tells what they cost.
+    fn case(&mut self, case: &'static str, per_epoch: usize, mut change: impl FnMut(usize) -> Change<Number>) {
+        if self.only.is_some_and(|only| format!("{case} {per_epoch}") != only) {
+            return;
+        }
+        let (least, time) = if self.is_full { (10, Duration::from_secs(2)) } else { (2, Duration::from_millis(5)) };
+        let per_epoch = if self.is_full { per_epoch } else { per_epoch.min(100) };
+        let mut nanoseconds = Histogram::<u64>::new(3).expect("three digits");
+        let (mut nth, mut all) = (0, Duration::ZERO);
+        let before: HashMap<_, _> = self.live.stages().into_iter().map(|stage| (stage.name, stage.seconds)).collect();
+        let started = Instant::now();
+        while nanoseconds.len() < least || started.elapsed() < time {
+            let changes: Vec<_> = (nth..nth + per_epoch).map(&mut change).collect();
+            nth += per_epoch;
+            let took = self.live.apply_all(changes).expect("the job is live");
+            all += took;
+            nanoseconds.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
+        }
+        let micros = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+        let measured = Measured {
+            scale: self.scale,
+            workers: self.workers,
+            case,
+            changes_per_epoch: per_epoch,
+            epochs: nanoseconds.len(),
+            p50_us: micros(nanoseconds.value_at_quantile(0.5)),
+            p99_us: micros(nanoseconds.value_at_quantile(0.99)),
+            max_us: micros(nanoseconds.max()),
+            changes_per_second: nth as f64 / all.as_secs_f64(),
+        };
+        let Measured { epochs, p50_us, p99_us, max_us, changes_per_second, .. } = measured;
+        println!(
+            "{case:28} {per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} {changes_per_second:>12.0}"
+        );
+        let stages = self.live.stages().into_iter().map(|stage| {
+            let since = stage.seconds - before.get(&stage.name).unwrap_or(&0.0);
+            (since / all.as_secs_f64(), stage.name)
+        });
+        for (share, stage) in stages.filter(|(share, _)| *share > 0.005) {
+            println!("{:>37.1} % of the time: {stage}", share * 100.0);
+        }
+        self.results.push(measured);
+    }
+}
