@@ -8,7 +8,7 @@ Every engine reads the same Parquet and writes all seven tables as snappy Parque
 and is not counted. Both peers do the job as their users would write it, tuned by hand; they keep any row of an id where
 millstream keeps the last, and add amounts as doubles where millstream is exact.
 """
-import argparse, os, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, shutil, statistics, subprocess, sys, tempfile, time
 
 
 def duckdb_job(shop, out):
@@ -106,6 +106,8 @@ def main():
     parser.add_argument("shop")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--millstream", default="target/release/millstream")
+    parser.add_argument("--scale", type=float, default=1, help="of the shop, for the JSON")
+    parser.add_argument("--json", help="write the medians here too")
     parser.add_argument("--job", nargs=2, metavar=("ENGINE", "OUTPUT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
@@ -123,8 +125,13 @@ def main():
             times.append(timed(ours if name == "millstream" else peer))
     shutil.rmtree(work)
     print(f"{'medians':12}{'wall s':>10}{'CPU s':>10}{'peak MiB':>10}")
-    for name, times in runs.items():
-        print(f"{name:12}" + "".join(f"{statistics.median(column):10.2f}" for column in zip(*times[1:])))
+    medians = {name: [statistics.median(column) for column in zip(*times[1:])] for name, times in runs.items()}
+    for name, columns in medians.items():
+        print(f"{name:12}" + "".join(f"{column:10.2f}" for column in columns))
+    if args.json:
+        results = [dict(name=name, wall=wall, cpu=cpu, peak_mib=peak) for name, (wall, cpu, peak) in medians.items()]
+        with open(args.json, "w") as file:
+            json.dump(dict(bench="peers", scale=args.scale, rounds=args.rounds, results=results), file, indent=2)
     ratios = [ours[0] / min(duckdb[0], polars[0]) for ours, duckdb, polars in list(zip(*runs.values()))[1:]]
     each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"wall, millstream / fastest peer: {statistics.median(ratios):.2f} ({each})")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, StringArray};
+use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, StringBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
@@ -14,8 +14,16 @@ pub(super) fn ids<'a, I: IdColumn>(ids: impl Iterator<Item = Option<&'a I>>, dat
     typed(I::column(ids), data_type)
 }
 
-pub(super) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>>) -> ArrayRef {
-    Arc::new(StringArray::from_iter(texts))
+pub(super) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clone) -> ArrayRef {
+    // Looked at twice: a buffer that grows would be copied more often.
+    let (mut rows, mut bytes) = (0, 0);
+    for text in texts.clone() {
+        rows += 1;
+        bytes += text.map_or(0, |text| text.as_ref().len());
+    }
+    let mut column = StringBuilder::with_capacity(rows, bytes);
+    column.extend(texts);
+    Arc::new(column.finish())
 }
 
 pub(super) fn dates(days: impl Iterator<Item = Option<Day>>) -> ArrayRef {

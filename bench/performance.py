@@ -1,0 +1,120 @@
+"""Makes the README's section on performance, figures and plots, of what the benches have measured.
+
+    cargo bench --bench pipeline -- --scales 0.25,1,4 --json results/pipeline.json
+    cargo bench --bench updates -- --scales 0.25,1,4 --json results/updates.json
+    cargo bench --bench skew -- --json results/skew.json
+    for scale in 0.25 1 4; do                    # shops by: millstream generate --scale $scale --output shop-$scale
+        python bench/peers.py shop-$scale --scale $scale --json results/peers-$scale.json
+    done
+    pip install matplotlib && python bench/performance.py results
+
+Everything between the two marks in README.md is replaced, and docs/performance.svg is drawn.
+"""
+import json, pathlib, statistics, sys
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "millstream"  # the same figures make the same file
+import matplotlib.pyplot as plt
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- performance: made by bench/performance.py -->", "<!-- end of performance -->"
+NAMES = {"millstream": "millstream", "duckdb": "DuckDB", "polars": "Polars"}
+CASES = {"corrected orders": "an order corrected", "new orders": "an order added", "deleted orders": "an order deleted",
+         "changed prices": "a price changed"}
+
+
+def load(path):
+    return json.loads(path.read_text()) if path.exists() else {"results": []}
+
+
+def table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def runs(peers):
+    """Whole runs beside the peers', by scale."""
+    rows = []
+    for scale, measured in sorted(peers.items()):
+        fastest = min((run["wall"] for name, run in measured.items() if name != "millstream"), default=None)
+        for name, run in sorted(measured.items(), key=lambda item: item[1]["wall"]):
+            ratio = f"{run['wall'] / fastest:.2f}" if fastest else ""
+            rows.append([f"{scale:g}", NAMES.get(name, name), f"{run['wall']:.2f}", f"{run['cpu']:.2f}", f"{run['peak_mib']:,.0f}", ratio])
+    return table(["scale", "", "wall s", "CPU s", "peak MiB", "of the fastest peer"], rows)
+
+
+def stages(pipeline):
+    """Where a run's time goes, on the largest number of workers at scale 1 or the scale nearest to it."""
+    run = min(pipeline, key=lambda run: (abs(run["scale"] - 1), -run["workers"]))
+    shown = [stage for stage in run["stages"] if stage["seconds"] >= 0.01 * sum(s["seconds"] for s in run["stages"])]
+    return run, table(["stage", "seconds"], [[stage["name"], f"{stage['seconds']:.2f}"] for stage in shown])
+
+
+def updates(results):
+    rows = []
+    for run in results:
+        if "case" in run:
+            case = CASES.get(run["case"], run["case"]) if run["changes_per_epoch"] == 1 else run["case"]
+            rows.append([f"{run['scale']:g}", case, f"{run['changes_per_epoch']:,}", f"{run['p50_us']:,.0f}", f"{run['p99_us']:,.0f}", f"{run['changes_per_second']:,.0f}"])
+    return table(["scale", "change", "an epoch", "p50 µs", "p99 µs", "changes a second"], rows)
+
+
+def skew(results):
+    return table(["shop", "load s", "of uniform", "p50 µs", "of uniform"], [
+        [run["shop"], f"{run['load_seconds']:.2f}", f"{run['load_to_uniform']:.2f}", f"{run['p50_us']:.0f}", f"{run['p50_to_uniform']:.2f}"]
+        for run in results])
+
+
+def plot(peers, changes, path):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    for name in ("millstream", "duckdb", "polars"):
+        points = sorted((scale, run[name]["wall"]) for scale, run in peers.items() if name in run)
+        left.plot(*zip(*points), marker="o", label=NAMES[name], linewidth=2.2 if name == "millstream" else 1.2)
+    left.set(xscale="log", yscale="log", xlabel="scale (1 = 6 million orders)", ylabel="seconds", title="the whole job")
+    for case, label in CASES.items():
+        points = sorted((run["scale"], run["p50_us"], run["p99_us"]) for run in changes
+                        if run.get("case") == case and run["changes_per_epoch"] == 1)
+        if points:
+            scales, middle, most = zip(*points)
+            line, = right.plot(scales, middle, marker="o", label=label)
+            right.plot(scales, most, linestyle=":", color=line.get_color())
+    right.set(xscale="log", yscale="log", xlabel="scale", ylabel="µs", title="one change, in all tables (p50; dotted: p99)")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=8)
+        axes.grid(alpha=0.25)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main(folder):
+    pipeline, changes, skewed = (load(folder / f"{name}.json") for name in ("pipeline", "updates", "skew"))
+    peers = {}
+    for path in sorted(folder.glob("peers-*.json")):
+        measured = load(path)
+        peers[measured["scale"]] = {run["name"]: run for run in measured["results"]}
+    machine = next(part["machine"] for part in (pipeline, changes, skewed) if part["results"])
+    memory = int(machine["memory"].split()[0]) / 2**20
+    text = [BEGIN, f"Measured on {machine['cores']} cores ({machine['processor']}) and {memory:.0f} GiB, warm files, medians.\n"]
+    if peers:
+        text += ["![The whole job and one change, by scale](docs/performance.svg)\n", "**The whole job**, from Parquet to seven tables of snappy Parquet, whole processes in turn:\n", runs(peers), ""]
+    if pipeline["results"]:
+        run, rows = stages(pipeline["results"])
+        text += [f"**Where the time goes** at scale {run['scale']:g} on {run['workers']} workers, in seconds of all of them (`run --profile`):\n", rows, ""]
+    loads = [run for run in changes["results"] if "load_seconds" in run]
+    if loads:
+        text += ["**Load and stay live**, all tables kept, nothing written:\n", table(
+            ["scale", "workers", "seconds", "bytes an order"],
+            [[f"{run['scale']:g}", run["workers"], f"{run['load_seconds']:.2f}", f"{run['bytes_per_order']:.0f}"] for run in loads]), ""]
+        text += ["**One change after the other**, each an epoch, until all tables have it:\n", updates(changes["results"]), ""]
+    if skewed["results"]:
+        text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    readme.write_text(before + "\n".join(text) + END + rest.split(END)[1])
+    if peers:
+        plot(peers, changes["results"], ROOT / "docs" / "performance.svg")
+
+
+main(pathlib.Path(sys.argv[1]))
