@@ -102,12 +102,24 @@ pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub(crate) use upserts::answers_as_upserts;
 pub use upserts::upserts;
 
+use std::hash::{BuildHasher, Hash};
+
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
+use foldhash::fast::FixedState;
 
 /// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
 /// weights. It is what `arrange_by_key` gives.
 pub type ByKey<'scope, T, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, T, isize>>>;
+
+/// What decides the worker of a key, where an operator deals rows by key itself; not the hash of maps, which must differ
+/// between the keys of one worker.
+///
+/// Differential's own arrangements have another (`hashed`), so that these and those can't be joined.
+pub(crate) fn route<K: Hash>(key: &K) -> u64 {
+    const HASHER: FixedState = FixedState::with_seed(0x0072_6f75_7465);
+    HASHER.hash_one(key)
+}
 
 /// Hands what a reduction has pushed for a key on to a batch: the last argument of differential's `reduce_abelian`.
 pub(crate) fn give<K: Clone, V, T, R>(updates: &mut Vec<((K, V), T, R)>, key: &K, values: &mut Vec<(V, T, R)>) {

@@ -20,6 +20,9 @@ use super::schema::decimal_scale;
 /// A value, a null, or the reason for which the row is rejected.
 pub(crate) type Cell<T> = std::result::Result<Option<T>, String>;
 
+/// The cells of a column, each read when it is asked for.
+pub(crate) type Cells<T> = Box<dyn Fn(usize) -> Cell<T>>;
+
 /// An id that Arrow columns can hold: `i64`, or [`Name`] where some ids are text.
 pub trait IdColumn: Id {
     /// True if the type has ids that are text.
@@ -68,40 +71,41 @@ impl IdColumn for Name {
 }
 
 /// Ids: as text where any table has text for the same kind of thing, or else as numbers.
-pub(crate) fn ids<I: IdColumn>(column: &ArrayRef, name: &str, as_text: bool) -> Result<Vec<Cell<I>>> {
+pub(crate) fn ids<I: IdColumn>(column: &ArrayRef, name: &'static str, as_text: bool) -> Result<Cells<I>> {
     if as_text {
-        each_text(column, name, |text| Ok(Some(I::of_text(text))))
+        each_text(column, name, move |text| Ok(Some(I::of_text(text))))
     } else {
-        each::<Int64Type, _>(column, &DataType::Int64, name, |number| {
+        each::<Int64Type, _>(column, &DataType::Int64, name, move |number| {
             I::of_number(number).map(Some).ok_or("is out of range: wanted above -2^63")
         })
     }
 }
 
 /// Text of any layout.
-pub(crate) fn texts(column: &ArrayRef, name: &str) -> Result<Vec<Cell<Text>>> {
-    each_text(column, name, |text| Ok(Some(Text::from(text))))
+pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<Cells<Text>> {
+    each_text(column, name, move |text| Ok(Some(Text::from(text))))
 }
 
 /// Dates, timestamps and ISO 8601 text. A time with a zone is a day in `zone`; one without is in `zone` already.
-pub(crate) fn days(column: &ArrayRef, name: &str, zone: Tz) -> Result<Vec<Cell<Day>>> {
+pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Cells<Day>> {
     let in_range = |day: Option<Day>| day.map(Some).ok_or("is no date of the years 1 to 9999");
     match column.data_type() {
         DataType::Date32 | DataType::Date64 => {
-            each::<Date32Type, _>(column, &DataType::Date32, name, |days| in_range(Day::new(days)))
+            each::<Date32Type, _>(column, &DataType::Date32, name, move |days| in_range(Day::new(days)))
         }
         DataType::Timestamp(_, of_zone) => {
+            let has_zone = of_zone.is_some();
             let micros = DataType::Timestamp(TimeUnit::Microsecond, of_zone.clone());
-            each::<TimestampMicrosecondType, _>(column, &micros, name, |micros| {
+            each::<TimestampMicrosecondType, _>(column, &micros, name, move |micros| {
                 let instant = DateTime::from_timestamp_micros(micros);
-                let date = instant.map(|instant| match of_zone {
-                    Some(_) => instant.with_timezone(&zone).date_naive(),
-                    None => instant.date_naive(),
+                let date = instant.map(|instant| match has_zone {
+                    true => instant.with_timezone(&zone).date_naive(),
+                    false => instant.date_naive(),
                 });
                 in_range(date.and_then(Day::from_date))
             })
         }
-        _ => each_text(column, name, |text| {
+        _ => each_text(column, name, move |text| {
             day_of_text(text.trim(), zone).map(Some).ok_or("is no ISO 8601 date of the years 1 to 9999")
         }),
     }
@@ -125,7 +129,7 @@ fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
 }
 
 /// Whole numbers below 2³¹ either way. NaN is null.
-pub(crate) fn quantities(column: &ArrayRef, name: &str) -> Result<Vec<Cell<i32>>> {
+pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<Cells<i32>> {
     const LIMIT: &str = "is out of range: wanted below 2^31";
     let in_range = |whole: i128| i32::try_from(whole).ok().filter(|whole| *whole != i32::MIN).map(Some).ok_or(LIMIT);
     let of_float = |float: f64| match float {
@@ -138,17 +142,17 @@ pub(crate) fn quantities(column: &ArrayRef, name: &str) -> Result<Vec<Cell<i32>>
     match column.data_type() {
         found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, of_float),
         found if found.is_integer() => {
-            each::<Int64Type, _>(column, &DataType::Int64, name, |whole| in_range(i128::from(whole)))
+            each::<Int64Type, _>(column, &DataType::Int64, name, move |whole| in_range(i128::from(whole)))
         }
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
             let unit = 10_i128.pow(scale.unsigned_abs().into());
-            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, |value| match value % unit {
+            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| match value % unit {
                 0 => in_range(value / unit),
                 _ => Err("is not whole"),
             })
         }
-        _ => each_text(column, name, |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
+        _ => each_text(column, name, move |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
             (Ok(whole), _) => in_range(whole),
             (_, Ok(float)) => of_float(float),
             _ => Err("is no number"),
@@ -159,22 +163,22 @@ pub(crate) fn quantities(column: &ArrayRef, name: &str) -> Result<Vec<Cell<i32>>
 /// Money: exact to 10⁻⁴, rounded half-even where there are more digits. NaN is null. `make` knows the range.
 pub(crate) fn money<M>(
     column: &ArrayRef,
-    name: &str,
-    make: impl Fn(i128) -> Option<M>,
+    name: &'static str,
+    make: impl Fn(i128) -> Option<M> + 'static,
     limit: &'static str,
-) -> Result<Vec<Cell<M>>> {
-    let in_range = |e4: Option<i128>| e4.and_then(&make).map(Some).ok_or(limit);
+) -> Result<Cells<M>> {
+    let in_range = move |e4: Option<i128>| e4.and_then(&make).map(Some).ok_or(limit);
     match column.data_type() {
-        found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, |float| {
+        found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, move |float| {
             if float.is_nan() { Ok(None) } else { in_range(f64_to_e4(float)) }
         }),
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
-            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, |value| {
+            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| {
                 in_range(decimal_to_e4(value, scale.into()))
             })
         }
-        _ => each_text(column, name, |text| match (text.trim(), text.trim().parse::<f64>()) {
+        _ => each_text(column, name, move |text| match (text.trim(), text.trim().parse::<f64>()) {
             (_, Err(_)) => Err("is no number"),
             (_, Ok(float)) if float.is_nan() => Ok(None),
             (_, Ok(float)) if float.is_infinite() => Err(limit),
@@ -187,34 +191,35 @@ pub(crate) fn money<M>(
 fn each<A: ArrowPrimitiveType, T>(
     column: &ArrayRef,
     data_type: &DataType,
-    name: &str,
-    read: impl Fn(A::Native) -> std::result::Result<Option<T>, &'static str>,
-) -> Result<Vec<Cell<T>>> {
+    name: &'static str,
+    read: impl Fn(A::Native) -> std::result::Result<Option<T>, &'static str> + 'static,
+) -> Result<Cells<T>> {
     let values = cast(column, data_type).map_err(Error::failed)?;
-    let values = values.as_primitive::<A>();
-    let cell = |index| {
+    let (values, column) = (values.as_primitive::<A>().clone(), Arc::clone(column));
+    Ok(Box::new(move |index| {
         if values.is_valid(index) {
-            read(values.value(index)).map_err(|reason| complain(column, index, name, reason))
+            read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
         } else if column.is_valid(index) {
-            Err(complain(column, index, name, "is out of range, or not of the column's type"))
+            Err(complain(&column, index, name, "is out of range, or not of the column's type"))
         } else {
             Ok(None)
         }
-    };
-    Ok((0..column.len()).map(cell).collect())
+    }))
 }
 
 fn each_text<T>(
     column: &ArrayRef,
-    name: &str,
-    read: impl Fn(&str) -> std::result::Result<Option<T>, &'static str>,
-) -> Result<Vec<Cell<T>>> {
+    name: &'static str,
+    read: impl Fn(&str) -> std::result::Result<Option<T>, &'static str> + 'static,
+) -> Result<Cells<T>> {
     let values = cast(column, &DataType::Utf8).map_err(Error::failed)?;
-    let cells = values.as_string::<i32>().iter().enumerate().map(|(index, text)| match text {
-        Some(text) => read(text).map_err(|reason| complain(column, index, name, reason)),
-        None => Ok(None),
-    });
-    Ok(cells.collect())
+    let (values, column) = (values.as_string::<i32>().clone(), Arc::clone(column));
+    Ok(Box::new(move |index| {
+        if values.is_null(index) {
+            return Ok(None);
+        }
+        read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
+    }))
 }
 
 fn complain(column: &ArrayRef, index: usize, name: &str, reason: &str) -> String {
@@ -227,6 +232,11 @@ mod tests {
     use super::*;
     use arrow::array::{Decimal128Array, Float64Array, TimestampSecondArray, UInt64Array};
 
+    /// The first cells of a column.
+    fn first<T>(cells: Result<Cells<T>>, many: usize) -> Vec<Cell<T>> {
+        (0..many).map(cells.expect("the column is read")).collect()
+    }
+
     fn text(values: &[&str]) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(values))
     }
@@ -235,16 +245,16 @@ mod tests {
     fn quantities_are_whole_numbers_below_two_to_the_31() {
         let floats: ArrayRef =
             Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
-        let cells = quantities(&floats, "quantity").expect("floats are read");
+        let cells = first(quantities(&floats, "quantity"), 5);
         assert_eq!(cells[..3], [Ok(Some(3)), Ok(None), Ok(None)]);
         assert_eq!(cells[3], Err("quantity 2.5 is not whole".into()));
         assert!(cells[4].is_err());
-        let texts = quantities(&text(&["7", "7.0", "-2147483648", "seven"]), "quantity").expect("text is read");
+        let texts = first(quantities(&text(&["7", "7.0", "-2147483648", "seven"]), "quantity"), 4);
         assert_eq!(texts[..2], [Ok(Some(7)), Ok(Some(7))]);
         assert!(texts[2].is_err() && texts[3].is_err());
         let decimals: ArrayRef =
             Arc::new(Decimal128Array::from(vec![700, 750]).with_precision_and_scale(10, 2).expect("fits"));
-        let cells = quantities(&decimals, "quantity").expect("decimals are read");
+        let cells = first(quantities(&decimals, "quantity"), 2);
         assert_eq!(cells[0], Ok(Some(7)));
         assert!(cells[1].is_err());
     }
@@ -252,7 +262,7 @@ mod tests {
     #[test]
     fn an_integer_id_beyond_64_bits_is_no_id() {
         let column: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), None]));
-        let cells = ids::<Number>(&column, "order_id", false).expect("integers are read");
+        let cells = first(ids::<Number>(&column, "order_id", false), 3);
         assert_eq!(cells[0], Ok(Number::new(1)));
         assert!(cells[1].as_ref().is_err_and(|reason| reason.contains("18446744073709551615")));
         assert_eq!(cells[2], Ok(None));
@@ -268,7 +278,7 @@ mod tests {
         assert_eq!(day("2024-03-01 03:00:00").as_deref(), Some("2024-03-01"));
         assert_eq!(day("01.03.2024"), None);
         let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![3600]).with_timezone("UTC"));
-        let cells = days(&seconds, "order_date", zone).expect("timestamps are read");
+        let cells = first(days(&seconds, "order_date", zone), 1);
         assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31))]);
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Customer, Discount, Order, Price, Product, Text};
 use crate::operators::{Position, Upsert};
 
-use super::cells::{Cell, IdColumn, days, ids, money, quantities, texts};
+use super::cells::{Cell, Cells, IdColumn, days, ids, money, quantities, texts};
 use super::payload::Codec;
 use super::read::RawBatch;
 use super::rejected::Rejection;
@@ -36,28 +36,28 @@ impl Converter {
         Ok(Converter { codec, schema: schema.clone(), zone, text_ids: text_ids.to_vec() })
     }
 
-    fn ids<I: IdColumn>(&self, column: &ArrayRef, name: &str) -> Result<Vec<Cell<I>>> {
+    fn ids<I: IdColumn>(&self, column: &ArrayRef, name: &'static str) -> Result<Cells<I>> {
         ids(column, name, self.text_ids.contains(&name))
     }
 
     /// The orders of a batch of the file at this position.
     pub(crate) fn orders<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Order<I>>> {
         let [ids, customers, products, dates, counts, fractions] = self.cores(batch);
-        let mut ids = self.ids::<I>(&ids, "order_id")?;
-        let mut customers = self.ids::<I>(&customers, "customer_id")?;
-        let mut products = self.ids::<I>(&products, "product_id")?;
-        let mut days = days(&dates, "order_date", self.zone)?;
-        let mut quantities = quantities(&counts, "quantity")?;
+        let ids = self.ids::<I>(&ids, "order_id")?;
+        let customers = self.ids::<I>(&customers, "customer_id")?;
+        let products = self.ids::<I>(&products, "product_id")?;
+        let days = days(&dates, "order_date", self.zone)?;
+        let quantities = quantities(&counts, "quantity")?;
         let limit = "is out of range: wanted below 10^5";
-        let mut discounts = money(&fractions, "discount", Discount::from_e4, limit)?;
+        let discounts = money(&fractions, "discount", Discount::from_e4, limit)?;
         self.convert(batch, file, |row, extra| {
-            let id = required(&mut ids[row], "order_id")?;
+            let id = required(ids(row), "order_id")?;
             let order = Order {
-                customer: take(&mut customers[row])?,
-                product: take(&mut products[row])?,
-                day: take(&mut days[row])?,
-                quantity: take(&mut quantities[row])?.unwrap_or(1),
-                discount: take(&mut discounts[row])?.unwrap_or_default(),
+                customer: customers(row)?,
+                product: products(row)?,
+                day: days(row)?,
+                quantity: quantities(row)?.unwrap_or(1),
+                discount: discounts(row)?.unwrap_or_default(),
                 extra,
             };
             Ok((id, order))
@@ -67,25 +67,23 @@ impl Converter {
     /// The products of a batch.
     pub(crate) fn products<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Product>>> {
         let [ids, prices, categories, names] = self.cores(batch);
-        let mut ids = self.ids::<I>(&ids, "product_id")?;
-        let mut prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
-        let mut categories = texts(&categories, "category")?;
-        let mut names = texts(&names, "product_name")?;
+        let ids = self.ids::<I>(&ids, "product_id")?;
+        let prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
+        let categories = texts(&categories, "category")?;
+        let names = texts(&names, "product_name")?;
         self.convert(batch, file, |row, extra| {
-            let id = required(&mut ids[row], "product_id")?;
-            let category = take(&mut categories[row])?.unwrap_or(Text::const_new("Unknown"));
-            let price = take(&mut prices[row])?.unwrap_or_default();
-            Ok((id, Arc::new(Product { name: take(&mut names[row])?, category, price, extra })))
+            let id = required(ids(row), "product_id")?;
+            let category = categories(row)?.unwrap_or(Text::const_new("Unknown"));
+            let price = prices(row)?.unwrap_or_default();
+            Ok((id, Arc::new(Product { name: names(row)?, category, price, extra })))
         })
     }
 
     /// The customers of a batch.
     pub(crate) fn customers<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Customer>>> {
         let [ids] = self.cores(batch);
-        let mut ids = self.ids::<I>(&ids, "customer_id")?;
-        self.convert(batch, file, |row, extra| {
-            Ok((required(&mut ids[row], "customer_id")?, Arc::new(Customer { extra })))
-        })
+        let ids = self.ids::<I>(&ids, "customer_id")?;
+        self.convert(batch, file, |row, extra| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
     }
 
     /// The core columns; one that no file has is all null.
@@ -141,10 +139,6 @@ fn position(file: usize, number: u64) -> Position {
     Position::after((file as u64) << 40 | number)
 }
 
-fn take<T>(cell: &mut Cell<T>) -> Cell<T> {
-    std::mem::replace(cell, Ok(None))
-}
-
-fn required<T>(cell: &mut Cell<T>, name: &str) -> std::result::Result<T, String> {
-    take(cell)?.ok_or_else(|| format!("{name} is null"))
+fn required<T>(cell: Cell<T>, name: &str) -> std::result::Result<T, String> {
+    cell?.ok_or_else(|| format!("{name} is null"))
 }

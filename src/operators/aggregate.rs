@@ -10,7 +10,7 @@ use std::hash::Hash;
 use differential_dataflow::difference::{Monoid, Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
-use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -20,7 +20,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::accumulate::{Group, Sums};
-use super::give;
+use super::{give, route};
 
 /// The sum of the terms of each group's rows.
 ///
@@ -111,7 +111,7 @@ where
     R: ExchangeData + Semigroup,
     D: Data,
 {
-    let by_group = Exchange::new(|(group, _, _): &(G, T, R)| group.hashed());
+    let by_group = Exchange::new(|(group, _, _): &(G, T, R)| route(group));
     let totals = sums.inner.unary_frontier(by_group, name, move |_, _| {
         let mut totals: HashMap<G, R, FixedState> = HashMap::default();
         let mut pending: BTreeMap<T, (Capability<T>, Sums<G, T, R>)> = BTreeMap::new();

@@ -8,6 +8,8 @@
 //!
 //! The batches are differential's own, and so is all else.
 
+use std::hash::Hash;
+
 use differential_dataflow::batcher::{Batcher as AcceptUpdates, Extract};
 use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::difference::Semigroup;
@@ -17,22 +19,22 @@ use differential_dataflow::trace::Builder;
 use differential_dataflow::trace::implementations::ValBuilder;
 use differential_dataflow::trace::implementations::Vector;
 use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
-use differential_dataflow::{Data, ExchangeData, Hashable, VecCollection};
+use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::progress::Timestamp;
 use timely::progress::frontier::{Antichain, AntichainRef};
 
-use super::ByKey;
 use super::pile::Pile;
+use super::{ByKey, route};
 
-/// The rows by key, on the worker that differential gives the key to: `arrange_by_key`, in less time.
+/// The rows by key, on the worker that [`route`] gives the key to: `arrange_by_key`, in less time.
 pub(crate) fn arrange<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
 where
     T: Timestamp + Lattice,
-    K: ExchangeData + Hashable,
+    K: ExchangeData + Hash,
     V: ExchangeData,
 {
-    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| key.hashed().into());
+    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     arrange_core::<_, _, _, _>(rows.inner, exchange, name, |_, _| Batcher::default())
 }
 

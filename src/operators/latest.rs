@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::num::NonZeroU64;
 
-use differential_dataflow::{AsCollection, ExchangeData, Hashable, VecCollection};
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -24,6 +24,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
+use super::route;
 pub(crate) use table::{PARTS, Slot, Table};
 
 /// Where a row stands in its source: of two rows with one key in one epoch, the one with the greater position wins.
@@ -75,7 +76,7 @@ where
     K: ExchangeData + Hash,
     V: ExchangeData,
 {
-    let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| key.hashed());
+    let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let rows = upserts.unary_frontier(by_key, name, |_, _| {
         let mut table = Table::default();
         let mut pending: BTreeMap<T, (Capability<T>, Vec<Upsert<K, V>>)> = BTreeMap::new();

@@ -15,7 +15,7 @@ mod partners;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 
-use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -27,6 +27,7 @@ use timely::progress::Timestamp;
 use timely::scheduling::Activator;
 
 use super::latest::{Slot, Table, Upsert};
+use super::route;
 use partners::{Chains, Dimension};
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
@@ -64,7 +65,7 @@ where
     P: ExchangeData,
     D: Data,
 {
-    let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| key.hashed());
+    let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let to_worker = Exchange::new(|(worker, _): &(u64, _)| *worker);
     let (scope, peers) = (upserts.scope(), upserts.scope().peers() as u64);
     let worker = scope.worker().index();
@@ -76,7 +77,7 @@ where
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
             upserts.for_each(|capability, rows| {
                 let Some(capability) = capability.retain_least(0) else { return };
-                join.epoch(capability).upserts.append(rows);
+                join.write(capability, rows);
             });
             partners.for_each(|capability, updates| {
                 let Some(capability) = capability.retain_least(0) else { return };
@@ -149,6 +150,15 @@ where
             worker,
             partner_of,
             logic,
+        }
+    }
+
+    fn write(&mut self, capability: Capability<T>, rows: &mut Vec<Upsert<K, V>>) {
+        let first = self.pending.first_key_value();
+        if self.is_open && first.is_some_and(|(first, _)| first == capability.time()) {
+            self.table.write_all(rows.drain(..));
+        } else {
+            self.epoch(capability).upserts.append(rows);
         }
     }
 

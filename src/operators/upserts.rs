@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::{Data, ExchangeData, Hashable, VecCollection};
+use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::{Position, Upsert};
+use super::{Position, Upsert, route};
 
 /// The changes of a collection as upserts, one for each key and epoch in which its row changed.
 ///
@@ -36,7 +36,7 @@ where
     K: ExchangeData + Hash,
     V: ExchangeData,
 {
-    let by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| key.hashed());
+    let by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     rows.inner.unary_frontier(by_key, name, |_, _| {
         let mut pending = BTreeMap::new();
         move |(input, frontier), output| {
