@@ -22,8 +22,9 @@
 //! # Ok::<(), millstream::error::Error>(())
 //! ```
 //!
-//! *Inside another timely dataflow program*: give [`pipeline::Job`] three collections of your own, and take its tables as
-//! collections again; its page has a whole program, and `examples/embed.rs` a longer one.
+//! *Inside another timely dataflow program*: give [`pipeline::Job`] three tables of your own, and take its tables as
+//! collections; its page has a whole program, and `examples/vips.rs` a longer one. [`runtime::Live`] is the same with
+//! workers of its own: it reads files and then takes changes.
 //!
 //! # Modules, in the order data flows
 //!

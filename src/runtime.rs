@@ -21,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
-use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::vec::input::Handle;
 use timely::worker::Worker;
@@ -265,7 +264,7 @@ fn work_as<I: IdColumn>(
     live: Option<&live::Workers<I>>,
 ) -> Result<()> {
     let mut inputs = Inputs::new();
-    let probe = worker.dataflow_named("millstream", |scope| {
+    let watch = worker.dataflow_named("millstream", |scope| {
         let products = latest(scope.input_from(&mut inputs.products), "Products by id");
         let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
         let shop = Shop {
@@ -273,10 +272,9 @@ fn work_as<I: IdColumn>(
             products: work.feed.count_kept(InputTable::Products, products),
             customers: work.feed.count_kept(InputTable::Customers, customers),
         };
-        let tables = sink::Tables { work, probe: ProbeHandle::new(), observer: live.and_then(live::Workers::observer) };
         let job = Job::new(shop, settings.clone());
         work.feed.count_lines(job.lines_by_customer());
-        tables.add(&job)
+        sink::Tables::new(scope, work, live.and_then(live::Workers::observer)).end(&job)
     });
     while let Some((table, unit)) = work.feed.next_unit() {
         let mut batches = work.feed.read(table, &unit)?;
@@ -299,6 +297,6 @@ fn work_as<I: IdColumn>(
             }
             Ok(())
         }
-        Some(live) => live.follow(worker, work, inputs, &probe),
+        Some(live) => live.follow(worker, work, inputs, &watch),
     }
 }

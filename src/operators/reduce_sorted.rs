@@ -10,7 +10,7 @@
 use std::hash::Hash;
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
+use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
@@ -66,8 +66,8 @@ where
     reduce_summed(
         arranged,
         name,
-        |_, _| NoSum,
-        move |key, values, _, rows| {
+        |_, _| (),
+        move |key, values, (), rows| {
             logic(key, values, &mut answers);
             rows.extend(answers.drain(..).map(|answer| (key.clone(), answer)));
         },
@@ -141,28 +141,6 @@ where
         }
     });
     answers.as_collection()
-}
-
-/// What adds up to nothing.
-#[derive(Clone, Copy, Default)]
-struct NoSum;
-
-impl IsZero for NoSum {
-    fn is_zero(&self) -> bool {
-        true
-    }
-}
-
-impl Semigroup for NoSum {
-    fn plus_equals(&mut self, _: &Self) {}
-}
-
-impl Multiply<isize> for NoSum {
-    type Output = Self;
-
-    fn multiply(self, _: &isize) -> Self {
-        self
-    }
 }
 
 /// The keys that have at least one value, each once.

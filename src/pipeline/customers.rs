@@ -8,8 +8,8 @@ use differential_dataflow::lattice::Lattice;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::model::{Account, Amount, Customer, CustomerPattern, Id, Line, MatrixEntry, Tiers};
-use crate::operators::{ByKey, answers_as_upserts, arrange_in_place, latest_joined, reduce_sorted, reduce_summed};
+use crate::model::{Account, Customer, CustomerPattern, Id, Line, MatrixEntry, Tiers};
+use crate::operators::{ByKey, answers_as_upserts, arrange_in_place, latest_joined, reduce_summed};
 
 use super::totals::Totals;
 
@@ -55,14 +55,18 @@ pub(super) fn latest_orders<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
     most: usize,
 ) -> VecCollection<'scope, T, MatrixEntry<I>> {
-    let latest = reduce_sorted(by_customer.clone(), "Latest orders", move |_, lines, latest| {
-        let each = lines.descending().flat_map(|(line, weight)| repeat_n(line, weight.unsigned_abs()));
-        latest.extend((1_u32..).zip(each.take(most)).map(|(rank, line)| (rank, line.product.clone(), line.amount())));
-    });
-    latest.map(|(customer, (rank, product, amount)): (_, (_, _, Option<Amount>))| MatrixEntry {
-        customer,
-        rank,
-        product,
-        amount,
-    })
+    reduce_summed(
+        by_customer.clone(),
+        "Latest orders",
+        |_, _| (),
+        move |customer, lines, (), rows| {
+            let each = lines.descending().flat_map(|(line, weight)| repeat_n(line, weight.unsigned_abs()));
+            rows.extend((1..).zip(each.take(most)).map(|(rank, line)| MatrixEntry {
+                customer: customer.clone(),
+                rank,
+                product: line.product.clone(),
+                amount: line.amount(),
+            }));
+        },
+    )
 }

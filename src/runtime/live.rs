@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
-use timely::dataflow::operators::probe::Handle;
-use timely::progress::Antichain;
 use timely::worker::Worker;
 
 use crate::config::RunConfig;
@@ -22,6 +20,7 @@ use crate::operators::Position;
 use crate::report::{Report, StageReport};
 
 use super::feed::Feed;
+use super::sink::Watch;
 use super::{Epoch, Inputs, Progress, Work, start};
 
 /// A row that an epoch put into a table or took out of it.
@@ -215,10 +214,10 @@ impl<I: IdColumn> Workers<I> {
         worker: &mut Worker,
         work: &Arc<Work>,
         mut inputs: Inputs<I>,
-        probe: &Handle<Epoch>,
+        watch: &Watch,
     ) -> Result<()> {
         inputs.advance_to(1);
-        while !work.has_failed() && (!work.is_written() || probe.less_than(&1)) {
+        while !work.has_failed() && (!work.is_written() || watch.is_open_before(1)) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
         // All changes enter at the first worker. The others only do what these make to be done.
@@ -226,7 +225,7 @@ impl<I: IdColumn> Workers<I> {
             drop(inputs);
             let mut idle = Idle::new();
             while worker.has_dataflows() && !work.has_failed() {
-                match idle.patience(probe) {
+                match idle.patience(watch) {
                     // The program that asks for changes may need this core to do so.
                     None => {
                         worker.step();
@@ -252,7 +251,7 @@ impl<I: IdColumn> Workers<I> {
                 }
             }
             inputs.advance_to(epoch + 1);
-            while probe.less_than(&(epoch + 1)) && !work.has_failed() {
+            while watch.is_open_before(epoch + 1) && !work.has_failed() {
                 worker.step();
             }
             work.feed.progress().set_epochs(epoch + 1);
@@ -269,7 +268,7 @@ impl<I: IdColumn> Workers<I> {
 /// How long a worker may sleep: not at all while there is something to do now and then, for a thread takes longer to wake up
 /// than an epoch.
 struct Idle {
-    frontier: Antichain<Epoch>,
+    open: Option<Epoch>,
     since: Instant,
 }
 
@@ -278,14 +277,13 @@ const AWAKE: Duration = Duration::from_millis(5);
 
 impl Idle {
     fn new() -> Idle {
-        Idle { frontier: Antichain::new(), since: Instant::now() }
+        Idle { open: None, since: Instant::now() }
     }
 
     /// For how long to sleep until there is something to do; `None` for not at all.
-    fn patience(&mut self, probe: &Handle<Epoch>) -> Option<Duration> {
-        let frontier = probe.with_frontier(|frontier| frontier.to_owned());
-        if frontier != self.frontier {
-            (self.frontier, self.since) = (frontier, Instant::now());
+    fn patience(&mut self, watch: &Watch) -> Option<Duration> {
+        if watch.open() != self.open {
+            (self.open, self.since) = (watch.open(), Instant::now());
         }
         (self.since.elapsed() >= AWAKE).then_some(Duration::from_millis(100))
     }

@@ -9,6 +9,8 @@ use timely::worker::Worker;
 
 use crate::report::StageReport;
 
+use super::sink::TABLES;
+
 /// How long each operator worked, all workers together.
 #[derive(Default)]
 pub(super) struct Profile(Mutex<BTreeMap<String, Duration>>);
@@ -27,7 +29,9 @@ impl Profile {
                 match event {
                     TimelyEvent::Operates(operator) => drop(names.insert(operator.id, operator.name.clone())),
                     TimelyEvent::Schedule(schedule) => {
-                        if let Some(name) = running.last().and_then(|id| names.get(id)) {
+                        // What is done for each table is added where it is done.
+                        let name = running.last().and_then(|id| names.get(id)).filter(|name| *name != TABLES);
+                        if let Some(name) = name {
                             profile.add(name, at.saturating_sub(since));
                         }
                         since = *at;

@@ -1,12 +1,18 @@
 //! From collections to files: what a table has in epoch 0 is written as it comes, or sorted first where it has an order.
+//!
+//! All tables end in one operator. Each has an input of its own there, and none is done with an epoch before all are: so there is
+//! one place that knows which epochs are over, and a live job has fewer operators to tell that one is.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use differential_dataflow::VecCollection;
+use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use crate::error::Result;
@@ -22,59 +28,97 @@ use super::{Epoch, Work};
 /// Rows that are encoded at a time: few enough to stay in the cache while column after column is made of them.
 const BATCH_ROWS: usize = 1 << 12;
 
+/// The name of the operator in which tables end.
+pub(super) const TABLES: &str = "Tables";
+
 /// The tables of a job, on one worker.
-pub(super) struct Tables<'a> {
-    pub(super) work: &'a Arc<Work>,
-    pub(super) probe: Handle<Epoch>,
+pub(super) struct Tables<'a, 'scope> {
+    work: &'a Arc<Work>,
     /// Where the changes after epoch 0 go.
-    pub(super) observer: Option<Sender<Moved>>,
+    observer: Option<Sender<Moved>>,
+    builder: OperatorBuilder<'scope, Epoch>,
+    inputs: Vec<Box<dyn FnMut(&MutableAntichain<Epoch>)>>,
 }
 
-impl Tables<'_> {
-    /// Makes and writes the tables that are asked for; the probe tells which epochs are in all of them.
-    pub(super) fn add<I: IdColumn>(self, job: &Job<'_, Epoch, I>) -> Handle<Epoch> {
-        self.write(OutputTable::EnrichedData, || job.enriched_data());
-        self.write(OutputTable::DailySales, || job.daily_sales());
-        self.write(OutputTable::ProductSales, || job.product_sales());
-        self.write(OutputTable::CustomerPatterns, || job.customer_patterns());
-        self.write(OutputTable::RfmAnalysis, || job.rfm_analysis());
-        self.write(OutputTable::CohortAnalysis, || job.cohort_analysis());
-        self.write(OutputTable::CustomerProductMatrix, || job.customer_product_matrix());
-        self.probe
+/// Tells which epochs are in all tables.
+#[derive(Clone)]
+pub(super) struct Watch(Rc<Cell<Option<Epoch>>>);
+
+impl Watch {
+    /// The first epoch that is not in all tables; `None` if no more will come.
+    pub(super) fn open(&self) -> Option<Epoch> {
+        self.0.get()
     }
 
-    fn write<'scope, R: TableRow>(&self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {
+    /// True if an epoch before this one is not in all tables.
+    pub(super) fn is_open_before(&self, epoch: Epoch) -> bool {
+        self.open().is_some_and(|open| open < epoch)
+    }
+}
+
+impl<'a, 'scope> Tables<'a, 'scope> {
+    pub(super) fn new(scope: Scope<'scope, Epoch>, work: &'a Arc<Work>, observer: Option<Sender<Moved>>) -> Self {
+        Tables { work, observer, builder: OperatorBuilder::new(TABLES.into(), scope), inputs: Vec::new() }
+    }
+
+    /// Makes the tables that are asked for, and writes those that are to be written.
+    pub(super) fn end<I: IdColumn>(mut self, job: &Job<'scope, Epoch, I>) -> Watch {
+        self.add(OutputTable::EnrichedData, || job.enriched_data());
+        self.add(OutputTable::DailySales, || job.daily_sales());
+        self.add(OutputTable::ProductSales, || job.product_sales());
+        self.add(OutputTable::CustomerPatterns, || job.customer_patterns());
+        self.add(OutputTable::RfmAnalysis, || job.rfm_analysis());
+        self.add(OutputTable::CohortAnalysis, || job.cohort_analysis());
+        self.add(OutputTable::CustomerProductMatrix, || job.customer_product_matrix());
+        let (mut inputs, watch) = (self.inputs, Watch(Rc::new(Cell::new(Some(0)))));
+        let told = watch.clone();
+        self.builder.build(|_| {
+            move |frontiers| {
+                inputs.iter_mut().zip(frontiers).for_each(|(input, frontier)| input(frontier));
+                let open = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied());
+                told.0.set(open.min());
+            }
+        });
+        watch
+    }
+
+    fn add<R: TableRow>(&mut self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {
         if !self.work.tables.contains(&table) {
             return;
         }
-        let mut rows = rows();
-        if let Some(observer) = self.observer.clone() {
-            rows = rows.inspect(move |(row, epoch, diff)| {
-                if *epoch > 0 {
-                    // A job that is no longer listened to has nobody to tell.
-                    let _ = observer.send(Moved::new(table, *epoch, *diff, row.clone()));
-                }
-            });
+        let rows = rows().inner;
+        let writer = self.work.writer(table);
+        let mut share = writer.map(|writer| Share::new(table, self.work, writer.part()));
+        let observer = self.observer.clone();
+        // The same for a table that stays on its workers and for one that has an order.
+        macro_rules! take_from {
+            ($pact:expr) => {{
+                let mut input = self.builder.new_input(rows, $pact);
+                self.inputs.push(Box::new(move |frontier| {
+                    let started = Instant::now();
+                    input.for_each(|_, updates| {
+                        observer.iter().for_each(|observer| tell(observer, table, updates));
+                        share.iter_mut().for_each(|share| share.take(updates));
+                    });
+                    share.iter_mut().for_each(|share| share.proceed(frontier, started));
+                }));
+            }};
         }
-        let rows = rows.probe_with(&self.probe).inner;
-        let Some(writer) = self.work.writer(table) else { return };
-        let name = format!("Write {}", table.name());
-        let mut share = Share::new(self.work, writer.part());
-        match R::ORDER {
-            None => rows.sink(Pipeline, &name, move |(input, frontier)| {
-                input.for_each(|_, updates| share.take(updates));
-                share.proceed(frontier, None);
-            }),
-            Some(order) => rows.sink(Exchange::new(|_| 0), &name, move |(input, frontier)| {
-                input.for_each(|_, updates| share.take(updates));
-                share.proceed(frontier, Some(order));
-            }),
-        }
+        if writer.is_some() && R::ORDER.is_some() { take_from!(Exchange::new(|_| 0)) } else { take_from!(Pipeline) }
+    }
+}
+
+/// Tells what an epoch after the first moved.
+fn tell<R: TableRow>(observer: &Sender<Moved>, table: OutputTable, updates: &[(R, Epoch, isize)]) {
+    for (row, epoch, diff) in updates.iter().filter(|(_, epoch, _)| *epoch > 0) {
+        // A job that is no longer listened to has nobody to tell.
+        let _ = observer.send(Moved::new(table, *epoch, *diff, row.clone()));
     }
 }
 
 /// One worker's share of a table.
 struct Share<R> {
+    table: OutputTable,
     work: Arc<Work>,
     /// Open until epoch 0 is over.
     part: Option<PartWriter>,
@@ -82,8 +126,8 @@ struct Share<R> {
 }
 
 impl<R: TableRow> Share<R> {
-    fn new(work: &Arc<Work>, part: PartWriter) -> Self {
-        Share { work: Arc::clone(work), part: Some(part), rows: Vec::new() }
+    fn new(table: OutputTable, work: &Arc<Work>, part: PartWriter) -> Self {
+        Share { table, work: Arc::clone(work), part: Some(part), rows: Vec::new() }
     }
 
     /// Takes the rows of epoch 0, each of which comes once: whatever would cancel has been added up on the way.
@@ -97,22 +141,26 @@ impl<R: TableRow> Share<R> {
     }
 
     /// Writes what can be written: rows in an order only when all are there.
-    fn proceed(&mut self, frontier: &MutableAntichain<Epoch>, order: Option<fn(&R, &R) -> std::cmp::Ordering>) {
+    fn proceed(&mut self, frontier: &MutableAntichain<Epoch>, started: Instant) {
         let Some(mut part) = self.part.take() else { return };
         if self.work.has_failed() {
             return;
         }
         let is_over = !frontier.less_equal(&0);
-        if let (Some(order), true) = (order, is_over) {
+        if let (Some(order), true) = (R::ORDER, is_over) {
             self.rows.sort_by(order);
         }
-        let may_write = order.is_none() || is_over;
+        let may_write = R::ORDER.is_none() || is_over;
         let written = if may_write { self.write(&mut part, is_over) } else { Ok(()) };
         match written.and_then(|()| if is_over { part.finish().map(|()| None) } else { Ok(Some(part)) }) {
             Ok(Some(part)) => self.part = Some(part),
             Ok(None) => self.work.part_is_written(),
             Err(error) => self.work.fail(error),
         }
+        self.work
+            .profile
+            .iter()
+            .for_each(|profile| profile.add(&format!("Write {}", self.table.name()), started.elapsed()));
     }
 
     /// Writes full batches, and with `all` what is left too.

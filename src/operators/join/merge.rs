@@ -2,8 +2,7 @@
 //!
 //! Differential's own tactic gathers each side of a key through cursors into a history of edits, and replays it where both
 //! are long. Here batches are vectors, so a key's values are slices of them: they are read where they lie. Only the side
-//! that was there before is consolidated, and only where its values lie in several batches or have a history. Six million
-//! order lines, or the sixty of a customer whose total changed, are joined in a third of the time.
+//! that was there before is consolidated, and only where its values lie in several batches or have a history.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -68,7 +67,7 @@ struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + L
 type Updates<'a, V, T> = Vec<((&'a V, T), isize)>;
 
 /// About how many records are made at a time.
-const RECORDS: usize = 1 << 10;
+const RECORDS: usize = 1 << 8;
 
 impl<K, V0, V1, T, D, L> Iterator for Walk<K, V0, V1, T, L>
 where
@@ -81,7 +80,7 @@ where
     type Item = Vec<(D, T, isize)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut records = Vec::new();
+        let mut records = Vec::with_capacity(RECORDS * 5 / 4);
         let mut logic = self.logic.borrow_mut();
         while let (Some(key0), Some(key1)) = (self.side0.key(), self.side1.key()) {
             // The greater of the two is the least key that both may have.
