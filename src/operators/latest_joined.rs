@@ -1,6 +1,6 @@
 //! The last row written under each key, joined to a table that is small enough for every worker to have it whole.
 //!
-//! A fact table with upserts (orders) meets a dimension (products). Done with what there is, that is [`latest`], which
+//! A fact table with upserts (orders) meets a dimension (products). Done with what there is, that is [`latest`](super::latest()), which
 //! keeps every row, then an index of the rows by the dimension's key, which keeps every row again and sends and sorts
 //! it for that, then a join. Here the rows stay where their upserts are resolved: the dimension comes to them. Rows of
 //! one dimension key are chained to each other through their slots, so that a change of the dimension finds them.
