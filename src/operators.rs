@@ -97,6 +97,7 @@ pub use latest::{Position, Upsert, latest};
 pub use latest_joined::latest_joined;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
+pub(crate) use sorted::Batch;
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub(crate) use upserts::answers_as_upserts;

@@ -9,6 +9,7 @@
 //! instead of keeping it. A *live* job keeps them open, and what is
 //! changed together is an epoch of its own.
 
+mod enrich;
 mod feed;
 mod live;
 mod profile;

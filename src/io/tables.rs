@@ -1,7 +1,7 @@
 //! From rows of tables to record batches.
 
 mod columns;
-mod enriched;
+pub(crate) mod enriched;
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl<I: IdColumn> TableRow for Enriched<I> {
     }
 
     fn columns(rows: &[Self], layout: &Layout) -> Result<Vec<ArrayRef>> {
-        enriched::columns(rows, layout)
+        enriched::columns(&rows.iter().map(Into::into).collect::<Vec<_>>(), layout)
     }
 }
 

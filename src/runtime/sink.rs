@@ -3,7 +3,7 @@
 //! All tables end in one operator. Each has an input of its own there, and none is done with an epoch before all are: so there is
 //! one place that knows which epochs are over, and a live job has fewer operators to tell that one is.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
 
 use crate::error::Result;
 use crate::io::OutputTable;
@@ -22,11 +23,12 @@ use crate::io::tables::TableRow;
 use crate::io::write::PartWriter;
 use crate::pipeline::Job;
 
+use super::enrich::Enriching;
 use super::live::Moved;
 use super::{Epoch, Work};
 
 /// Rows that are encoded at a time: few enough to stay in the cache while column after column is made of them.
-const BATCH_ROWS: usize = 1 << 12;
+pub(super) const BATCH_ROWS: usize = 1 << 12;
 
 /// The name of the operator in which tables end.
 pub(super) const TABLES: &str = "Tables";
@@ -36,8 +38,11 @@ pub(super) struct Tables<'a, 'scope> {
     work: &'a Arc<Work>,
     /// Where the changes after epoch 0 go.
     observer: Option<Sender<Moved>>,
+    scope: Scope<'scope, Epoch>,
     builder: OperatorBuilder<'scope, Epoch>,
     inputs: Vec<Box<dyn FnMut(&MutableAntichain<Epoch>)>>,
+    /// What is to be done after all inputs were read; true if there is more to do.
+    last: Option<Box<dyn FnMut(&[MutableAntichain<Epoch>]) -> bool>>,
 }
 
 /// Tells which epochs are in all tables.
@@ -58,28 +63,78 @@ impl Watch {
 
 impl<'a, 'scope> Tables<'a, 'scope> {
     pub(super) fn new(scope: Scope<'scope, Epoch>, work: &'a Arc<Work>, observer: Option<Sender<Moved>>) -> Self {
-        Tables { work, observer, builder: OperatorBuilder::new(TABLES.into(), scope), inputs: Vec::new() }
+        Tables {
+            work,
+            observer,
+            scope,
+            builder: OperatorBuilder::new(TABLES.into(), scope),
+            inputs: Vec::new(),
+            last: None,
+        }
     }
 
     /// Makes the tables that are asked for, and writes those that are to be written.
     pub(super) fn end<I: IdColumn>(mut self, job: &Job<'scope, Epoch, I>) -> Watch {
-        self.add(OutputTable::EnrichedData, || job.enriched_data());
+        if self.observer.is_some() {
+            self.add(OutputTable::EnrichedData, || job.enriched_data());
+        } else {
+            self.add_enriched(job);
+        }
         self.add(OutputTable::DailySales, || job.daily_sales());
         self.add(OutputTable::ProductSales, || job.product_sales());
         self.add(OutputTable::CustomerPatterns, || job.customer_patterns());
         self.add(OutputTable::RfmAnalysis, || job.rfm_analysis());
         self.add(OutputTable::CohortAnalysis, || job.cohort_analysis());
         self.add(OutputTable::CustomerProductMatrix, || job.customer_product_matrix());
-        let (mut inputs, watch) = (self.inputs, Watch(Rc::new(Cell::new(Some(0)))));
+        let (mut inputs, mut last, watch) = (self.inputs, self.last, Watch(Rc::new(Cell::new(Some(0)))));
         let told = watch.clone();
-        self.builder.build(|_| {
+        let activator = Activator::new(self.builder.operator_info().address, self.scope.activations());
+        self.builder.build_reschedule(|_| {
             move |frontiers| {
                 inputs.iter_mut().zip(frontiers).for_each(|(input, frontier)| input(frontier));
                 let open = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied());
                 told.0.set(open.min());
+                let is_more = last.as_mut().is_some_and(|last| last(frontiers));
+                if is_more {
+                    activator.activate();
+                }
+                is_more
             }
         });
         watch
+    }
+
+    /// Ends `enriched_data` in its parts, which are joined where they are written.
+    fn add_enriched<I: IdColumn>(&mut self, job: &Job<'scope, Epoch, I>) {
+        if !self.work.tables.contains(&OutputTable::EnrichedData) {
+            return;
+        }
+        let writer = self.work.writer(OutputTable::EnrichedData);
+        let enriching = writer.map(|writer| Rc::new(RefCell::new(Enriching::<I>::new(self.work, writer.part()))));
+        let first = self.inputs.len();
+        let (lines, accounts) = (enriching.clone(), enriching.clone());
+        let mut input = self.builder.new_input(job.lines_by_customer().stream, Pipeline);
+        self.inputs.push(Box::new(move |_| {
+            input.for_each(|_, spans| {
+                for batch in spans.drain(..).filter_map(|span| span.inner) {
+                    lines.iter().for_each(|lines| lines.borrow_mut().take_lines(batch.clone()));
+                }
+            });
+        }));
+        let mut input = self.builder.new_input(job.accounts_by_customer().stream, Pipeline);
+        self.inputs.push(Box::new(move |_| {
+            input.for_each(|_, spans| {
+                for batch in spans.drain(..).filter_map(|span| span.inner) {
+                    accounts.iter().for_each(|accounts| accounts.borrow_mut().take_accounts(batch.clone()));
+                }
+            });
+        }));
+        self.last = enriching.map(|enriching| -> Box<dyn FnMut(&[MutableAntichain<Epoch>]) -> bool> {
+            Box::new(move |frontiers| {
+                let is_over = frontiers[first..first + 2].iter().all(|frontier| !frontier.less_equal(&0));
+                enriching.borrow_mut().proceed(is_over)
+            })
+        });
     }
 
     fn add<R: TableRow>(&mut self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {

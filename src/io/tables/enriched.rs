@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int32Array, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::DataType;
+use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 use crate::io::InputTable;
@@ -16,8 +17,27 @@ use crate::model::{Account, Enriched, Line};
 
 use super::columns::{dates, decimals, ids, money, texts, typed};
 
+/// A row of `enriched_data`, in the parts in which it is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct EnrichedParts<'a, I> {
+    pub(crate) customer: &'a Option<I>,
+    pub(crate) line: &'a Line<I>,
+    pub(crate) account: &'a Account,
+}
+
+impl<'a, I> From<&'a Enriched<I>> for EnrichedParts<'a, I> {
+    fn from(row: &'a Enriched<I>) -> Self {
+        EnrichedParts { customer: &row.customer, line: &row.line, account: &row.account }
+    }
+}
+
+/// Rows as a record batch.
+pub(crate) fn batch<I: IdColumn>(rows: &[EnrichedParts<'_, I>], layout: &Layout) -> Result<RecordBatch> {
+    RecordBatch::try_new(layout.enriched_schema(), columns(rows, layout)?).map_err(Error::failed)
+}
+
 /// All columns of some rows.
-pub(super) fn columns<I: IdColumn>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
+pub(super) fn columns<I: IdColumn>(rows: &[EnrichedParts<'_, I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
     let accounts = Accounts::of(rows);
     let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
     let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;
@@ -42,8 +62,8 @@ pub(super) fn columns<I: IdColumn>(rows: &[Enriched<I>], layout: &Layout) -> Res
 }
 
 /// A column that depends on the order line alone.
-fn line_column<I: IdColumn>(rows: &[Enriched<I>], column: &EnrichedColumn) -> Result<ArrayRef> {
-    let lines = rows.iter().map(|row| &row.line);
+fn line_column<I: IdColumn>(rows: &[EnrichedParts<'_, I>], column: &EnrichedColumn) -> Result<ArrayRef> {
+    let lines = rows.iter().map(|row| row.line);
     match column.source {
         Source::OrderId => ids(lines.map(|line| Some(&line.order)), &column.data_type),
         Source::ProductId => ids(lines.map(|line| line.product.as_ref()), &column.data_type),
@@ -80,13 +100,13 @@ struct Accounts<'a> {
 }
 
 impl<'a> Accounts<'a> {
-    fn of<I>(rows: &'a [Enriched<I>]) -> Self {
+    fn of<I>(rows: &[EnrichedParts<'a, I>]) -> Self {
         let mut distinct: Vec<&Account> = Vec::new();
         let mut last = 0;
         let of_row = rows.iter().map(|row| {
-            if !distinct.last().is_some_and(|account| std::ptr::eq(*account, row.account.as_ref())) {
+            if !distinct.last().is_some_and(|account| std::ptr::eq(*account, row.account)) {
                 last = u32::try_from(distinct.len()).expect("a batch has fewer than 2³² rows");
-                distinct.push(&row.account);
+                distinct.push(row.account);
             }
             last
         });
