@@ -5,7 +5,7 @@
 //! cargo test --bench skew     # a small form that only shows that it runs
 //! ```
 //!
-//! The job is loaded and kept, all tables, nothing written; then orders are corrected, one an epoch, taken from all of the
+//! The job is loaded and kept, all tables, nothing written, `enriched_data` as lines and accounts; then orders are corrected, one an epoch, taken from all of the
 //! shop, so that three in ten are of the one customer or product.
 
 mod common;
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
-use common::{Args, config, folder, median, shop, write_json};
+use common::{Args, config, folder, live, median, write_json};
 use hdrhistogram::Histogram;
-use millstream::model::{Number, Order};
-use millstream::runtime::{Change, Live, Progress};
+use millstream::model::Order;
+use millstream::runtime::Change;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
@@ -43,7 +43,6 @@ struct Measured {
 
 fn main() {
     let args = Args::get();
-    let scales = args.scales.clone().unwrap_or(vec![if args.bench { 1.0 } else { 0.002 }]);
     let workers = args.workers.clone().unwrap_or(vec![2]);
     let rounds = args.rounds.unwrap_or(if args.bench { 3 } else { 1 });
     println!(
@@ -51,8 +50,7 @@ fn main() {
         "scale", "workers", "shop", "load s", "ratio", "p50 µs", "p99 µs", "ratio"
     );
     let mut results: Vec<Measured> = Vec::new();
-    for scale in scales {
-        let uniform = args.input.clone().unwrap_or_else(|| shop(scale));
+    for (scale, uniform) in args.shops() {
         let shops = [
             ("uniform", uniform.clone()),
             ("30 % of one customer", skewed(&uniform, scale, "customer_id")),
@@ -92,8 +90,7 @@ fn measure(input: &Path, workers: usize, rounds: usize, is_full: bool) -> (f64, 
     let mut seconds = Vec::new();
     let mut latency = Histogram::new(3).expect("three digits");
     for round in 1..=rounds {
-        let live = Live::<Number>::load(&config(input, workers), &Arc::new(Progress::default()));
-        let mut live = live.expect("the shop is loaded");
+        let mut live = live(&config(input, workers));
         seconds.push(live.report().seconds);
         if round == rounds {
             let orders = live.sample_orders(20_000).expect("orders are read");

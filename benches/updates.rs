@@ -1,4 +1,4 @@
-//! What a change costs once the job stays: all seven tables kept, nothing written.
+//! What a change costs once the job stays: all seven tables kept, nothing written; `enriched_data` as lines and accounts.
 //!
 //! ```text
 //! cargo bench --bench updates -- --scales 1,4 --workers 1,2
@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Args, config, resident, shop, write_json};
+use common::{Args, config, live, resident, write_json};
 use hdrhistogram::Histogram;
 use millstream::model::{Day, Number, Order, Payload, Price, Product};
-use millstream::runtime::{Change, Live, Progress};
+use millstream::runtime::{Change, Live};
 use serde::Serialize;
 
 #[global_allocator]
@@ -48,16 +48,13 @@ struct Loaded {
 
 fn main() {
     let args = Args::get();
-    let scales = args.scales.clone().unwrap_or(vec![if args.bench { 1.0 } else { 0.002 }]);
     let workers = args.workers.clone().unwrap_or(vec![2]);
     let (mut loads, mut results) = (Vec::new(), Vec::new());
-    for scale in scales {
-        let input = args.input.clone().unwrap_or_else(|| shop(scale));
+    for (scale, input) in args.shops() {
         for workers in &workers {
             let mut config = config(&input, *workers);
             config.profile = args.profile;
-            let live = Live::<Number>::load(&config, &Arc::new(Progress::default()));
-            let mut live = live.expect("the shop is loaded");
+            let mut live = live(&config);
             loads.push(loaded(&live, scale, *workers));
             let (is_full, only) = (args.bench, args.only.as_deref());
             Bench { live: &mut live, scale, workers: *workers, is_full, only, results: &mut results }.run();

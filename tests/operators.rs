@@ -5,20 +5,17 @@
 mod drive;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::{Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream::operators::{
-    ByKey, Moments, Position, Sum, Upsert, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min,
-    broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join, latest, latest_joined,
-    left_join, max, min, present_keys, reduce_sorted, semi_join, top_k, top_k_numbered, upserts,
+    ByKey, Moments, Sum, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min, broadcast_join,
+    collect_list, collect_set, complete, distinct_count, histogram, inner_join, left_join, max, min, present_keys,
+    reduce_sorted, semi_join, top_k, top_k_numbered,
 };
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
-use timely::dataflow::operators::vec::Input as TimelyInput;
 
 /// Rows (key, value) and by how much the weight of each changes, epoch by epoch.
 type History = Changes<(u8, u8)>;
@@ -306,76 +303,6 @@ proptest! {
             counted(sums.into_iter().flat_map(|sums| [(false, sums), (true, sums)]))
         })?;
     }
-
-    /// The rows written under each key, in an order of arrival that has nothing to do with their positions.
-    #[test]
-    fn latest_keeps_the_last_row_written(
-        epochs in vec(vec((0..5_u8, option::weighted(0.7, 0..4_u8)), 0..10), 1..6),
-        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
-        in_flight in 1..4_u64,
-    ) {
-        let mut table = BTreeMap::new();
-        let mut expected: Vec<Held<(u8, u8)>> = Vec::new();
-        for writes in &epochs {
-            for (key, row) in writes {
-                match row {
-                    Some(row) => drop(table.insert(*key, *row)),
-                    None => drop(table.remove(key)),
-                }
-            }
-            expected.push(table.iter().map(|(key, row)| ((*key, *row), 1)).collect());
-        }
-        prop_assert_eq!(run_latest(&epochs, workers, in_flight), expected);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    /// Rows that are written and partners that change, in the same epochs and in others: a row's partner is `row / 2`.
-    #[test]
-    fn latest_joined_is_a_left_join_of_the_latest(
-        epochs in vec((vec((0..6_u8, option::weighted(0.7, 0..8_u8)), 0..8), vec((0..4_u8, option::of(0..3_u8)), 0..3)), 1..7),
-        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
-        in_flight in 1..4_u64,
-    ) {
-        let (mut rows, mut partners) = (BTreeMap::new(), BTreeMap::new());
-        let mut history: Changes<Side> = Vec::new();
-        let mut expected: Vec<Held<(u8, u8, Option<u8>)>> = Vec::new();
-        for (row_writes, partner_writes) in &epochs {
-            let mut changes = Vec::new();
-            for (key, row) in row_writes {
-                let before = match row { Some(row) => rows.insert(*key, *row), None => rows.remove(key) };
-                changes.extend(before.map(|row| (Side::Row(*key, row), -1)));
-                changes.extend(row.map(|row| (Side::Row(*key, row), 1)));
-            }
-            for (key, partner) in partner_writes {
-                let before = match partner { Some(row) => partners.insert(*key, *row), None => partners.remove(key) };
-                changes.extend(before.map(|row| (Side::Partner(*key, row), -1)));
-                changes.extend(partner.map(|row| (Side::Partner(*key, row), 1)));
-            }
-            history.push(changes);
-            let joined = rows.iter().map(|(key, row)| (*key, *row, partners.get(&(row / 2)).copied()));
-            expected.push(joined.map(|row| (row, 1)).collect());
-        }
-        let sent = drive(&history, workers, in_flight, |sides| {
-            let row = |side| if let Side::Row(key, row) = side { Some((key, row)) } else { None };
-            let partner = |side| if let Side::Partner(key, row) = side { Some((key, row)) } else { None };
-            let rows = upserts(sides.clone().flat_map(row), "Rows");
-            let partners = sides.flat_map(partner);
-            vec![latest_joined(rows, partners, "Joined", |_, row| Some(row / 2), |key, row, partner| {
-                (*key, *row, partner.copied())
-            })]
-        });
-        prop_assert_eq!(states(&sent[0]), expected);
-    }
-}
-
-/// A record of either side of a join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-enum Side {
-    Row(u8, u8),
-    Partner(u8, u8),
 }
 
 /// More rows than are dealt to one bucket, some of them twice and some taken back, of keys that come in order and of one
@@ -400,54 +327,6 @@ fn a_large_epoch_is_joined_as_a_small_one_is() {
     assert_eq!(states(&sent[0]), states(&history));
 }
 
-/// More rows than are handed on at a time, then a partner of most of them that changes, and rows that are written again.
-#[test]
-fn many_rows_meet_their_partners() {
-    const ROWS: u32 = 150_000;
-    let partner = |row: u32| if row.is_multiple_of(2) { 1 } else { row / 10 };
-    let rows = (0..ROWS).map(|row| (Many::Row(row, row), 1));
-    let partners = (0..ROWS / 20).map(|partner| (Many::Partner(partner, 5), 1));
-    let changed = [(Many::Partner(1, 5), -1), (Many::Partner(1, 6), 1)];
-    let rewritten = (0..ROWS)
-        .filter(|row| row.is_multiple_of(7))
-        .flat_map(|row| [(Many::Row(row, row), -1), (Many::Row(row, row + 1), 1)]);
-    let history =
-        vec![rows.chain(partners).collect(), changed.to_vec(), rewritten.collect(), vec![(Many::Partner(1, 6), -1)]];
-    let sent = drive(&history, 2, 1, move |sides| {
-        let row = |side| if let Many::Row(key, row) = side { Some((key, row)) } else { None };
-        let of = |side| if let Many::Partner(key, row) = side { Some((key, row)) } else { None };
-        let rows = upserts(sides.clone().flat_map(row), "Rows");
-        let joined = latest_joined(
-            rows,
-            sides.flat_map(of),
-            "Joined",
-            move |_, row| Some(partner(*row)),
-            |key, row, partner| (*key, *row, partner.copied()),
-        );
-        vec![joined]
-    });
-    let joined = |held: &Held<Many>| -> Held<(u32, u32, Option<u32>)> {
-        let partners: BTreeMap<u32, u32> = held
-            .keys()
-            .filter_map(|side| if let Many::Partner(key, row) = side { Some((*key, *row)) } else { None })
-            .collect();
-        let rows =
-            held.keys().filter_map(|side| if let Many::Row(key, row) = side { Some((*key, *row)) } else { None });
-        rows.map(|(key, row)| ((key, row, partners.get(&partner(row)).copied()), 1)).collect()
-    };
-    assert_eq!(states(&sent[0]), states(&history).iter().map(joined).collect::<Vec<_>>());
-    // Every row once, and then those of the partner that changed, out and in.
-    let of_changed = (0..ROWS).filter(|row| partner(*row) == 1).count();
-    assert_eq!([sent[0][0].len(), sent[0][1].len()], [ROWS as usize, 2 * of_changed]);
-}
-
-/// As `Side`, of larger numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-enum Many {
-    Row(u32, u32),
-    Partner(u32, u32),
-}
-
 /// Rows of one key whose weights add up to nothing are rows all the same.
 #[test]
 fn rows_that_cancel_do_not_hide_each_other_from_a_join() {
@@ -463,34 +342,4 @@ fn rows_that_cancel_do_not_hide_each_other_from_a_join() {
     let expected = [(0, 7, None), (1, 7, Some(5)), (1, 7, Some(99))].map(|row| (row, 1));
     let negative = [(0, 8, None), (1, 8, Some(5)), (1, 8, Some(99))].map(|row| (row, -1));
     assert_eq!(run(&history, 1, 1, operator), [expected.into_iter().chain(negative).collect::<Held<_>>()]);
-}
-
-fn run_latest(epochs: &[Vec<(u8, Option<u8>)>], workers: usize, in_flight: u64) -> Vec<Held<(u8, u8)>> {
-    let updates: Arc<Mutex<Vec<((u8, u8), u64, isize)>>> = Arc::default();
-    let (output, writes) = (Arc::clone(&updates), epochs.to_vec());
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
-        let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
-            let (input, upserts) = scope.new_input::<Upsert<u8, u8>>();
-            let output = Arc::clone(&output);
-            let rows = latest(upserts, "Latest");
-            let kept = rows.inspect(move |update| output.lock().expect("no panic").push(*update));
-            (input, kept.probe().0)
-        });
-        for (epoch, writes) in (1..).zip(&writes) {
-            for (position, (key, row)) in writes.iter().enumerate().rev().skip(index).step_by(peers) {
-                input.send((*key, Position::after(position as u64), *row));
-            }
-            input.advance_to(epoch);
-            if epoch.is_multiple_of(in_flight) {
-                worker.step_while(|| probe.less_than(&epoch));
-            }
-        }
-    });
-    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
-    let mut by_epoch: Vec<Vec<((u8, u8), isize)>> = vec![Vec::new(); epochs.len()];
-    for (row, epoch, diff) in updates.lock().expect("no panic").drain(..) {
-        by_epoch[usize::try_from(epoch).expect("small")].push((row, diff));
-    }
-    states(&by_epoch)
 }

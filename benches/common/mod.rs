@@ -4,9 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Parser;
 use millstream::config::{RunArgs, RunConfig};
+use millstream::model::Number;
+use millstream::runtime::{Live, Progress};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -43,6 +46,12 @@ impl Args {
     /// Parses the command line; what `cargo test` adds to it is of no use here.
     pub fn get() -> Args {
         Args::parse()
+    }
+
+    /// The shops to measure, each with its scale: one, unless others are asked for.
+    pub fn shops(&self) -> Vec<(f64, PathBuf)> {
+        let scales = self.scales.clone().unwrap_or(vec![if self.bench { 1.0 } else { 0.002 }]);
+        scales.into_iter().map(|scale| (scale, self.input.clone().unwrap_or_else(|| shop(scale)))).collect()
     }
 }
 
@@ -105,6 +114,11 @@ fn machine() -> Value {
         "processor": after(&read("/proc/cpuinfo"), "model name"),
         "memory": after(&read("/proc/meminfo"), "MemTotal"),
     })
+}
+
+/// A job that has loaded a shop and stays.
+pub fn live(config: &RunConfig) -> Live<Number> {
+    Live::load(config, &Arc::new(Progress::default())).expect("the shop is loaded")
 }
 
 /// The memory that this process has now, in bytes, where the system tells.

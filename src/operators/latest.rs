@@ -5,7 +5,7 @@
 //!
 //! This is a timely operator and not a reduction because it is where every row enters: differential's own
 //! `arrange_from_upsert` keeps a heap and a tree of what is pending, and a reduction would keep every version.
-//! Here a row is hashed once and stored once.
+//! Here a row is looked up once, part by part in the cache, and stored once.
 //!
 //! *Cost per change*: O(1). *State*: one row for each key; none once the input is closed.
 

@@ -38,12 +38,15 @@ impl<I: IdColumn> Enriching<I> {
 
     pub(super) fn take_lines(&mut self, batch: Batch<Option<I>, Line<I>, Epoch>) {
         if self.part.is_some() {
+            assert!(each_once(&batch), "a line of the first epoch comes once");
             self.lines.push(batch);
         }
     }
 
     pub(super) fn take_accounts(&mut self, batch: Batch<Option<I>, Arc<Account>, Epoch>) {
         if self.part.is_some() {
+            let is_one_each = batch.storage.keys.len() == batch.storage.vals.vals.len();
+            assert!(is_one_each && each_once(&batch), "a customer of the first epoch has one account");
             self.accounts.push(batch);
         }
     }
@@ -98,6 +101,11 @@ impl<I: IdColumn> Enriching<I> {
         }
         Ok(())
     }
+}
+
+/// True if every row comes once: whatever would cancel has been added up on the way.
+fn each_once<K: Ord + Clone + 'static, V: Ord + Clone + 'static>(batch: &Batch<K, V, Epoch>) -> bool {
+    batch.updates == batch.storage.vals.vals.len() && batch.storage.upds.diffs.iter().all(|diff| *diff == 1)
 }
 
 /// The account of a customer, where the batch has one.

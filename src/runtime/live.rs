@@ -80,8 +80,9 @@ impl<I: IdColumn> Live<I> {
         Self::begin(config, progress, true)
     }
 
-    /// Loads the input, makes the tables and keeps them, without writing them or telling what moves: what a program that
-    /// embeds the job does.
+    /// Loads the input, makes the tables and keeps them, without writing them or telling what moves.
+    ///
+    /// `enriched_data` is kept in its parts, the lines and the accounts by customer, and not joined: nobody reads its rows.
     ///
     /// # Errors
     ///
