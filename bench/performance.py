@@ -45,6 +45,15 @@ def runs(peers):
     return table(["scale", "", "wall s", "CPU s", "peak MiB", "of the fastest peer"], rows)
 
 
+def by_workers(pipeline):
+    """Runs by scale and workers, and how much faster several workers are than one."""
+    alone = {run["scale"]: run["seconds"] for run in pipeline if run["workers"] == 1}
+    return table(["scale", "workers", "seconds", "orders a second", "peak MiB", "speed-up"], [
+        [f"{run['scale']:g}", run["workers"], f"{run['seconds']:.2f}", f"{run['orders_per_second']:,.0f}",
+         f"{run['peak_bytes'] / 2**20:,.0f}", f"{alone[run['scale']] / run['seconds']:.2f}" if run["scale"] in alone else ""]
+        for run in pipeline])
+
+
 def stages(pipeline):
     """Where a run's time goes, on the largest number of workers at scale 1 or the scale nearest to it."""
     run = min(pipeline, key=lambda run: (abs(run["scale"] - 1), -run["workers"]))
@@ -100,6 +109,7 @@ def main(folder):
     if peers:
         text += ["![The whole job and one change, by scale](docs/performance.svg)\n", "**The whole job**, from Parquet to seven tables of snappy Parquet, whole processes in turn:\n", runs(peers), ""]
     if pipeline["results"]:
+        text += ["**By workers**:\n", by_workers(pipeline["results"]), ""]
         run, rows = stages(pipeline["results"])
         text += [f"**Where the time goes** at scale {run['scale']:g} on {run['workers']} workers, in seconds of all of them (`run --profile`):\n", rows, ""]
     loads = [run for run in changes["results"] if "load_seconds" in run]

@@ -5,7 +5,7 @@
 //! cargo test --bench skew     # a small form that only shows that it runs
 //! ```
 //!
-//! The job is loaded and kept, all tables, nothing written, `enriched_data` as lines and accounts; then orders are corrected, one an epoch, taken from all of the
+//! The job is loaded and kept, all tables, nothing written, `enriched_data` in its parts; then orders are corrected, one an epoch, taken from all of the
 //! shop, so that three in ten are of the one customer or product.
 
 mod common;

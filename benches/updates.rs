@@ -1,4 +1,5 @@
-//! What a change costs once the job stays: all seven tables kept, nothing written; `enriched_data` as lines and accounts.
+//! What a change costs once the job stays: all seven tables kept, nothing written; `enriched_data` as lines, accounts
+//! and products.
 //!
 //! ```text
 //! cargo bench --bench updates -- --scales 1,4 --workers 1,2

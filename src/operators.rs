@@ -45,6 +45,7 @@
 //! |---|---|---|---|---|---|
 //! | [`inner_join`] | pairs of rows with the same key | 1 a match | O(log n + matches) | none of its own | any |
 //! | [`left_join`] | those, and rows without a partner | 1 a match, and 1 for each row whose key gets its first partner or loses its last | O(log n + matches) | the partners' keys | any |
+//! | [`left_join_unique()`] | rows and partners of which each key has one at most | ≤ 2 | O(1) | both sides, once | total |
 //! | [`semi_join`], [`anti_join`] | rows that have a partner, that have none | 1, or 1 for each row whose key gets its first partner or loses its last | O(log n + those rows) | the partners' keys | any |
 //! | [`broadcast_join`] | pairs with a small table, without sending the rows | 1 a match | O(log n + matches) | the rows, and the table on each worker | any |
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
@@ -73,6 +74,7 @@ mod histogram;
 mod join;
 mod latest;
 mod latest_joined;
+mod left_join_unique;
 mod moments;
 mod pile;
 mod reduce_sorted;
@@ -95,19 +97,24 @@ pub use histogram::histogram;
 pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
 pub use latest::{Position, Upsert, latest};
 pub use latest_joined::latest_joined;
+pub use left_join_unique::left_join_unique;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
 pub(crate) use sorted::Batch;
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
-pub(crate) use upserts::answers_as_upserts;
 pub use upserts::upserts;
 
 use std::hash::{BuildHasher, Hash};
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
+use differential_dataflow::{ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::vec::Map;
+use timely::progress::Timestamp;
 
 /// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
 /// weights. It is what `arrange_by_key` gives.
@@ -121,6 +128,19 @@ pub(crate) fn route<K: Hash>(key: &K) -> u64 {
     const HASHER: FixedState = FixedState::with_seed(0x0072_6f75_7465);
     HASHER.hash_one(key)
 }
+
+/// The updates of a collection for every worker to have, each with the worker that it is for.
+pub(crate) fn to_all_workers<'scope, T: Timestamp, D: ExchangeData>(
+    rows: VecCollection<'scope, T, D>,
+) -> (StreamVec<'scope, T, ToWorker<D, T>>, Exchange<ToWorker<D, T>, impl FnMut(&ToWorker<D, T>) -> u64 + 'static>) {
+    let peers = rows.scope().peers() as u64;
+    // One operator, where timely's own broadcast is three.
+    let updates = rows.inner.flat_map(move |update| (0..peers).map(move |worker| (worker, update.clone())));
+    (updates, Exchange::new(|(worker, _): &ToWorker<D, T>| *worker))
+}
+
+/// An update and the worker that it is for.
+pub(crate) type ToWorker<D, T> = (u64, (D, T, isize));
 
 /// Hands what a reduction has pushed for a key on to a batch: the last argument of differential's `reduce_abelian`.
 pub(crate) fn give<K: Clone, V, T, R>(updates: &mut Vec<((K, V), T, R)>, key: &K, values: &mut Vec<(V, T, R)>) {

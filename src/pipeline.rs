@@ -121,7 +121,7 @@ pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
     /// Made when first asked for: several tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
-    accounts: OnceCell<ByKey<'scope, T, Option<I>, Arc<Account>>>,
+    accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
 }
 
 impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
@@ -140,16 +140,26 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
         }
     }
 
-    /// Every order with its product, indexed by who ordered it.
+    /// The products, as they were given.
+    #[must_use]
+    pub fn products(&self) -> VecCollection<'scope, T, (I, Arc<Product>)> {
+        self.products.clone()
+    }
+
+    /// Every order with its price, indexed by who ordered it.
     #[must_use]
     pub fn lines_by_customer(&self) -> ByKey<'scope, T, Option<I>, Line<I>> {
         self.by_customer.clone()
     }
 
     /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
+    ///
+    /// These are wide rows, and one more copy of them is kept to find those of a product. Who can join them where they are
+    /// used does with the parts: [`lines_by_customer`](Self::lines_by_customer),
+    /// [`accounts`](Self::accounts) and [`products`](Self::products).
     #[must_use]
     pub fn enriched_data(&self) -> VecCollection<'scope, T, Enriched<I>> {
-        enrich::enriched(&self.by_customer, self.accounts_by_customer())
+        enrich::enriched(&self.by_customer, self.accounts(), self.products())
     }
 
     /// `daily_sales`: revenue, customers and the average order of each day.
@@ -161,7 +171,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `product_sales`: pieces, revenue and customers of each product.
     #[must_use]
     pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
-        products::product_sales(&products::by_product(&self.by_customer), self.products.clone())
+        products::product_sales(products::by_product(&self.by_customer), self.products.clone())
     }
 
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
@@ -195,12 +205,11 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
         customers::latest_orders(&self.by_customer, self.settings.matrix_size)
     }
 
-    /// What the enriched rows of each customer share, by customer.
+    /// What the enriched rows of each customer share: a row for each customer, on the worker that has the customer's lines.
     ///
-    /// With [`lines_by_customer`](Self::lines_by_customer) it is `enriched_data` before it is joined: an order that is
-    /// corrected changes one line and one account, and every enriched row of the customer.
+    /// An order that is corrected changes one line and one account, and every enriched row of the customer.
     #[must_use]
-    pub fn accounts_by_customer(&self) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
+    pub fn accounts(&self) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
         let make = || customers::accounts(self.customer_patterns(), self.customers.clone());
         self.accounts.get_or_init(make).clone()
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use drive::{Changes, Held, drive, states};
-use millstream::operators::{Position, Upsert, latest, latest_joined, upserts};
+use millstream::operators::{Position, Upsert, latest, latest_joined, left_join_unique, upserts};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -43,40 +43,76 @@ proptest! {
     /// Rows that are written and partners that change, in the same epochs and in others: a row's partner is `row / 2`.
     #[test]
     fn latest_joined_is_a_left_join_of_the_latest(
-        epochs in vec((vec((0..6_u8, option::weighted(0.7, 0..8_u8)), 0..8), vec((0..4_u8, option::of(0..3_u8)), 0..3)), 1..7),
+        epochs in writes(),
         workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
         in_flight in 1..4_u64,
     ) {
-        let (mut rows, mut partners) = (BTreeMap::new(), BTreeMap::new());
-        let mut history: Changes<Side> = Vec::new();
-        let mut expected: Vec<Held<(u8, u8, Option<u8>)>> = Vec::new();
-        for (row_writes, partner_writes) in &epochs {
-            let mut changes = Vec::new();
-            for (key, row) in row_writes {
-                let before = match row { Some(row) => rows.insert(*key, *row), None => rows.remove(key) };
-                changes.extend(before.map(|row| (Side::Row(*key, row), -1)));
-                changes.extend(row.map(|row| (Side::Row(*key, row), 1)));
-            }
-            for (key, partner) in partner_writes {
-                let before = match partner { Some(row) => partners.insert(*key, *row), None => partners.remove(key) };
-                changes.extend(before.map(|row| (Side::Partner(*key, row), -1)));
-                changes.extend(partner.map(|row| (Side::Partner(*key, row), 1)));
-            }
-            history.push(changes);
-            let joined = rows.iter().map(|(key, row)| (*key, *row, partners.get(&(row / 2)).copied()));
-            expected.push(joined.map(|row| (row, 1)).collect());
-        }
+        let (history, tables) = history(&epochs);
+        let expected: Vec<Held<_>> = tables.iter().map(|(rows, partners)| {
+            rows.iter().map(|(key, row)| ((*key, *row, partners.get(&(row / 2)).copied()), 1)).collect()
+        }).collect();
         let sent = drive(&history, workers, in_flight, |sides| {
-            let row = |side| if let Side::Row(key, row) = side { Some((key, row)) } else { None };
-            let partner = |side| if let Side::Partner(key, row) = side { Some((key, row)) } else { None };
-            let rows = upserts(sides.clone().flat_map(row), "Rows");
-            let partners = sides.flat_map(partner);
+            let rows = upserts(sides.clone().flat_map(Side::row), "Rows");
+            let partners = sides.flat_map(Side::partner);
             vec![latest_joined(rows, partners, "Joined", |_, row| Some(row / 2), |key, row, partner| {
                 (*key, *row, partner.copied())
             })]
         });
         prop_assert_eq!(states(&sent[0]), expected);
     }
+
+    /// The same histories, where row and partner meet by key; and no row moves but those that differ.
+    #[test]
+    fn left_join_unique_is_a_left_join(
+        epochs in writes(),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let (history, tables) = history(&epochs);
+        let expected: Vec<Held<_>> = tables.iter().map(|(rows, partners)| {
+            rows.iter().map(|(key, row)| ((*key, *row, partners.get(key).copied()), 1)).collect()
+        }).collect();
+        let sent = drive(&history, workers, in_flight, |sides| {
+            let (rows, partners) = (sides.clone().flat_map(Side::row), sides.flat_map(Side::partner));
+            vec![left_join_unique(rows, partners, "Joined", |key, row, partner| (*key, *row, partner.copied()))]
+        });
+        prop_assert_eq!(states(&sent[0]), expected.clone());
+        let mut before = Held::new();
+        for (sent, now) in sent[0].iter().zip(&expected) {
+            let left = before.keys().filter(|row| !now.contains_key(*row)).count();
+            let came = now.keys().filter(|row| !before.contains_key(*row)).count();
+            prop_assert_eq!(sent.len(), left + came);
+            before.clone_from(now);
+        }
+    }
+}
+
+/// What an epoch writes or deletes: rows, and partners.
+type Writes = (Vec<(u8, Option<u8>)>, Vec<(u8, Option<u8>)>);
+
+fn writes() -> impl Strategy<Value = Vec<Writes>> {
+    let rows = vec((0..6_u8, option::weighted(0.7, 0..8_u8)), 0..8);
+    vec((rows, vec((0..4_u8, option::of(0..3_u8)), 0..3)), 1..7)
+}
+
+/// Rows and partners by key.
+type Tables = (BTreeMap<u8, u8>, BTreeMap<u8, u8>);
+
+/// The writes as changes of collections, and what is there after each epoch.
+fn history(epochs: &[Writes]) -> (Changes<Side>, Vec<Tables>) {
+    let (mut rows, mut partners) = (BTreeMap::new(), BTreeMap::new());
+    let write = |table: &mut BTreeMap<u8, u8>, key: u8, row: Option<u8>, side: fn(u8, u8) -> Side| {
+        let before = if let Some(row) = row { table.insert(key, row) } else { table.remove(&key) };
+        let (before, after) = (before.map(|row| (side(key, row), -1)), row.map(|row| (side(key, row), 1)));
+        before.into_iter().chain(after).collect::<Vec<_>>()
+    };
+    let epochs = epochs.iter().map(|(row_writes, partner_writes)| {
+        let mut changes = Vec::new();
+        row_writes.iter().for_each(|(key, row)| changes.extend(write(&mut rows, *key, *row, Side::Row)));
+        partner_writes.iter().for_each(|(key, row)| changes.extend(write(&mut partners, *key, *row, Side::Partner)));
+        (changes, (rows.clone(), partners.clone()))
+    });
+    epochs.unzip()
 }
 
 /// A record of either side of a join.
@@ -84,6 +120,16 @@ proptest! {
 enum Side {
     Row(u8, u8),
     Partner(u8, u8),
+}
+
+impl Side {
+    fn row(self) -> Option<(u8, u8)> {
+        if let Side::Row(key, row) = self { Some((key, row)) } else { None }
+    }
+
+    fn partner(self) -> Option<(u8, u8)> {
+        if let Side::Partner(key, row) = self { Some((key, row)) } else { None }
+    }
 }
 
 /// More rows than are handed on at a time, then a partner of most of them that changes, and rows that are written again.

@@ -34,7 +34,7 @@ pub struct Args {
     /// Only this case, such as `corrected orders 100`.
     #[arg(long)]
     pub only: Option<String>,
-    /// Where the JSON goes [default: target/bench/NAME.json].
+    /// Where the JSON goes [default: target/tmp/results/NAME.json].
     #[arg(long)]
     pub json: Option<PathBuf>,
     /// Given by `cargo bench`; without it, as under `cargo test`, everything is small.

@@ -59,7 +59,7 @@ impl<I: IdColumn> TableRow for Enriched<I> {
     }
 
     fn columns(rows: &[Self], layout: &Layout) -> Result<Vec<ArrayRef>> {
-        enriched::columns(&rows.iter().map(Into::into).collect::<Vec<_>>(), layout)
+        enriched::joined(rows, layout)
     }
 }
 

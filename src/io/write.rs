@@ -272,7 +272,7 @@ impl PartWriter {
 
 impl TableWriter {
     fn new_chunk(&self) -> Result<Chunk> {
-        Chunk::new(self.schema(), self.format)
+        Chunk::new(self.schema(), self.format, &self.placing.sort_by)
     }
 
     fn is_full(&self, chunk: &Chunk) -> bool {

@@ -2,19 +2,23 @@
 //!
 //! | type | unit | range |
 //! |---|---|---|
-//! | [`Price`] | 10⁻⁴ of the currency, `i64` | below 10¹⁰ either way |
+//! | [`Price`] | 10⁻⁴ of the currency, 8 bytes | below 10¹⁰ either way |
 //! | [`Discount`] | 10⁻⁴ (0.15 = 15 % is 1500), `i32` | below 10⁵ either way |
 //! | [`Amount`] | 10⁻⁸ of the currency, `i128` | a line's: below 2.2·10²⁴; sums: up to 1.7·10³⁰ |
 //!
 //! `quantity × price × (1 − discount)` has eight decimals, so an amount is exact, and so is every sum of amounts.
+
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
 const E4: i64 = 10_000;
 
 /// What one piece costs, in units of 10⁻⁴.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Price(i64);
+///
+/// It takes 8 bytes, and so does `Option<Price>`: the lowest price there is has the number 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Price(NonZeroU64);
 
 /// The fraction taken off a price, in units of 10⁻⁴.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,17 +29,27 @@ pub struct Discount(i32);
 pub struct Amount(i128);
 
 impl Price {
+    /// In units of 10⁻⁴: the first price that is too large.
+    const BOUND: i64 = 10_i64.pow(14);
+
     /// A price of `e4` ten-thousandths; `None` from 10¹⁰ on, either way.
     #[must_use]
     pub fn from_e4(e4: i128) -> Option<Price> {
-        let e4 = i64::try_from(e4).ok()?;
-        (e4.unsigned_abs() < 10_u64.pow(14)).then_some(Price(e4))
+        let e4 = i64::try_from(e4).ok().filter(|e4| e4.unsigned_abs() < Price::BOUND.unsigned_abs())?;
+        NonZeroU64::new((e4 + Price::BOUND).cast_unsigned()).map(Price)
     }
 
     /// In units of 10⁻⁴.
     #[must_use]
     pub fn e4(self) -> i64 {
-        self.0
+        self.0.get().cast_signed() - Price::BOUND
+    }
+}
+
+/// Nothing.
+impl Default for Price {
+    fn default() -> Self {
+        Price(NonZeroU64::MIN.saturating_add(Price::BOUND.unsigned_abs() - 1))
     }
 }
 
@@ -77,7 +91,7 @@ impl Amount {
     #[must_use]
     pub fn of(quantity: i32, price: Price, discount: Discount) -> Amount {
         let pieces_e4 = i64::from(quantity) * discount.left_e4();
-        Amount(i128::from(pieces_e4) * i128::from(price.0))
+        Amount(i128::from(pieces_e4) * i128::from(price.e4()))
     }
 
     /// In units of 10⁻⁸.
@@ -225,6 +239,8 @@ mod tests {
         assert_eq!(f64_to_e4(f64::INFINITY), None);
         assert_eq!(Price::from_e4(10_i128.pow(14)), None);
         assert_eq!(Price::from_e4(10_i128.pow(14) - 1).map(Price::e4), Some(99_999_999_999_999));
+        assert_eq!(Price::from_e4(1 - 10_i128.pow(14)).map(Price::e4), Some(-99_999_999_999_999));
+        assert_eq!((Price::from_e4(0), size_of::<Option<Price>>()), (Some(Price::default()), 8));
         assert_eq!(Discount::from_e4(i128::MAX), None);
         assert_eq!(text_to_e4("1e400"), None);
     }

@@ -45,7 +45,7 @@ pub struct Customer {
     pub extra: Payload,
 }
 
-/// An order with its product, as it lies among its customer's: in the order of days, then of order ids, nulls first.
+/// An order with its product's price, as it lies among its customer's: in the order of days, then of order ids, nulls first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Line<I> {
     /// When.
@@ -58,10 +58,8 @@ pub struct Line<I> {
     pub quantity: i32,
     /// The fraction taken off the price.
     pub discount: Discount,
-    /// The product's price, here too because every sum needs it; 0 where the product is unknown.
-    pub price: Price,
-    /// The product; `None` where it is unknown.
-    pub item: Option<Arc<Product>>,
+    /// The product's price, for every sum needs it; `None` where the product is unknown.
+    pub price: Option<Price>,
     /// The further columns of `orders`.
     pub extra: Payload,
 }
@@ -70,7 +68,7 @@ impl<I> Line<I> {
     /// `quantity × price × (1 − discount)`; `None` where the product is unknown.
     #[must_use]
     pub fn amount(&self) -> Option<Amount> {
-        self.item.as_ref().map(|_| Amount::of(self.quantity, self.price, self.discount))
+        self.price.map(|price| Amount::of(self.quantity, price, self.discount))
     }
 }
 
@@ -90,8 +88,10 @@ pub struct Account {
 pub struct Enriched<I> {
     /// Who ordered; `None` for a guest.
     pub customer: Option<I>,
-    /// The order and its product.
+    /// The order.
     pub line: Line<I>,
+    /// The product; `None` where it is unknown.
+    pub item: Option<Arc<Product>>,
     /// What is known of the customer.
     pub account: Arc<Account>,
 }

@@ -51,33 +51,34 @@ where
     arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, |_, _| Batcher::default())
 }
 
-type Update<D, T, R> = (D, T, R);
+type Update<K, V, T, R> = ((K, V), T, R);
 
 /// Keeps updates until they are asked for; then sorts them, adds up those that are equal, and builds a batch of them.
-struct Batcher<D, T, R> {
-    piles: Piles<D, T, R>,
+struct Batcher<K, V, T, R> {
+    piles: Piles<K, V, T, R>,
     /// Below the times of what is kept.
     frontier: Antichain<T>,
     /// Where a bucket is sorted.
-    sorting: Vec<Update<D, T, R>>,
+    sorting: Vec<Update<K, V, T, R>>,
 }
 
-impl<D, T, R> Default for Batcher<D, T, R> {
+impl<K, V, T, R> Default for Batcher<K, V, T, R> {
     fn default() -> Self {
         Batcher { piles: Piles::default(), frontier: Antichain::new(), sorting: Vec::new() }
     }
 }
 
-impl<D: Data, T: Timestamp, R: Semigroup + 'static> AcceptUpdates<Vec<Update<D, T, R>>> for Batcher<D, T, R>
+impl<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static> AcceptUpdates<Vec<Update<K, V, T, R>>>
+    for Batcher<K, V, T, R>
 where
     Self: Extract,
 {
-    fn insert(&mut self, container: &mut Vec<Update<D, T, R>>) {
+    fn insert(&mut self, container: &mut Vec<Update<K, V, T, R>>) {
         self.piles.extend(container.drain(..));
     }
 }
 
-impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Extract for Batcher<(K, V), T, R> {
+impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Extract for Batcher<K, V, T, R> {
     type Time = T;
     type Output = OrdValBatch<Vector<((K, V), T, R)>>;
 
@@ -104,9 +105,9 @@ const BUCKETS: usize = 1 << 9;
 const SAMPLES: usize = 16;
 
 /// Sorts updates, adds up those that are equal, and shows them a part at a time; leaves none.
-fn sort_in_parts<D: Data, T: Timestamp, R: Semigroup + 'static>(
-    updates: &mut Vec<Update<D, T, R>>,
-    show: &mut impl FnMut(&mut Vec<Update<D, T, R>>),
+fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
+    updates: &mut Vec<Update<K, V, T, R>>,
+    show: &mut impl FnMut(&mut Vec<Update<K, V, T, R>>),
 ) {
     if updates.len() <= 4 * BUCKET {
         consolidate_updates(updates);
@@ -131,27 +132,27 @@ fn sort_in_parts<D: Data, T: Timestamp, R: Semigroup + 'static>(
 }
 
 /// Updates in buckets: each bucket's come before the next one's.
-struct Piles<D, T, R> {
-    /// What the second and each later bucket begins with.
-    splitters: Vec<D>,
-    buckets: Vec<Pile<Update<D, T, R>>>,
+struct Piles<K, V, T, R> {
+    /// What the second and each later bucket begins with: keys, which mostly decide and lie close together, and values.
+    splitters: (Vec<K>, Vec<V>),
+    buckets: Vec<Pile<Update<K, V, T, R>>>,
     count: usize,
 }
 
-impl<D, T, R> Default for Piles<D, T, R> {
+impl<K, V, T, R> Default for Piles<K, V, T, R> {
     fn default() -> Self {
-        Piles { splitters: Vec::new(), buckets: vec![Pile::default()], count: 0 }
+        Piles { splitters: (Vec::new(), Vec::new()), buckets: vec![Pile::default()], count: 0 }
     }
 }
 
-impl<D: Data, T, R> Piles<D, T, R> {
-    fn extend(&mut self, updates: impl Iterator<Item = Update<D, T, R>>) {
+impl<K: Data, V: Data, T, R> Piles<K, V, T, R> {
+    fn extend(&mut self, updates: impl Iterator<Item = Update<K, V, T, R>>) {
         for update in updates {
-            let at = self.splitters.partition_point(|splitter| splitter.cmp(&update.0).is_le());
+            let at = self.bucket(&update.0);
             self.buckets[at].push(update);
             self.count += 1;
         }
-        if self.splitters.is_empty() && self.count > 4 * BUCKET {
+        if self.buckets.len() == 1 && self.count > 4 * BUCKET {
             let first: Vec<_> = self.buckets.drain(..).flatten().collect();
             self.count = 0;
             self.split(&first);
@@ -159,16 +160,27 @@ impl<D: Data, T, R> Piles<D, T, R> {
         }
     }
 
+    /// The bucket of a row: the one after the last splitter that is not greater.
+    fn bucket(&self, (key, value): &(K, V)) -> usize {
+        let (keys, values) = &self.splitters;
+        let end = keys.partition_point(|splitter| splitter <= key);
+        if end == 0 || keys[end - 1] != *key {
+            return end;
+        }
+        let start = keys[..end].partition_point(|splitter| splitter < key);
+        start + values[start..end].partition_point(|splitter| splitter <= value)
+    }
+
     /// Makes buckets into which updates like these go in about equal parts.
-    fn split(&mut self, like: &[Update<D, T, R>]) {
+    fn split(&mut self, like: &[Update<K, V, T, R>]) {
         let step = (like.len() / (BUCKETS * SAMPLES)).max(1);
-        let mut sample: Vec<&D> = like.iter().step_by(step).map(|(data, _, _)| data).collect();
+        let mut sample: Vec<&(K, V)> = like.iter().step_by(step).map(|(row, _, _)| row).collect();
         sample.sort_unstable();
-        self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).collect();
+        self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
         self.buckets = (0..BUCKETS).map(|_| Pile::default()).collect();
     }
 
-    fn updates(&self) -> impl Iterator<Item = &Update<D, T, R>> {
+    fn updates(&self) -> impl Iterator<Item = &Update<K, V, T, R>> {
         self.buckets.iter().flat_map(Pile::iter)
     }
 }

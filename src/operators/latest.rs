@@ -98,17 +98,16 @@ where
                     let (mut session, time) = (output.session(&epoch), epoch.time());
                     let mut give =
                         |key: &K, row: &V, diff| session.give(((key.clone(), row.clone()), time.clone(), diff));
-                    let written = table.settle();
-                    let fresh = written.fresh.into_iter().map(|slot| (slot, None));
-                    for (slot, before) in fresh.chain(written.replaced.into_iter().map(|(slot, row)| (slot, Some(row))))
-                    {
-                        let (key, after) = table.get(slot);
-                        if before.as_ref() != after {
-                            before.iter().for_each(|row| give(key, row, -1));
-                            after.iter().for_each(|row| give(key, row, 1));
-                        }
-                        if after.is_none() {
-                            table.remove(slot);
+                    while let Some(written) = table.settle() {
+                        for (slot, before) in written.slots() {
+                            let (key, after) = table.get(slot);
+                            if before.as_ref() != after {
+                                before.iter().for_each(|row| give(key, row, -1));
+                                after.iter().for_each(|row| give(key, row, 1));
+                            }
+                            if after.is_none() {
+                                table.remove(slot);
+                            }
                         }
                     }
                     if frontier.is_empty() && pending.is_empty() {

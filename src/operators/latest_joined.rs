@@ -13,21 +13,19 @@
 mod partners;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::vec::Map;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use timely::scheduling::Activator;
 
 use super::latest::{Slot, Table, Upsert};
-use super::route;
+use super::{route, to_all_workers};
 use partners::{Chains, Dimension};
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
@@ -66,14 +64,11 @@ where
     D: Data,
 {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
-    let to_worker = Exchange::new(|(worker, _): &(u64, _)| *worker);
-    let (scope, peers) = (upserts.scope(), upserts.scope().peers() as u64);
-    let worker = scope.worker().index();
-    // One operator, where timely's own broadcast is three.
-    let partners = partners.inner.flat_map(move |update| (0..peers).map(move |worker| (worker, update.clone())));
+    let (partners, to_worker) = to_all_workers(partners);
+    let scope = upserts.scope();
     let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {
         let activator = Activator::new(info.address, scope.activations());
-        let mut join = Join::new(worker, partner_of, logic);
+        let mut join = Join::new(partner_of, logic);
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
             upserts.for_each(|capability, rows| {
                 let Some(capability) = capability.retain_least(0) else { return };
@@ -90,17 +85,17 @@ where
             let may_come_before = |time: &T| upserts_frontier.less_than(time) || partners_frontier.less_than(time);
             let is_closed = upserts_frontier.is_empty() && partners_frontier.is_empty();
             loop {
-                if let Some(capability) = join.fresh_capability() {
+                if let Some(capability) = join.settling.clone() {
                     let (mut session, time) = (output.session(&capability), capability.time());
                     // A large epoch is handed on in parts, so that what comes after takes them in between.
-                    if join.give_fresh(is_closed, |row| session.give((row, time.clone(), 1))) {
+                    if join.settle(is_closed, |row, diff| session.give((row, time.clone(), diff))) {
                         return activator.activate();
                     }
                 }
                 let Some(epoch) = join.next_epoch(may_come, may_come_before) else { break };
-                let capability = epoch.capability.clone();
-                let (mut session, time) = (output.session(&capability), capability.time());
-                join.change(epoch, |row, diff| session.give((row, time.clone(), diff)));
+                let (mut session, time) = (output.session(&epoch.capability), epoch.capability.time());
+                join.change_partners(epoch.partners, |row, diff| session.give((row, time.clone(), diff)));
+                join.settling = Some(epoch.capability.clone());
             }
         }
     });
@@ -115,9 +110,8 @@ struct Join<T: Timestamp, K, V, J, P, F, L> {
     pending: BTreeMap<T, Epoch<T, K, V, (J, P)>>,
     /// True while the first pending epoch's rows are written as they come.
     is_open: bool,
-    /// What an epoch wrote under keys that had no row, as far as it has not been given.
-    fresh: Option<(Capability<T>, Fresh)>,
-    worker: usize,
+    /// The epoch whose rows are being ended.
+    settling: Option<Capability<T>>,
     partner_of: F,
     logic: L,
 }
@@ -139,15 +133,14 @@ where
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
-    fn new(worker: usize, partner_of: F, logic: L) -> Self {
+    fn new(partner_of: F, logic: L) -> Self {
         Join {
             table: Table::default(),
             dimension: Dimension::default(),
             chains: Chains::default(),
             pending: BTreeMap::new(),
             is_open: false,
-            fresh: None,
-            worker,
+            settling: None,
             partner_of,
             logic,
         }
@@ -182,10 +175,9 @@ where
         if self.is_open { None } else { Some(first.remove()) }
     }
 
-    /// Ends an epoch: partners change under the rows as they were, then rows do. What is written under new keys is still to be
-    /// given, by [`give_fresh`](Self::give_fresh).
-    fn change(&mut self, epoch: Epoch<T, K, V, (J, P)>, mut give: impl FnMut(D, isize)) {
-        for (partner, before) in self.dimension.apply(epoch.partners) {
+    /// Changes partners under the rows as they were before the epoch.
+    fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) {
+        for (partner, before) in self.dimension.apply(updates) {
             for slot in self.chains.of(&partner) {
                 if let (key, Some(row)) = self.table.get(slot) {
                     give((self.logic)(key, row, before.as_ref()), -1);
@@ -193,100 +185,53 @@ where
                 }
             }
         }
-        let written = self.table.settle();
-        for (slot, before) in written.replaced {
-            let (key, after) = self.table.get(slot);
-            if after == Some(&before) {
-                continue;
-            }
-            let (old, new) = ((self.partner_of)(key, &before), after.and_then(|row| (self.partner_of)(key, row)));
-            give((self.logic)(key, &before, self.dimension.get(old.as_ref())), -1);
-            if let Some(row) = after {
-                give((self.logic)(key, row, self.dimension.get(new.as_ref())), 1);
-            } else {
-                self.table.remove(slot);
-            }
-            if old != new {
-                old.iter().for_each(|partner| self.chains.remove(partner, slot));
-                new.into_iter().for_each(|partner| self.chains.add(partner, slot));
-            }
-        }
-        let (there, deleted): (Vec<_>, Vec<_>) =
-            written.fresh.into_iter().partition(|slot| self.table.get(*slot).1.is_some());
-        deleted.into_iter().for_each(|slot| self.table.remove(slot));
-        self.fresh = Some((epoch.capability, Fresh { slots: self.by_partner(there), next: 0 }));
     }
 
-    /// Slots in an order in which those of a partner lie near each other, so that few partners are looked up at a time,
-    /// from the cache.
-    fn by_partner(&self, slots: Vec<Slot>) -> Vec<Slot> {
-        const GROUPS: usize = 256;
-        if slots.len() <= AT_A_TIME {
-            return slots;
-        }
-        // Workers begin with different partners, so as not to count references to the same ones at the same time.
-        let (hasher, turn) = (FixedState::default(), (self.worker % GROUPS * 37).to_le_bytes()[0]);
-        let group = |slot: &Slot| {
-            let (key, row) = self.table.get(*slot);
-            let partner = row.and_then(|row| (self.partner_of)(key, row));
-            partner.map_or(0, |partner| usize::from(hasher.hash_one(partner).to_le_bytes()[0].wrapping_add(turn)))
-        };
-        let groups: Vec<usize> = slots.iter().map(group).collect();
-        let mut next = [0; GROUPS + 1];
-        groups.iter().for_each(|group| next[group + 1] += 1);
-        (0..GROUPS).for_each(|group| next[group + 1] += next[group]);
-        let mut ordered = slots.clone();
-        for (slot, group) in slots.into_iter().zip(groups) {
-            ordered[next[group]] = slot;
-            next[group] += 1;
-        }
-        ordered
-    }
-
-    /// What the epoch that ended last has not been given all of.
-    fn fresh_capability(&self) -> Option<Capability<T>> {
-        self.fresh.as_ref().map(|(capability, _)| capability.clone())
-    }
-
-    /// Gives some of what an epoch wrote under new keys; true if there is more. If nothing can come any more, it is not kept.
-    fn give_fresh(&mut self, is_closed: bool, mut give: impl FnMut(D)) -> bool {
-        let Some((_, fresh)) = &mut self.fresh else { return false };
+    /// Ends some of the rows of the epoch whose partners have changed; true if there are more. If nothing can come any
+    /// more, rows are not kept.
+    fn settle(&mut self, is_closed: bool, mut give: impl FnMut(D, isize)) -> bool {
         let is_last = is_closed && self.pending.is_empty();
-        let end = fresh.slots.len().min(fresh.next + AT_A_TIME);
-        for slots in fresh.slots[fresh.next..end].chunks(BLOCK) {
-            // All rows of a block are looked for before the first is used, so that the memory they lie in is fetched at
-            // the same time: counting a reference would wait for what was asked for before.
-            let rows = slots.iter().filter_map(|slot| {
-                let (key, Some(row)) = self.table.get(*slot) else { return None };
-                let partner = (self.partner_of)(key, row);
-                Some((*slot, key, row, self.dimension.get(partner.as_ref()), partner))
-            });
-            for (slot, key, row, found, partner) in rows.collect::<Vec<_>>() {
-                give((self.logic)(key, row, found));
-                if !is_last {
-                    partner.into_iter().for_each(|partner| self.chains.add(partner, slot));
+        let mut given = 0;
+        while given < AT_A_TIME {
+            let Some(written) = self.table.settle() else {
+                self.settling = None;
+                if is_last {
+                    (self.table, self.chains, self.dimension) = Default::default();
                 }
+                return false;
+            };
+            let part = written.part;
+            for (slot, before) in written.slots() {
+                self.change_row(slot, before, is_last, &mut give);
+                given += 1;
             }
-        }
-        fresh.next = end;
-        let is_more = end < fresh.slots.len();
-        if !is_more {
-            self.fresh = None;
             if is_last {
-                (self.table, self.chains, self.dimension) = Default::default();
+                self.table.clear(part);
             }
         }
-        is_more
+        true
+    }
+
+    fn change_row(&mut self, slot: Slot, before: Option<V>, is_last: bool, give: &mut impl FnMut(D, isize)) {
+        let (key, after) = self.table.get(slot);
+        if after.is_some() && after == before.as_ref() {
+            return;
+        }
+        let partner = |row: Option<&V>| row.and_then(|row| (self.partner_of)(key, row));
+        let (old, new) = (partner(before.as_ref()), partner(after));
+        if let Some(row) = &before {
+            give((self.logic)(key, row, self.dimension.get(old.as_ref())), -1);
+        }
+        match after {
+            Some(row) => give((self.logic)(key, row, self.dimension.get(new.as_ref())), 1),
+            None => self.table.remove(slot),
+        }
+        if old != new && !is_last {
+            old.iter().for_each(|partner| self.chains.remove(partner, slot));
+            new.into_iter().for_each(|partner| self.chains.add(partner, slot));
+        }
     }
 }
 
-/// The slots first written in an epoch, and the first of them that has not been given.
-struct Fresh {
-    slots: Vec<Slot>,
-    next: usize,
-}
-
-/// How many rows are given at a time.
-const AT_A_TIME: usize = 1 << 15;
-/// How many rows are looked for at a time.
-const BLOCK: usize = 1 << 7;
+/// How many rows are given at a time, about.
+const AT_A_TIME: usize = 1 << 14;

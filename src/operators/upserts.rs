@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::{Data, ExchangeData, VecCollection};
+use differential_dataflow::{ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
@@ -61,37 +61,6 @@ where
                     session.give((key, Position::after(u64::from(written.is_some())), written));
                 }
             }
-        }
-    })
-}
-
-/// As [`upserts`] of what `keyed` makes of each row, without waiting for the end of an epoch: for rows of which no more than
-/// one goes and one comes under a key at a time, as what an operator sends that answers once for a key.
-pub(crate) fn answers_as_upserts<'scope, T, D, K, V>(
-    rows: VecCollection<'scope, T, D>,
-    name: &str,
-    keyed: impl Fn(&D) -> (K, V) + 'static,
-) -> StreamVec<'scope, T, Upsert<K, V>>
-where
-    T: Timestamp + TotalOrder,
-    D: Data,
-    K: ExchangeData,
-    V: ExchangeData,
-{
-    rows.inner.unary(Pipeline, name, move |_, _| {
-        move |input, output| {
-            input.for_each(|capability, updates| {
-                let Some(capability) = capability.retain_least(0) else { return };
-                for updates in updates.chunk_by(|one, next| one.1 == next.1) {
-                    let capability = capability.delayed(&updates[0].1);
-                    let mut session = output.session(&capability);
-                    session.give_iterator(updates.iter().map(|(row, _, diff)| {
-                        let (key, row) = keyed(row);
-                        let written = (*diff > 0).then_some(row);
-                        (key, Position::after(u64::from(written.is_some())), written)
-                    }));
-                }
-            });
         }
     })
 }

@@ -9,7 +9,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, MatrixEntry, Tiers};
-use crate::operators::{ByKey, answers_as_upserts, arrange_in_place, latest_joined, reduce_summed};
+use crate::operators::{ByKey, left_join_unique, reduce_summed};
 
 use super::totals::Totals;
 
@@ -39,15 +39,15 @@ pub(super) fn patterns<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
 pub(super) fn accounts<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     patterns: VecCollection<'scope, T, CustomerPattern<I>>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
-) -> ByKey<'scope, T, Option<I>, Arc<Account>> {
-    let spent = answers_as_upserts(patterns, "Spent by customer", |row: &CustomerPattern<I>| {
-        (row.customer.clone(), (row.tier, row.customer.as_ref().and(row.spent.get())))
+) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
+    let spent = patterns.map(|row| {
+        let spent = row.customer.as_ref().and(row.spent.get());
+        (row.customer, (row.tier, spent))
     });
-    let named = |customer: &Option<I>, _: &_| customer.clone();
-    let accounts = latest_joined(spent, customers, "Accounts", named, |customer, (tier, spent), details| {
+    let customers = customers.map(|(id, customer)| (Some(id), customer));
+    left_join_unique(spent, customers, "Accounts", |customer, (tier, spent), details| {
         (customer.clone(), Arc::new(Account { details: details.cloned(), spent: *spent, tier: *tier }))
-    });
-    arrange_in_place(accounts, "Accounts by customer")
+    })
 }
 
 /// The `most` latest orders of each customer: by day, then by order id; those without a day come last.

@@ -9,23 +9,23 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Account, Enriched, Id, Line, Order, Price, Product};
-use crate::operators::{ByKey, Upsert, arrange, inner_join, latest_joined};
+use crate::operators::{ByKey, Upsert, arrange, arrange_in_place, inner_join, latest_joined, upserts};
 
-/// Every order with its product, of each order id the last one written, and who ordered.
+/// Every order with its price, of each order id the last one written, and who ordered.
 pub(super) fn lines<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, (Option<I>, Line<I>)> {
     let product = |_: &I, order: &Order<I>| order.product.clone();
-    latest_joined(orders, products, "Order lines", product, |id, order, item: Option<&Arc<Product>>| {
+    let prices = products.map(|(id, product)| (id, product.price));
+    latest_joined(orders, prices, "Order lines", product, |id, order, price: Option<&Price>| {
         let line = Line {
             day: order.day,
             order: id.clone(),
             product: order.product.clone(),
             quantity: order.quantity,
             discount: order.discount,
-            price: item.map_or(Price::default(), |item| item.price),
-            item: item.cloned(),
+            price: price.copied(),
             extra: order.extra.clone(),
         };
         (order.customer.clone(), line)
@@ -39,14 +39,22 @@ pub(super) fn by_customer<'scope, T: Timestamp + Lattice, I: Id>(
     arrange(lines, "Order lines by customer")
 }
 
-/// Every order line with what is known of its customer.
-pub(super) fn enriched<'scope, T: Timestamp + Lattice, I: Id>(
+/// Every order line with what is known of its customer and its product.
+pub(super) fn enriched<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
-    accounts: ByKey<'scope, T, Option<I>, Arc<Account>>,
+    accounts: VecCollection<'scope, T, (Option<I>, Arc<Account>)>,
+    products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, Enriched<I>> {
-    inner_join(by_customer.clone(), accounts, "Enriched orders", |customer, line, account| Enriched {
+    let accounts = arrange_in_place(accounts, "Accounts by customer");
+    let ordered = inner_join(by_customer.clone(), accounts, "Orders with accounts", |customer, line, account| {
+        (line.order.clone(), (customer.clone(), line.clone(), Arc::clone(account)))
+    });
+    let ordered = upserts(ordered, "Orders with accounts by id");
+    let product = |_: &I, (_, line, _): &(_, Line<I>, _)| line.product.clone();
+    latest_joined(ordered, products, "Enriched orders", product, |_, (customer, line, account), item| Enriched {
         customer: customer.clone(),
         line: line.clone(),
+        item: item.cloned(),
         account: Arc::clone(account),
     })
 }

@@ -9,7 +9,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{Amount, Discount, Id, Line, Product, ProductSales};
-use crate::operators::{ByKey, accumulate_distinct, answers_as_upserts, arrange, latest_joined, totals};
+use crate::operators::{ByKey, accumulate_distinct, arrange, left_join_unique, totals};
 
 use super::totals::ProductTotals;
 
@@ -34,11 +34,11 @@ pub(super) fn by_product<'scope, T: Timestamp + Lattice, I: Id>(
 
 /// A row for each product id that was ordered.
 pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_product: &ByKey<'scope, T, Option<I>, Sale<I>>,
+    by_product: ByKey<'scope, T, Option<I>, Sale<I>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, ProductSales<I>> {
     let sums = accumulate_distinct(
-        by_product.clone(),
+        by_product,
         "Sales and customers by product",
         |_, sale| sale.customer.clone(),
         |product, _| product.clone(),
@@ -46,13 +46,11 @@ pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
         ProductTotals::ONE_CUSTOMER,
     );
     let totals = totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals));
-    let totals = answers_as_upserts(totals, "Totals by product", Clone::clone);
-    let named = |product: &Option<I>, _: &_| product.clone();
-    latest_joined(
+    let products = products.map(|(id, product)| (Some(id), product));
+    left_join_unique(
         totals,
         products,
         "Product sales",
-        named,
         |product, totals: &ProductTotals, item: Option<&Arc<Product>>| ProductSales {
             product: product.clone(),
             name: item.and_then(|item| item.name.clone()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
@@ -82,7 +82,8 @@ impl<I: IdColumn> Live<I> {
 
     /// Loads the input, makes the tables and keeps them, without writing them or telling what moves.
     ///
-    /// `enriched_data` is kept in its parts, the lines and the accounts by customer, and not joined: nobody reads its rows.
+    /// `enriched_data` is kept in its parts, the lines and the accounts by customer and the products, and not joined: nobody
+    /// reads its rows.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl<I: IdColumn> Live<I> {
         self.epoch += 1;
         let ended = || Error::failed("the workers have ended");
         self.changes.as_ref().ok_or_else(ended)?.send(changes).map_err(|_| ended())?;
-        self.done.recv().map_err(|_| ended())?;
+        receive(&self.done).ok_or_else(ended)?;
         Ok(started.elapsed())
     }
 
@@ -242,7 +243,8 @@ impl<I: IdColumn> Workers<I> {
         }
         let _ = self.loaded.send(());
         let changes = self.changes.lock().expect("no worker panicked").take();
-        for (changes, epoch) in changes.iter().flatten().zip(1..) {
+        let next = || receive(changes.as_ref()?);
+        for (changes, epoch) in std::iter::from_fn(next).zip(1..) {
             for (change, position) in changes.into_iter().zip(0..) {
                 let at = Position::after(position);
                 match change {
@@ -266,14 +268,26 @@ impl<I: IdColumn> Workers<I> {
     }
 }
 
-/// How long a worker may sleep: not at all while there is something to do now and then, for a thread takes longer to wake up
-/// than an epoch.
+/// Waits for what another thread sends; `None` if it will send no more.
+fn receive<E>(receiver: &Receiver<E>) -> Option<E> {
+    let started = Instant::now();
+    while started.elapsed() < AWAKE {
+        match receiver.try_recv() {
+            Ok(element) => return Some(element),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => std::thread::yield_now(),
+        }
+    }
+    receiver.recv().ok()
+}
+
+/// How long a worker may sleep: not at all while there is something to do now and then.
 struct Idle {
     open: Option<Epoch>,
     since: Instant,
 }
 
-/// How long a worker that has nothing to do stays awake.
+/// How long a thread that has nothing to do stays awake: waking up would take it longer than an epoch takes.
 const AWAKE: Duration = Duration::from_millis(5);
 
 impl Idle {

@@ -20,7 +20,8 @@ use crate::error::Result;
 use crate::io::OutputTable;
 use crate::io::cells::IdColumn;
 use crate::io::tables::TableRow;
-use crate::io::write::PartWriter;
+use crate::io::write::{PartWriter, TableWriter};
+use crate::operators::to_all_workers;
 use crate::pipeline::Job;
 
 use super::enrich::Enriching;
@@ -75,10 +76,9 @@ impl<'a, 'scope> Tables<'a, 'scope> {
 
     /// Makes the tables that are asked for, and writes those that are to be written.
     pub(super) fn end<I: IdColumn>(mut self, job: &Job<'scope, Epoch, I>) -> Watch {
+        self.add_enriched(job);
         if self.observer.is_some() {
-            self.add(OutputTable::EnrichedData, || job.enriched_data());
-        } else {
-            self.add_enriched(job);
+            self.add_share(OutputTable::EnrichedData, || job.enriched_data(), None);
         }
         self.add(OutputTable::DailySales, || job.daily_sales());
         self.add(OutputTable::ProductSales, || job.product_sales());
@@ -121,29 +121,44 @@ impl<'a, 'scope> Tables<'a, 'scope> {
                 }
             });
         }));
-        let mut input = self.builder.new_input(job.accounts_by_customer().stream, Pipeline);
+        let mut input = self.builder.new_input(job.accounts().inner, Pipeline);
         self.inputs.push(Box::new(move |_| {
-            input.for_each(|_, spans| {
-                for batch in spans.drain(..).filter_map(|span| span.inner) {
-                    accounts.iter().for_each(|accounts| accounts.borrow_mut().take_accounts(batch.clone()));
-                }
+            input.for_each(|_, updates| {
+                accounts.iter().for_each(|accounts| accounts.borrow_mut().take_accounts(updates.drain(..)));
             });
         }));
-        self.last = enriching.map(|enriching| -> Box<dyn FnMut(&[MutableAntichain<Epoch>]) -> bool> {
-            Box::new(move |frontiers| {
-                let is_over = frontiers[first..first + 2].iter().all(|frontier| !frontier.less_equal(&0));
-                enriching.borrow_mut().proceed(is_over)
-            })
-        });
+        let Some(enriching) = enriching else { return };
+        let products = Rc::clone(&enriching);
+        let (rows, to_worker) = to_all_workers(job.products());
+        let mut input = self.builder.new_input(rows, to_worker);
+        self.inputs.push(Box::new(move |_| {
+            input.for_each(|_, updates| {
+                products.borrow_mut().take_products(updates.drain(..).map(|(_, update)| update));
+            });
+        }));
+        self.last = Some(Box::new(move |frontiers| {
+            let is_over = frontiers[first..first + 3].iter().all(|frontier| !frontier.less_equal(&0));
+            enriching.borrow_mut().proceed(is_over)
+        }));
     }
 
     fn add<R: TableRow>(&mut self, table: OutputTable, rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>) {
+        let part = self.work.writer(table).map(TableWriter::part);
+        self.add_share(table, rows, part);
+    }
+
+    fn add_share<R: TableRow>(
+        &mut self,
+        table: OutputTable,
+        rows: impl FnOnce() -> VecCollection<'scope, Epoch, R>,
+        part: Option<PartWriter>,
+    ) {
         if !self.work.tables.contains(&table) {
             return;
         }
         let rows = rows().inner;
-        let writer = self.work.writer(table);
-        let mut share = writer.map(|writer| Share::new(table, self.work, writer.part()));
+        let is_written = part.is_some();
+        let mut share = part.map(|part| Share::new(table, self.work, part));
         let observer = self.observer.clone();
         // The same for a table that stays on its workers and for one that has an order.
         macro_rules! take_from {
@@ -159,7 +174,7 @@ impl<'a, 'scope> Tables<'a, 'scope> {
                 }));
             }};
         }
-        if writer.is_some() && R::ORDER.is_some() { take_from!(Exchange::new(|_| 0)) } else { take_from!(Pipeline) }
+        if is_written && R::ORDER.is_some() { take_from!(Exchange::new(|_| 0)) } else { take_from!(Pipeline) }
     }
 }
 

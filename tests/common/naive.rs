@@ -51,7 +51,12 @@ pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
             spent: order.customer.as_ref().and(sum(theirs).get()),
             tier: tier(&order.customer, theirs),
         };
-        Enriched { customer: order.customer.clone(), line: line(tables, id, order), account: Arc::new(account) }
+        Enriched {
+            customer: order.customer.clone(),
+            line: line(tables, id, order),
+            item: order.product.as_ref().and_then(|id| tables.products.get(id)).cloned(),
+            account: Arc::new(account),
+        }
     };
     let daily = |(day, orders): (&Option<Day>, &Vec<Row<'_, I>>)| DailySales {
         day: *day,
@@ -124,8 +129,7 @@ fn line<I: Id>(tables: &Tables<I>, id: &I, order: &Order<I>) -> Line<I> {
         product: order.product.clone(),
         quantity: order.quantity,
         discount: order.discount,
-        price: item.map(|item| item.price).unwrap_or_default(),
-        item: item.cloned(),
+        price: item.map(|item| item.price),
         extra: order.extra.clone(),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::io::cells::IdColumn;
 use crate::io::layout::{EnrichedColumn, EnrichedSource as Source, Layout};
 use crate::io::schema::is_decimal;
 use crate::model::money::e4_to_f64;
-use crate::model::{Account, Enriched, Line};
+use crate::model::{Account, Enriched, Line, Price, Product};
 
 use super::columns::{dates, decimals, ids, money, texts, typed};
 
@@ -22,31 +22,92 @@ use super::columns::{dates, decimals, ids, money, texts, typed};
 pub(crate) struct EnrichedParts<'a, I> {
     pub(crate) customer: &'a Option<I>,
     pub(crate) line: &'a Line<I>,
+    /// Which of the items it is; `None` where the product is unknown.
+    pub(crate) item: Option<u32>,
     pub(crate) account: &'a Account,
 }
 
-impl<'a, I> From<&'a Enriched<I>> for EnrichedParts<'a, I> {
-    fn from(row: &'a Enriched<I>) -> Self {
-        EnrichedParts { customer: &row.customer, line: &row.line, account: &row.account }
+/// The columns that products bring, with a row for each product.
+pub(crate) struct Items {
+    names: Column,
+    categories: Column,
+    further: Vec<Column>,
+}
+
+impl Items {
+    pub(crate) fn of<'a>(
+        products: impl Iterator<Item = Option<&'a Product>> + Clone,
+        layout: &Layout,
+    ) -> Result<Items> {
+        let further = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
+        Ok(Items {
+            names: Column::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
+            categories: Column::of(texts(products.map(|product| Some(product?.category.as_str()))))?,
+            further: further.into_iter().map(Column::of).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// A column from which rows are taken at random: values that repeat lie once, and so in the cache.
+struct Column {
+    values: ArrayRef,
+    /// Which of the values each row has; where there are none, its own.
+    places: Option<UInt32Array>,
+}
+
+impl Column {
+    fn of(column: ArrayRef) -> Result<Column> {
+        let texts = column.data_type();
+        if !matches!(texts, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            return Ok(Column { values: column, places: None });
+        }
+        let dictionary = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(texts.clone()));
+        let dictionary = cast(&column, &dictionary).map_err(Error::failed)?;
+        let dictionary = dictionary.as_dictionary::<UInt32Type>();
+        if dictionary.values().len() > column.len() / 4 {
+            return Ok(Column { values: column, places: None });
+        }
+        Ok(Column { values: Arc::clone(dictionary.values()), places: Some(dictionary.keys().clone()) })
+    }
+
+    fn take(&self, rows: &UInt32Array) -> Result<ArrayRef> {
+        let taken = match &self.places {
+            Some(places) => take(places, rows, None).and_then(|places| take(&self.values, &places, None)),
+            None => take(&self.values, rows, None),
+        };
+        taken.map_err(Error::failed)
     }
 }
 
 /// Rows as a record batch.
-pub(crate) fn batch<I: IdColumn>(rows: &[EnrichedParts<'_, I>], layout: &Layout) -> Result<RecordBatch> {
-    RecordBatch::try_new(layout.enriched_schema(), columns(rows, layout)?).map_err(Error::failed)
+pub(crate) fn batch<I: IdColumn>(rows: &[EnrichedParts<'_, I>], items: &Items, layout: &Layout) -> Result<RecordBatch> {
+    RecordBatch::try_new(layout.enriched_schema(), columns(rows, items, layout)?).map_err(Error::failed)
+}
+
+/// All columns of rows that are joined already.
+pub(super) fn joined<I: IdColumn>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
+    let items = Items::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
+    let parts = rows.iter().zip(0..).map(|(row, item)| EnrichedParts {
+        customer: &row.customer,
+        line: &row.line,
+        item: Some(item),
+        account: &row.account,
+    });
+    columns(&parts.collect::<Vec<_>>(), &items, layout)
 }
 
 /// All columns of some rows.
-pub(super) fn columns<I: IdColumn>(rows: &[EnrichedParts<'_, I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
+fn columns<I: IdColumn>(rows: &[EnrichedParts<'_, I>], items: &Items, layout: &Layout) -> Result<Vec<ArrayRef>> {
     let accounts = Accounts::of(rows);
     let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
     let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;
-    let items = rows.iter().map(|row| row.line.item.as_ref().map(|item| &item.extra));
-    let of_products = layout.product_extras.decode(items)?;
+    let item_of_row = UInt32Array::from_iter(rows.iter().map(|row| row.item));
     let of_customers = layout.customer_extras.decode(distinct())?;
     let column = |column: &EnrichedColumn| match column.source {
         Source::Further(InputTable::Orders, at) => Ok(Arc::clone(&of_orders[at])),
-        Source::Further(InputTable::Products, at) => Ok(Arc::clone(&of_products[at])),
+        Source::Further(InputTable::Products, at) => items.further[at].take(&item_of_row),
+        Source::ProductName => items.names.take(&item_of_row),
+        Source::Category => items.categories.take(&item_of_row),
         Source::Further(InputTable::Customers, at) => accounts.spread(&of_customers[at]),
         Source::CustomerId => ids(rows.iter().map(|row| row.customer.as_ref()), &column.data_type),
         Source::TotalSpent => {
@@ -73,12 +134,7 @@ fn line_column<I: IdColumn>(rows: &[EnrichedParts<'_, I>], column: &EnrichedColu
             typed(Arc::new(quantities), &column.data_type)
         }
         Source::Discount => fixed_point(lines.map(|line| Some(i64::from(line.discount.e4()))), &column.data_type),
-        Source::ProductName => Ok(texts(lines.map(|line| line.item.as_ref()?.name.as_deref()))),
-        Source::Category => Ok(texts(lines.map(|line| Some(line.item.as_ref()?.category.as_str())))),
-        Source::Price => {
-            let prices = lines.map(|line| line.item.as_ref().map(|_| line.price.e4()));
-            fixed_point(prices, &column.data_type)
-        }
+        Source::Price => fixed_point(lines.map(|line| line.price.map(Price::e4)), &column.data_type),
         Source::TotalAmount => money(lines.map(Line::amount), &column.data_type),
         _ => unreachable!("{:?} does not depend on the line alone", column.source),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::csv::WriterBuilder;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
@@ -28,6 +28,8 @@ use super::{Codec, FileFormat, OutputFormat};
 pub(super) struct Chunk {
     schema: SchemaRef,
     format: FileFormat,
+    /// The columns by which the rows are sorted.
+    sorted_by: Vec<String>,
     rows: usize,
     encoded: Encoded,
 }
@@ -39,12 +41,12 @@ enum Encoded {
 }
 
 impl Chunk {
-    pub(super) fn new(schema: SchemaRef, format: FileFormat) -> Result<Chunk> {
+    pub(super) fn new(schema: SchemaRef, format: FileFormat, sorted_by: &[String]) -> Result<Chunk> {
         let encoded = match format.format {
             OutputFormat::Parquet => Encoded::RowGroup(Vec::new()),
             OutputFormat::Csv | OutputFormat::Jsonl => Encoded::Text(Vec::new()),
         };
-        Ok(Chunk { schema, format, rows: 0, encoded })
+        Ok(Chunk { schema, format, sorted_by: sorted_by.to_vec(), rows: 0, encoded })
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -76,7 +78,7 @@ impl Chunk {
         match (&mut self.encoded, self.format.format) {
             (Encoded::RowGroup(columns), _) => {
                 if columns.is_empty() {
-                    *columns = column_writers(batch, self.format.codec)?;
+                    *columns = column_writers(batch, self.format.codec, &self.sorted_by)?;
                 }
                 let mut columns = columns.iter_mut();
                 for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
@@ -215,16 +217,25 @@ fn properties(codec: Codec) -> WriterPropertiesBuilder {
 }
 
 /// Writers for the columns of a row group that begins with these rows.
-fn column_writers(first: &RecordBatch, codec: Codec) -> Result<Vec<ArrowColumnWriter>> {
+fn column_writers(first: &RecordBatch, codec: Codec, sorted_by: &[String]) -> Result<Vec<ArrowColumnWriter>> {
     let mut properties = properties(codec);
     for (field, column) in first.schema().fields().iter().zip(first.columns()) {
+        let path = || ColumnPath::from(field.name().as_str());
         if !repeats(column)? {
-            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+            properties = properties.set_column_dictionary_enabled(path(), false);
+        }
+        // The least and the greatest text of rows in another order say nothing that a reader could use, and cost much.
+        if is_text(column.data_type()) && !sorted_by.contains(field.name()) {
+            properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
         }
     }
     let writer = ArrowWriter::try_new(std::io::sink(), first.schema(), Some(properties.build()));
     let (_, columns) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::failed)?;
     columns.create_column_writers(0).map_err(Error::failed)
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// True if a dictionary pays: if not nearly every value is another, as with the names of orders and with amounts. To look each value

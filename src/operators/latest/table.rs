@@ -42,12 +42,21 @@ impl Slot {
     }
 }
 
-/// What an epoch wrote.
+/// What an epoch wrote to a part.
 pub(crate) struct Written<V> {
+    pub(crate) part: usize,
     /// The slots of keys that had no row.
     pub(crate) fresh: Vec<Slot>,
     /// The slots of keys that had one, and that row.
     pub(crate) replaced: Vec<(Slot, V)>,
+}
+
+impl<V> Written<V> {
+    /// All slots that were written to, with the rows they had.
+    pub(crate) fn slots(self) -> impl Iterator<Item = (Slot, Option<V>)> {
+        let fresh = self.fresh.into_iter().map(|slot| (slot, None));
+        fresh.chain(self.replaced.into_iter().map(|(slot, row)| (slot, Some(row))))
+    }
 }
 
 struct Part<K, V> {
@@ -56,6 +65,12 @@ struct Part<K, V> {
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
     waiting: Pile<Upsert<K, V>>,
+}
+
+impl<K, V> Default for Part<K, V> {
+    fn default() -> Self {
+        Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: Pile::default() }
+    }
 }
 
 /// Where the row of a key with this hash may lie.
@@ -77,9 +92,8 @@ pub(crate) const PARTS: usize = 1 << 8;
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        let part = || Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: Pile::default() };
         Table {
-            parts: (0..PARTS).map(|_| part()).collect(),
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
             hasher: FixedState::with_seed(0x006d_696c_6c73),
             touched: Vec::new(),
@@ -100,13 +114,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         }
     }
 
-    /// Ends the open epoch: writes what waits. Of several rows of one key, the last counts.
-    pub(crate) fn settle(&mut self) -> Written<V> {
-        let mut written = Written { fresh: Vec::new(), replaced: Vec::new() };
-        for part in std::mem::take(&mut self.touched) {
-            self.parts[part].settle(part, &self.hasher, &mut written);
-        }
-        written
+    /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
+    /// last counts.
+    pub(crate) fn settle(&mut self) -> Option<Written<V>> {
+        let part = self.touched.pop()?;
+        Some(self.parts[part].settle(part, &self.hasher))
+    }
+
+    /// Forgets all rows of a part.
+    pub(crate) fn clear(&mut self, part: usize) {
+        self.parts[part] = Part::default();
     }
 
     /// The key of a slot, and its row; `None` where that was deleted.
@@ -127,8 +144,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
-    fn settle(&mut self, part: usize, hasher: &FixedState, written: &mut Written<V>) {
-        let (fresh, replaced) = (written.fresh.len(), written.replaced.len());
+    fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
+        let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;
@@ -156,8 +173,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
                 }
             }
         }
-        let written = written.fresh[fresh..].iter().chain(written.replaced[replaced..].iter().map(|(slot, _)| slot));
-        written.for_each(|slot| self.rows[slot.at()].position = None);
+        let slots = written.fresh.iter().chain(written.replaced.iter().map(|(slot, _)| slot));
+        slots.for_each(|slot| self.rows[slot.at()].position = None);
+        written
     }
 }
 
