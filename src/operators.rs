@@ -81,6 +81,7 @@ mod reduce_sorted;
 mod sorted;
 mod top_k;
 mod upserts;
+mod visit;
 mod wide;
 pub mod window;
 
@@ -104,6 +105,7 @@ pub(crate) use sorted::Batch;
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub use upserts::upserts;
+pub(crate) use visit::Visit;
 
 use std::hash::{BuildHasher, Hash};
 

@@ -65,7 +65,7 @@ mod enrich;
 mod products;
 mod totals;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -78,7 +78,7 @@ use crate::model::{
     Account, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Order, Product,
     ProductSales, Rfm, Tiers,
 };
-use crate::operators::{ByKey, Upsert};
+use crate::operators::{ByKey, Upsert, Visit};
 
 /// The three tables.
 pub struct Shop<'scope, T: Timestamp, I: Id> {
@@ -114,11 +114,13 @@ impl Settings {
 ///
 /// A row of a table is one record of its collection, with weight 1. After a change, a table's updates are the rows that
 /// differ; within one epoch they may hold pairs that cancel.
-pub struct Job<'scope, T: Timestamp + Lattice, I: Id> {
+pub struct Job<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> {
     settings: Settings,
     by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
+    /// What is asked about each customer whose lines change, until all is asked.
+    visit: RefCell<Option<Customers<'scope, T, I>>>,
     /// Made when first asked for: several tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
@@ -130,8 +132,10 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     pub fn new(shop: Shop<'scope, T, I>, settings: Settings) -> Self {
         let lines = enrich::lines(shop.orders, shop.products.clone());
         let by_customer = enrich::by_customer(lines);
+        let visit = RefCell::new(Some(Visit::new(by_customer.clone(), "Visits to customers")));
         Job {
             settings,
+            visit,
             by_customer,
             products: shop.products,
             customers: shop.customers,
@@ -165,7 +169,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `daily_sales`: revenue, customers and the average order of each day.
     #[must_use]
     pub fn daily_sales(&self) -> VecCollection<'scope, T, DailySales> {
-        days::daily_sales(&self.by_customer)
+        self.ask(days::daily_sales)
     }
 
     /// `product_sales`: pieces, revenue and customers of each product.
@@ -177,7 +181,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        let make = || customers::patterns(&self.by_customer, &self.settings.tiers);
+        let make = || self.ask(|customers| customers::patterns(customers, &self.settings.tiers));
         self.patterns.get_or_init(make).clone()
     }
 
@@ -196,13 +200,13 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `cohort_analysis`: the customers of each month.
     #[must_use]
     pub fn cohort_analysis(&self) -> VecCollection<'scope, T, CohortSize> {
-        days::cohort_analysis(&self.by_customer)
+        self.ask(days::cohort_analysis)
     }
 
     /// `customer_product_matrix`: the latest orders of each customer, numbered.
     #[must_use]
     pub fn customer_product_matrix(&self) -> VecCollection<'scope, T, MatrixEntry<I>> {
-        customers::latest_orders(&self.by_customer, self.settings.matrix_size)
+        self.ask(|customers| customers::latest_orders(customers, self.settings.matrix_size))
     }
 
     /// What the enriched rows of each customer share: a row for each customer, on the worker that has the customer's lines.
@@ -212,5 +216,22 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     pub fn accounts(&self) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
         let make = || customers::accounts(self.customer_patterns(), self.customers.clone());
         self.accounts.get_or_init(make).clone()
+    }
+
+    /// Asks something about each customer whose lines change.
+    fn ask<A>(&self, question: impl FnOnce(&mut Customers<'scope, T, I>) -> A) -> A {
+        question(self.visit.borrow_mut().as_mut().expect("it is there until the job is dropped"))
+    }
+}
+
+/// Visits to the customers whose lines change, which are sorted by day: what is asked about a customer is answered at once.
+type Customers<'scope, T, I> = Visit<'scope, T, Option<I>, Line<I>>;
+
+/// A job that is dropped, which can't be later than where its dataflow is made, has all the tables that it will have.
+impl<T: Timestamp + Lattice + TotalOrder, I: Id> Drop for Job<'_, T, I> {
+    fn drop(&mut self) {
+        if let Some(visit) = self.visit.take() {
+            visit.end();
+        }
     }
 }

@@ -13,15 +13,15 @@
 
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
+use differential_dataflow::{Data, ExchangeData, VecCollection};
+use timely::dataflow::operators::CapabilitySet;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::ByKey;
 use super::accumulate::{Group, Sums};
-use super::sorted::{Change, Reader, Values};
+use super::sorted::{Change, Values};
+use super::visit::{Answers, Question, Visit};
 
 /// Counts, for each group, the keys that have a row in it. The count is the group's weight.
 ///
@@ -74,34 +74,73 @@ where
     V: ExchangeData,
     P: Ord,
     G: Group,
-    R: Semigroup + Multiply<isize, Output = R> + 'static,
+    R: Data + Semigroup + Multiply<isize, Output = R>,
 {
-    let mut reader = Reader::new(arranged.trace);
-    let counts = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
-        move |(input, frontier), output| {
-            if let Some(arrival) = reader.receive(input) {
-                let mut sums = Sums::default();
-                arrival.for_each_key(|key, change| {
-                    change.updates(|value, time, weight| {
-                        if let Some((group, term)) = term(key, value) {
-                            sums.add(group, time, term.multiply(&weight));
-                        }
-                    });
-                    let mut count =
-                        |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
-                    match change.times() {
-                        [time] if change.is_new() => {
-                            each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));
-                        }
-                        _ => each_change(change, |row| part(key, row), &mut count),
-                    }
-                });
-                output.session(&arrival.capabilities).give_iterator(sums.into_updates());
+    let mut visit = Visit::new(arranged, name);
+    let counts = visit.accumulate_distinct(part, group, term, once);
+    visit.end();
+    counts
+}
+
+impl<'scope, T: Timestamp + Lattice + TotalOrder, K: ExchangeData, V: ExchangeData> Visit<'scope, T, K, V> {
+    /// Asks what [`accumulate_distinct`] answers.
+    pub(crate) fn accumulate_distinct<P, G, R>(
+        &mut self,
+        part: impl Fn(&K, &V) -> Option<P> + 'static,
+        group: impl Fn(&K, &P) -> G + 'static,
+        term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
+        once: R,
+    ) -> VecCollection<'scope, T, G, R>
+    where
+        P: Ord,
+        G: Group,
+        R: Data + Semigroup + Multiply<isize, Output = R>,
+    {
+        self.add(|answers| Distinct { part, group, term, once, sums: Sums::default(), answers })
+    }
+}
+
+struct Distinct<T: Timestamp, G: Group, R: Data, F, N, M> {
+    part: F,
+    group: N,
+    term: M,
+    once: R,
+    sums: Sums<G, T, R>,
+    answers: Answers<T, G, R>,
+}
+
+impl<T, K, V, P, G, R, F, N, M> Question<K, V, T> for Distinct<T, G, R, F, N, M>
+where
+    T: Timestamp + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+    R: Data + Semigroup + Multiply<isize, Output = R>,
+    F: Fn(&K, &V) -> Option<P>,
+    N: Fn(&K, &P) -> G,
+    M: Fn(&K, &V) -> Option<(G, R)>,
+{
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, _: bool, _: &CapabilitySet<T>) {
+        let Distinct { part, group, term, once, sums, .. } = self;
+        change.updates(|value, time, weight| {
+            if let Some((group, term)) = term(key, value) {
+                sums.add(group, time, term.multiply(&weight));
             }
-            reader.release(frontier);
+        });
+        let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
+        match change.times() {
+            [time] if change.is_new() => {
+                each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));
+            }
+            _ => each_change(change, |row| part(key, row), &mut count),
         }
-    });
-    counts.as_collection()
+    }
+
+    fn end(&mut self, held: &CapabilitySet<T>) {
+        self.answers.give(std::mem::take(&mut self.sums).into_updates(), held);
+        self.answers.flush(held);
+    }
 }
 
 /// Shows each part that has a row, by one walk over all rows.

@@ -12,16 +12,16 @@ use std::hash::Hash;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use differential_dataflow::{Data, ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::CapabilitySet;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::ByKey;
-use super::sorted::{Reader, Values};
+use super::sorted::{Change, Values};
+use super::visit::{Answers, Question, Visit};
 
 /// For each key, the answers that `logic` pushes when shown the key's values, each once.
 ///
@@ -95,7 +95,7 @@ pub fn reduce_summed<'scope, T, K, V, R, A>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
     term: impl Fn(&K, &V) -> R + 'static,
-    mut logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
+    logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
 ) -> VecCollection<'scope, T, A>
 where
     T: Timestamp + Lattice + TotalOrder,
@@ -104,43 +104,79 @@ where
     R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
     A: Data,
 {
-    let mut reader = Reader::new(arranged.trace);
-    let answers = arranged.stream.unary_frontier(Pipeline, name, move |_, _| {
-        let (mut answers, mut changes) = (Vec::new(), Vec::new());
-        let mut sums: HashMap<K, R, FixedState> = HashMap::default();
-        move |(input, frontier), output| {
-            if let Some(arrival) = reader.receive(input) {
-                let mut session = output.session(&arrival.capabilities);
-                arrival.for_each_key(|key, change| {
-                    let mut sum = sums.remove(key).unwrap_or_default();
-                    let mut known: Vec<(A, isize)> = Vec::new();
-                    if !change.is_new() {
-                        logic(key, change.before(), &sum, &mut answers);
-                        known.extend(answers.drain(..).map(|answer| (answer, -1)));
-                    }
-                    for time in change.times() {
-                        change.updates(|value, at, weight| {
-                            if at == time {
-                                sum.plus_equals(&term(key, value).multiply(&weight));
-                            }
-                        });
-                        changes.append(&mut known);
-                        logic(key, change.through(time), &sum, &mut answers);
-                        known.extend(answers.iter().map(|answer| (answer.clone(), -1)));
-                        changes.extend(answers.drain(..).map(|answer| (answer, 1)));
-                        consolidate(&mut changes);
-                        let updates = changes.drain(..);
-                        session.give_iterator(updates.map(|(answer, diff)| (answer, time.clone(), diff)));
-                    }
-                    if !sum.is_zero() && !frontier.is_empty() {
-                        sums.insert(key.clone(), sum);
-                    }
-                });
-            }
-            reader.release(frontier);
+    let mut visit = Visit::new(arranged, name);
+    let answers = visit.reduce_summed(term, logic);
+    visit.end();
+    answers
+}
+
+impl<'scope, T, K, V> Visit<'scope, T, K, V>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    /// Asks what [`reduce_summed`] answers.
+    pub(crate) fn reduce_summed<R, A>(
+        &mut self,
+        term: impl Fn(&K, &V) -> R + 'static,
+        logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
+    ) -> VecCollection<'scope, T, A>
+    where
+        R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
+        A: Data,
+    {
+        self.add(|answers| Summed { term, logic, sums: HashMap::default(), pushed: Vec::new(), answers })
+    }
+}
+
+struct Summed<T: Timestamp, K, R, A: Data, F, L> {
+    term: F,
+    logic: L,
+    sums: HashMap<K, R, FixedState>,
+    /// What `logic` pushed last.
+    pushed: Vec<A>,
+    answers: Answers<T, A, isize>,
+}
+
+impl<T, K, V, R, A, F, L> Question<K, V, T> for Summed<T, K, R, A, F, L>
+where
+    T: Timestamp + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    R: Semigroup + Default + Multiply<isize, Output = R>,
+    A: Data,
+    F: Fn(&K, &V) -> R,
+    L: FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>),
+{
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, is_last: bool, held: &CapabilitySet<T>) {
+        let mut sum = self.sums.remove(key).unwrap_or_default();
+        let mut changes: Vec<(A, isize)> = Vec::new();
+        if !change.is_new() {
+            (self.logic)(key, change.before(), &sum, &mut self.pushed);
+            changes.extend(self.pushed.drain(..).map(|answer| (answer, -1)));
         }
-    });
-    answers.as_collection()
+        for time in change.times() {
+            change.updates(|value, at, weight| {
+                if at == time {
+                    sum.plus_equals(&(self.term)(key, value).multiply(&weight));
+                }
+            });
+            (self.logic)(key, change.through(time), &sum, &mut self.pushed);
+            let known: Vec<_> = self.pushed.iter().map(|answer| (answer.clone(), -1)).collect();
+            changes.extend(self.pushed.drain(..).map(|answer| (answer, 1)));
+            consolidate(&mut changes);
+            let updates = std::mem::replace(&mut changes, known).into_iter();
+            self.answers.give(updates.map(|(answer, diff)| (answer, time.clone(), diff)), held);
+        }
+        if !sum.is_zero() && !is_last {
+            self.sums.insert(key.clone(), sum);
+        }
+    }
+
+    fn end(&mut self, held: &CapabilitySet<T>) {
+        self.answers.flush(held);
+    }
 }
 
 /// The keys that have at least one value, each once.

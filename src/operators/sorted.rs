@@ -195,8 +195,8 @@ impl<V: Ord, T: Timestamp + TotalOrder> Change<'_, V, T> {
 
 /// The batches an operator has just received, beside those it had before.
 pub(crate) struct Arrival<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> {
-    /// What the output of these batches is sent with.
-    pub(crate) capabilities: CapabilitySet<T>,
+    /// What each output of the operator sends with what it makes of these batches.
+    pub(crate) capabilities: Vec<CapabilitySet<T>>,
     earlier: Vec<Batch<K, V, T>>,
     novel: Vec<Batch<K, V, T>>,
 }
@@ -266,17 +266,18 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice>
         Reader { trace: Some(trace), read_through: Antichain::from_elem(T::minimum()) }
     }
 
-    /// What has arrived; `None` if nothing has.
+    /// What has arrived, for an operator of so many outputs; `None` if nothing has.
     pub(crate) fn receive<P: Pull<Message<T, Vec<Span<T, Batch<K, V, T>>>>>>(
         &mut self,
         input: &mut InputHandleCore<T, Vec<Span<T, Batch<K, V, T>>>, P>,
+        outputs: usize,
     ) -> Option<Arrival<K, V, T>> {
-        let mut capabilities = CapabilitySet::new();
+        let mut capabilities = vec![CapabilitySet::new(); outputs];
         let mut novel = Vec::new();
         let read_before = self.read_through.clone();
         input.for_each(|capability, spans| {
-            for capability in capability.retain_stamp(0).iter() {
-                capabilities.insert(capability.clone());
+            for (output, held) in capabilities.iter_mut().enumerate() {
+                capability.retain_stamp(output).iter().for_each(|capability| held.insert(capability.clone()));
             }
             for span in spans.drain(..) {
                 self.read_through.clone_from(span.upper());

@@ -5,18 +5,17 @@ use differential_dataflow::lattice::Lattice;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::model::{CohortSize, DailySales, Day, Id, Line};
-use crate::operators::{ByKey, accumulate_distinct, totals};
+use crate::model::{CohortSize, DailySales, Day, Id};
+use crate::operators::totals;
 
+use super::Customers;
 use super::totals::Totals;
 
 /// A row for each day with an order.
 pub(super) fn daily_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
+    customers: &mut Customers<'scope, T, I>,
 ) -> VecCollection<'scope, T, DailySales> {
-    let sales = accumulate_distinct(
-        by_customer.clone(),
-        "Sales and customers by day",
+    let sales = customers.accumulate_distinct(
         |customer, line| customer.is_some().then_some(line.day),
         |_, day| *day,
         |_, line| Some((line.day, Totals::of_line(line))),
@@ -31,11 +30,9 @@ pub(super) fn daily_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
 
 /// A row for each month with an order.
 pub(super) fn cohort_analysis<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
+    customers: &mut Customers<'scope, T, I>,
 ) -> VecCollection<'scope, T, CohortSize> {
-    let sizes = accumulate_distinct(
-        by_customer.clone(),
-        "Orders and customers by month",
+    let sizes = customers.accumulate_distinct(
         |customer, line| customer.is_some().then(|| line.day.map(Day::month)),
         |_, month| *month,
         // Not their amounts: a corrected one moves no month.

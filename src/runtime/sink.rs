@@ -40,11 +40,16 @@ pub(super) struct Tables<'a, 'scope> {
     /// Where the changes after epoch 0 go.
     observer: Option<Sender<Moved>>,
     scope: Scope<'scope, Epoch>,
-    builder: OperatorBuilder<'scope, Epoch>,
-    inputs: Vec<Box<dyn FnMut(&MutableAntichain<Epoch>)>>,
+    /// The inputs, to be connected when the collections are there: an operator that stands behind those that send to it
+    /// is run after them, in the same step.
+    inputs: Vec<Connect<'scope>>,
     /// What is to be done after all inputs were read; true if there is more to do.
     last: Option<Box<dyn FnMut(&[MutableAntichain<Epoch>]) -> bool>>,
 }
+
+/// Connects an input of the operator, and gives what is done with what arrives there.
+type Connect<'scope> =
+    Box<dyn FnOnce(&mut OperatorBuilder<'scope, Epoch>) -> Box<dyn FnMut(&MutableAntichain<Epoch>)> + 'scope>;
 
 /// Tells which epochs are in all tables.
 #[derive(Clone)]
@@ -64,14 +69,7 @@ impl Watch {
 
 impl<'a, 'scope> Tables<'a, 'scope> {
     pub(super) fn new(scope: Scope<'scope, Epoch>, work: &'a Arc<Work>, observer: Option<Sender<Moved>>) -> Self {
-        Tables {
-            work,
-            observer,
-            scope,
-            builder: OperatorBuilder::new(TABLES.into(), scope),
-            inputs: Vec::new(),
-            last: None,
-        }
+        Tables { work, observer, scope, inputs: Vec::new(), last: None }
     }
 
     /// Makes the tables that are asked for, and writes those that are to be written.
@@ -86,10 +84,12 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         self.add(OutputTable::RfmAnalysis, || job.rfm_analysis());
         self.add(OutputTable::CohortAnalysis, || job.cohort_analysis());
         self.add(OutputTable::CustomerProductMatrix, || job.customer_product_matrix());
-        let (mut inputs, mut last, watch) = (self.inputs, self.last, Watch(Rc::new(Cell::new(Some(0)))));
+        let mut builder = OperatorBuilder::new(TABLES.into(), self.scope);
+        let mut inputs: Vec<_> = self.inputs.into_iter().map(|connect| connect(&mut builder)).collect();
+        let (mut last, watch) = (self.last, Watch(Rc::new(Cell::new(Some(0)))));
         let told = watch.clone();
-        let activator = Activator::new(self.builder.operator_info().address, self.scope.activations());
-        self.builder.build_reschedule(|_| {
+        let activator = Activator::new(builder.operator_info().address, self.scope.activations());
+        builder.build_reschedule(|_| {
             move |frontiers| {
                 inputs.iter_mut().zip(frontiers).for_each(|(input, frontier)| input(frontier));
                 let open = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied());
@@ -113,28 +113,36 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         let enriching = writer.map(|writer| Rc::new(RefCell::new(Enriching::<I>::new(self.work, writer.part()))));
         let first = self.inputs.len();
         let (lines, accounts) = (enriching.clone(), enriching.clone());
-        let mut input = self.builder.new_input(job.lines_by_customer().stream, Pipeline);
-        self.inputs.push(Box::new(move |_| {
-            input.for_each(|_, spans| {
-                for batch in spans.drain(..).filter_map(|span| span.inner) {
-                    lines.iter().for_each(|lines| lines.borrow_mut().take_lines(batch.clone()));
-                }
-            });
+        let batches = job.lines_by_customer().stream;
+        self.inputs.push(Box::new(move |builder| {
+            let mut input = builder.new_input(batches, Pipeline);
+            Box::new(move |_| {
+                input.for_each(|_, spans| {
+                    for batch in spans.drain(..).filter_map(|span| span.inner) {
+                        lines.iter().for_each(|lines| lines.borrow_mut().take_lines(batch.clone()));
+                    }
+                });
+            })
         }));
-        let mut input = self.builder.new_input(job.accounts().inner, Pipeline);
-        self.inputs.push(Box::new(move |_| {
-            input.for_each(|_, updates| {
-                accounts.iter().for_each(|accounts| accounts.borrow_mut().take_accounts(updates.drain(..)));
-            });
+        let rows = job.accounts().inner;
+        self.inputs.push(Box::new(move |builder| {
+            let mut input = builder.new_input(rows, Pipeline);
+            Box::new(move |_| {
+                input.for_each(|_, updates| {
+                    accounts.iter().for_each(|accounts| accounts.borrow_mut().take_accounts(updates.drain(..)));
+                });
+            })
         }));
         let Some(enriching) = enriching else { return };
         let products = Rc::clone(&enriching);
         let (rows, to_worker) = to_all_workers(job.products());
-        let mut input = self.builder.new_input(rows, to_worker);
-        self.inputs.push(Box::new(move |_| {
-            input.for_each(|_, updates| {
-                products.borrow_mut().take_products(updates.drain(..).map(|(_, update)| update));
-            });
+        self.inputs.push(Box::new(move |builder| {
+            let mut input = builder.new_input(rows, to_worker);
+            Box::new(move |_| {
+                input.for_each(|_, updates| {
+                    products.borrow_mut().take_products(updates.drain(..).map(|(_, update)| update));
+                });
+            })
         }));
         self.last = Some(Box::new(move |frontiers| {
             let is_over = frontiers[first..first + 3].iter().all(|frontier| !frontier.less_equal(&0));
@@ -163,14 +171,16 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         // The same for a table that stays on its workers and for one that has an order.
         macro_rules! take_from {
             ($pact:expr) => {{
-                let mut input = self.builder.new_input(rows, $pact);
-                self.inputs.push(Box::new(move |frontier| {
-                    let started = Instant::now();
-                    input.for_each(|_, updates| {
-                        observer.iter().for_each(|observer| tell(observer, table, updates));
-                        share.iter_mut().for_each(|share| share.take(updates));
-                    });
-                    share.iter_mut().for_each(|share| share.proceed(frontier, started));
+                self.inputs.push(Box::new(move |builder| {
+                    let mut input = builder.new_input(rows, $pact);
+                    Box::new(move |frontier| {
+                        let started = Instant::now();
+                        input.for_each(|_, updates| {
+                            observer.iter().for_each(|observer| tell(observer, table, updates));
+                            share.iter_mut().for_each(|share| share.take(updates));
+                        });
+                        share.iter_mut().for_each(|share| share.proceed(frontier, started));
+                    })
                 }));
             }};
         }
