@@ -76,6 +76,28 @@ def skew(results):
         for run in results])
 
 
+def goals(peers, pipeline, changes, skewed):
+    """What the project aims at, beside what was measured."""
+    run = {(run["scale"], run["workers"]): run for run in pipeline}
+    load = {run["scale"]: run for run in changes if "load_seconds" in run}
+    case = {(run["scale"], run["case"], run["changes_per_epoch"]): run for run in changes if "case" in run}
+    one = lambda scale: case[scale, "corrected orders", 1]
+    rivals = [run for name, run in peers[1].items() if name != "millstream"]
+    fastest, leanest, ours = min(r["wall"] for r in rivals), min(r["peak_mib"] for r in rivals), peers[1]["millstream"]
+    worst = lambda key: max(run[key] for run in skewed)
+    return table(["figure", "aim", "measured"], [
+        ["run: time / the fastest peer's", "≤ 0.75", f"{ours['wall'] / fastest:.2f}"],
+        ["run: peak memory / the leanest peer's", "≤ 1.2", f"{ours['peak_mib'] / leanest:.2f}"],
+        ["load and stay live: time / the fastest peer's run", "≤ 0.60", f"{load[1]['load_seconds'] / fastest:.2f}"],
+        ["live state: bytes an order", "≤ 250", f"{load[1]['bytes_per_order']:.0f}"],
+        ["an order corrected: p50 / p99, µs", "≤ 80 / ≤ 400", f"{one(1)['p50_us']:.0f} / {one(1)['p99_us']:.0f}"],
+        ["10,000 orders corrected an epoch: a second", "≥ 400,000", f"{case[1, 'corrected orders', 10_000]['changes_per_second']:,.0f}"],
+        ["scale 4 / scale 1: run / p50", "≤ 4.4 / ≤ 1.3", f"{run[4, 2]['seconds'] / run[1, 2]['seconds']:.2f} / {one(4)['p50_us'] / one(1)['p50_us']:.2f}"],
+        ["30 % of one customer or product / uniform: load / p50", "≤ 1.3 / ≤ 3", f"{worst('load_to_uniform'):.2f} / {worst('p50_to_uniform'):.2f}"],
+        ["2 workers / 1: speed-up", "≥ 1.8", f"{run[1, 1]['seconds'] / run[1, 2]['seconds']:.2f}"],
+    ])
+
+
 def plot(peers, changes, path):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for name in ("millstream", "duckdb", "polars"):
@@ -120,6 +142,8 @@ def main(folder):
         text += ["**One change after the other**, each an epoch, until all tables have it:\n", updates(changes["results"]), ""]
     if skewed["results"]:
         text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
+    if all((peers, pipeline["results"], changes["results"], skewed["results"])):
+        text += ["**What is aimed at**, at scale 1 where nothing else is said:\n", goals(peers, pipeline["results"], changes["results"], skewed["results"]), ""]
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
     readme.write_text(before + "\n".join(text) + END + rest.split(END)[1])

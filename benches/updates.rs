@@ -56,7 +56,7 @@ fn main() {
             let mut config = config(&input, *workers);
             config.profile = args.profile;
             let mut live = live(&config);
-            loads.push(loaded(&live, scale, *workers));
+            loads.push(loaded(&mut live, scale, *workers));
             let (is_full, only) = (args.bench, args.only.as_deref());
             Bench { live: &mut live, scale, workers: *workers, is_full, only, results: &mut results }.run();
             live.stop().expect("the workers end");
@@ -67,7 +67,14 @@ fn main() {
     write_json(&args, "updates", &loads.chain(results).collect::<Vec<_>>());
 }
 
-fn loaded(live: &Live<Number>, scale: f64, workers: usize) -> Loaded {
+fn loaded(live: &mut Live<Number>, scale: f64, workers: usize) -> Loaded {
+    // Memory that loading needed and the state does not goes back to the system when it has not been used for a second, and
+    // something is done.
+    let nothing = |id| vec![Change::Order(Number::new(id).expect("an id"), None)];
+    for id in (3_000_000_000_000..).take(20) {
+        std::thread::sleep(Duration::from_millis(100));
+        live.apply_all(nothing(id)).expect("the job is live");
+    }
     let report = live.report();
     let orders: u64 = report.inputs.iter().filter(|input| input.name == "orders").map(|input| input.read).sum();
     let bytes_per_order = resident().unwrap_or(0) as f64 / orders as f64;

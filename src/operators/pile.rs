@@ -32,6 +32,10 @@ impl<E> Pile<E> {
         self.chunks.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
         self.chunks.iter().flatten()
     }

@@ -144,8 +144,17 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
+    /// Makes room for so many rows: what there is grows by an eighth, not to twice its size, for it is most of what is kept.
+    fn reserve(&mut self, rows: usize) {
+        if self.rows.capacity() - self.rows.len() < rows {
+            self.rows.reserve_exact(rows.max(self.rows.len() / 8));
+            self.index.reserve(rows, |entry| spread(entry.hash));
+        }
+    }
+
     fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
         let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
+        self.reserve(self.waiting.len());
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;

@@ -67,6 +67,9 @@ impl<J: Eq + Hash> Chains<J> {
         let after = self.first.insert(partner, slot).unwrap_or(Slot::NONE);
         let (links, at) = (&mut self.links[slot.part()], slot.at());
         if links.len() <= at {
+            if links.capacity() <= at {
+                links.reserve_exact((at + 1 - links.len()).max(links.len() / 8));
+            }
             links.resize(at + 1, Link { before: Slot::NONE, after: Slot::NONE });
         }
         links[at] = Link { before: Slot::NONE, after };
