@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- performance: made by bench/performance.py -->", "<!-- end of performance -->"
 NAMES = {"millstream": "millstream", "duckdb": "DuckDB", "polars": "Polars"}
-CASES = {"corrected orders": "an order corrected", "new orders": "an order added", "deleted orders": "an order deleted",
+CASES = {"corrected orders": "an order corrected", "new orders": "an order added", "orders added and deleted": "an order added, then deleted",
          "changed prices": "a price changed"}
 
 
@@ -136,10 +136,10 @@ def main(folder):
         text += [f"**Where the time goes** at scale {run['scale']:g} on {run['workers']} workers, in seconds of all of them (`run --profile`):\n", rows, ""]
     loads = [run for run in changes["results"] if "load_seconds" in run]
     if loads:
-        text += ["**Load and stay live**, all tables kept, nothing written:\n", table(
+        text += ["**Load and stay live**, all tables kept, nothing written, `enriched_data` in its parts (lines, accounts, products):\n", table(
             ["scale", "workers", "seconds", "bytes an order"],
             [[f"{run['scale']:g}", run["workers"], f"{run['load_seconds']:.2f}", f"{run['bytes_per_order']:.0f}"] for run in loads]), ""]
-        text += ["**One change after the other**, each an epoch, until all tables have it:\n", updates(changes["results"]), ""]
+        text += ["**One change after the other**, each an epoch, until all tables (`enriched_data` in its parts) have it:\n", updates(changes["results"]), ""]
     if skewed["results"]:
         text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
     if all((peers, pipeline["results"], changes["results"], skewed["results"])):

@@ -56,7 +56,7 @@ fn main() {
             let mut config = config(&input, *workers);
             config.profile = args.profile;
             let mut live = live(&config);
-            loads.push(loaded(&mut live, scale, *workers));
+            loads.push(loaded(&mut live, scale, *workers, args.bench));
             let (is_full, only) = (args.bench, args.only.as_deref());
             Bench { live: &mut live, scale, workers: *workers, is_full, only, results: &mut results }.run();
             live.stop().expect("the workers end");
@@ -67,12 +67,11 @@ fn main() {
     write_json(&args, "updates", &loads.chain(results).collect::<Vec<_>>());
 }
 
-fn loaded(live: &mut Live<Number>, scale: f64, workers: usize) -> Loaded {
-    // Memory that loading needed and the state does not goes back to the system when it has not been used for a second, and
-    // something is done.
+fn loaded(live: &mut Live<Number>, scale: f64, workers: usize, is_full: bool) -> Loaded {
+    // Memory that loading needed and the state does not goes back to the system while something is done.
+    let started = Instant::now();
     let nothing = |id| vec![Change::Order(Number::new(id).expect("an id"), None)];
-    for id in (3_000_000_000_000..).take(20) {
-        std::thread::sleep(Duration::from_millis(100));
+    for id in (3_000_000_000_000..).take_while(|_| is_full && started.elapsed() < Duration::from_secs(3)) {
         live.apply_all(nothing(id)).expect("the job is live");
     }
     let report = live.report();
@@ -115,9 +114,14 @@ impl Bench<'_> {
                 let id = Number::new(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64).expect("an id");
                 Change::Order(id, Some(orders[nth % orders.len()].1.clone()))
             });
-            self.case("deleted orders", per_epoch, |nth| {
-                let id = Number::new(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64).expect("an id");
-                Change::Order(id, None)
+            // They come and go in turn, so that there is always one to delete; half of the changes delete.
+            let (added, orders) = (&mut false, &orders);
+            self.case("orders added and deleted", per_epoch, move |nth| {
+                if nth.is_multiple_of(per_epoch) {
+                    *added = !*added;
+                }
+                let id = Number::new(1_500_000_000_000 + (nth % per_epoch) as i64).expect("an id");
+                Change::Order(id, added.then(|| orders[nth % per_epoch % orders.len()].1.clone()))
             });
         }
         for per_epoch in [1, 100] {
@@ -131,7 +135,7 @@ impl Bench<'_> {
         self.tier_crossing(&products);
     }
 
-    /// A customer with many orders who becomes a VIP, and is none again: every enriched row of theirs changes.
+    /// A customer with many orders who becomes a VIP, and is none again: what all enriched rows of theirs share changes.
     fn tier_crossing(&mut self, products: &[(Number, Arc<Product>)]) {
         let customer = Number::new(1_000_000_000).expect("an id");
         let id = |nth: usize| Number::new(2_000_000_000_000 + nth as i64).expect("an id");

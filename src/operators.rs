@@ -45,7 +45,7 @@
 //! |---|---|---|---|---|---|
 //! | [`inner_join`] | pairs of rows with the same key | 1 a match | O(log n + matches) | none of its own | any |
 //! | [`left_join`] | those, and rows without a partner | 1 a match, and 1 for each row whose key gets its first partner or loses its last | O(log n + matches) | the partners' keys | any |
-//! | [`left_join_unique()`] | rows and partners of which each key has one at most | ≤ 2 | O(1) | both sides, once | total |
+//! | [`left_join_unique()`] | rows and partners of which each key has one at most | ≤ 2 | O(log changes of the epoch) | both sides, once | total |
 //! | [`semi_join`], [`anti_join`] | rows that have a partner, that have none | 1, or 1 for each row whose key gets its first partner or loses its last | O(log n + those rows) | the partners' keys | any |
 //! | [`broadcast_join`] | pairs with a small table, without sending the rows | 1 a match | O(log n + matches) | the rows, and the table on each worker | any |
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
@@ -116,6 +116,8 @@ use foldhash::fast::FixedState;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 /// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
@@ -143,6 +145,11 @@ pub(crate) fn to_all_workers<'scope, T: Timestamp, D: ExchangeData>(
 
 /// An update and the worker that it is for.
 pub(crate) type ToWorker<D, T> = (u64, (D, T, isize));
+
+/// A capability for the time of a message, where times are totally ordered.
+pub(crate) fn retain<T: Timestamp + TotalOrder>(capability: &InputCapability<T>) -> Capability<T> {
+    capability.retain_least(0).expect("what comes has a time")
+}
 
 /// Hands what a reduction has pushed for a key on to a batch: the last argument of differential's `reduce_abelian`.
 pub(crate) fn give<K: Clone, V, T, R>(updates: &mut Vec<((K, V), T, R)>, key: &K, values: &mut Vec<(V, T, R)>) {

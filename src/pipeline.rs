@@ -114,13 +114,16 @@ impl Settings {
 ///
 /// A row of a table is one record of its collection, with weight 1. After a change, a table's updates are the rows that
 /// differ; within one epoch they may hold pairs that cancel.
+///
+/// What is asked about customers is answered by one operator, which is made when the job is dropped: do not keep a job from
+/// being dropped.
 pub struct Job<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> {
     settings: Settings,
     by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
     /// What is asked about each customer whose lines change, until all is asked.
-    visit: RefCell<Option<Customers<'scope, T, I>>>,
+    visit: RefCell<Option<CustomerVisit<'scope, T, I>>>,
     /// Made when first asked for: several tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
@@ -181,7 +184,7 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        let make = || self.ask(|customers| customers::patterns(customers, &self.settings.tiers));
+        let make = || self.ask(|visit| customers::patterns(visit, &self.settings.tiers));
         self.patterns.get_or_init(make).clone()
     }
 
@@ -206,10 +209,10 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `customer_product_matrix`: the latest orders of each customer, numbered.
     #[must_use]
     pub fn customer_product_matrix(&self) -> VecCollection<'scope, T, MatrixEntry<I>> {
-        self.ask(|customers| customers::latest_orders(customers, self.settings.matrix_size))
+        self.ask(|visit| customers::latest_orders(visit, self.settings.matrix_size))
     }
 
-    /// What the enriched rows of each customer share: a row for each customer, on the worker that has the customer's lines.
+    /// What the enriched rows of each customer share: a row for each customer with orders, on the worker that has the lines.
     ///
     /// An order that is corrected changes one line and one account, and every enriched row of the customer.
     #[must_use]
@@ -219,19 +222,20 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     }
 
     /// Asks something about each customer whose lines change.
-    fn ask<A>(&self, question: impl FnOnce(&mut Customers<'scope, T, I>) -> A) -> A {
+    fn ask<A>(&self, question: impl FnOnce(&mut CustomerVisit<'scope, T, I>) -> A) -> A {
         question(self.visit.borrow_mut().as_mut().expect("it is there until the job is dropped"))
     }
 }
 
 /// Visits to the customers whose lines change, which are sorted by day: what is asked about a customer is answered at once.
-type Customers<'scope, T, I> = Visit<'scope, T, Option<I>, Line<I>>;
+type CustomerVisit<'scope, T, I> = Visit<'scope, T, Option<I>, Line<I>>;
 
-/// A job that is dropped, which can't be later than where its dataflow is made, has all the tables that it will have.
+/// A job that is dropped has all the tables that it will have, and the operator that visits customers is made. It is dropped where
+/// its dataflow is made, for it can't leave the scope.
 impl<T: Timestamp + Lattice + TotalOrder, I: Id> Drop for Job<'_, T, I> {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take() {
-            visit.end();
+        if let Some(visit) = self.visit.take().filter(|_| !std::thread::panicking()) {
+            visit.build();
         }
     }
 }

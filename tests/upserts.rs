@@ -145,19 +145,21 @@ fn many_rows_meet_their_partners() {
         .flat_map(|row| [(Many::Row(row, row), -1), (Many::Row(row, row + 1), 1)]);
     let history =
         vec![rows.chain(partners).collect(), changed.to_vec(), rewritten.collect(), vec![(Many::Partner(1, 6), -1)]];
-    let sent = drive(&history, 2, 1, move |sides| {
-        let row = |side| if let Many::Row(key, row) = side { Some((key, row)) } else { None };
-        let of = |side| if let Many::Partner(key, row) = side { Some((key, row)) } else { None };
-        let rows = upserts(sides.clone().flat_map(row), "Rows");
-        let joined = latest_joined(
-            rows,
-            sides.flat_map(of),
-            "Joined",
-            move |_, row| Some(partner(*row)),
-            |key, row, partner| (*key, *row, partner.copied()),
-        );
-        vec![joined]
-    });
+    let run = |in_flight| {
+        drive(&history, 2, in_flight, move |sides| {
+            let row = |side| if let Many::Row(key, row) = side { Some((key, row)) } else { None };
+            let of = |side| if let Many::Partner(key, row) = side { Some((key, row)) } else { None };
+            let rows = upserts(sides.clone().flat_map(row), "Rows");
+            let joined = latest_joined(
+                rows,
+                sides.flat_map(of),
+                "Joined",
+                move |_, row| Some(partner(*row)),
+                |key, row, partner| (*key, *row, partner.copied()),
+            );
+            vec![joined]
+        })
+    };
     let joined = |held: &Held<Many>| -> Held<(u32, u32, Option<u32>)> {
         let partners: BTreeMap<u32, u32> = held
             .keys()
@@ -167,7 +169,10 @@ fn many_rows_meet_their_partners() {
             held.keys().filter_map(|side| if let Many::Row(key, row) = side { Some((*key, *row)) } else { None });
         rows.map(|(key, row)| ((key, row, partners.get(&partner(row)).copied()), 1)).collect()
     };
-    assert_eq!(states(&sent[0]), states(&history).iter().map(joined).collect::<Vec<_>>());
+    let expected: Vec<_> = states(&history).iter().map(joined).collect();
+    let sent = run(1);
+    assert_eq!(states(&sent[0]), expected);
+    assert_eq!(states(&run(4)[0]), expected, "with all epochs in flight together");
     // Every row once, and then those of the partner that changed, out and in.
     let of_changed = (0..ROWS).filter(|row| partner(*row) == 1).count();
     assert_eq!([sent[0][0].len(), sent[0][1].len()], [ROWS as usize, 2 * of_changed]);

@@ -78,7 +78,7 @@ where
 {
     let mut visit = Visit::new(arranged, name);
     let counts = visit.accumulate_distinct(part, group, term, once);
-    visit.end();
+    visit.build();
     counts
 }
 
@@ -121,7 +121,7 @@ where
     N: Fn(&K, &P) -> G,
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
-    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, _: bool, _: &CapabilitySet<T>) {
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, _: &CapabilitySet<T>) {
         let Distinct { part, group, term, once, sums, .. } = self;
         change.updates(|value, time, weight| {
             if let Some((group, term)) = term(key, value) {
@@ -137,7 +137,7 @@ where
         }
     }
 
-    fn end(&mut self, held: &CapabilitySet<T>) {
+    fn flush(&mut self, held: &CapabilitySet<T>) {
         self.answers.give(std::mem::take(&mut self.sums).into_updates(), held);
         self.answers.flush(held);
     }

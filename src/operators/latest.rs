@@ -24,7 +24,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::route;
+use super::{retain, route};
 pub(crate) use table::{PARTS, Slot, Table};
 
 /// Where a row stands in its source: of two rows with one key in one epoch, the one with the greater position wins.
@@ -83,7 +83,7 @@ where
         let mut open: Option<Capability<T>> = None;
         move |(input, frontier), output| {
             input.for_each(|capability, upserts| {
-                let Some(capability) = capability.retain_least(0) else { return };
+                let capability = retain(&capability);
                 match &open {
                     Some(epoch) if epoch.time() == capability.time() => table.write_all(upserts.drain(..)),
                     _ => {

@@ -25,7 +25,7 @@ use timely::progress::Timestamp;
 use timely::scheduling::Activator;
 
 use super::latest::{Slot, Table, Upsert};
-use super::{route, to_all_workers};
+use super::{retain, route, to_all_workers};
 use partners::{Chains, Dimension};
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
@@ -71,11 +71,11 @@ where
         let mut join = Join::new(partner_of, logic);
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
             upserts.for_each(|capability, rows| {
-                let Some(capability) = capability.retain_least(0) else { return };
+                let capability = retain(&capability);
                 join.write(capability, rows);
             });
             partners.for_each(|capability, updates| {
-                let Some(capability) = capability.retain_least(0) else { return };
+                let capability = retain(&capability);
                 // An update may lie after the time of its message.
                 for (_, (row, time, diff)) in updates.drain(..) {
                     join.epoch(capability.delayed(&time)).partners.push((row, diff));

@@ -3,7 +3,7 @@
 //! The totals of a product and its name, a customer's tier and details: one row meets one row, or none. Arrangements
 //! would keep both sides sorted, with their times; here a table of each is enough, and a key is looked up once an epoch.
 //!
-//! *Updates per change*: ≤ 2. *Cost per change*: O(log n) of the n of its epoch. *State*: the rows and the partners, each once;
+//! *Updates per change*: ≤ 2. *Cost per change*: O(log n) of the n changes of its epoch. *State*: the rows and the partners, each once;
 //! none once both inputs are closed.
 
 use std::collections::BTreeMap;
@@ -105,10 +105,14 @@ type Updates<K, V> = Vec<((K, V), isize)>;
 type Table<K, V> = HashMap<K, V, FixedState>;
 
 /// Applies consolidated updates: of a row that goes and one that comes under the same key, the one that comes stays.
-fn apply<K: Eq + Hash, V>(table: &mut Table<K, V>, updates: Updates<K, V>) {
+fn apply<K: Eq + Hash, V: Eq>(table: &mut Table<K, V>, updates: Updates<K, V>) {
     let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
-    for ((key, _), _) in taken {
-        table.remove(&key);
+    for ((key, row), _) in taken {
+        let before = table.remove(&key);
+        debug_assert!(before == Some(row), "a row goes that is there, and there is one at most under a key");
     }
-    table.extend(put.into_iter().map(|(row, _)| row));
+    for ((key, row), _) in put {
+        let before = table.insert(key, row);
+        debug_assert!(before.is_none(), "there is one row at most under a key");
+    }
 }

@@ -106,7 +106,7 @@ where
 {
     let mut visit = Visit::new(arranged, name);
     let answers = visit.reduce_summed(term, logic);
-    visit.end();
+    visit.build();
     answers
 }
 
@@ -149,7 +149,7 @@ where
     F: Fn(&K, &V) -> R,
     L: FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>),
 {
-    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, is_last: bool, held: &CapabilitySet<T>) {
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, held: &CapabilitySet<T>) {
         let mut sum = self.sums.remove(key).unwrap_or_default();
         let mut changes: Vec<(A, isize)> = Vec::new();
         if !change.is_new() {
@@ -169,12 +169,12 @@ where
             let updates = std::mem::replace(&mut changes, known).into_iter();
             self.answers.give(updates.map(|(answer, diff)| (answer, time.clone(), diff)), held);
         }
-        if !sum.is_zero() && !is_last {
+        if !sum.is_zero() {
             self.sums.insert(key.clone(), sum);
         }
     }
 
-    fn end(&mut self, held: &CapabilitySet<T>) {
+    fn flush(&mut self, held: &CapabilitySet<T>) {
         self.answers.flush(held);
     }
 }

@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::{Position, Upsert, route};
+use super::{Position, Upsert, retain, route};
 
 /// The changes of a collection as upserts, one for each key and epoch in which its row changed.
 ///
@@ -41,7 +41,7 @@ where
         let mut pending = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each(|capability, updates| {
-                let Some(capability) = capability.retain_least(0) else { return };
+                let capability = retain(&capability);
                 for (row, time, diff) in updates.drain(..) {
                     let epoch = pending.entry(time);
                     let (_, waiting) = epoch.or_insert_with_key(|time| (capability.delayed(time), Vec::new()));

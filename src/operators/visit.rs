@@ -17,7 +17,7 @@ use timely::progress::Timestamp;
 use super::ByKey;
 use super::sorted::{Change, Reader};
 
-/// An operator in the making: questions are added, each gives a collection of answers, until the last is there.
+/// An operator in the making: questions are added, each gives a collection of answers, until it is built.
 pub(crate) struct Visit<'scope, T: Timestamp + Lattice + TotalOrder, K: ExchangeData, V: ExchangeData> {
     builder: OperatorBuilder<'scope, T>,
     arranged: ByKey<'scope, T, K, V>,
@@ -26,11 +26,11 @@ pub(crate) struct Visit<'scope, T: Timestamp + Lattice + TotalOrder, K: Exchange
 
 /// Something that is asked about a key whenever it changes.
 pub(crate) trait Question<K, V, T: Timestamp> {
-    /// Shows a key and what changed under it; `is_last` if nothing can change any more.
-    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, is_last: bool, held: &CapabilitySet<T>);
+    /// Shows a key and what changed under it.
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, held: &CapabilitySet<T>);
 
     /// Gives what is still to be answered after all keys were shown.
-    fn end(&mut self, held: &CapabilitySet<T>);
+    fn flush(&mut self, held: &CapabilitySet<T>);
 }
 
 /// Where a question's answers go.
@@ -76,20 +76,23 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, K: ExchangeData, V: ExchangeDa
     }
 
     /// Makes the operator.
-    pub(crate) fn end(self) {
+    pub(crate) fn build(self) {
         let Visit { mut builder, arranged, mut questions } = self;
+        if questions.is_empty() {
+            // An operator was announced, so there must be one.
+            return builder.build(|_| |_| ());
+        }
         let mut input = builder.new_input(arranged.stream, Pipeline);
         let mut reader = Reader::new(arranged.trace);
         builder.build(move |_| {
             move |frontiers| {
                 if let Some(arrival) = reader.receive(&mut input, questions.len()) {
-                    let is_last = frontiers[0].is_empty();
                     arrival.for_each_key(|key, change| {
                         for (question, held) in questions.iter_mut().zip(&arrival.capabilities) {
-                            question.ask(key, change, is_last, held);
+                            question.ask(key, change, held);
                         }
                     });
-                    questions.iter_mut().zip(&arrival.capabilities).for_each(|(question, held)| question.end(held));
+                    questions.iter_mut().zip(&arrival.capabilities).for_each(|(question, held)| question.flush(held));
                 }
                 reader.release(&frontiers[0]);
             }

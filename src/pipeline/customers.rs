@@ -11,17 +11,17 @@ use timely::progress::Timestamp;
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, MatrixEntry, Tiers};
 use crate::operators::left_join_unique;
 
-use super::Customers;
+use super::CustomerVisit;
 use super::totals::Totals;
 
 /// A row for each customer with orders, the guests together as one.
 pub(super) fn patterns<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    customers: &mut Customers<'scope, T, I>,
+    visit: &mut CustomerVisit<'scope, T, I>,
     tiers: &Tiers,
 ) -> VecCollection<'scope, T, CustomerPattern<I>> {
     let tiers = tiers.clone();
     let term = |_: &Option<I>, line: &Line<I>| Totals::of_line(line);
-    customers.reduce_summed(term, move |customer, lines, totals, rows| {
+    visit.reduce_summed(term, move |customer, lines, totals, rows| {
         let Some((latest, _)) = lines.descending().next() else { return };
         let first = lines.ascending_from(|line| line.day.is_none()).next();
         let spent = totals.sum();
@@ -53,10 +53,10 @@ pub(super) fn accounts<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
 
 /// The `most` latest orders of each customer: by day, then by order id; those without a day come last.
 pub(super) fn latest_orders<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    customers: &mut Customers<'scope, T, I>,
+    visit: &mut CustomerVisit<'scope, T, I>,
     most: usize,
 ) -> VecCollection<'scope, T, MatrixEntry<I>> {
-    customers.reduce_summed(
+    visit.reduce_summed(
         |_, _| (),
         move |customer, lines, (), rows| {
             let each = lines.descending().flat_map(|(line, weight)| repeat_n(line, weight.unsigned_abs()));

@@ -8,14 +8,14 @@ use timely::progress::Timestamp;
 use crate::model::{CohortSize, DailySales, Day, Id};
 use crate::operators::totals;
 
-use super::Customers;
+use super::CustomerVisit;
 use super::totals::Totals;
 
 /// A row for each day with an order.
 pub(super) fn daily_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    customers: &mut Customers<'scope, T, I>,
+    visit: &mut CustomerVisit<'scope, T, I>,
 ) -> VecCollection<'scope, T, DailySales> {
-    let sales = customers.accumulate_distinct(
+    let sales = visit.accumulate_distinct(
         |customer, line| customer.is_some().then_some(line.day),
         |_, day| *day,
         |_, line| Some((line.day, Totals::of_line(line))),
@@ -30,9 +30,9 @@ pub(super) fn daily_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
 
 /// A row for each month with an order.
 pub(super) fn cohort_analysis<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
-    customers: &mut Customers<'scope, T, I>,
+    visit: &mut CustomerVisit<'scope, T, I>,
 ) -> VecCollection<'scope, T, CohortSize> {
-    let sizes = customers.accumulate_distinct(
+    let sizes = visit.accumulate_distinct(
         |customer, line| customer.is_some().then(|| line.day.map(Day::month)),
         |_, month| *month,
         // Not their amounts: a corrected one moves no month.

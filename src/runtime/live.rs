@@ -144,6 +144,7 @@ impl<I: IdColumn> Live<I> {
     /// If the workers have ended.
     pub fn apply_all(&mut self, changes: Vec<Change<I>>) -> Result<Duration> {
         let started = Instant::now();
+        self.moved.try_iter().for_each(drop);
         self.epoch += 1;
         let ended = || Error::failed("the workers have ended");
         self.changes.as_ref().ok_or_else(ended)?.send(changes).map_err(|_| ended())?;
@@ -256,6 +257,9 @@ impl<I: IdColumn> Workers<I> {
             inputs.advance_to(epoch + 1);
             while watch.is_open_before(epoch + 1) && !work.has_failed() {
                 worker.step();
+            }
+            if work.has_failed() {
+                return Ok(()); // and nobody is told that it is done
             }
             work.feed.progress().set_epochs(epoch + 1);
             let _ = self.done.send(());

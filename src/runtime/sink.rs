@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use differential_dataflow::VecCollection;
-use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, StreamVec};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
@@ -165,26 +165,35 @@ impl<'a, 'scope> Tables<'a, 'scope> {
             return;
         }
         let rows = rows().inner;
-        let is_written = part.is_some();
+        if part.is_some() && R::ORDER.is_some() {
+            self.add_input(table, rows, part, Exchange::new(|_: &(R, Epoch, isize)| 0));
+        } else {
+            self.add_input(table, rows, part, Pipeline);
+        }
+    }
+
+    fn add_input<R: TableRow, P>(
+        &mut self,
+        table: OutputTable,
+        rows: StreamVec<'scope, Epoch, (R, Epoch, isize)>,
+        part: Option<PartWriter>,
+        pact: P,
+    ) where
+        P: ParallelizationContract<Epoch, Vec<(R, Epoch, isize)>> + 'scope,
+    {
         let mut share = part.map(|part| Share::new(table, self.work, part));
         let observer = self.observer.clone();
-        // The same for a table that stays on its workers and for one that has an order.
-        macro_rules! take_from {
-            ($pact:expr) => {{
-                self.inputs.push(Box::new(move |builder| {
-                    let mut input = builder.new_input(rows, $pact);
-                    Box::new(move |frontier| {
-                        let started = Instant::now();
-                        input.for_each(|_, updates| {
-                            observer.iter().for_each(|observer| tell(observer, table, updates));
-                            share.iter_mut().for_each(|share| share.take(updates));
-                        });
-                        share.iter_mut().for_each(|share| share.proceed(frontier, started));
-                    })
-                }));
-            }};
-        }
-        if is_written && R::ORDER.is_some() { take_from!(Exchange::new(|_| 0)) } else { take_from!(Pipeline) }
+        self.inputs.push(Box::new(move |builder| {
+            let mut input = builder.new_input(rows, pact);
+            Box::new(move |frontier| {
+                let started = Instant::now();
+                input.for_each(|_, updates| {
+                    observer.iter().for_each(|observer| tell(observer, table, updates));
+                    share.iter_mut().for_each(|share| share.take(updates));
+                });
+                share.iter_mut().for_each(|share| share.proceed(frontier, started));
+            })
+        }));
     }
 }
 

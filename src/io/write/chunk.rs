@@ -224,8 +224,10 @@ fn column_writers(first: &RecordBatch, codec: Codec, sorted_by: &[String]) -> Re
         if !repeats(column)? {
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
-        // The least and the greatest text of rows in another order say nothing that a reader could use, and cost much.
-        if is_text(column.data_type()) && !sorted_by.contains(field.name()) {
+        // The least and the greatest of texts say nothing that a reader could use where rows are in another order, and cost much.
+        // Rows lie by customer, so ids do say something.
+        let is_in_order = sorted_by.contains(field.name()) || field.name().ends_with("_id");
+        if is_text(column.data_type()) && !is_in_order {
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
         }
     }

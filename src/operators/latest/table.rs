@@ -144,17 +144,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
-    /// Makes room for so many rows: what there is grows by an eighth, not to twice its size, for it is most of what is kept.
-    fn reserve(&mut self, rows: usize) {
-        if self.rows.capacity() - self.rows.len() < rows {
-            self.rows.reserve_exact(rows.max(self.rows.len() / 8));
-            self.index.reserve(rows, |entry| spread(entry.hash));
-        }
-    }
-
     fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
         let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
-        self.reserve(self.waiting.len());
+        if self.rows.is_empty() {
+            // The first epoch is mostly the largest, and its rows are mostly different ones.
+            self.rows.reserve_exact(self.waiting.len());
+            self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
+        }
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;
@@ -165,7 +161,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
                     let slot = self.free.pop().unwrap_or(Slot::new(part, self.rows.len()));
                     match self.rows.get_mut(slot.at()) {
                         Some(free) => *free = new,
-                        None => self.rows.push(new),
+                        None => {
+                            // By an eighth, not to twice the size: rows are most of what is kept.
+                            if self.rows.len() == self.rows.capacity() {
+                                self.rows.reserve_exact(self.rows.len() / 8 + 1);
+                            }
+                            self.rows.push(new);
+                        }
                     }
                     place.insert(Entry { hash, slot });
                     written.fresh.push(slot);

@@ -27,12 +27,17 @@ impl<J: Ord + Hash + Clone, P: Ord> Dimension<J, P> {
         consolidate(&mut updates);
         let mut changed = HashMap::default();
         let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
-        for ((key, _), _) in taken {
+        for ((key, partner), _) in taken {
             let before = self.0.remove(&key);
+            debug_assert!(
+                before == Some(partner),
+                "a partner goes that is there, and there is one at most under a key"
+            );
             changed.insert(key, before);
         }
         for ((key, partner), _) in put {
             let before = self.0.insert(key.clone(), partner);
+            debug_assert!(before.is_none(), "there is one partner at most under a key");
             changed.entry(key).or_insert(before);
         }
         changed
