@@ -114,9 +114,15 @@ def plot(peers, changes, path):
             line, = right.plot(scales, middle, marker="o", label=label)
             right.plot(scales, most, linestyle=":", color=line.get_color())
     right.set(xscale="log", yscale="log", xlabel="scale", ylabel="µs", title="one change, in all tables (p50; dotted: p99)")
+    right.set_ylim(top=2.5 * right.get_ylim()[1])  # room for the legend
     for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2 if axes is right else 1)
         axes.grid(alpha=0.25)
+        axes.minorticks_off()
+        axes.set_xticks(sorted(peers), [f"{scale:g}" for scale in sorted(peers)])
+        low, high = axes.get_ylim()
+        ticks = [digit * 10.0**power for power in range(-1, 6) for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
