@@ -73,7 +73,6 @@ fn what_moves_does_not_depend_on_the_workers_and_comes_back() {
     }
 }
 
-/// What has moved is what a job that starts on the changed input has otherwise: here, that an order is there.
 #[test]
 fn of_several_changes_of_one_order_the_last_counts() {
     let folder = tempfile::tempdir().expect("a folder");

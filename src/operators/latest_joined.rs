@@ -26,7 +26,8 @@ use timely::scheduling::Activator;
 
 use super::latest::{Slot, Table, Upsert};
 use super::{retain, route, to_all_workers};
-use partners::{Chains, Dimension};
+use partners::Chains;
+pub(crate) use partners::Dimension;
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
 /// it names none or there is none.

@@ -9,10 +9,8 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -20,6 +18,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
+use super::latest_joined::Dimension;
 use super::route;
 
 /// What `logic` makes of each row and the partner with its key, or `None` where there is none.
@@ -55,7 +54,7 @@ where
     let row_by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
     let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, _| {
-        let (mut rows, mut partners) = (Table::default(), Table::default());
+        let (mut rows, mut partners) = (Dimension::default(), Dimension::default());
         let mut pending: BTreeMap<T, (Capability<T>, Updates<K, V>, Updates<K, P>)> = BTreeMap::new();
         move |(row_input, row_frontier), (partner_input, partner_frontier), output| {
             row_input.for_each(|capability, updates| {
@@ -72,18 +71,16 @@ where
             });
             let is_over = |time: &T| !row_frontier.less_equal(time) && !partner_frontier.less_equal(time);
             while let Some(epoch) = pending.first_entry().filter(|epoch| is_over(epoch.key())) {
-                let (capability, mut row_updates, mut partner_updates) = epoch.remove();
-                consolidate(&mut row_updates);
-                consolidate(&mut partner_updates);
-                let shown = |key: &K, rows: &Table<K, V>, partners: &Table<K, P>| {
-                    rows.get(key).map(|row| logic(key, row, partners.get(key)))
+                let (capability, row_updates, partner_updates) = epoch.remove();
+                let shown = |key: &K, rows: &Dimension<K, V>, partners: &Dimension<K, P>| {
+                    rows.get(Some(key)).map(|row| logic(key, row, partners.get(Some(key))))
                 };
                 let keys = row_updates.iter().map(|((key, _), _)| key);
                 let keys = keys.chain(partner_updates.iter().map(|((key, _), _)| key));
                 let before: IndexMap<K, Option<D>, FixedState> =
                     keys.map(|key| (key.clone(), shown(key, &rows, &partners))).collect();
-                apply(&mut rows, row_updates);
-                apply(&mut partners, partner_updates);
+                rows.apply(row_updates);
+                partners.apply(partner_updates);
                 let (mut session, time) = (output.session(&capability), capability.time());
                 for (key, before) in before {
                     let after = shown(&key, &rows, &partners);
@@ -102,17 +99,3 @@ where
 }
 
 type Updates<K, V> = Vec<((K, V), isize)>;
-type Table<K, V> = HashMap<K, V, FixedState>;
-
-/// Applies consolidated updates: of a row that goes and one that comes under the same key, the one that comes stays.
-fn apply<K: Eq + Hash, V: Eq>(table: &mut Table<K, V>, updates: Updates<K, V>) {
-    let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
-    for ((key, row), _) in taken {
-        let before = table.remove(&key);
-        debug_assert!(before == Some(row), "a row goes that is there, and there is one at most under a key");
-    }
-    for ((key, row), _) in put {
-        let before = table.insert(key, row);
-        debug_assert!(before.is_none(), "there is one row at most under a key");
-    }
-}

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 
 use crate::operators::latest::{PARTS, Slot};
 
-/// The partners by key.
-pub(super) struct Dimension<J, P>(HashMap<J, P, FixedState>);
+/// Rows by key, of which each key has one at most.
+pub(crate) struct Dimension<J, P>(HashMap<J, P, FixedState>);
 
 impl<J, P> Default for Dimension<J, P> {
     fn default() -> Self {
@@ -18,12 +18,12 @@ impl<J, P> Default for Dimension<J, P> {
 }
 
 impl<J: Ord + Hash + Clone, P: Ord> Dimension<J, P> {
-    pub(super) fn get(&self, key: Option<&J>) -> Option<&P> {
+    pub(crate) fn get(&self, key: Option<&J>) -> Option<&P> {
         self.0.get(key?)
     }
 
     /// Applies an epoch's updates; gives the keys that changed, each with the partner it had.
-    pub(super) fn apply(&mut self, mut updates: Vec<((J, P), isize)>) -> HashMap<J, Option<P>, FixedState> {
+    pub(crate) fn apply(&mut self, mut updates: Vec<((J, P), isize)>) -> HashMap<J, Option<P>, FixedState> {
         consolidate(&mut updates);
         let mut changed = HashMap::default();
         let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
