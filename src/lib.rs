@@ -39,6 +39,8 @@
 
 pub mod model;
 pub mod operators;
+pub mod udf;
+
 pub mod pipeline;
 
 pub mod io;

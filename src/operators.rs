@@ -51,6 +51,7 @@
 //! | [`complete()`] | a value or `None` for every key that is needed | ≤ 2 | O(1) | the keys and values | any |
 //! | [`latest()`] | the last row written under each key, with deletes | ≤ 2 | O(1) | a row a key | total |
 //! | [`latest_joined()`] | those rows, left-joined to a table that every worker has whole | ≤ 2; of a partner, 2 for each of its rows | O(1); of a partner, its rows | a row a key, and the partners on each worker | total |
+//! | [`with_side_input`] | rows with one record that may change, such as a model | 1; of the record, 2 for each row | a call; of the record, one for each row | the record on each worker | total |
 //! | [`upserts()`] | a collection's changes as writes and deletes | 1 | O(log n) | none | total |
 //!
 //! "None of its own" means that an operator reads the arrangement it is given and keeps nothing beside it: an
@@ -78,6 +79,7 @@ mod left_join_unique;
 mod moments;
 mod pile;
 mod reduce_sorted;
+mod side_input;
 mod sorted;
 mod top_k;
 mod upserts;
@@ -101,6 +103,7 @@ pub use latest_joined::latest_joined;
 pub use left_join_unique::left_join_unique;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
+pub use side_input::with_side_input;
 pub(crate) use sorted::Batch;
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};

@@ -1,0 +1,285 @@
+//! How normal an order is: an isolation forest over quantity, price and discount.
+//!
+//! What is rare and different is cut off from the rest by few random cuts. A tree cuts a small sample of points at random
+//! places until each is alone; in a forest, the mean depth at which a point ends tells how normal it is. With E(h) that depth over
+//! the trees and c(ψ) what it is on average for samples of ψ points, the score is
+//!
+//! ```text
+//! score = zero − 2^(−E(h) / c(ψ))      larger is more normal, below 0 is an anomaly
+//! ```
+//!
+//! where *zero* makes the contamination, a tenth if nothing else is said, of the points it was trained on anomalies. F. T. Liu,
+//! K. M. Ting, Z.-H. Zhou: *Isolation Forest* (ICDM 2008) and *Isolation-Based Anomaly Detection* (TKDD 2012); scores and their zero
+//! are those of scikit-learn's `decision_function`.
+//!
+//! **Exact.** Points, cuts and depths are integers; a score is one power of two, rounded to 10⁻⁹. It is the same on every machine,
+//! however points are batched. Cuts are drawn uniformly between the least and the greatest value of a sample, so whether
+//! values are standardised first makes no difference: they stay in their own units.
+//!
+//! *Cost of a score*: trees × log₂ ψ steps, some 0.5 µs with the usual settings. *Memory*: 24 · ψ bytes a tree.
+
+mod file;
+mod grow;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::datatypes::{Decimal128Type, Int64Type};
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Discount, Price};
+
+use super::Udf;
+use file::Saved;
+use grow::{Node, mean_depth_e20};
+
+/// What is scored: a quantity, and a price and a discount in units of 10⁻⁴.
+pub type Point = [i64; FEATURES];
+
+const FEATURES: usize = 3;
+
+/// How normal a point is, in units of 10⁻⁹: from −1 to 1, below 0 an anomaly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Score(i32);
+
+impl Score {
+    /// In units of 10⁻⁹.
+    #[must_use]
+    pub fn e9(self) -> i32 {
+        self.0
+    }
+
+    /// The double nearest to it.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        f64::from(self.0) / 1e9
+    }
+}
+
+/// How a forest is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// What decides all that is random: forests of one seed and sample are equal.
+    pub seed: u64,
+    /// How many orders the sample has.
+    pub sample: usize,
+    /// How many trees.
+    pub trees: usize,
+    /// How many points each tree has, ψ; of a smaller sample, all.
+    pub points_per_tree: usize,
+    /// The share of the sample that scores below 0, from 0 to 0.5.
+    pub contamination: f64,
+}
+
+/// A sample of 100,000 orders, 100 trees of 256 points, and a contamination of 0.1.
+impl Default for Training {
+    fn default() -> Self {
+        Training { seed: 42, sample: 100_000, trees: 100, points_per_tree: 256, contamination: 0.1 }
+    }
+}
+
+impl Training {
+    /// Checks that a forest can be trained so.
+    ///
+    /// # Errors
+    ///
+    /// Says what is out of range.
+    pub fn check(&self) -> Result<(), String> {
+        let range = |name: &str, value: usize, most: usize| match value {
+            value if (1..=most).contains(&value) => Ok(()),
+            value => Err(format!("{name}: {value} is out of range, wanted 1 to {most}")),
+        };
+        range("trees", self.trees, 10_000)?;
+        range("points_per_tree", self.points_per_tree, 1 << MOST_LEVELS)?;
+        range("sample", self.sample, 100_000_000)?;
+        match self.contamination {
+            share if share > 0.0 && share <= 0.5 => Ok(()),
+            share => Err(format!("contamination: {share} is out of range, wanted above 0, up to 0.5")),
+        }
+    }
+}
+
+/// Trees have at most so many levels of cuts.
+const MOST_LEVELS: u32 = 12;
+
+/// A trained forest. Two that are equal score alike.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
+pub struct Forest {
+    seed: u64,
+    points_per_tree: u32,
+    /// What is taken off, so that the contamination of the sample is below 0, in units of 10⁻⁹.
+    zero_e9: i32,
+    trees: Vec<Vec<Node>>,
+    /// The trees again, laid out to be walked.
+    laid_out: LaidOut,
+}
+
+/// Trees as complete ones, in the order of levels: below the cut at `i` are those at `2i + 1` and `2i + 2`. Where a tree ends
+/// early, all further cuts lead left.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct LaidOut {
+    levels: u32,
+    cuts: Vec<Cut>,
+    /// The depths of the leaves, in units of 2⁻²⁰.
+    depths_e20: Vec<u32>,
+}
+
+/// Values up to `most` of a feature go left, greater ones right.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Cut {
+    feature: u32,
+    most: i64,
+}
+
+/// Points that go down a tree together, so that a step of one need not wait for that of another.
+const TOGETHER: usize = 8;
+
+impl Forest {
+    /// Trains a forest on points.
+    ///
+    /// # Errors
+    ///
+    /// If the settings are out of range, or there are no points.
+    pub fn train(points: &[Point], training: &Training) -> Result<Forest, String> {
+        training.check()?;
+        if points.is_empty() {
+            return Err("no points to train on".into());
+        }
+        let points_per_tree = training.points_per_tree.min(points.len());
+        let trees = (0..training.trees as u64).map(|tree| grow::tree(points, points_per_tree, training.seed, tree));
+        let points_per_tree = u32::try_from(points_per_tree).expect("it was checked");
+        let mut forest = Forest::new(training.seed, points_per_tree, 0, trees.collect())?;
+        let mut scores = Vec::with_capacity(points.len());
+        forest.score(points, &mut scores);
+        scores.sort_unstable();
+        forest.zero_e9 = percentile(&scores, training.contamination);
+        Ok(forest)
+    }
+
+    fn new(seed: u64, points_per_tree: u32, zero_e9: i32, trees: Vec<Vec<Node>>) -> Result<Forest, String> {
+        let laid_out = LaidOut::of(&trees, points_per_tree)?;
+        Ok(Forest { seed, points_per_tree, zero_e9, trees, laid_out })
+    }
+
+    /// Appends the score of each point.
+    #[expect(clippy::cast_possible_truncation, reason = "a power of two that is at most 1, times 10⁹, fits")]
+    pub fn score(&self, points: &[Point], scores: &mut Vec<Score>) {
+        let mut depths = vec![0; points.len()];
+        self.laid_out.add_depths(points, &mut depths);
+        let usual = self.trees.len() as f64 * f64::from(mean_depth_e20(self.points_per_tree.max(2)));
+        scores.extend(depths.iter().map(|depth| {
+            let share = libm::exp2(-(*depth as f64) / usual);
+            Score((share * -1e9).round() as i32 - self.zero_e9)
+        }));
+    }
+
+    /// `anomaly_score` of a quantity, a price and a discount, by this forest; null if one of them is. Vectorised.
+    #[must_use]
+    pub fn udf(self: &Arc<Self>) -> Udf<(i64, Price, Discount), f64> {
+        let forest = Arc::clone(self);
+        Udf::vectorised("anomaly_score", move |columns| forest.score_columns(columns))
+    }
+
+    fn score_columns(&self, columns: &[ArrayRef]) -> Result<ArrayRef, ArrowError> {
+        let quantities = columns[0].as_primitive::<Int64Type>();
+        let [prices, discounts] = [1, 2].map(|column: usize| columns[column].as_primitive::<Decimal128Type>());
+        let is_known = |row: &usize| columns.iter().all(|column| column.is_valid(*row));
+        let e4 =
+            |value: i128| i64::try_from(value).map_err(|_| ArrowError::ComputeError(format!("{value} is too much")));
+        let known: Vec<usize> = (0..quantities.len()).filter(is_known).collect();
+        let point = |row: &usize| Ok([quantities.value(*row), e4(prices.value(*row))?, e4(discounts.value(*row))?]);
+        let points = known.iter().map(point).collect::<Result<Vec<Point>, ArrowError>>()?;
+        let mut scores = Vec::with_capacity(points.len());
+        self.score(&points, &mut scores);
+        let mut column = vec![None; quantities.len()];
+        known.into_iter().zip(scores).for_each(|(row, score)| column[row] = Some(score.to_f64()));
+        Ok(Arc::new(Float64Array::from(column)))
+    }
+}
+
+/// The value below which this share lies, between two neighbours in proportion, as numpy's `percentile`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in a slice")]
+fn percentile(sorted: &[Score], share: f64) -> i32 {
+    let position = share * (sorted.len() - 1) as f64;
+    let at = |index: usize| f64::from(sorted[index.min(sorted.len() - 1)].0);
+    let (below, above) = (at(position.floor() as usize), at(position.floor() as usize + 1));
+    (below + (above - below) * position.fract()).round() as i32
+}
+
+impl LaidOut {
+    fn of(trees: &[Vec<Node>], points_per_tree: u32) -> Result<LaidOut, String> {
+        let levels = grow::levels(points_per_tree);
+        let (cuts, leaves) = ((1 << levels) - 1, 1 << levels);
+        let mut laid_out = LaidOut {
+            levels,
+            cuts: vec![Cut { feature: 0, most: i64::MAX }; cuts * trees.len()],
+            depths_e20: vec![0; leaves * trees.len()],
+        };
+        for (tree, nodes) in trees.iter().enumerate() {
+            let mut rest = nodes.iter();
+            let (cuts, depths) =
+                (&mut laid_out.cuts[cuts * tree..][..cuts], &mut laid_out.depths_e20[leaves * tree..][..leaves]);
+            lay_out(&mut rest, 0, levels, 0, cuts, depths)?;
+            if rest.next().is_some() {
+                return Err(format!("tree {tree} has more nodes than places"));
+            }
+        }
+        Ok(laid_out)
+    }
+
+    /// Adds to each point's depth those at which it ends in all trees.
+    fn add_depths(&self, points: &[Point], depths: &mut [u64]) {
+        let (cuts, leaves) = ((1 << self.levels) - 1, 1 << self.levels);
+        for (cuts, leaves) in self.cuts.chunks(cuts).zip(self.depths_e20.chunks(leaves)) {
+            for (points, depths) in points.chunks(TOGETHER).zip(depths.chunks_mut(TOGETHER)) {
+                let mut at = [0_usize; TOGETHER];
+                for _ in 0..self.levels {
+                    for (at, point) in at.iter_mut().zip(points) {
+                        let cut = &cuts[*at];
+                        *at = 2 * *at + 1 + usize::from(point[cut.feature as usize] > cut.most);
+                    }
+                }
+                for (depth, at) in depths.iter_mut().zip(at) {
+                    *depth += u64::from(leaves[at - cuts.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// Lays out the node that comes next, and those below it, at place `at` of a level.
+fn lay_out<'a>(
+    rest: &mut impl Iterator<Item = &'a Node>,
+    level: u32,
+    levels: u32,
+    at: usize,
+    cuts: &mut [Cut],
+    depths_e20: &mut [u32],
+) -> Result<(), String> {
+    match rest.next().ok_or("a tree ends before its leaves")? {
+        Node::Leaf(points) => {
+            let leaf = ((at + 1) << (levels - level)) - 1 - cuts.len();
+            depths_e20[leaf] = (level << 20) + mean_depth_e20(*points);
+            Ok(())
+        }
+        Node::Cut(feature, _) if *feature as usize >= FEATURES => Err(format!("no feature {feature}")),
+        Node::Cut(..) if level == levels => Err("a tree is too deep".into()),
+        Node::Cut(feature, most) => {
+            cuts[at] = Cut { feature: *feature, most: *most };
+            lay_out(rest, level + 1, levels, 2 * at + 1, cuts, depths_e20)?;
+            lay_out(rest, level + 1, levels, 2 * at + 2, cuts, depths_e20)
+        }
+    }
+}
+
+impl fmt::Debug for Forest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Forest({} trees of {} points, seed {})", self.trees.len(), self.points_per_tree, self.seed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Forests in files: JSON, with a version.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+use super::grow::Node;
+use super::{Forest, MOST_LEVELS};
+
+const FORMAT: &str = "millstream isolation forest";
+const VERSION: u32 = 1;
+
+/// A forest as it is saved.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Saved {
+    format: String,
+    version: u32,
+    features: Vec<String>,
+    seed: u64,
+    points_per_tree: u32,
+    zero_e9: i32,
+    /// Each tree's nodes, a cut as `[feature, most]` and a leaf as its number of points, a cut's left side before its right.
+    trees: Vec<Vec<Node>>,
+}
+
+fn features() -> Vec<String> {
+    ["quantity", "price_e4", "discount_e4"].map(String::from).to_vec()
+}
+
+impl From<Forest> for Saved {
+    fn from(forest: Forest) -> Saved {
+        let Forest { seed, points_per_tree, zero_e9, trees, .. } = forest;
+        Saved { format: FORMAT.into(), version: VERSION, features: features(), seed, points_per_tree, zero_e9, trees }
+    }
+}
+
+impl TryFrom<Saved> for Forest {
+    type Error = String;
+
+    fn try_from(saved: Saved) -> std::result::Result<Forest, String> {
+        if saved.format != FORMAT || saved.version != VERSION {
+            let (format, version) = (saved.format, saved.version);
+            return Err(format!("found {format:?} of version {version}, wanted {FORMAT:?} of version {VERSION}"));
+        }
+        if saved.features != features() {
+            return Err(format!("found the features {:?}, wanted {:?}", saved.features, features()));
+        }
+        if saved.trees.is_empty() || !(1..=1 << MOST_LEVELS).contains(&saved.points_per_tree) {
+            return Err("found no trees, or trees of no points".into());
+        }
+        Forest::new(saved.seed, saved.points_per_tree, saved.zero_e9, saved.trees)
+    }
+}
+
+impl Forest {
+    /// Writes the forest to a file.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_string(self).map_err(Error::failed)?;
+        fs::write(path, json).map_err(Error::writing(path))
+    }
+
+    /// Reads a forest from a file.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, or is no forest of a version that is known.
+    pub fn load(path: &Path) -> Result<Forest> {
+        let json = fs::read_to_string(path).map_err(Error::reading(path))?;
+        serde_json::from_str(&json)
+            .map_err(|cause| Error::unusable(format!("{}: no model that can be used: {cause}", path.display())))
+    }
+}

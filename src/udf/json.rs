@@ -1,0 +1,106 @@
+//! JSON objects as maps of texts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, MapBuilder, StringBuilder};
+use arrow::datatypes::{DataType, Field};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::Result;
+use crate::model::Text;
+
+use super::Udf;
+use super::value::{Cells, Value};
+
+/// A map of texts, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TextMap(pub BTreeMap<Text, Option<Text>>);
+
+/// `parse_json_metadata`: a JSON object as a map of texts; an empty one for anything else, null included.
+///
+/// A string is its text, `null` is null, and any other value is as the JSON has it: `1.50` stays `1.50`, an array or object is its
+/// JSON. Of a key that comes twice the last value counts.
+///
+/// ```
+/// use millstream::udf::parse_json_metadata;
+/// let parse = |json: &str| parse_json_metadata().call(Some(json.into())).unwrap().unwrap().0;
+/// let map = parse(r#"{"color": "red", "size": 1.50, "tags": ["a"], "note": null}"#);
+/// assert_eq!(map["color"].as_deref(), Some("red"));
+/// assert_eq!((map["size"].as_deref(), map["tags"].as_deref(), &map["note"]), (Some("1.50"), Some(r#"["a"]"#), &None));
+/// assert!(parse("{broken").is_empty() && parse("[1]").is_empty());
+/// ```
+#[must_use]
+pub fn parse_json_metadata() -> Udf<Option<Text>, TextMap> {
+    Udf::scalar("parse_json_metadata", |json: Option<Text>| parse(json.as_deref()))
+}
+
+/// What [`parse_json_metadata`] makes of a text.
+pub(crate) fn parse(json: Option<&str>) -> TextMap {
+    let object = json.and_then(|json| serde_json::from_str::<BTreeMap<Text, &RawValue>>(json).ok());
+    let entries = object.into_iter().flatten().map(|(key, value)| (key, text_of(value.get())));
+    TextMap(entries.collect())
+}
+
+fn text_of(value: &str) -> Option<Text> {
+    match value.as_bytes().first() {
+        Some(b'n') => None,
+        // A string that JSON allows and Unicode does not, as half of a surrogate pair, stays as the JSON has it.
+        Some(b'"') => Some(serde_json::from_str(value).unwrap_or_else(|_| value.into())),
+        _ => Some(value.into()),
+    }
+}
+
+impl Value for TextMap {
+    fn data_type() -> DataType {
+        let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)];
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry.into()), false)), false)
+    }
+
+    fn is_read_from(found: &DataType) -> bool {
+        *found == Self::data_type()
+    }
+
+    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        let names = arrow::array::MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+        let mut column = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+        for map in values {
+            for (key, value) in map.iter().flat_map(|map| &map.0) {
+                column.keys().append_value(key);
+                column.values().append_option(value.as_ref());
+            }
+            column.append(map.is_some()).expect("each key has a value");
+        }
+        Arc::new(column.finish())
+    }
+
+    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+        let column = column.as_map().clone();
+        Ok(Box::new(move |row| {
+            let map = column.is_valid(row).then(|| {
+                let entries = column.value(row);
+                let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+                let entry = |(key, value): (Option<&str>, Option<&str>)| Some((key?.into(), value.map(Text::from)));
+                TextMap(keys.iter().zip(values.iter()).filter_map(entry).collect())
+            });
+            Ok(map)
+        }))
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.0.len().to_le_bytes());
+        for (key, value) in &self.0 {
+            key.encode(bytes);
+            bytes.push(u8::from(value.is_some()));
+            value.iter().for_each(|value| value.encode(bytes));
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let heap = |(key, value): (&Text, &Option<Text>)| {
+            2 * size_of::<Text>() + key.heap_bytes() + value.as_ref().map_or(0, Value::heap_bytes)
+        };
+        self.0.iter().map(heap).sum()
+    }
+}

@@ -1,0 +1,71 @@
+//! What a function has answered, by its arguments, in bounded memory.
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::value::Value;
+use super::{Failure, Outcome};
+
+/// The outcomes of a function that were asked for lately.
+pub(super) struct Memory<O>(Cache<Box<[u8]>, O, ByBytes>);
+
+/// What an entry takes beside its arguments and its answer: a slot of a table, its place in a queue, two lengths.
+const ENTRY_BYTES: usize = 64;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl<B: Value> Weighter<Box<[u8]>, Outcome<B>> for ByBytes {
+    fn weight(&self, arguments: &Box<[u8]>, outcome: &Outcome<B>) -> u64 {
+        let heap = match outcome {
+            Ok(value) => value.as_ref().map_or(0, Value::heap_bytes),
+            Err(Failure { reason, .. }) => reason.len(),
+        };
+        (ENTRY_BYTES + size_of::<Outcome<B>>() + arguments.len() + heap) as u64
+    }
+}
+
+impl<B: Value> Memory<Outcome<B>> {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let entries = bytes_max / (ENTRY_BYTES + size_of::<Outcome<B>>() + 16);
+        Memory(Cache::with_weighter(entries, bytes_max as u64, ByBytes))
+    }
+
+    /// The outcomes for rows: those that are known, and what `call` gives for the others, each once.
+    pub(super) fn outcomes<R: Clone>(
+        &self,
+        rows: &[R],
+        encode: impl Fn(&R, &mut Vec<u8>),
+        call: impl FnOnce(&[R]) -> Vec<Outcome<B>>,
+    ) -> Vec<Outcome<B>> {
+        let mut bytes = Vec::new();
+        let mut outcomes: Vec<Option<Outcome<B>>> = Vec::with_capacity(rows.len());
+        // The arguments that are not known, each with its first row and, behind it, those that have the same.
+        let mut unknown = indexmap::IndexMap::<Box<[u8]>, Vec<usize>, foldhash::fast::RandomState>::default();
+        for (index, row) in rows.iter().enumerate() {
+            bytes.clear();
+            encode(row, &mut bytes);
+            let known = self.0.get(bytes.as_slice());
+            if known.is_none() {
+                match unknown.get_mut(bytes.as_slice()) {
+                    Some(same) => same.push(index),
+                    None => drop(unknown.insert(bytes.as_slice().into(), vec![index])),
+                }
+            }
+            outcomes.push(known);
+        }
+        let asked: Vec<R> = unknown.values().map(|same| rows[same[0]].clone()).collect();
+        let answers = if asked.is_empty() { Vec::new() } else { call(&asked) };
+        for ((arguments, same), answer) in unknown.into_iter().zip(answers) {
+            same.into_iter().for_each(|index| outcomes[index] = Some(answer.clone()));
+            self.0.insert(arguments, answer);
+        }
+        outcomes.into_iter().map(|outcome| outcome.expect("what was not known was asked")).collect()
+    }
+
+    /// About how many bytes are used.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+}

@@ -1,0 +1,24 @@
+//! Texts that people typed.
+
+use crate::model::Text;
+
+use super::Udf;
+
+/// `clean_text`: trimmed, in lower case, each run of two spaces made one; null of null.
+///
+/// Spaces are replaced in one pass from the left, as SQL's `replace` does: of three in a row, two are left.
+///
+/// ```
+/// use millstream::udf::clean_text;
+/// assert_eq!(clean_text().call(Some("  Green  TEA ".into())), Ok(Some("green tea".into())));
+/// ```
+#[must_use]
+pub fn clean_text() -> Udf<Text, Text> {
+    Udf::scalar("clean_text", |text: Text| clean(&text))
+}
+
+/// What [`clean_text`] makes of a text.
+pub(crate) fn clean(text: &str) -> Text {
+    let lower = text.trim().to_lowercase();
+    if lower.contains("  ") { lower.replace("  ", " ").into() } else { lower.into() }
+}
