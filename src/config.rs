@@ -1,7 +1,8 @@
 //! What a run is asked to do: flags over environment over file, and checked.
 
 mod file;
-mod keys;
+mod functions;
+pub(crate) mod keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,10 @@ use crate::io::write::{Codec, FileFormat, OutputFormat, Placing};
 use crate::io::{InputTable, OutputTable};
 use crate::model::{Amount, Day, Text, Tiers, money};
 use crate::pipeline::Settings;
+use crate::udf::Registry;
 
-pub use file::{Buckets, ConfigFile, FileSize, TierBound};
+pub use file::{Buckets, ConfigFile, FileSize, OnFailure, TierBound};
+pub use functions::{AnomalyConfig, DerivedColumn};
 
 /// What flags and environment say of a run; what they leave open, the file says, or a default.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,12 +43,18 @@ pub struct RunArgs {
     /// The zone whose days count, as Europe/Berlin [default: UTC].
     #[arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<String>,
-    /// The tables to make [default: all].
+    /// The tables to make, or all eleven [default: the seven that are usual].
     #[arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ',')]
     pub tables: Option<Vec<String>>,
     /// How many orders of each customer customer_product_matrix has [default: 10].
     #[arg(long, env = "MILLSTREAM_MATRIX_SIZE", value_name = "N")]
     pub matrix_size: Option<usize>,
+    /// The file that has the model for order_anomalies [default: one is trained].
+    #[arg(long, env = "MILLSTREAM_MODEL", value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// The file that this model is saved to.
+    #[arg(long, env = "MILLSTREAM_SAVE_MODEL", value_name = "FILE")]
+    pub save_model: Option<PathBuf>,
     /// End with an error if more rows than this are rejected.
     #[arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N")]
     pub max_rejected: Option<u64>,
@@ -82,6 +91,12 @@ pub struct RunConfig {
     pub settings: Settings,
     /// The tables to make.
     pub tables: Vec<OutputTable>,
+    /// The model for `order_anomalies`.
+    pub anomaly: AnomalyConfig,
+    /// The functions that `derived` may name: those that are built in, and those that an embedding program adds.
+    pub functions: Registry,
+    /// Columns that functions make, in the order in which they are made.
+    pub derived: Vec<DerivedColumn>,
     /// The most rows that may be rejected.
     pub max_rejected: Option<u64>,
     /// What files are written.
@@ -136,6 +151,7 @@ impl RunConfig {
         let settings = Settings {
             as_of: day(args.as_of.as_deref().or(file.as_of.as_deref()), input.zone)?,
             tiers: tiers(file.tiers)?,
+            price_categories: functions::price_categories(file.price_categories)?,
             matrix_size: at_least_one(args.matrix_size.or(file.matrix_size).unwrap_or(10), "matrix_size")?,
         };
         let codec = args.compression.or(file.output.compression).unwrap_or(Codec::Snappy);
@@ -153,8 +169,12 @@ impl RunConfig {
             bucket_by: bucket_by.transpose()?,
             sort_by: file.output.sort_by.unwrap_or_default(),
         };
+        let functions = Registry::built_in(&settings.price_categories);
         Ok(RunConfig {
             input,
+            functions,
+            anomaly: functions::anomaly(args, file.anomaly)?,
+            derived: functions::derived_columns(file.udfs)?,
             output,
             workers: at_least_one(workers, "workers")?,
             settings,
@@ -231,18 +251,21 @@ fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
 fn tables(names: Option<Vec<String>>) -> Result<Vec<OutputTable>> {
     let names = match names {
         Some(names) if names != ["all"] => names,
-        _ => return Ok(OutputTable::ALL.to_vec()),
+        Some(_) => return Ok(OutputTable::ALL.to_vec()),
+        None => return Ok(OutputTable::usual()),
     };
-    let table = |name: &String| {
-        let known = OutputTable::ALL.into_iter().find(|table| table.name() == name);
-        known.ok_or_else(|| {
-            let all = OutputTable::ALL.map(OutputTable::name);
-            let nearest = keys::nearest(name, &all).map_or(String::new(), |name| format!(" Did you mean {name}?"));
-            Error::usage(format!("tables: no table {name}; there are {}.{nearest}", all.join(", ")))
-        })
-    };
-    let mut tables = names.iter().map(table).collect::<Result<Vec<_>>>()?;
+    let mut tables = names.iter().map(|name| table(name, "tables")).collect::<Result<Vec<_>>>()?;
     tables.sort();
     tables.dedup();
     Ok(tables)
+}
+
+/// The table that a key names.
+fn table(name: &str, key: &str) -> Result<OutputTable> {
+    let known = OutputTable::ALL.into_iter().find(|table| table.name() == name);
+    known.ok_or_else(|| {
+        let all = OutputTable::ALL.map(OutputTable::name);
+        let nearest = keys::nearest(name, &all).map_or(String::new(), |name| format!(" Did you mean {name}?"));
+        Error::usage(format!("{key}: no table {name}; there are {}.{nearest}", all.join(", ")))
+    })
 }

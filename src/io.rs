@@ -71,11 +71,15 @@ pub enum OutputTable {
     RfmAnalysis,
     CohortAnalysis,
     CustomerProductMatrix,
+    ProductRanking,
+    CategoryStats,
+    ProductFeatures,
+    OrderAnomalies,
 }
 
 impl OutputTable {
     /// All tables.
-    pub const ALL: [OutputTable; 7] = [
+    pub const ALL: [OutputTable; 11] = [
         OutputTable::EnrichedData,
         OutputTable::DailySales,
         OutputTable::ProductSales,
@@ -83,7 +87,17 @@ impl OutputTable {
         OutputTable::RfmAnalysis,
         OutputTable::CohortAnalysis,
         OutputTable::CustomerProductMatrix,
+        OutputTable::ProductRanking,
+        OutputTable::CategoryStats,
+        OutputTable::ProductFeatures,
+        OutputTable::OrderAnomalies,
     ];
+
+    /// The tables that are made where none are asked for.
+    #[must_use]
+    pub fn usual() -> Vec<OutputTable> {
+        OutputTable::ALL[..7].to_vec()
+    }
 
     /// The name of its folder.
     #[must_use]
@@ -96,6 +110,10 @@ impl OutputTable {
             OutputTable::RfmAnalysis => "rfm_analysis",
             OutputTable::CohortAnalysis => "cohort_analysis",
             OutputTable::CustomerProductMatrix => "customer_product_matrix",
+            OutputTable::ProductRanking => "product_ranking",
+            OutputTable::CategoryStats => "category_stats",
+            OutputTable::ProductFeatures => "product_features",
+            OutputTable::OrderAnomalies => "order_anomalies",
         }
     }
 
@@ -103,9 +121,10 @@ impl OutputTable {
     #[must_use]
     pub const fn key(self) -> &'static [&'static str] {
         match self {
-            OutputTable::EnrichedData => &["order_id"],
+            OutputTable::EnrichedData | OutputTable::OrderAnomalies => &["order_id"],
             OutputTable::DailySales => &["order_date"],
-            OutputTable::ProductSales => &["product_id"],
+            OutputTable::ProductSales | OutputTable::ProductRanking | OutputTable::ProductFeatures => &["product_id"],
+            OutputTable::CategoryStats => &["category"],
             OutputTable::CustomerPatterns | OutputTable::RfmAnalysis => &["customer_id"],
             OutputTable::CohortAnalysis => &["cohort_month"],
             OutputTable::CustomerProductMatrix => &["customer_id", "rank"],

@@ -9,6 +9,8 @@ mod id;
 pub mod money;
 mod payload;
 mod rows;
+mod score;
+mod text_map;
 mod tiers;
 
 pub use day::{Day, Month};
@@ -16,7 +18,9 @@ pub use id::{Id, Name, Number, Text};
 pub use money::{Amount, Discount, Price};
 pub use payload::Payload;
 pub use rows::{
-    Account, CohortSize, Customer, CustomerPattern, DailySales, Enriched, Line, MatrixEntry, Order, Product,
-    ProductSales, Rfm, Sum,
+    Account, CategoryProducts, CategoryStats, CohortSize, Customer, CustomerPattern, DailySales, Enriched, Line,
+    MatrixEntry, Order, OrderAnomaly, Product, ProductFeatures, ProductRanking, ProductSales, Rfm, Standing, Sum,
 };
+pub use score::Score;
+pub use text_map::TextMap;
 pub use tiers::{Tier, Tiers};

@@ -1,10 +1,11 @@
-//! The whole job: from three tables to seven, kept right while any of the three changes.
+//! The whole job: from three tables to eleven, kept right while any of the three changes.
 //!
 //! ```text
-//! orders ────┐ by id                     ┌── product_sales
+//! orders ────┐ by id                     ┌── product_sales, product_ranking, category_stats
 //! products ──┴─ lines ─┐ by customer ────┼── daily_sales, cohort_analysis
 //!                      ├─────────────────┼── customer_patterns, rfm_analysis
 //! customers ──── accounts ───────────────┼── customer_product_matrix
+//!                                        ├── order_anomalies ◀── models
 //!                                        └── enriched_data
 //! ```
 //!
@@ -38,6 +39,8 @@
 //!         name: Some("Tea".into()),
 //!         category: "Drinks".into(),
 //!         price: Price::from_e4(2_5000).unwrap(),
+//!         brand: None,
+//!         metadata: None,
 //!         extra: Payload::default(),
 //!     };
 //!     let order = |quantity| Order {
@@ -59,6 +62,8 @@
 //! assert_eq!(updates, [(sales(5_00000000), 0, 1), (sales(5_00000000), 1, -1), (sales(7_50000000), 1, 1)]);
 //! ```
 
+mod anomalies;
+mod categories;
 mod customers;
 mod days;
 mod enrich;
@@ -75,10 +80,14 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::model::{
-    Account, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Order, Product,
-    ProductSales, Rfm, Tiers,
+    Account, CategoryStats, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry,
+    Order, OrderAnomaly, Product, ProductFeatures, ProductRanking, ProductSales, Rfm, Tiers,
 };
 use crate::operators::{ByKey, Upsert, Visit};
+use crate::udf::PriceCategories;
+use crate::udf::forest::Forest;
+
+use totals::ProductTotals;
 
 /// The three tables.
 pub struct Shop<'scope, T: Timestamp, I: Id> {
@@ -100,13 +109,16 @@ pub struct Settings {
     pub tiers: Tiers,
     /// How many orders of each customer `customer_product_matrix` has.
     pub matrix_size: usize,
+    /// The names of prices in `product_features`.
+    pub price_categories: PriceCategories,
 }
 
 impl Settings {
     /// Settings as of a day, with the usual tiers and the ten latest orders.
     #[must_use]
     pub fn as_of(as_of: Day) -> Settings {
-        Settings { as_of, tiers: Tiers::default(), matrix_size: 10 }
+        let (tiers, price_categories) = (Tiers::default(), PriceCategories::default());
+        Settings { as_of, tiers, matrix_size: 10, price_categories }
     }
 }
 
@@ -127,6 +139,8 @@ pub struct Job<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> {
     /// Made when first asked for: several tables use them.
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
+    product_totals: OnceCell<VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
+    product_sales: OnceCell<VecCollection<'scope, T, ProductSales<I>>>,
 }
 
 impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
@@ -144,6 +158,8 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
             customers: shop.customers,
             patterns: OnceCell::new(),
             accounts: OnceCell::new(),
+            product_totals: OnceCell::new(),
+            product_sales: OnceCell::new(),
         }
     }
 
@@ -178,7 +194,13 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     /// `product_sales`: pieces, revenue and customers of each product.
     #[must_use]
     pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
-        products::product_sales(products::by_product(&self.by_customer), self.products.clone())
+        let make = || products::product_sales(self.product_totals(), self.products.clone());
+        self.product_sales.get_or_init(make).clone()
+    }
+
+    fn product_totals(&self) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
+        let make = || products::totals_by_product(products::by_product(&self.by_customer));
+        self.product_totals.get_or_init(make).clone()
     }
 
     /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
@@ -210,6 +232,42 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
     #[must_use]
     pub fn customer_product_matrix(&self) -> VecCollection<'scope, T, MatrixEntry<I>> {
         self.ask(|visit| customers::latest_orders(visit, self.settings.matrix_size))
+    }
+
+    /// `product_ranking`: how the sales of each product compare with those of its category.
+    ///
+    /// A product whose revenue changes moves the rows between its old place and its new one; one that comes or goes moves
+    /// its whole category, for every share of it is another.
+    #[must_use]
+    pub fn product_ranking(&self) -> VecCollection<'scope, T, ProductRanking<I>> {
+        categories::product_ranking(self.product_sales())
+    }
+
+    /// `category_stats`: statistics of the prices and order lines of each category, and its products and brands.
+    ///
+    /// A row has the names of all products of its category, but is sent by reference: an order line moves one row, in O(1). A
+    /// name or brand that changes costs its category.
+    #[must_use]
+    pub fn category_stats(&self) -> VecCollection<'scope, T, CategoryStats> {
+        categories::category_stats(self.product_totals(), self.products.clone())
+    }
+
+    /// `product_features`: name, price and metadata of each product, made fit for use.
+    #[must_use]
+    pub fn product_features(&self) -> VecCollection<'scope, T, ProductFeatures<I>> {
+        products::product_features(self.products.clone(), &self.settings.price_categories)
+    }
+
+    /// `order_anomalies`: what each order's piece costs after its discount, and how normal the order is.
+    ///
+    /// `models` has at every time at most one model; while it has none, there are no scores. A new one scores every order
+    /// anew, in its epoch.
+    #[must_use]
+    pub fn order_anomalies(
+        &self,
+        models: VecCollection<'scope, T, Arc<Forest>>,
+    ) -> VecCollection<'scope, T, OrderAnomaly<I>> {
+        anomalies::order_anomalies(self.by_customer.clone(), models)
     }
 
     /// What the enriched rows of each customer share: a row for each customer with orders, on the worker that has the lines.

@@ -15,11 +15,13 @@ mod live;
 mod profile;
 mod progress;
 mod sink;
+mod train;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use differential_dataflow::AsCollection;
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
 use timely::dataflow::operators::vec::Input;
@@ -38,6 +40,7 @@ use crate::model::{Customer, Name, Number, Order, Product};
 use crate::operators::{Upsert, latest};
 use crate::pipeline::{Job, Shop};
 use crate::report::{Report, TableReport};
+use crate::udf::forest::Forest;
 
 use feed::Feed;
 pub use live::{Change, Live};
@@ -76,12 +79,12 @@ fn start<I: IdColumn>(
         communication: timely::CommunicationConfig::Process(config.workers),
         worker: WorkerConfig::default(),
     };
-    let (settings, live) = (config.settings.clone(), Arc::new(live));
+    let (config, live) = (config.clone(), Arc::new(live));
     let shared = Arc::clone(&work);
     let guards = timely::execute(timely, move |worker| {
         let _alarm = Alarm(&shared);
         shared.profile.iter().for_each(|profile| profile.follow(worker));
-        if let Err(error) = work_as::<I>(worker, &shared, &settings, live.as_ref().as_ref()) {
+        if let Err(error) = work_as::<I>(worker, &shared, &config, live.as_ref().as_ref()) {
             shared.fail(error);
         }
         if shared.has_failed() {
@@ -125,6 +128,8 @@ struct Work {
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     profile: Option<Arc<Profile>>,
+    /// The model that scores orders, once there is one.
+    model: Mutex<Option<Arc<Forest>>>,
 }
 
 impl Work {
@@ -150,6 +155,7 @@ impl Work {
     /// Work whose tables are only kept.
     fn without_output(config: &RunConfig, feed: Feed) -> Result<Work> {
         let layout = feed.layout(config.settings.tiers.clone())?;
+        let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);
         let (failure, failed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Work {
             feed,
@@ -162,7 +168,16 @@ impl Work {
             failure,
             failed,
             profile: config.profile.then(Arc::default),
+            model: Mutex::new(model),
         })
+    }
+
+    fn model(&self) -> Option<Arc<Forest>> {
+        self.model.lock().expect("no worker panicked").clone()
+    }
+
+    fn set_model(&self, model: &Arc<Forest>) {
+        *self.model.lock().expect("no worker panicked") = Some(Arc::clone(model));
     }
 
     fn writer(&self, table: OutputTable) -> Option<&Arc<TableWriter>> {
@@ -201,6 +216,9 @@ impl Work {
         if let Some(output) = self.output.lock().expect("no worker panicked").take() {
             tables = self.write(config, &output)?;
             output.finish()?;
+        }
+        if let (Some(path), Some(model)) = (&config.anomaly.save_model, self.model()) {
+            model.save(path)?;
         }
         let inputs = self.feed.reports();
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
@@ -243,17 +261,19 @@ struct Inputs<I: IdColumn> {
     orders: Handle<Epoch, Upsert<I, Order<I>>>,
     products: Handle<Epoch, Upsert<I, Arc<Product>>>,
     customers: Handle<Epoch, Upsert<I, Arc<Customer>>>,
+    models: Handle<Epoch, (Arc<Forest>, Epoch, isize)>,
 }
 
 impl<I: IdColumn> Inputs<I> {
     fn new() -> Self {
-        Inputs { orders: Handle::new(), products: Handle::new(), customers: Handle::new() }
+        Inputs { orders: Handle::new(), products: Handle::new(), customers: Handle::new(), models: Handle::new() }
     }
 
     fn advance_to(&mut self, epoch: Epoch) {
         self.orders.advance_to(epoch);
         self.products.advance_to(epoch);
         self.customers.advance_to(epoch);
+        self.models.advance_to(epoch);
     }
 }
 
@@ -261,10 +281,11 @@ impl<I: IdColumn> Inputs<I> {
 fn work_as<I: IdColumn>(
     worker: &mut Worker,
     work: &Arc<Work>,
-    settings: &crate::pipeline::Settings,
+    config: &RunConfig,
     live: Option<&live::Workers<I>>,
 ) -> Result<()> {
     let mut inputs = Inputs::new();
+    let model = work.model();
     let watch = worker.dataflow_named("millstream", |scope| {
         let products = latest(scope.input_from(&mut inputs.products), "Products by id");
         let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
@@ -273,10 +294,20 @@ fn work_as<I: IdColumn>(
             products: work.feed.count_kept(InputTable::Products, products),
             customers: work.feed.count_kept(InputTable::Customers, customers),
         };
-        let job = Job::new(shop, settings.clone());
+        let job = Job::new(shop, config.settings.clone());
         work.feed.count_lines(job.lines_by_customer());
-        sink::Tables::new(scope, work, live.and_then(live::Workers::observer)).end(&job)
+        let given = scope.input_from(&mut inputs.models).as_collection();
+        let models = match &model {
+            None if work.tables.contains(&OutputTable::OrderAnomalies) => {
+                given.concat(train::trained(job.lines_by_customer(), &config.anomaly.training, work))
+            }
+            _ => given,
+        };
+        sink::Tables::new(scope, work, live.and_then(live::Workers::observer)).end(&job, models)
     });
+    if let Some(model) = model.filter(|_| worker.index() == 0) {
+        inputs.models.send((model, 0, 1));
+    }
     while let Some((table, unit)) = work.feed.next_unit() {
         let mut batches = work.feed.read(table, &unit)?;
         loop {

@@ -77,6 +77,8 @@ fn check(history: &Changes<Input>, workers: usize, in_flight: u64) -> Result<(),
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn every_row_has_the_record_of_its_time(history in histories()) {
         check(&history, 1, 1)?;

@@ -25,6 +25,9 @@ pub struct ConfigFile {
     pub(super) time_zone: Option<String>,
     pub(super) tiers: Option<Vec<TierBound>>,
     pub(super) matrix_size: Option<usize>,
+    pub(super) price_categories: Option<PriceBounds>,
+    pub(super) anomaly: Anomaly,
+    pub(super) udfs: Vec<UdfUse>,
     pub(super) tables: Option<Tables>,
     pub(super) columns: Option<BTreeMap<String, Renames>>,
     pub(super) max_rejected: Option<u64>,
@@ -69,6 +72,61 @@ pub struct TierBound {
     pub(super) name: String,
     #[serde(default, deserialize_with = "number_as_text")]
     pub(super) from: Option<String>,
+}
+
+/// `price_categories`: names of prices.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PriceBounds {
+    pub(super) known: Vec<PriceBound>,
+    #[serde(default)]
+    pub(super) unknown: Option<String>,
+}
+
+/// A category of prices: its name, and the price below which it stops; the last has none.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PriceBound {
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "number_as_text")]
+    pub(super) below: Option<String>,
+}
+
+/// `anomaly`: the model that scores orders.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Anomaly {
+    pub(super) model: Option<PathBuf>,
+    pub(super) save_model: Option<PathBuf>,
+    pub(super) seed: Option<u64>,
+    pub(super) sample: Option<usize>,
+    pub(super) trees: Option<usize>,
+    pub(super) points_per_tree: Option<usize>,
+    pub(super) contamination: Option<f64>,
+}
+
+/// One of `udfs`: a function, the columns it takes, and what becomes of what it gives.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct UdfUse {
+    pub(super) function: String,
+    #[serde(default)]
+    pub(super) table: Option<String>,
+    pub(super) columns: Vec<String>,
+    #[serde(rename = "as")]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) on_failure: OnFailure,
+    #[serde(default)]
+    pub(super) memory: Option<FileSize>,
+}
+
+/// What becomes of a row that a function can't handle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It is rejected.
+    #[default]
+    Reject,
+    /// The function's answer is null.
+    Null,
 }
 
 /// `tables`: a list of names, or `all`.

@@ -14,6 +14,9 @@ const KNOWN: &[(&str, &[&str])] = &[
             "time_zone",
             "tiers",
             "matrix_size",
+            "price_categories",
+            "anomaly",
+            "udfs",
             "tables",
             "columns",
             "max_rejected",
@@ -25,6 +28,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("output", &["format", "compression", "partition_by", "target_file_size", "bucket_by", "sort_by"]),
     ("output.bucket_by", &["columns", "buckets"]),
     ("tiers", &["name", "from"]),
+    ("price_categories", &["known", "unknown"]),
+    ("price_categories.known", &["name", "below"]),
+    ("anomaly", &["model", "save_model", "seed", "sample", "trees", "points_per_tree", "contamination"]),
+    ("udfs", &["function", "table", "columns", "as", "on_failure", "memory"]),
     ("cluster", &["process", "hosts"]),
 ];
 
@@ -61,7 +68,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// The known name that is most like one that is not known, if any is.
-pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.7).then_some(best)

@@ -17,6 +17,7 @@ pub(crate) struct Layout {
     pub(crate) order_extras: Codec,
     pub(crate) product_extras: Codec,
     pub(crate) customer_extras: Codec,
+    pub(crate) order_id: DataType,
     pub(crate) customer_id: DataType,
     pub(crate) product_id: DataType,
     /// `Float64`, or a decimal where prices are.
@@ -43,6 +44,8 @@ pub(crate) enum EnrichedSource {
     ProductName,
     Category,
     Price,
+    Brand,
+    Metadata,
     /// The further column of that table at this position.
     Further(InputTable, usize),
     TotalAmount,
@@ -51,8 +54,8 @@ pub(crate) enum EnrichedSource {
 }
 
 use EnrichedSource::{
-    Category, CustomerId, CustomerTier, Discount, Further, OrderDate, OrderId, Price, ProductId, ProductName, Quantity,
-    TotalAmount, TotalSpent,
+    Brand, Category, CustomerId, CustomerTier, Discount, Further, Metadata, OrderDate, OrderId, Price, ProductId,
+    ProductName, Quantity, TotalAmount, TotalSpent,
 };
 
 impl Layout {
@@ -75,13 +78,14 @@ impl Layout {
             order_extras: Codec::new(&orders.further)?,
             product_extras: Codec::new(&products.further)?,
             customer_extras: Codec::new(&customers.further)?,
+            order_id: id(0),
             customer_id: id(1),
             product_id: id(2),
             money: money.clone(),
             tiers,
         };
         layout.add(orders, &[OrderId, CustomerId, ProductId, OrderDate, Quantity, Discount])?;
-        layout.add(products, &[ProductId, Price, Category, ProductName])?;
+        layout.add(products, &[ProductId, Price, Category, ProductName, Brand, Metadata])?;
         layout.add(customers, &[CustomerId])?;
         let derived = [("total_amount", &money, TotalAmount), ("total_spent", &money, TotalSpent)];
         for (name, data_type, source) in derived.into_iter().chain([("customer_tier", &DataType::Utf8, CustomerTier)]) {

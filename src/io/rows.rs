@@ -66,16 +66,19 @@ impl Converter {
 
     /// The products of a batch.
     pub(crate) fn products<I: IdColumn>(&self, batch: &RawBatch, file: usize) -> Result<Converted<I, Arc<Product>>> {
-        let [ids, prices, categories, names] = self.cores(batch);
+        let [ids, prices, categories, names, brands, metadata] = self.cores(batch);
         let ids = self.ids::<I>(&ids, "product_id")?;
         let prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
         let categories = texts(&categories, "category")?;
         let names = texts(&names, "product_name")?;
+        let brands = texts(&brands, "brand")?;
+        let metadata = texts(&metadata, "metadata")?;
         self.convert(batch, file, |row, extra| {
             let id = required(ids(row), "product_id")?;
             let category = categories(row)?.unwrap_or(Text::const_new("Unknown"));
             let price = prices(row)?.unwrap_or_default();
-            Ok((id, Arc::new(Product { name: names(row)?, category, price, extra })))
+            let (name, brand, metadata) = (names(row)?, brands(row)?, metadata(row)?);
+            Ok((id, Arc::new(Product { name, category, price, brand, metadata, extra })))
         })
     }
 

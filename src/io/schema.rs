@@ -47,6 +47,8 @@ const PRODUCTS: &[Core] = &[
     core("price", Kind::Money),
     core("category", Kind::Text),
     Core { required: false, ..core("product_name", Kind::Text) },
+    Core { required: false, ..core("brand", Kind::Text) },
+    Core { required: false, ..core("metadata", Kind::Text) },
 ];
 const CUSTOMERS: &[Core] = &[core("customer_id", Kind::Id)];
 

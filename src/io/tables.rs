@@ -1,6 +1,7 @@
 //! From rows of tables to record batches.
 
 mod columns;
+mod further;
 pub(crate) mod enriched;
 
 use std::cmp::{Ordering, Reverse};
@@ -12,7 +13,10 @@ use arrow::record_batch::RecordBatch;
 use differential_dataflow::ExchangeData;
 
 use crate::error::{Error, Result};
-use crate::model::{CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, Number, ProductSales, Rfm, Sum};
+use crate::model::{
+    CategoryStats, CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, Number, OrderAnomaly, ProductFeatures,
+    ProductRanking, ProductSales, Rfm, Sum,
+};
 
 use super::OutputTable;
 use super::cells::IdColumn;
@@ -46,6 +50,10 @@ pub(crate) fn schema_of(table: OutputTable, layout: &Layout) -> SchemaRef {
         OutputTable::RfmAnalysis => Rfm::<Number>::schema(layout),
         OutputTable::CohortAnalysis => CohortSize::schema(layout),
         OutputTable::CustomerProductMatrix => MatrixEntry::<Number>::schema(layout),
+        OutputTable::ProductRanking => ProductRanking::<Number>::schema(layout),
+        OutputTable::CategoryStats => CategoryStats::schema(layout),
+        OutputTable::ProductFeatures => ProductFeatures::<Number>::schema(layout),
+        OutputTable::OrderAnomalies => OrderAnomaly::<Number>::schema(layout),
     }
 }
 

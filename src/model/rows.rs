@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amount, Day, Discount, Month, Payload, Price, Text, Tier};
+use crate::operators::window::Share;
+use crate::operators::{Covariance, Moments};
+
+use super::{Amount, Day, Discount, Month, Payload, Price, Score, Text, TextMap, Tier};
 
 /// An order line, as it was read and cleaned, without its id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +37,10 @@ pub struct Product {
     pub category: Text,
     /// What one costs.
     pub price: Price,
+    /// Who makes it.
+    pub brand: Option<Text>,
+    /// What else is known of it: a JSON object, if all is well.
+    pub metadata: Option<Text>,
     /// The further columns of `products`.
     pub extra: Payload,
 }
@@ -191,4 +198,86 @@ pub struct MatrixEntry<I> {
     pub product: Option<I>,
     /// What it cost; `None` where the product is unknown.
     pub amount: Option<Amount>,
+}
+
+/// A row of `product_ranking`: a row of `product_sales`, and how it stands in its category.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProductRanking<I> {
+    /// What the product sold.
+    pub sales: ProductSales<I>,
+    /// How that compares.
+    pub standing: Standing,
+}
+
+/// How a product stands among those of its category, ordered by revenue, nulls first, and then by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Standing {
+    /// `row_num`: its place.
+    pub row_number: u64,
+    /// The place of the first with its revenue.
+    pub rank: u64,
+    /// The place of its revenue among distinct ones.
+    pub dense_rank: u64,
+    /// `prev_sales`: the revenue of the one before it.
+    pub previous: Option<Amount>,
+    /// `next_sales`: the revenue of the one behind it.
+    pub next: Option<Amount>,
+    /// `first_sales`: the least revenue.
+    pub first: Option<Amount>,
+    /// `last_sales`: the last revenue of the default frame, which is its own.
+    pub last: Option<Amount>,
+    /// `second_sales`: the second revenue of the default frame; `None` where that has one row.
+    pub second: Option<Amount>,
+    /// `cumulative_dist`: the share of rows up to its last peer.
+    pub cumulative_dist: Share,
+    /// `percentile_rank`: the share of the other rows that lie before its first peer.
+    pub percentile_rank: Share,
+    /// `quartile`: which of four equal parts it is in, the first ones larger by one where they can't be equal.
+    pub quartile: u64,
+}
+
+/// A row of `category_stats`; its key is `category`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CategoryStats {
+    /// The category.
+    pub category: Text,
+    /// Of the prices of its products: their number, mean, variance, skewness and kurtosis.
+    pub prices: Moments<4>,
+    /// Of the order lines: price and quantity of each.
+    pub lines: Covariance<4, 0>,
+    /// Its products.
+    pub products: CategoryProducts,
+}
+
+/// What the products of a category are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CategoryProducts {
+    /// `all_products`: their names in the order of their ids; those without a name are left out.
+    pub names: Arc<[Text]>,
+    /// `unique_brands`: their brands, sorted, each once.
+    pub brands: Arc<[Text]>,
+}
+
+/// A row of `product_features`; its key is `product`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProductFeatures<I> {
+    /// The product's id.
+    pub product: I,
+    /// `clean_name`: its name, cleaned.
+    pub name: Option<Text>,
+    /// `price_category`: how high its price is.
+    pub price_category: Text,
+    /// What its metadata say.
+    pub metadata: TextMap,
+}
+
+/// A row of `order_anomalies`; its key is `order`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OrderAnomaly<I> {
+    /// The order's id.
+    pub order: I,
+    /// `final_price`: what one piece costs after the discount; `None` where the product is unknown.
+    pub final_price: Option<Amount>,
+    /// `anomaly_score`: `None` where the product is unknown, or there is no model.
+    pub score: Option<Score>,
 }

@@ -42,6 +42,26 @@ impl<const X: u32, const Y: u32> Covariance<X, Y> {
         Covariance { x: Variance::of_narrow(x), y: Variance::of_narrow(y), products }
     }
 
+    /// A pair for each of some values of y, with the same x in all of them.
+    ///
+    /// Where x belongs to a group and y to its rows, the pairs of many rows cost as much as one.
+    ///
+    /// ```
+    /// use differential_dataflow::difference::Semigroup;
+    /// use millstream::operators::{Covariance, Variance};
+    ///
+    /// let mut pairs = Covariance::<0, 0>::of(7, -2);
+    /// pairs.plus_equals(&Covariance::of(7, 5));
+    /// assert_eq!(Covariance::of_same_x(7, &Variance::of_sums(2, 3, 29)), pairs);
+    /// ```
+    #[must_use]
+    pub fn of_same_x(x: i64, y: &Variance<Y>) -> Self {
+        let total = y.sum().narrow_total();
+        let products = Wide::from_unsigned(total.unsigned_abs()).times(x);
+        let products = if total < 0 { products.times(-1) } else { products };
+        Covariance { x: Variance::repeated(x, y), y: *y, products }
+    }
+
     /// One pair, or nothing if there is a null in it.
     pub fn of_nullable(x: Option<impl Into<i128>>, y: Option<impl Into<i128>>) -> Self {
         x.zip(y).map(|(x, y)| Self::of(x, y)).unwrap_or_default()

@@ -103,6 +103,10 @@ impl<const SCALE: u32> Sum<SCALE> {
         self.total.into()
     }
 
+    pub(super) fn narrow_total(&self) -> i128 {
+        self.total
+    }
+
     fn add(&mut self, other: &Self) {
         self.values += other.values;
         self.beyond += other.beyond;
@@ -144,6 +148,31 @@ impl<const SCALE: u32> Variance<SCALE> {
 
     pub(super) fn of_narrow(value: i64) -> Self {
         Variance { sum: Sum::of_narrow(value), squares: Wide::from_unsigned(square(value)) }
+    }
+
+    /// Values of which only their number, their sum and the sum of their squares are known, in units of 10⁻ˢᶜᴬᴸᴱ and their
+    /// squares. Each must have 64 bits at most.
+    ///
+    /// ```
+    /// use differential_dataflow::difference::Semigroup;
+    /// use millstream::operators::Variance;
+    ///
+    /// let mut values = Variance::<0>::of(3);
+    /// values.plus_equals(&Variance::of(4));
+    /// assert_eq!(Variance::<0>::of_sums(2, 7, 25), values);
+    /// ```
+    #[must_use]
+    pub fn of_sums(values: i64, total: i128, squares: u128) -> Self {
+        let sum = Sum { values: values.into(), beyond: 0, total };
+        Variance { sum, squares: Wide::from_unsigned(squares) }
+    }
+
+    /// One value, as often as there are `others`.
+    pub(super) fn repeated<const OTHER: u32>(value: i64, others: &Variance<OTHER>) -> Self {
+        let times = others.sum.values;
+        let narrow = i64::try_from(times).unwrap_or(i64::MAX);
+        let sum = Sum { values: times, beyond: others.sum.beyond, total: i128::from(value).wrapping_mul(times) };
+        Variance { sum, squares: Wide::from_unsigned(square(value)).times(narrow) }
     }
 
     /// Count, sum and mean.

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::model::{Amount, Discount, Id, Line, Product, ProductSales};
+use crate::model::{Amount, Discount, Id, Line, Product, ProductFeatures, ProductSales};
 use crate::operators::{ByKey, accumulate_distinct, arrange, left_join_unique, totals};
+
+use crate::udf::{PriceCategories, cleaned, parsed};
 
 use super::totals::ProductTotals;
 
@@ -32,11 +34,10 @@ pub(super) fn by_product<'scope, T: Timestamp + Lattice, I: Id>(
     arrange(sales, "Sales by product")
 }
 
-/// A row for each product id that was ordered.
-pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
+/// What was sold of each product id that was ordered.
+pub(super) fn totals_by_product<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     by_product: ByKey<'scope, T, Option<I>, Sale<I>>,
-    products: VecCollection<'scope, T, (I, Arc<Product>)>,
-) -> VecCollection<'scope, T, ProductSales<I>> {
+) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
     let sums = accumulate_distinct(
         by_product,
         "Sales and customers by product",
@@ -45,7 +46,14 @@ pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
         |product, sale| Some((product.clone(), ProductTotals::of_sale(sale))),
         ProductTotals::ONE_CUSTOMER,
     );
-    let totals = totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals));
+    totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals))
+}
+
+/// A row for each product id that was ordered.
+pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
+    totals: VecCollection<'scope, T, (Option<I>, ProductTotals)>,
+    products: VecCollection<'scope, T, (I, Arc<Product>)>,
+) -> VecCollection<'scope, T, ProductSales<I>> {
     let products = products.map(|(id, product)| (Some(id), product));
     left_join_unique(
         totals,
@@ -60,4 +68,18 @@ pub(super) fn product_sales<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
             customers: totals.customers,
         },
     )
+}
+
+/// A row for each product: what functions make of its columns. None of them fails, so no row is rejected.
+pub(super) fn product_features<'scope, T: Timestamp, I: Id>(
+    products: VecCollection<'scope, T, (I, Arc<Product>)>,
+    categories: &PriceCategories,
+) -> VecCollection<'scope, T, ProductFeatures<I>> {
+    let categories = categories.clone();
+    products.map(move |(id, product)| ProductFeatures {
+        product: id,
+        name: product.name.as_deref().map(cleaned),
+        price_category: categories.of(Some(product.price)).clone(),
+        metadata: parsed(product.metadata.as_deref()),
+    })
 }

@@ -6,6 +6,7 @@ use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Amount, Line, Sum};
+use crate::operators::Variance;
 
 use super::products::Sale;
 
@@ -25,6 +26,8 @@ pub(super) struct ProductTotals {
     orders: i64,
     pub(super) customers: i64,
     pub(super) quantity: i64,
+    /// The sum of the squares of quantities.
+    quantity_squares: i128,
     /// The sum of `quantity × (1 − discount)`, in units of 10⁻⁴.
     pub(super) paid_pieces_e4: i128,
 }
@@ -46,12 +49,18 @@ impl Totals {
 
 impl ProductTotals {
     pub(super) const ONE_CUSTOMER: ProductTotals =
-        ProductTotals { orders: 0, customers: 1, quantity: 0, paid_pieces_e4: 0 };
+        ProductTotals { orders: 0, customers: 1, quantity: 0, quantity_squares: 0, paid_pieces_e4: 0 };
 
     pub(super) fn of_sale<I>(sale: &Sale<I>) -> ProductTotals {
         let quantity = i64::from(sale.quantity);
         let paid_pieces_e4 = i128::from(quantity * sale.discount.left_e4());
-        ProductTotals { orders: 1, customers: 0, quantity, paid_pieces_e4 }
+        let quantity_squares = i128::from(quantity * quantity);
+        ProductTotals { orders: 1, customers: 0, quantity, quantity_squares, paid_pieces_e4 }
+    }
+
+    /// The quantities of the orders.
+    pub(super) fn quantities(&self) -> Variance {
+        Variance::of_sums(self.orders, self.quantity.into(), self.quantity_squares.unsigned_abs())
     }
 }
 
@@ -81,4 +90,10 @@ macro_rules! add_by_field {
 }
 
 add_by_field!(Totals { orders: i64, customers: i64, priced: i64, amount_e8: i128 });
-add_by_field!(ProductTotals { orders: i64, customers: i64, quantity: i64, paid_pieces_e4: i128 });
+add_by_field!(ProductTotals {
+    orders: i64,
+    customers: i64,
+    quantity: i64,
+    quantity_squares: i128,
+    paid_pieces_e4: i128
+});

@@ -18,6 +18,7 @@ use crate::io::{OutputTable, Shown};
 use crate::model::{Customer, Order, Product};
 use crate::operators::Position;
 use crate::report::{Report, StageReport};
+use crate::udf::forest::Forest;
 
 use super::feed::Feed;
 use super::sink::Watch;
@@ -47,6 +48,8 @@ pub enum Change<I> {
     Product(I, Option<Arc<Product>>),
     /// Writes a customer, or deletes it.
     Customer(I, Option<Arc<Customer>>),
+    /// Scores all orders by this model from now on.
+    Model(Arc<Forest>),
 }
 
 /// What the workers of a live job have beside those of a run.
@@ -252,6 +255,12 @@ impl<I: IdColumn> Workers<I> {
                     Change::Order(id, row) => inputs.orders.send((id, at, row)),
                     Change::Product(id, row) => inputs.products.send((id, at, row)),
                     Change::Customer(id, row) => inputs.customers.send((id, at, row)),
+                    Change::Model(model) => {
+                        let former = work.model().map(|former| (former, epoch, -1));
+                        former.into_iter().for_each(|former| inputs.models.send(former));
+                        work.set_model(&model);
+                        inputs.models.send((model, epoch, 1));
+                    }
                 }
             }
             inputs.advance_to(epoch + 1);

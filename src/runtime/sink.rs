@@ -23,6 +23,7 @@ use crate::io::tables::TableRow;
 use crate::io::write::{PartWriter, TableWriter};
 use crate::operators::to_all_workers;
 use crate::pipeline::Job;
+use crate::udf::forest::Forest;
 
 use super::enrich::Enriching;
 use super::live::Moved;
@@ -72,8 +73,12 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         Tables { work, observer, scope, inputs: Vec::new(), last: None }
     }
 
-    /// Makes the tables that are asked for, and writes those that are to be written.
-    pub(super) fn end<I: IdColumn>(mut self, job: &Job<'scope, Epoch, I>) -> Watch {
+    /// Makes the tables that are asked for, and writes those that are to be written. Orders are scored by `models`.
+    pub(super) fn end<I: IdColumn>(
+        mut self,
+        job: &Job<'scope, Epoch, I>,
+        models: VecCollection<'scope, Epoch, Arc<Forest>>,
+    ) -> Watch {
         self.add_enriched(job);
         if self.observer.is_some() {
             self.add_share(OutputTable::EnrichedData, || job.enriched_data(), None);
@@ -84,6 +89,10 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         self.add(OutputTable::RfmAnalysis, || job.rfm_analysis());
         self.add(OutputTable::CohortAnalysis, || job.cohort_analysis());
         self.add(OutputTable::CustomerProductMatrix, || job.customer_product_matrix());
+        self.add(OutputTable::ProductRanking, || job.product_ranking());
+        self.add(OutputTable::CategoryStats, || job.category_stats());
+        self.add(OutputTable::ProductFeatures, || job.product_features());
+        self.add(OutputTable::OrderAnomalies, || job.order_anomalies(models));
         let mut builder = OperatorBuilder::new(TABLES.into(), self.scope);
         let mut inputs: Vec<_> = self.inputs.into_iter().map(|connect| connect(&mut builder)).collect();
         let (mut last, watch) = (self.last, Watch(Rc::new(Cell::new(Some(0)))));

@@ -29,7 +29,7 @@ use arrow::datatypes::{Decimal128Type, Int64Type};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Discount, Price};
+use crate::model::{Discount, Price, Score};
 
 use super::Udf;
 use file::Saved;
@@ -40,22 +40,10 @@ pub type Point = [i64; FEATURES];
 
 const FEATURES: usize = 3;
 
-/// How normal a point is, in units of 10⁻⁹: from −1 to 1, below 0 an anomaly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Score(i32);
-
-impl Score {
-    /// In units of 10⁻⁹.
-    #[must_use]
-    pub fn e9(self) -> i32 {
-        self.0
-    }
-
-    /// The double nearest to it.
-    #[must_use]
-    pub fn to_f64(self) -> f64 {
-        f64::from(self.0) / 1e9
-    }
+/// The point that an order is.
+#[must_use]
+pub fn point(quantity: i32, price: Price, discount: Discount) -> Point {
+    [quantity.into(), price.e4(), discount.e4().into()]
 }
 
 /// How a forest is trained.
@@ -172,7 +160,7 @@ impl Forest {
         let usual = self.trees.len() as f64 * f64::from(mean_depth_e20(self.points_per_tree.max(2)));
         scores.extend(depths.iter().map(|depth| {
             let share = libm::exp2(-(*depth as f64) / usual);
-            Score((share * -1e9).round() as i32 - self.zero_e9)
+            Score::from_e9((share * -1e9).round() as i32 - self.zero_e9)
         }));
     }
 
@@ -204,7 +192,7 @@ impl Forest {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in a slice")]
 fn percentile(sorted: &[Score], share: f64) -> i32 {
     let position = share * (sorted.len() - 1) as f64;
-    let at = |index: usize| f64::from(sorted[index.min(sorted.len() - 1)].0);
+    let at = |index: usize| f64::from(sorted[index.min(sorted.len() - 1)].e9());
     let (below, above) = (at(position.floor() as usize), at(position.floor() as usize + 1));
     (below + (above - below) * position.fract()).round() as i32
 }

@@ -5,18 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::Result;
-use crate::model::Text;
+use crate::model::{Text, TextMap};
 
 use super::Udf;
 use super::value::{Cells, Value};
-
-/// A map of texts, by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TextMap(pub BTreeMap<Text, Option<Text>>);
 
 /// `parse_json_metadata`: a JSON object as a map of texts; an empty one for anything else, null included.
 ///
@@ -33,11 +28,11 @@ pub struct TextMap(pub BTreeMap<Text, Option<Text>>);
 /// ```
 #[must_use]
 pub fn parse_json_metadata() -> Udf<Option<Text>, TextMap> {
-    Udf::scalar("parse_json_metadata", |json: Option<Text>| parse(json.as_deref()))
+    Udf::scalar("parse_json_metadata", |json: Option<Text>| parsed(json.as_deref()))
 }
 
 /// What [`parse_json_metadata`] makes of a text.
-pub(crate) fn parse(json: Option<&str>) -> TextMap {
+pub(crate) fn parsed(json: Option<&str>) -> TextMap {
     let object = json.and_then(|json| serde_json::from_str::<BTreeMap<Text, &RawValue>>(json).ok());
     let entries = object.into_iter().flatten().map(|(key, value)| (key, text_of(value.get())));
     TextMap(entries.collect())

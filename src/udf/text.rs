@@ -14,11 +14,11 @@ use super::Udf;
 /// ```
 #[must_use]
 pub fn clean_text() -> Udf<Text, Text> {
-    Udf::scalar("clean_text", |text: Text| clean(&text))
+    Udf::scalar("clean_text", |text: Text| cleaned(&text))
 }
 
 /// What [`clean_text`] makes of a text.
-pub(crate) fn clean(text: &str) -> Text {
+pub(crate) fn cleaned(text: &str) -> Text {
     let lower = text.trim().to_lowercase();
     if lower.contains("  ") { lower.replace("  ", " ").into() } else { lower.into() }
 }

@@ -31,7 +31,7 @@ pub type Cells<V> = Box<dyn Fn(usize) -> Cell<V>>;
 /// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings |
 /// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals: rounded half-even to 10⁻⁴ |
 /// | [`Amount`] | `Decimal128(38, 8)`; as money is where a table is written | that |
-/// | [`TextMap`](super::TextMap) | `Map<Utf8, Utf8>` | that |
+/// | [`TextMap`](crate::model::TextMap) | `Map<Utf8, Utf8>` | that |
 pub trait Value: Clone + Debug + Send + Sync + 'static {
     /// The type of a column of such values.
     fn data_type() -> DataType;

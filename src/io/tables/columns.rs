@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, StringBuilder};
+use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, ListBuilder, StringBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
 use crate::error::{Error, Result};
 use crate::io::cells::IdColumn;
-use crate::model::{Amount, Day, Sum};
+use crate::model::{Amount, Day, Sum, Text};
 
 pub(super) fn ids<'a, I: IdColumn>(ids: impl Iterator<Item = Option<&'a I>>, data_type: &DataType) -> Result<ArrayRef> {
     typed(I::column(ids), data_type)
@@ -28,6 +28,17 @@ pub(super) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clon
 
 pub(super) fn dates(days: impl Iterator<Item = Option<Day>>) -> ArrayRef {
     Arc::new(Date32Array::from_iter(days.map(|day| day.map(Day::days))))
+}
+
+pub(super) fn floats(numbers: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter(numbers))
+}
+
+/// Lists of texts.
+pub(super) fn lists<'a>(lists: impl Iterator<Item = &'a [Text]>) -> ArrayRef {
+    let mut column = ListBuilder::new(StringBuilder::new());
+    lists.for_each(|list| column.append_value(list.iter().map(Some)));
+    Arc::new(column.finish())
 }
 
 pub(super) fn int32s(integers: impl Iterator<Item = Option<i32>>) -> ArrayRef {

@@ -31,6 +31,8 @@ pub(crate) struct EnrichedParts<'a, I> {
 pub(crate) struct Items {
     names: Column,
     categories: Column,
+    brands: Column,
+    metadata: Column,
     further: Vec<Column>,
 }
 
@@ -42,7 +44,9 @@ impl Items {
         let further = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
         Ok(Items {
             names: Column::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
-            categories: Column::of(texts(products.map(|product| Some(product?.category.as_str()))))?,
+            categories: Column::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
+            brands: Column::of(texts(products.clone().map(|product| product?.brand.as_deref())))?,
+            metadata: Column::of(texts(products.map(|product| product?.metadata.as_deref())))?,
             further: further.into_iter().map(Column::of).collect::<Result<_>>()?,
         })
     }
@@ -108,6 +112,8 @@ fn columns<I: IdColumn>(rows: &[EnrichedParts<'_, I>], items: &Items, layout: &L
         Source::Further(InputTable::Products, at) => items.further[at].take(&item_of_row),
         Source::ProductName => items.names.take(&item_of_row),
         Source::Category => items.categories.take(&item_of_row),
+        Source::Brand => items.brands.take(&item_of_row),
+        Source::Metadata => items.metadata.take(&item_of_row),
         Source::Further(InputTable::Customers, at) => accounts.spread(&of_customers[at]),
         Source::CustomerId => ids(rows.iter().map(|row| row.customer.as_ref()), &column.data_type),
         Source::TotalSpent => {
