@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod cells;
+pub(crate) mod derived;
 pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod layout;

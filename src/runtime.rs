@@ -33,7 +33,8 @@ use crate::error::{Error, Result};
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::publish::Output;
-use crate::io::tables::schema_of;
+use crate::io::derived::Derived;
+use crate::io::tables::{own_schema_of, schema_of};
 use crate::io::write::{Placing, TableWriter};
 use crate::io::{InputTable, OutputTable, rejected};
 use crate::model::{Customer, Name, Number, Order, Product};
@@ -154,8 +155,12 @@ impl Work {
 
     /// Work whose tables are only kept.
     fn without_output(config: &RunConfig, feed: Feed) -> Result<Work> {
-        let layout = feed.layout(config.settings.tiers.clone())?;
+        let mut layout = feed.layout(config.settings.tiers.clone())?;
         let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);
+        let mut functions = config.functions.clone();
+        model.iter().try_for_each(|model| functions.register(model.udf()))?;
+        let own_schema = |table| own_schema_of(table, &layout);
+        layout.derived = Derived::new(&config.derived, &functions, own_schema, &layout.money)?;
         let (failure, failed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Work {
             feed,

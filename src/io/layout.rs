@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::Tiers;
 
 use super::InputTable;
+use super::derived::Derived;
 use super::payload::Codec;
 use super::schema::{TableSchema, is_decimal};
 
@@ -23,6 +24,8 @@ pub(crate) struct Layout {
     /// `Float64`, or a decimal where prices are.
     pub(crate) money: DataType,
     pub(crate) tiers: Tiers,
+    /// Columns that functions make, once they are found.
+    pub(crate) derived: Derived,
 }
 
 /// A column of `enriched_data`.
@@ -83,6 +86,7 @@ impl Layout {
             product_id: id(2),
             money: money.clone(),
             tiers,
+            derived: Derived::default(),
         };
         layout.add(orders, &[OrderId, CustomerId, ProductId, OrderDate, Quantity, Discount])?;
         layout.add(products, &[ProductId, Price, Category, ProductName, Brand, Metadata])?;

@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StructArray};
 use arrow::datatypes::{Field, FieldRef};
-use arrow::json::LineDelimitedWriter;
 use arrow::record_batch::RecordBatch;
 use chrono_tz::Tz;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Customer, Discount, Order, Price, Product, Text};
 use crate::operators::{Position, Upsert};
 
 use super::cells::{Cell, Cells, IdColumn, days, ids, money, quantities, texts};
 use super::payload::Codec;
 use super::read::RawBatch;
-use super::rejected::Rejection;
+use super::rejected::{self, Origin, Rejection};
 use super::schema::TableSchema;
 
 /// Makes rows of a table's batches.
@@ -109,7 +108,7 @@ impl Converter {
                 Ok((id, row)) => upserts.push((id, position(file, number), Some(row))),
                 Err(reason) => {
                     let json = self.json(batch, index)?;
-                    rejected.push(Rejection { table: self.schema.table, file, number, reason, json });
+                    rejected.push(Rejection { origin: self.origin(file, number), reason, json });
                 }
             }
         }
@@ -118,7 +117,11 @@ impl Converter {
 
     fn malformed(&self, file: usize, row: &super::read::Malformed) -> Rejection {
         let (reason, json) = (row.reason.clone(), row.json.clone());
-        Rejection { table: self.schema.table, file, number: row.number, reason, json }
+        Rejection { origin: self.origin(file, row.number), reason, json }
+    }
+
+    fn origin(&self, file: usize, number: u64) -> Origin {
+        Origin::Input { table: self.schema.table, file, number }
     }
 
     /// A row of a batch as a JSON object.
@@ -129,11 +132,7 @@ impl Converter {
             let field: FieldRef = Arc::new(Field::new(name, array.data_type().clone(), true));
             (field, array.slice(index, 1))
         });
-        let row = RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>()));
-        let mut writer = LineDelimitedWriter::new(Vec::new());
-        writer.write(&row).map_err(Error::failed)?;
-        writer.finish().map_err(Error::failed)?;
-        Ok(String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned())
+        rejected::json(&RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>())), 0)
     }
 }
 

@@ -57,10 +57,15 @@ pub(crate) struct Exact {
 }
 
 impl Exact {
-    pub(crate) fn of<R: TableRow>(row: &R, layout: &Layout) -> Result<Exact> {
-        let batch = R::batch(std::slice::from_ref(row), layout)?;
+    /// A row with its derived columns; `None` if one of their functions rejects it.
+    pub(crate) fn of<R: TableRow>(row: &R, layout: &Layout) -> Result<Option<Exact>> {
+        let batch = R::batch(std::slice::from_ref(row), layout)?.rows;
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
         let digits = batch.columns().iter().map(|column| array_value_to_string(column, 0));
-        Ok(Exact { digits: digits.collect::<Result<_, _>>().map_err(Error::failed)?, shown: Shown::of(&batch)? })
+        let digits = digits.collect::<Result<_, _>>().map_err(Error::failed)?;
+        Ok(Some(Exact { digits, shown: Shown::of(&batch)? }))
     }
 }
 

@@ -20,12 +20,16 @@ use crate::model::{
 
 use super::OutputTable;
 use super::cells::IdColumn;
+use super::derived::Made;
 use super::layout::Layout;
 use columns::{dates, ids, int32s, means, money, texts};
 
 /// A row of a table that is written.
 pub(crate) trait TableRow: ExchangeData {
-    /// The columns.
+    /// The table.
+    const TABLE: OutputTable;
+
+    /// The columns, without those that functions make.
     fn schema(layout: &Layout) -> SchemaRef;
 
     /// Rows, column by column as the schema has them.
@@ -34,14 +38,20 @@ pub(crate) trait TableRow: ExchangeData {
     /// How the table's rows are ordered; `None` where the order does not matter.
     const ORDER: Option<fn(&Self, &Self) -> Ordering> = None;
 
-    /// Rows as a record batch.
-    fn batch(rows: &[Self], layout: &Layout) -> Result<RecordBatch> {
-        RecordBatch::try_new(Self::schema(layout), Self::columns(rows, layout)?).map_err(Error::failed)
+    /// Rows as a record batch, with the columns that functions make.
+    fn batch(rows: &[Self], layout: &Layout) -> Result<Made> {
+        let own = RecordBatch::try_new(Self::schema(layout), Self::columns(rows, layout)?).map_err(Error::failed)?;
+        layout.derived.add(Self::TABLE, own)
     }
 }
 
-/// The columns of a table; they do not depend on the type of ids in memory.
+/// The columns of a table, the derived ones included.
 pub(crate) fn schema_of(table: OutputTable, layout: &Layout) -> SchemaRef {
+    layout.derived.schema(table, own_schema_of(table, layout))
+}
+
+/// The columns of a table without the derived ones; they do not depend on the type of ids in memory.
+pub(crate) fn own_schema_of(table: OutputTable, layout: &Layout) -> SchemaRef {
     match table {
         OutputTable::EnrichedData => Enriched::<Number>::schema(layout),
         OutputTable::DailySales => DailySales::schema(layout),
@@ -62,6 +72,8 @@ fn schema<const N: usize>(columns: [(&str, &DataType); N]) -> SchemaRef {
 }
 
 impl<I: IdColumn> TableRow for Enriched<I> {
+    const TABLE: OutputTable = OutputTable::EnrichedData;
+
     fn schema(layout: &Layout) -> SchemaRef {
         layout.enriched_schema()
     }
@@ -72,6 +84,8 @@ impl<I: IdColumn> TableRow for Enriched<I> {
 }
 
 impl TableRow for DailySales {
+    const TABLE: OutputTable = OutputTable::DailySales;
+
     const ORDER: Option<fn(&Self, &Self) -> Ordering> = Some(|a, b| a.day.cmp(&b.day));
 
     fn schema(layout: &Layout) -> SchemaRef {
@@ -94,6 +108,8 @@ impl TableRow for DailySales {
 }
 
 impl<I: IdColumn> TableRow for ProductSales<I> {
+    const TABLE: OutputTable = OutputTable::ProductSales;
+
     /// The best first; those without revenue last, as descending order has nulls in SQL, and ties by product.
     const ORDER: Option<fn(&Self, &Self) -> Ordering> =
         Some(|a, b| (Reverse(a.revenue), &a.product).cmp(&(Reverse(b.revenue), &b.product)));
@@ -122,6 +138,8 @@ impl<I: IdColumn> TableRow for ProductSales<I> {
 }
 
 impl<I: IdColumn> TableRow for CustomerPattern<I> {
+    const TABLE: OutputTable = OutputTable::CustomerPatterns;
+
     fn schema(layout: &Layout) -> SchemaRef {
         schema([
             ("customer_id", &layout.customer_id),
@@ -148,6 +166,8 @@ impl<I: IdColumn> TableRow for CustomerPattern<I> {
 }
 
 impl<I: IdColumn> TableRow for Rfm<I> {
+    const TABLE: OutputTable = OutputTable::RfmAnalysis;
+
     fn schema(layout: &Layout) -> SchemaRef {
         schema([
             ("customer_id", &layout.customer_id),
@@ -168,6 +188,8 @@ impl<I: IdColumn> TableRow for Rfm<I> {
 }
 
 impl TableRow for CohortSize {
+    const TABLE: OutputTable = OutputTable::CohortAnalysis;
+
     const ORDER: Option<fn(&Self, &Self) -> Ordering> = Some(|a, b| a.month.cmp(&b.month));
 
     fn schema(_: &Layout) -> SchemaRef {
@@ -183,6 +205,8 @@ impl TableRow for CohortSize {
 }
 
 impl<I: IdColumn> TableRow for MatrixEntry<I> {
+    const TABLE: OutputTable = OutputTable::CustomerProductMatrix;
+
     fn schema(layout: &Layout) -> SchemaRef {
         schema([
             ("customer_id", &layout.customer_id),

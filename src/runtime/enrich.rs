@@ -111,7 +111,9 @@ impl<I: IdColumn> Enriching<I> {
             (key, line) = if last == end { (key + 1, end) } else { (key, last) };
         }
         if !rows.is_empty() {
-            part.write(&batch(&rows, items, &self.work.layout)?)?;
+            let made = batch(&rows, items, &self.work.layout)?;
+            part.write(&made.rows)?;
+            self.work.feed.keep_rejected(made.rejected)?;
             self.work.feed.progress().add_written(rows.len() as u64);
         }
         self.next = (key, line);

@@ -12,7 +12,7 @@ use crate::io::InputTable;
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::io::read::{Batches, RawBatch, Source, Unit};
-use crate::io::rejected::Rejection;
+use crate::io::rejected::{Origin, Rejection};
 use crate::io::rows::{Converted, Converter};
 use crate::model::{Line, Order, Product, Tiers};
 use crate::operators::ByKey;
@@ -120,15 +120,26 @@ impl Feed {
 
     fn reject(&self, table: &Table, rejected: Vec<Rejection>) -> Result<()> {
         table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
+        self.keep_rejected(rejected)
+    }
+
+    /// Keeps rows that are rejected.
+    ///
+    /// # Errors
+    ///
+    /// If there are more than may be.
+    pub(super) fn keep_rejected(&self, rejected: Vec<Rejection>) -> Result<()> {
         let mut all = self.rejections.lock().expect("no worker panicked");
         all.extend(rejected);
         match (self.max_rejected, all.last()) {
-            (Some(most), Some(last)) if all.len() as u64 > most => Err(Error::unusable(format!(
-                "more than {most} rows rejected (max_rejected); one of them: {} row {}: {}",
-                self.file_name(last.table, last.file),
-                last.number + 1,
-                last.reason
-            ))),
+            (Some(most), Some(last)) if all.len() as u64 > most => {
+                let place = match last.origin {
+                    Origin::Input { table, file, number } => format!("{} row {}", self.file_name(table, file), number + 1),
+                    Origin::Output(table) => format!("a row of {}", table.name()),
+                };
+                let cause = format!("more than {most} rows rejected (max_rejected); one of them: {place}: {}", last.reason);
+                Err(Error::unusable(cause))
+            }
             _ => Ok(()),
         }
     }

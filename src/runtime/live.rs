@@ -29,7 +29,7 @@ pub(super) struct Moved {
     table: OutputTable,
     diff: isize,
     epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<Exact> + Send>,
+    row: Box<dyn Fn(&Layout) -> Result<Option<Exact>> + Send>,
 }
 
 impl Moved {
@@ -162,7 +162,7 @@ impl<I: IdColumn> Live<I> {
     }
 
     /// The rows that the last epoch moved, with their weights, table by table; those that came and went again are left
-    /// out.
+    /// out, and those that a function of the config rejects, for they are in no table.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl<I: IdColumn> Live<I> {
         let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
         let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
         for moved in recent {
-            let Exact { digits, shown } = (moved.row)(&self.work.layout)?;
+            let Some(Exact { digits, shown }) = (moved.row)(&self.work.layout)? else { continue };
             let (_, weight) = rows.entry((moved.table, digits)).or_insert((shown, 0));
             *weight += moved.diff;
         }

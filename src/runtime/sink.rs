@@ -265,7 +265,9 @@ impl<R: TableRow> Share<R> {
     fn write(&mut self, part: &mut PartWriter, all: bool) -> Result<()> {
         let full = if all { self.rows.len() } else { self.rows.len() / BATCH_ROWS * BATCH_ROWS };
         for rows in self.rows[..full].chunks(BATCH_ROWS) {
-            part.write(&R::batch(rows, &self.work.layout)?)?;
+            let made = R::batch(rows, &self.work.layout)?;
+            part.write(&made.rows)?;
+            self.work.feed.keep_rejected(made.rejected)?;
             self.work.feed.progress().add_written(rows.len() as u64);
         }
         self.rows.drain(..full);

@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::io::InputTable;
+use crate::io::{InputTable, OutputTable};
 use crate::io::cells::IdColumn;
+use crate::io::derived::Made;
 use crate::io::layout::{EnrichedColumn, EnrichedSource as Source, Layout};
 use crate::io::schema::is_decimal;
 use crate::model::money::e4_to_f64;
@@ -83,9 +84,10 @@ impl Column {
     }
 }
 
-/// Rows as a record batch.
-pub(crate) fn batch<I: IdColumn>(rows: &[EnrichedParts<'_, I>], items: &Items, layout: &Layout) -> Result<RecordBatch> {
-    RecordBatch::try_new(layout.enriched_schema(), columns(rows, items, layout)?).map_err(Error::failed)
+/// Rows as a record batch, with the columns that functions make.
+pub(crate) fn batch<I: IdColumn>(rows: &[EnrichedParts<'_, I>], items: &Items, layout: &Layout) -> Result<Made> {
+    let own = RecordBatch::try_new(layout.enriched_schema(), columns(rows, items, layout)?).map_err(Error::failed)?;
+    layout.derived.add(OutputTable::EnrichedData, own)
 }
 
 /// All columns of rows that are joined already.

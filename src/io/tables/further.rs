@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::io::OutputTable;
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
 use crate::model::{Amount, CategoryStats, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Score, Sum, TextMap};
@@ -18,6 +19,8 @@ use super::columns::{floats, ids, lists, means, money, texts};
 use super::{TableRow, schema};
 
 impl<I: IdColumn> TableRow for ProductRanking<I> {
+    const TABLE: OutputTable = OutputTable::ProductRanking;
+
     /// By category, the unknown one first, and by place.
     const ORDER: Option<fn(&Self, &Self) -> Ordering> =
         Some(|a, b| (&a.sales.category, a.standing.row_number).cmp(&(&b.sales.category, b.standing.row_number)));
@@ -73,6 +76,8 @@ fn shares(shares: impl Iterator<Item = Share>) -> ArrayRef {
 }
 
 impl TableRow for CategoryStats {
+    const TABLE: OutputTable = OutputTable::CategoryStats;
+
     const ORDER: Option<fn(&Self, &Self) -> Ordering> = Some(|a, b| a.category.cmp(&b.category));
 
     fn schema(layout: &Layout) -> SchemaRef {
@@ -128,6 +133,8 @@ fn statistics(rows: &[CategoryStats], of: impl Fn(&CategoryStats) -> Statistic) 
 }
 
 impl<I: IdColumn> TableRow for ProductFeatures<I> {
+    const TABLE: OutputTable = OutputTable::ProductFeatures;
+
     fn schema(layout: &Layout) -> SchemaRef {
         schema([
             ("product_id", &layout.product_id),
@@ -148,6 +155,8 @@ impl<I: IdColumn> TableRow for ProductFeatures<I> {
 }
 
 impl<I: IdColumn> TableRow for OrderAnomaly<I> {
+    const TABLE: OutputTable = OutputTable::OrderAnomalies;
+
     fn schema(layout: &Layout) -> SchemaRef {
         schema([
             ("order_id", &layout.order_id),
