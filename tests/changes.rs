@@ -28,7 +28,14 @@ fn order(id: i64, customer: i64, product: i64, day: i32, quantity: i32) -> Write
 
 fn product(id: i64, price_e4: i128) -> Write<i64> {
     let price = Price::from_e4(price_e4).expect("in range");
-    let product = Product { name: None, category: "Things".into(), price, extra: Payload::default() };
+    let product = Product {
+        name: None,
+        category: "Things".into(),
+        price,
+        brand: None,
+        metadata: None,
+        extra: Payload::default(),
+    };
     Write::Product(id, Some(Arc::new(product)))
 }
 
@@ -41,8 +48,19 @@ fn shop() -> Vec<Write<i64>> {
     products.chain((0..10).map(nth)).chain([order(20, 2, 0, 0, 1)]).collect()
 }
 
-/// How many rows of each table a change moves: enriched, daily, products, patterns, rfm, cohorts, matrix.
+/// How many rows of each usual table a change moves: enriched, daily, products, patterns, rfm, cohorts, matrix.
 fn moved(change: Write<i64>) -> [usize; 7] {
+    let moved = moved_in_all(change);
+    std::array::from_fn(|table| moved[table])
+}
+
+/// How many rows of each further table a change moves: ranking, statistics, features, anomalies.
+fn moved_further(change: Write<i64>) -> [usize; 4] {
+    let moved = moved_in_all(change);
+    std::array::from_fn(|table| moved[7 + table])
+}
+
+fn moved_in_all(change: Write<i64>) -> [usize; 11] {
     let history: History<i64> = vec![shop(), vec![change]];
     let settings = Settings::as_of(Day::new(100).expect("in range"));
     let [one, two] = [1, 2].map(|workers| run(&history, &settings, workers, 1));
@@ -106,4 +124,30 @@ fn a_deleted_order_closes_the_ranks_behind_it() {
 fn an_order_on_a_day_of_its_own_adds_a_day_and_a_month() {
     // The matrix of customer 2 has a new first rank, and what was first is second.
     assert_eq!(moved(order(21, 2, 1, DAYS + 60, 1)), [3, 1, 2, 2, 2, 1, 3]);
+}
+
+#[test]
+fn a_corrected_quantity_moves_the_ranks_it_passes_and_the_statistics_of_its_category() {
+    // Product 5 goes from among nine that brought 10 to the end, behind the one that brought 20.
+    // All ten rows move: the share of rows up to them falls for the eight that still are alike.
+    assert_eq!(moved_further(order(15, 1, 5, 2, 3)), [20, 2, 0, 0]);
+}
+
+#[test]
+fn a_name_or_metadata_that_changes_moves_its_own_rows() {
+    let Write::Product(id, Some(row)) = product(3, 10_0000) else { unreachable!("a product") };
+    let named = Product { name: Some("Tea".into()), ..row.as_ref().clone() };
+    // The row of sales, and what the category's list of names and the product's clean name say.
+    assert_eq!(moved_further(Write::Product(id, Some(Arc::new(named)))), [2, 2, 2, 0]);
+    let described = Product { metadata: Some(r#"{"colour": "red"}"#.into()), ..row.as_ref().clone() };
+    assert_eq!(moved_further(Write::Product(id, Some(Arc::new(described)))), [0, 0, 2, 0]);
+    let broken = Product { metadata: Some("{".into()), ..row.as_ref().clone() };
+    assert_eq!(moved_further(Write::Product(id, Some(Arc::new(broken)))), [0; 4]);
+}
+
+#[test]
+fn a_model_moves_every_score_and_nothing_else() {
+    let all = moved_in_all(Write::Model(Some(1)));
+    assert_eq!(all[..10], [0; 10]);
+    assert_eq!(all[10], 22);
 }

@@ -53,6 +53,8 @@ proptest! {
         prop_assert!(end.enriched_data.is_empty() && end.daily_sales.is_empty() && end.product_sales.is_empty());
         prop_assert!(end.customer_patterns.is_empty() && end.rfm_analysis.is_empty());
         prop_assert!(end.cohort_analysis.is_empty() && end.customer_product_matrix.is_empty());
+        prop_assert!(end.product_ranking.is_empty() && end.category_stats.is_empty());
+        prop_assert!(end.product_features.is_empty() && end.order_anomalies.is_empty());
     }
 }
 

@@ -1,9 +1,10 @@
 //! Random histories of a small shop: rows that are written, rewritten and deleted, epoch by epoch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use millstream::model::{Customer, Day, Discount, Id, Order, Payload, Price, Product};
+use millstream::udf::forest::{Forest, Training};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -14,6 +15,8 @@ pub enum Write<I> {
     Order(I, Option<Order<I>>),
     Product(I, Option<Arc<Product>>),
     Customer(I, Option<Arc<Customer>>),
+    /// The model of this number, of those of [`model`], or none.
+    Model(Option<u8>),
 }
 
 /// The rows written in each epoch, in order: of two under one id, the later wins.
@@ -25,11 +28,23 @@ pub struct Tables<I> {
     pub orders: BTreeMap<I, Order<I>>,
     pub products: BTreeMap<I, Arc<Product>>,
     pub customers: BTreeMap<I, Arc<Customer>>,
+    pub model: Option<u8>,
+}
+
+/// A few models.
+pub fn model(number: u8) -> Arc<Forest> {
+    static MODELS: OnceLock<Vec<Arc<Forest>>> = OnceLock::new();
+    let models = MODELS.get_or_init(|| {
+        let points: Vec<_> = (0..60).map(|n| [n % 5, n * 10_000 % 70_001, n % 3 * 500]).collect();
+        let training = |seed| Training { seed, trees: 3, points_per_tree: 16, ..Training::default() };
+        (0..3).map(|seed| Arc::new(Forest::train(&points, &training(seed)).expect("it can be trained"))).collect()
+    });
+    Arc::clone(&models[usize::from(number)])
 }
 
 impl<I: Id> Tables<I> {
     pub fn empty() -> Self {
-        Tables { orders: BTreeMap::new(), products: BTreeMap::new(), customers: BTreeMap::new() }
+        Tables { orders: BTreeMap::new(), products: BTreeMap::new(), customers: BTreeMap::new(), model: None }
     }
 
     pub fn apply(&mut self, write: &Write<I>) {
@@ -43,6 +58,7 @@ impl<I: Id> Tables<I> {
             Write::Order(id, row) => put(&mut self.orders, id, row.as_ref()),
             Write::Product(id, row) => put(&mut self.products, id, row.as_ref()),
             Write::Customer(id, row) => put(&mut self.customers, id, row.as_ref()),
+            Write::Model(number) => self.model = *number,
         }
     }
 
@@ -51,7 +67,7 @@ impl<I: Id> Tables<I> {
         let orders = self.orders.keys().map(|id| Write::Order(id.clone(), None));
         let products = self.products.keys().map(|id| Write::Product(id.clone(), None));
         let customers = self.customers.keys().map(|id| Write::Customer(id.clone(), None));
-        orders.chain(products).chain(customers).collect()
+        orders.chain(products).chain(customers).chain([Write::Model(None)]).collect()
     }
 }
 
@@ -75,6 +91,7 @@ pub fn and_back<I: Id>(history: &History<I>) -> History<I> {
             Write::Order(id, _) => Write::Order(id.clone(), before.orders.get(id).cloned()),
             Write::Product(id, _) => Write::Product(id.clone(), before.products.get(id).cloned()),
             Write::Customer(id, _) => Write::Customer(id.clone(), before.customers.get(id).cloned()),
+            Write::Model(_) => Write::Model(before.model),
         });
         all.push(undo.collect());
     }
@@ -96,6 +113,7 @@ pub fn with_text_ids(history: &History<i64>) -> History<millstream::model::Text>
         Write::Order(id, row) => Write::Order(text(id), row.as_ref().map(order)),
         Write::Product(id, row) => Write::Product(text(id), row.clone()),
         Write::Customer(id, row) => Write::Customer(text(id), row.clone()),
+        Write::Model(number) => Write::Model(*number),
     };
     history.iter().map(|epoch| epoch.iter().map(write).collect()).collect()
 }
@@ -114,6 +132,7 @@ fn writes() -> impl Strategy<Value = Write<i64>> {
         1 => (0..5_i64, option::weighted(0.8, payloads())).prop_map(|(id, extra)| {
             Write::Customer(id, extra.map(|extra| Arc::new(Customer { extra })))
         }),
+        1 => option::weighted(0.8, 0..3_u8).prop_map(Write::Model),
     ]
 }
 
@@ -141,15 +160,19 @@ fn orders() -> impl Strategy<Value = Order<i64>> {
 fn products() -> impl Strategy<Value = Product> {
     let prices = prop_oneof![Just(0), Just(1), Just(19_9900), Just(2500_0000), Just(10_i128.pow(14) - 1)];
     (
-        option::of(prop_oneof![Just("tea"), Just("mug")]),
+        option::of(prop_oneof![Just("tea"), Just(" Big  MUG ")]),
         prop_oneof![Just("Unknown"), Just("Kitchen")],
         prices,
+        option::of(prop_oneof![Just("Assam"), Just("Bodum"), Just("")]),
+        option::of(prop_oneof![Just(r#"{"colour": "red", "size": 1.50}"#), Just("{broken"), Just(r#"{"a": null}"#)]),
         payloads(),
     )
-        .prop_map(|(name, category, price_e4, extra)| Product {
+        .prop_map(|(name, category, price_e4, brand, metadata, extra)| Product {
             name: name.map(Into::into),
             category: category.into(),
             price: Price::from_e4(price_e4).expect("in range"),
+            brand: brand.map(Into::into),
+            metadata: metadata.map(Into::into),
             extra,
         })
 }

@@ -1,17 +1,18 @@
-//! The seven tables by their definition: maps, sorts and loops over the whole of the three tables, every time.
+//! The tables by their definition: maps, sorts and loops over the whole of the three tables, every time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millstream::model::{
-    Account, Amount, CohortSize, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Month, Order,
-    ProductSales, Rfm, Sum,
+    Account, Amount, CategoryStats, CohortSize, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Month,
+    Order, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Rfm, Sum,
 };
 use millstream::pipeline::Settings;
 
+use super::further;
 use super::history::Tables;
 
-/// The seven tables, each sorted.
+/// The tables, each sorted.
 #[derive(Debug, PartialEq)]
 pub struct Answer<I> {
     pub enriched_data: Vec<Enriched<I>>,
@@ -21,6 +22,10 @@ pub struct Answer<I> {
     pub rfm_analysis: Vec<Rfm<I>>,
     pub cohort_analysis: Vec<CohortSize>,
     pub customer_product_matrix: Vec<MatrixEntry<I>>,
+    pub product_ranking: Vec<ProductRanking<I>>,
+    pub category_stats: Vec<CategoryStats>,
+    pub product_features: Vec<ProductFeatures<I>>,
+    pub order_anomalies: Vec<OrderAnomaly<I>>,
 }
 
 /// An order and its id.
@@ -104,10 +109,15 @@ pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
         customers: customers(orders),
     };
 
+    let product_sales = sorted(group(tables, |order| order.product.clone()).iter().map(product));
     Answer {
+        product_ranking: sorted(product_sales.iter().map(|sales| further::ranking(&product_sales, sales))),
+        category_stats: sorted(further::categories(tables).map(|category| further::stats(tables, category))),
+        product_features: sorted(tables.products.iter().map(|(id, product)| further::features(id, product))),
+        order_anomalies: sorted(tables.orders.iter().map(|(id, order)| further::anomaly(tables, id, order))),
+        product_sales,
         enriched_data: sorted(tables.orders.iter().map(enriched)),
         daily_sales: sorted(group(tables, |order| order.day).iter().map(daily)),
-        product_sales: sorted(group(tables, |order| order.product.clone()).iter().map(product)),
         customer_patterns: sorted(by_customer.iter().map(pattern)),
         rfm_analysis: sorted(by_customer.iter().map(rfm)),
         cohort_analysis: sorted(group(tables, |order| order.day.map(Day::month)).iter().map(cohort)),

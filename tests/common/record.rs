@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use differential_dataflow::{Data, VecCollection};
-use millstream::model::{CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, ProductSales, Rfm};
+use differential_dataflow::{AsCollection, Data, VecCollection};
+use millstream::model::{
+    CategoryStats, CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, OrderAnomaly,
+    ProductFeatures, ProductRanking, ProductSales, Rfm,
+};
 use millstream::operators::{Position, Upsert, latest};
 use millstream::pipeline::{Job, Settings, Shop};
+use millstream::udf::forest::Forest;
 use timely::dataflow::operators::Input;
 use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{InputHandle, StreamVec};
 
-use super::history::{History, Write};
+use super::history::{History, Write, model};
 use super::naive::Answer;
 
 /// The updates of one table: row, epoch, diff.
@@ -27,6 +31,10 @@ pub struct Recorded<I> {
     pub rfm_analysis: Updates<Rfm<I>>,
     pub cohort_analysis: Updates<CohortSize>,
     pub customer_product_matrix: Updates<MatrixEntry<I>>,
+    pub product_ranking: Updates<ProductRanking<I>>,
+    pub category_stats: Updates<CategoryStats>,
+    pub product_features: Updates<ProductFeatures<I>>,
+    pub order_anomalies: Updates<OrderAnomaly<I>>,
 }
 
 impl<I: Id> Recorded<I> {
@@ -39,6 +47,10 @@ impl<I: Id> Recorded<I> {
             rfm_analysis: Arc::default(),
             cohort_analysis: Arc::default(),
             customer_product_matrix: Arc::default(),
+            product_ranking: Arc::default(),
+            category_stats: Arc::default(),
+            product_features: Arc::default(),
+            order_anomalies: Arc::default(),
         }
     }
 
@@ -52,11 +64,15 @@ impl<I: Id> Recorded<I> {
             rfm_analysis: rows(&self.rfm_analysis, epoch),
             cohort_analysis: rows(&self.cohort_analysis, epoch),
             customer_product_matrix: rows(&self.customer_product_matrix, epoch),
+            product_ranking: rows(&self.product_ranking, epoch),
+            category_stats: rows(&self.category_stats, epoch),
+            product_features: rows(&self.product_features, epoch),
+            order_anomalies: rows(&self.order_anomalies, epoch),
         }
     }
 
     /// How many rows of each table an epoch changed, in the order of the fields.
-    pub fn moved(&self, epoch: u64) -> [usize; 7] {
+    pub fn moved(&self, epoch: u64) -> [usize; 11] {
         [
             moved(&self.enriched_data, epoch),
             moved(&self.daily_sales, epoch),
@@ -65,11 +81,15 @@ impl<I: Id> Recorded<I> {
             moved(&self.rfm_analysis, epoch),
             moved(&self.cohort_analysis, epoch),
             moved(&self.customer_product_matrix, epoch),
+            moved(&self.product_ranking, epoch),
+            moved(&self.category_stats, epoch),
+            moved(&self.product_features, epoch),
+            moved(&self.order_anomalies, epoch),
         ]
     }
 
     /// How many updates of each table an epoch sent, those that cancel included.
-    pub fn sent(&self, epoch: u64) -> [usize; 7] {
+    pub fn sent(&self, epoch: u64) -> [usize; 11] {
         [
             sent(&self.enriched_data, epoch),
             sent(&self.daily_sales, epoch),
@@ -78,6 +98,10 @@ impl<I: Id> Recorded<I> {
             sent(&self.rfm_analysis, epoch),
             sent(&self.cohort_analysis, epoch),
             sent(&self.customer_product_matrix, epoch),
+            sent(&self.product_ranking, epoch),
+            sent(&self.category_stats, epoch),
+            sent(&self.product_features, epoch),
+            sent(&self.order_anomalies, epoch),
         ]
     }
 }
@@ -118,26 +142,40 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
         let mut orders = InputHandle::new();
         let mut products = InputHandle::new();
         let mut customers = InputHandle::new();
+        let mut models = InputHandle::new();
+        let mut model_now = None;
         let probe = worker.dataflow(|scope| {
             let orders: StreamVec<'_, u64, Upsert<I, Order<I>>> = scope.input_from(&mut orders);
             let products = latest(scope.input_from(&mut products), "Products");
             let customers = latest(scope.input_from(&mut customers), "Customers");
-            record(&Job::new(Shop { orders, products, customers }, settings.clone()), &output)
+            let models = scope.input_from(&mut models).as_collection();
+            record(&Job::new(Shop { orders, products, customers }, settings.clone()), models, &output)
         });
         let (index, peers) = (worker.index(), worker.peers());
         let mine = |position: usize| position % peers == index;
         for (epoch, writes) in (0_u64..).zip(&history) {
+            let next = writes.iter().rev().find_map(|write| match write {
+                Write::Model(next) => Some(*next),
+                _ => None,
+            });
+            if let Some(next) = next.filter(|_| index == 0) {
+                models.send_batch(&mut model_now.map(|number| (model(number), epoch, -1)).into_iter().collect());
+                models.send_batch(&mut next.map(|number| (model(number), epoch, 1)).into_iter().collect());
+                model_now = next;
+            }
             for (position, write) in writes.iter().enumerate().filter(|(position, _)| mine(*position)) {
                 let at = Position::after(position as u64);
                 match write.clone() {
                     Write::Order(id, row) => orders.send((id, at, row)),
                     Write::Product(id, row) => products.send((id, at, row)),
                     Write::Customer(id, row) => customers.send((id, at, row)),
+                    Write::Model(_) => {}
                 }
             }
             orders.advance_to(epoch + 1);
             products.advance_to(epoch + 1);
             customers.advance_to(epoch + 1);
+            models.advance_to(epoch + 1);
             if (epoch + 1).is_multiple_of(in_flight) {
                 worker.step_while(|| probe.less_than(&(epoch + 1)));
             }
@@ -148,7 +186,11 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
     recorded
 }
 
-fn record<I: Id>(job: &Job<'_, u64, I>, output: &Recorded<I>) -> Handle<u64> {
+fn record<'scope, I: Id>(
+    job: &Job<'scope, u64, I>,
+    models: VecCollection<'scope, u64, Arc<Forest>>,
+    output: &Recorded<I>,
+) -> Handle<u64> {
     let probe = Handle::new();
     keep(job.enriched_data(), &output.enriched_data, &probe);
     keep(job.daily_sales(), &output.daily_sales, &probe);
@@ -157,6 +199,10 @@ fn record<I: Id>(job: &Job<'_, u64, I>, output: &Recorded<I>) -> Handle<u64> {
     keep(job.rfm_analysis(), &output.rfm_analysis, &probe);
     keep(job.cohort_analysis(), &output.cohort_analysis, &probe);
     keep(job.customer_product_matrix(), &output.customer_product_matrix, &probe);
+    keep(job.product_ranking(), &output.product_ranking, &probe);
+    keep(job.category_stats(), &output.category_stats, &probe);
+    keep(job.product_features(), &output.product_features, &probe);
+    keep(job.order_anomalies(models), &output.order_anomalies, &probe);
     probe
 }
 
