@@ -41,15 +41,14 @@ fn main() {
 
         if worker.index() == 0 {
             let price = Price::from_e4(2500_0000).expect("in range");
-            let desk =
-                Product {
-                    name: Some("Desk".into()),
-                    category: "Furniture".into(),
-                    price,
-                    brand: None,
-                    metadata: None,
-                    extra: Payload::default(),
-                };
+            let desk = Product {
+                name: Some("Desk".into()),
+                category: "Furniture".into(),
+                price,
+                brand: None,
+                metadata: None,
+                extra: Payload::default(),
+            };
             products.insert((1, Arc::new(desk)));
             orders.send(desks(100, 7, 3));
             orders.send(desks(101, 8, 1));

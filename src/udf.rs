@@ -74,13 +74,13 @@ pub use argument::{Argument, Arguments, Returned, RowOf};
 pub use column::{Called, ColumnFunction};
 pub use date::weekday;
 pub use json::parse_json_metadata;
+pub(crate) use json::parsed;
+pub(crate) use price::discounted;
 pub use price::{PriceCategories, calculate_discount};
 pub use purity::{Impure, prove_pure};
 pub use registry::Registry;
-pub(crate) use json::parsed;
-pub(crate) use price::discounted;
-pub(crate) use text::cleaned;
 pub use text::clean_text;
+pub(crate) use text::cleaned;
 pub use value::{Cell, Cells, Value};
 
 use memory::Memory;

@@ -71,7 +71,8 @@ pub(super) fn price_categories(bounds: Option<PriceBounds>) -> Result<PriceCateg
     };
     let known = known.into_iter().map(bound).collect::<Result<_>>()?;
     let unknown = unknown.map_or(Text::const_new("Unknown"), Text::from);
-    PriceCategories::new(known, rest, unknown).map_err(|reason| Error::usage(format!("price_categories.known: {reason}")))
+    PriceCategories::new(known, rest, unknown)
+        .map_err(|reason| Error::usage(format!("price_categories.known: {reason}")))
 }
 
 pub(super) fn derived_columns(udfs: Vec<UdfUse>) -> Result<Vec<DerivedColumn>> {

@@ -113,7 +113,9 @@ impl Column {
         known: &Schema,
         money: &DataType,
     ) -> std::result::Result<Column, String> {
-        let hint = |name: &str, known: &[&str]| nearest(name, known).map_or(String::new(), |name| format!("; did you mean {name}?"));
+        let hint = |name: &str, known: &[&str]| {
+            nearest(name, known).map_or(String::new(), |name| format!("; did you mean {name}?"))
+        };
         let function = functions.get(&wanted.function).ok_or_else(|| {
             let names: Vec<_> = functions.names().collect();
             let hint = hint(&wanted.function, &names);

@@ -72,7 +72,9 @@ pub(crate) fn batch(rejections: &[Rejection], file_name: impl Fn(InputTable, usi
     let rows = || rejections.iter();
     let columns: Vec<arrow::array::ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(rows().map(|row| row.origin.table()))),
-        Arc::new(StringArray::from_iter(rows().map(|row| row.origin.file().map(|(table, file)| file_name(table, file))))),
+        Arc::new(StringArray::from_iter(
+            rows().map(|row| row.origin.file().map(|(table, file)| file_name(table, file))),
+        )),
         Arc::new(UInt64Array::from_iter(rows().map(|row| row.origin.row_number()))),
         Arc::new(StringArray::from_iter_values(rows().map(|row| &row.reason))),
         Arc::new(StringArray::from_iter_values(rows().map(|row| &row.json))),

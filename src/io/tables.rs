@@ -1,8 +1,8 @@
 //! From rows of tables to record batches.
 
 mod columns;
-mod further;
 pub(crate) mod enriched;
+mod further;
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use differential_dataflow::ExchangeData;
 
 use crate::error::{Error, Result};
 use crate::model::{
-    CategoryStats, CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, Number, OrderAnomaly, ProductFeatures,
-    ProductRanking, ProductSales, Rfm, Sum,
+    CategoryStats, CohortSize, CustomerPattern, DailySales, Enriched, MatrixEntry, Number, OrderAnomaly,
+    ProductFeatures, ProductRanking, ProductSales, Rfm, Sum,
 };
 
 use super::OutputTable;

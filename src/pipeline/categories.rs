@@ -61,15 +61,18 @@ pub(super) fn category_stats<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>
     let pairs = left_join_unique(totals, places, "Prices and quantities", |_, totals, place| {
         place.map(|(category, price)| (category.clone(), Covariance::of_same_x(price.e4(), &totals.quantities())))
     });
-    let pairs = aggregate_total(pairs.flat_map(|pair| pair), "Prices and quantities by category", |pair| Some(pair.clone()));
+    let pairs =
+        aggregate_total(pairs.flat_map(|pair| pair), "Prices and quantities by category", |pair| Some(pair.clone()));
     let stats = left_join_unique(prices, pairs, "Statistics by category", |category: &Text, prices, pairs| {
         (category.clone(), (*prices, pairs.copied().unwrap_or_default()))
     });
-    left_join_unique(stats, names(products), "Category statistics", |category, (prices, lines), products| CategoryStats {
-        category: category.clone(),
-        prices: *prices,
-        lines: *lines,
-        products: products.cloned().unwrap_or_default(),
+    left_join_unique(stats, names(products), "Category statistics", |category, (prices, lines), products| {
+        CategoryStats {
+            category: category.clone(),
+            prices: *prices,
+            lines: *lines,
+            products: products.cloned().unwrap_or_default(),
+        }
     })
 }
 
@@ -77,8 +80,10 @@ pub(super) fn category_stats<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>
 fn names<'scope, T: Timestamp + Lattice + TotalOrder, I: Id>(
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, (Text, CategoryProducts)> {
-    let categories = aggregate_total(products.clone(), "Categories", |(_, product)| Some((product.category.clone(), ())));
-    let names = products.clone().flat_map(|(id, product)| Some((product.category.clone(), (id, product.name.clone()?))));
+    let categories =
+        aggregate_total(products.clone(), "Categories", |(_, product)| Some((product.category.clone(), ())));
+    let names =
+        products.clone().flat_map(|(id, product)| Some((product.category.clone(), (id, product.name.clone()?))));
     let brands = products.flat_map(|(_, product)| Some((product.category.clone(), product.brand.clone()?)));
     let names = collect_list(names, "Names by category").map(|(category, names)| (category, Arc::from(names)));
     let brands = collect_set(brands, "Brands by category").map(|(category, brands)| (category, Arc::from(brands)));

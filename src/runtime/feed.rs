@@ -134,10 +134,13 @@ impl Feed {
         match (self.max_rejected, all.last()) {
             (Some(most), Some(last)) if all.len() as u64 > most => {
                 let place = match last.origin {
-                    Origin::Input { table, file, number } => format!("{} row {}", self.file_name(table, file), number + 1),
+                    Origin::Input { table, file, number } => {
+                        format!("{} row {}", self.file_name(table, file), number + 1)
+                    }
                     Origin::Output(table) => format!("a row of {}", table.name()),
                 };
-                let cause = format!("more than {most} rows rejected (max_rejected); one of them: {place}: {}", last.reason);
+                let cause =
+                    format!("more than {most} rows rejected (max_rejected); one of them: {place}: {}", last.reason);
                 Err(Error::unusable(cause))
             }
             _ => Ok(()),

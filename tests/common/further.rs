@@ -50,7 +50,8 @@ pub fn categories<I: Id>(tables: &Tables<I>) -> impl Iterator<Item = &Text> {
 
 /// The statistics of a category, row by row.
 pub fn stats<I: Id>(tables: &Tables<I>, category: &Text) -> CategoryStats {
-    let products: BTreeMap<&I, _> = tables.products.iter().filter(|(_, product)| product.category == *category).collect();
+    let products: BTreeMap<&I, _> =
+        tables.products.iter().filter(|(_, product)| product.category == *category).collect();
     let (mut prices, mut lines) = (Moments::default(), Covariance::default());
     products.values().for_each(|product| prices.plus_equals(&Moments::of(product.price.e4())));
     for order in tables.orders.values() {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millstream::model::{
-    Account, Amount, CategoryStats, CohortSize, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry, Month,
-    Order, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Rfm, Sum,
+    Account, Amount, CategoryStats, CohortSize, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry,
+    Month, Order, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Rfm, Sum,
 };
 use millstream::pipeline::Settings;
 

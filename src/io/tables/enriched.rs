@@ -8,11 +8,11 @@ use arrow::datatypes::{DataType, UInt32Type};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::io::{InputTable, OutputTable};
 use crate::io::cells::IdColumn;
 use crate::io::derived::Made;
 use crate::io::layout::{EnrichedColumn, EnrichedSource as Source, Layout};
 use crate::io::schema::is_decimal;
+use crate::io::{InputTable, OutputTable};
 use crate::model::money::e4_to_f64;
 use crate::model::{Account, Enriched, Line, Price, Product};
 

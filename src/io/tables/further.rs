@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::io::OutputTable;
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
-use crate::model::{Amount, CategoryStats, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Score, Sum, TextMap};
+use crate::model::{
+    Amount, CategoryStats, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Score, Sum, TextMap,
+};
 use crate::operators::Statistic;
 use crate::operators::window::Share;
 use crate::udf::Value;
@@ -158,11 +160,7 @@ impl<I: IdColumn> TableRow for OrderAnomaly<I> {
     const TABLE: OutputTable = OutputTable::OrderAnomalies;
 
     fn schema(layout: &Layout) -> SchemaRef {
-        schema([
-            ("order_id", &layout.order_id),
-            ("final_price", &layout.money),
-            ("anomaly_score", &DataType::Float64),
-        ])
+        schema([("order_id", &layout.order_id), ("final_price", &layout.money), ("anomaly_score", &DataType::Float64)])
     }
 
     fn columns(rows: &[Self], layout: &Layout) -> Result<Vec<ArrayRef>> {

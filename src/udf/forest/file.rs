@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 use super::grow::Node;
-use super::{Forest, MOST_LEVELS};
+use super::{Forest, MOST_POINTS};
 
 const FORMAT: &str = "millstream isolation forest";
 const VERSION: u32 = 1;
@@ -48,8 +48,8 @@ impl TryFrom<Saved> for Forest {
         if saved.features != features() {
             return Err(format!("found the features {:?}, wanted {:?}", saved.features, features()));
         }
-        if saved.trees.is_empty() || !(1..=1 << MOST_LEVELS).contains(&saved.points_per_tree) {
-            return Err("found no trees, or trees of no points".into());
+        if saved.trees.is_empty() || saved.points_per_tree == 0 || saved.points_per_tree as usize > MOST_POINTS {
+            return Err("found no trees, or trees of no or too many points".into());
         }
         Forest::new(saved.seed, saved.points_per_tree, saved.zero_e9, saved.trees)
     }

@@ -34,10 +34,21 @@ fn a_score_does_not_depend_on_the_points_beside_it() {
     for (point, score) in points.iter().zip(&together).step_by(37) {
         assert_eq!(scores(&forest, &[*point]), [*score]);
     }
-    let alone = forest.trees.iter().map(|tree| depth_by_definition(tree, &points[17])).sum::<u64>();
-    let mut depth = [0];
-    forest.laid_out.add_depths(&points[17..18], &mut depth);
-    assert_eq!(depth, [alone]);
+}
+
+#[test]
+fn depths_are_those_of_a_walk_down_the_trees() {
+    let (points, forest) = (points(), trained(&points()));
+    let on_the_cuts = forest.trees.iter().flatten().step_by(29).filter_map(|node| match node {
+        Node::Cut(feature, most) => Some(std::array::from_fn(|at| if at == *feature as usize { *most } else { 1 })),
+        Node::Leaf(_) => None,
+    });
+    let points: Vec<Point> = points.into_iter().chain(on_the_cuts).chain([[i64::MIN; 3], [i64::MAX; 3]]).collect();
+    let mut depths = vec![0; points.len()];
+    forest.scorer.add_depths(&points, &mut depths);
+    for (point, depth) in points.iter().zip(depths) {
+        assert_eq!(depth, forest.trees.iter().map(|tree| depth_by_definition(tree, point)).sum::<u64>(), "{point:?}");
+    }
 }
 
 /// Walks the nodes as they are saved.
@@ -86,6 +97,7 @@ fn a_forest_comes_back_from_its_file_and_nothing_else_is_one() {
         json.replace("\"discount_e4\"", "\"weight\""),
         json.replace("\"trees\":[[[", "\"trees\":[[[9,9],[[").replacen("[[9,9],[[", "[[9,9],[", 1),
         json[..json.len() / 2].to_owned(),
+        json.replacen("\"trees\":[[", &format!("\"trees\":[[{}", "[0,1],".repeat(300)), 1),
         "[]".into(),
     ];
     for text in wrong {
