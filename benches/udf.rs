@@ -41,8 +41,12 @@ fn main() {
         results.push(json!({ "kind": kind, "function": function, "workers": workers, "rows": rows, "rows_per_second": per_second }));
     };
 
-    let took = run(rows, workers, name, |names| names.map(|name| name.len() as u64));
-    tell("none", "the length of a text", took);
+    let is_wanted = |kind: &str| args.only.as_ref().is_none_or(|only| only == kind);
+
+    if is_wanted("none") {
+        let took = run(rows, workers, name, |names| names.map(|name| name.len() as u64));
+        tell("none", "the length of a text", took);
+    }
 
     let function = clean_text();
     let took = run(rows, workers, name, move |names| {

@@ -135,7 +135,8 @@ impl Tree {
     fn leaf(&self, cuts_below: &[usize; FEATURES]) -> usize {
         let left = |feature: usize| &self.left[feature][usize::from(self.own_cuts[feature][cuts_below[feature]])];
         let [a, b, c] = [left(0), left(1), left(2)];
-        let common: Leaves = std::array::from_fn(|word| a[word] & b[word] & c[word]);
+        // Written out, for a closure over the words is a call for each.
+        let common = [a[0] & b[0] & c[0], a[1] & b[1] & c[1], a[2] & b[2] & c[2], a[3] & b[3] & c[3]];
         // One bit of one word is set.
         let bit = (common[0] | common[1] | common[2] | common[3]).trailing_zeros() as usize;
         let word = usize::from(common[1] | common[3] != 0) + 2 * usize::from(common[2] | common[3] != 0);
