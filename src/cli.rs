@@ -31,7 +31,7 @@ pub struct Cli {
 enum Command {
     /// Generate a shop, run the whole job on it, show the tables, and change things while they watch.
     Demo(DemoArgs),
-    /// Run the batch job: read the three tables, write the seven.
+    /// Run the batch job: read the three tables, write the seven, or all eleven.
     #[command(args_override_self = true)]
     Run(RunCommand),
     /// Generate a shop to try the job on: TPC-H, with some dirt.

@@ -264,6 +264,3 @@ impl<A, B> fmt::Debug for Udf<A, B> {
         write!(f, "Udf({})", self.name)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -48,7 +48,7 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     drop(shown);
     let mut live = live?;
     say(format_args!("{}\n", live.report()))?;
-    for table in OutputTable::ALL {
+    for table in OutputTable::usual() {
         show_table(&output.join(table.name()), table)?;
     }
     change_things(&mut live)?;
@@ -139,7 +139,7 @@ fn show_change(live: &mut Live<Number>, what: &str, change: Change<Number>, agai
     let took = live.apply(change)?;
     say(format_args!("▶ {what}\n"))?;
     let moved = live.moved()?;
-    for table in OutputTable::ALL {
+    for table in OutputTable::usual() {
         let rows: Vec<_> = moved.iter().filter(|(of, ..)| *of == table).collect();
         let pairs = pairs(table, &rows);
         if let Some((_, shown, _)) = rows.first() {

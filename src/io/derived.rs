@@ -159,7 +159,7 @@ impl Column {
             let first: Vec<_> = arguments.iter().map(|column| column.slice(0, rows.min(TRIED_ROWS))).collect();
             prove_pure(self.function.as_ref(), &first)?.map_err(|impure| Error::failed(format!("udfs: {impure}")))?;
         }
-        let Called { column, failures } = self.function.call(&arguments)?;
+        let Called { column, failures } = self.function.call_columns(&arguments)?;
         for (row, failure) in failures {
             if (failure.panicked || !self.gives_null) && failed[row].is_none() {
                 failed[row] = Some(format!("{} ({}): {}", self.name, self.function.name(), failure.reason));

@@ -32,7 +32,7 @@ pub trait ColumnFunction: Send + Sync {
     /// # Errors
     ///
     /// If a column can't be read at all; rows that can't be handled are not an error.
-    fn call(&self, columns: &[ArrayRef]) -> Result<Called>;
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called>;
 
     /// The same function with a memory, or without one.
     fn with_memory(&self, bytes_max: Option<usize>) -> Arc<dyn ColumnFunction>;
@@ -64,7 +64,7 @@ impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
         B::data_type()
     }
 
-    fn call(&self, columns: &[ArrayRef]) -> Result<Called> {
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called> {
         if let (Body::Vectorised(function), None) = (&*self.body, &self.memory)
             && columns.iter().zip(A::data_types()).all(|(column, wanted)| *column.data_type() == wanted)
         {

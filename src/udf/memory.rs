@@ -62,10 +62,21 @@ impl<B: Value> Memory<Outcome<B>> {
         }
         outcomes.into_iter().map(|outcome| outcome.expect("what was not known was asked")).collect()
     }
+}
 
-    /// About how many bytes are used.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.weight()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Text;
+
+    #[test]
+    fn a_memory_does_not_grow_beyond_its_bound() {
+        let memory = Memory::<Outcome<Text>>::new(1 << 16);
+        let encode = |row: &u32, bytes: &mut Vec<u8>| bytes.extend(row.to_le_bytes());
+        for row in 0..10_000_u32 {
+            let answer = Ok(Some(Text::from("x".repeat(row as usize % 200))));
+            assert_eq!(memory.outcomes(&[row], encode, |_| vec![answer.clone()]), [answer.clone()]);
+        }
+        assert!((1 << 15..=1 << 16).contains(&memory.0.weight()), "{} bytes", memory.0.weight());
     }
 }

@@ -51,7 +51,7 @@ pub struct Impure {
 pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result<std::result::Result<(), Impure>> {
     let function = function.with_memory(None);
     let rows = columns.first().map_or(0, |column| column.len());
-    let together = function.call(columns)?;
+    let together = function.call_columns(columns)?;
     let impure = |row: usize, called: &Called, at: usize, when| -> Result<Impure> {
         Ok(Impure {
             function: function.name().into(),
@@ -61,13 +61,13 @@ pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result
             when,
         })
     };
-    let again = function.call(columns)?;
+    let again = function.call_columns(columns)?;
     let backwards = UInt32Array::from_iter_values((0..u32::try_from(rows).unwrap_or(u32::MAX)).rev());
     let reversed = columns.iter().map(|column| take(column, &backwards, None).map_err(Error::failed));
-    let reversed = function.call(&reversed.collect::<Result<Vec<_>>>()?)?;
+    let reversed = function.call_columns(&reversed.collect::<Result<Vec<_>>>()?)?;
     for row in 0..rows {
         let alone: Vec<_> = columns.iter().map(|column| column.slice(row, 1)).collect();
-        let alone = function.call(&alone)?;
+        let alone = function.call_columns(&alone)?;
         let others = [
             (&again, row, "when it was called again"),
             (&reversed, rows - 1 - row, "when the rows came in reverse"),
