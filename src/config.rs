@@ -93,6 +93,8 @@ pub struct RunConfig {
     pub tables: Vec<OutputTable>,
     /// The model for `order_anomalies`.
     pub anomaly: AnomalyConfig,
+    /// True to keep a checksum of each table, for [`Live::checksum`](crate::runtime::Live::checksum); no flag asks for it.
+    pub checksums: bool,
     /// The functions that `derived` may name: those that are built in, and those that an embedding program adds.
     pub functions: Registry,
     /// Columns that functions make, in the order in which they are made.
@@ -173,6 +175,7 @@ impl RunConfig {
         Ok(RunConfig {
             input,
             functions,
+            checksums: false,
             anomaly: functions::anomaly(args, file.anomaly)?,
             derived: functions::derived_columns(file.udfs)?,
             output,

@@ -17,7 +17,7 @@ mod progress;
 mod sink;
 mod train;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -129,6 +129,8 @@ struct Work {
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     profile: Option<Arc<Profile>>,
+    /// The sum of the hashes of each table's rows: the same for the same rows, however they came about. Empty if nobody asks.
+    checksums: Vec<(OutputTable, AtomicU64)>,
     /// The model that scores orders, once there is one.
     model: Mutex<Option<Arc<Forest>>>,
 }
@@ -173,8 +175,18 @@ impl Work {
             failure,
             failed,
             profile: config.profile.then(Arc::default),
+            checksums: config
+                .tables
+                .iter()
+                .filter(|_| config.checksums)
+                .map(|table| (*table, AtomicU64::new(0)))
+                .collect(),
             model: Mutex::new(model),
         })
+    }
+
+    fn checksum(&self, table: OutputTable) -> Option<&AtomicU64> {
+        self.checksums.iter().find(|(known, _)| *known == table).map(|(_, sum)| sum)
     }
 
     fn model(&self) -> Option<Arc<Forest>> {

@@ -5,6 +5,7 @@ pub(crate) mod enriched;
 mod further;
 
 use std::cmp::{Ordering, Reverse};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, UInt32Array};
@@ -25,7 +26,7 @@ use super::layout::Layout;
 use columns::{dates, ids, int32s, means, money, texts};
 
 /// A row of a table that is written.
-pub(crate) trait TableRow: ExchangeData {
+pub(crate) trait TableRow: ExchangeData + Hash {
     /// The table.
     const TABLE: OutputTable;
 

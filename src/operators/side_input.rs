@@ -233,13 +233,13 @@ where
         for Novel { batch, held, .. } in &self.novel {
             let mut asked = Asked::new();
             let (keys, values, updates) = (&batch.storage.keys, &batch.storage.vals, &batch.storage.upds);
-            for key in 0..keys.len() {
-                let (first, end) = values.bounds(key);
+            for (nth, key) in keys.iter().enumerate() {
+                let (first, end) = values.bounds(nth);
                 for value in first..end {
                     let (lower, upper) = updates.bounds(value);
                     for (time, diff) in updates.times[lower..upper].iter().zip(&updates.diffs[lower..upper]) {
                         if self.unanswered.has(time) && is_due(time) {
-                            asked.add((&keys[key], &values.vals[value]), time.clone(), *diff);
+                            asked.add((key, &values.vals[value]), time.clone(), *diff);
                         }
                     }
                     if asked.rows.len() >= TOGETHER {

@@ -1,6 +1,7 @@
 //! A job that stays: after the batch, what is changed together is an epoch of its own, and what it moved is told.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,14 @@ impl<I: IdColumn> Live<I> {
         self.changes.as_ref().ok_or_else(ended)?.send(changes).map_err(|_| ended())?;
         receive(&self.done).ok_or_else(ended)?;
         Ok(started.elapsed())
+    }
+
+    /// A number that is the same for the same rows of a table, however they came about: of a change after the other or of one
+    /// batch, on any number of workers. `None` where the configuration asks for no checksums, or the table is not made; that of
+    /// `enriched_data` says nothing where it is kept in its parts.
+    #[must_use]
+    pub fn checksum(&self, table: OutputTable) -> Option<u64> {
+        self.work.checksum(table).map(|sum| sum.load(Ordering::Relaxed))
     }
 
     /// How long each operator has worked until now, where the configuration asks for a profile.

@@ -4,12 +4,15 @@
 //! one place that knows which epochs are over, and a live job has fewer operators to tell that one is.
 
 use std::cell::{Cell, RefCell};
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use differential_dataflow::VecCollection;
+use foldhash::fast::FixedState;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
@@ -191,19 +194,27 @@ impl<'a, 'scope> Tables<'a, 'scope> {
         P: ParallelizationContract<Epoch, Vec<(R, Epoch, isize)>> + 'scope,
     {
         let mut share = part.map(|part| Share::new(table, self.work, part));
-        let observer = self.observer.clone();
+        let (observer, work) = (self.observer.clone(), Arc::clone(self.work));
         self.inputs.push(Box::new(move |builder| {
             let mut input = builder.new_input(rows, pact);
             Box::new(move |frontier| {
                 let started = Instant::now();
                 input.for_each(|_, updates| {
                     observer.iter().for_each(|observer| tell(observer, table, updates));
+                    work.checksum(table).into_iter().for_each(|sum| add_hashes(sum, updates));
                     share.iter_mut().for_each(|share| share.take(updates));
                 });
                 share.iter_mut().for_each(|share| share.proceed(frontier, started));
             })
         }));
     }
+}
+
+/// Adds the hash of each row that comes, and takes off that of each that goes.
+fn add_hashes<R: TableRow>(sum: &AtomicU64, updates: &[(R, Epoch, isize)]) {
+    const HASHER: FixedState = FixedState::with_seed(0x7461_626c_6573);
+    let hashes = updates.iter().map(|(row, _, diff)| HASHER.hash_one(row).wrapping_mul(diff.cast_unsigned() as u64));
+    sum.fetch_add(hashes.fold(0, u64::wrapping_add), Ordering::Relaxed);
 }
 
 /// Tells what an epoch after the first moved.

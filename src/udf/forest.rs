@@ -120,7 +120,7 @@ impl Forest {
         }
         let points_per_tree = training.points_per_tree.min(points.len());
         let trees = (0..training.trees as u64).map(|tree| grow::tree(points, points_per_tree, training.seed, tree));
-        let points_per_tree = u32::try_from(points_per_tree).expect("it was checked");
+        let points_per_tree = u32::try_from(points_per_tree).map_err(|cause| cause.to_string())?;
         let mut forest = Forest::new(training.seed, points_per_tree, 0, trees.collect())?;
         let mut scores = Vec::with_capacity(points.len());
         forest.score(points, &mut scores);

@@ -37,7 +37,9 @@ fn listen() {
             if !IS_CALLING.get() {
                 return others(info);
             }
-            let message = info.payload_as_str().unwrap_or("without a message");
+            let message = info.payload().downcast_ref::<&str>().copied();
+            let message = message.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+            let message = message.unwrap_or("without a message");
             let place = info.location().map_or(Text::default(), |place| format_compact!(" at {place}"));
             MESSAGE.set(Some(format_compact!("panicked{place}: {message}")));
         }));

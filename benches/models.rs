@@ -1,0 +1,86 @@
+//! A new model over orders that are scored: how long until every score is the new model's, and that the table is then the one that
+//! a fresh run with that model makes.
+//!
+//! ```text
+//! cargo bench --bench models -- --scales 1 --workers 2
+//! cargo test --bench models      # a small form that only shows that it runs and is right
+//! ```
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Args, config, folder, live, write_json};
+use millstream::config::RunConfig;
+use millstream::io::OutputTable;
+use millstream::model::Number;
+use millstream::runtime::{Change, Live};
+use millstream::udf::forest::{Forest, Training};
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let args = Args::get();
+    let mut results = Vec::new();
+    for (scale, input) in args.shops() {
+        for workers in args.workers.clone().unwrap_or(vec![2]) {
+            let mut config = config(&input, workers);
+            config.tables = vec![OutputTable::OrderAnomalies];
+            config.checksums = true;
+            results.push(measure(config, scale, workers, args.rounds.unwrap_or(3)));
+        }
+    }
+    write_json(&args, "models", &results);
+}
+
+/// Loads with one model, takes the other and the first again, and loads with the other.
+fn measure(mut config: RunConfig, scale: f64, workers: usize, rounds: usize) -> serde_json::Value {
+    let [one, other] = [1, 2].map(model);
+    config.anomaly.model = Some(saved(&one, "one"));
+    let mut job = live(&config);
+    let (load_seconds, first) = (job.report().seconds, checksum(&job));
+    let mut took = Vec::new();
+    let mut with_other = 0;
+    for _ in 0..rounds {
+        took.push(change(&mut job, &other));
+        with_other = checksum(&job);
+        took.push(change(&mut job, &one));
+        assert_eq!(checksum(&job), first, "the first model again gives the first table again");
+    }
+    job.stop().expect("the workers end");
+    config.anomaly.model = Some(saved(&other, "other"));
+    let fresh = live(&config);
+    assert_eq!(checksum(&fresh), with_other, "a new model gives the table that a fresh run with it makes");
+    assert_ne!(with_other, first, "two models score differently");
+    fresh.stop().expect("the workers end");
+    let seconds = common::median(took.iter().map(Duration::as_secs_f64).collect());
+    println!(
+        "scale {scale}, {workers} workers: loaded and scored in {load_seconds:.2} s; a new model in {seconds:.2} s (median of \
+         {}); checksum {with_other:016x}, that of a fresh run",
+        took.len()
+    );
+    json!({ "scale": scale, "workers": workers, "load_seconds": load_seconds, "model_seconds": seconds, "changes": took.len() })
+}
+
+fn checksum(job: &Live<Number>) -> u64 {
+    job.checksum(OutputTable::OrderAnomalies).expect("it is asked for")
+}
+
+fn change(job: &mut Live<Number>, model: &Arc<Forest>) -> Duration {
+    job.apply(Change::Model(Arc::clone(model))).expect("the job is live")
+}
+
+/// A model of the usual size, for what quantities, prices and discounts there are in a generated shop.
+fn model(seed: u64) -> Arc<Forest> {
+    let points: Vec<_> = (0..10_000_i64).map(|n| [n % 50 + 1, n * 7_919 % 20_000_000, n % 11 * 100]).collect();
+    Arc::new(Forest::train(&points, &Training { seed, ..Training::default() }).expect("it can be trained"))
+}
+
+fn saved(model: &Forest, name: &str) -> std::path::PathBuf {
+    let path = folder("models").join(format!("{name}.json"));
+    model.save(&path).expect("the target folder can be written");
+    path
+}
