@@ -8,7 +8,7 @@ the README's marks. Functions that a peer can only call slowly get fewer rows, w
 
 needs: pip install pyspark polars pandas pyarrow scikit-learn, and Java for Spark
 """
-import argparse, functools, json, os, pathlib, re, subprocess, sys, time
+import argparse, json, os, pathlib, re, subprocess, sys, time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -32,8 +32,10 @@ def timed(kind, function, engine, rows, work):
 def clean_text(text): return text.strip().lower().replace("  ", " ")
 def final_price(price, discount): return price * (1 - discount)
 def parse(text): return len(json.loads(text))
-@functools.lru_cache(maxsize=100_000)
-def parse_memoised(text): return len(json.loads(text))
+def parse_memoised(text, known={}):
+    if text not in known:
+        known[text] = len(json.loads(text))
+    return known[text]
 
 def orders(rows):
     n = np.arange(rows)
@@ -105,9 +107,8 @@ def spark():
     run("vectorised", "price × (1 − discount)", "PySpark Python UDF", udf(final_price, "double"), ["price", "discount"])
     run("vectorised", "price × (1 − discount)", "PySpark pandas UDF", pandas_udf(final_price, "double"), ["price", "discount"])
     for kind, f in (("scalar", parse), ("memoised", parse_memoised)):
-        call = (lambda x: parse(x)) if kind == "scalar" else (lambda x: parse_memoised(x))
-        run(kind, "parse_json_metadata", "PySpark Python UDF", udf(call, "long"), ["meta"])
-        run(kind, "parse_json_metadata", "PySpark pandas UDF", pandas_udf((lambda g: lambda s: s.map(g))(call), "long"), ["meta"])
+        run(kind, "parse_json_metadata", "PySpark Python UDF", udf(lambda x, f=f: f(x), "long"), ["meta"])
+        run(kind, "parse_json_metadata", "PySpark pandas UDF", pandas_udf((lambda f: lambda s: s.map(f))(f), "long"), ["meta"])
     model = forest()
     run("model", "anomaly_score", "PySpark Python UDF", udf(
         lambda q, p, d: float(model.decision_function([[q, p, d]])[0]), "double"), ["quantity", "price", "discount"], rows=few)
@@ -116,8 +117,6 @@ def spark():
     session.stop()
 
 
-for annotated in (final_price,):
-    annotated.__annotations__ = {}
 ours(); polars(); spark()
 
 ENGINES = ["millstream", "PySpark Python UDF", "PySpark pandas UDF", "Polars map_elements", "Polars map_batches"]

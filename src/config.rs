@@ -172,16 +172,22 @@ impl RunConfig {
             sort_by: file.output.sort_by.unwrap_or_default(),
         };
         let functions = Registry::built_in(&settings.price_categories);
+        let tables = tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?;
+        let anomaly = functions::anomaly(args, file.anomaly)?;
+        let has_model = anomaly.model.is_some() || tables.contains(&OutputTable::OrderAnomalies);
+        if anomaly.save_model.is_some() && !has_model {
+            return Err(Error::usage("save_model: no model is trained; add order_anomalies to tables (--tables all)"));
+        }
         Ok(RunConfig {
             input,
             functions,
             checksums: false,
-            anomaly: functions::anomaly(args, file.anomaly)?,
+            anomaly,
             derived: functions::derived_columns(file.udfs)?,
             output,
             workers: at_least_one(workers, "workers")?,
             settings,
-            tables: tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?,
+            tables,
             max_rejected: args.max_rejected.or(file.max_rejected),
             file_format: FileFormat { format, codec, target_bytes: target.bytes() },
             profile: args.profile,

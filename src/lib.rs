@@ -32,6 +32,7 @@
 //! |---|---|
 //! | [`model`] | the shop's words: orders, products, customers, money, days, and the rows of the tables |
 //! | [`operators`] | differential operators that know nothing of shops |
+//! | [`udf`] | user functions over values and columns, and models that score |
 //! | [`pipeline`] | the job: which operators make which table |
 //! | [`io`] | files and Arrow: record batches to rows and back |
 //! | [`runtime`] | workers, epochs and the order of things |

@@ -159,6 +159,10 @@ impl Work {
     fn without_output(config: &RunConfig, feed: Feed) -> Result<Work> {
         let mut layout = feed.layout(config.settings.tiers.clone())?;
         let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);
+        if let Some(idle) = config.derived.iter().find(|column| !config.tables.contains(&column.table)) {
+            let (name, table) = (&idle.name, idle.table.name());
+            return Err(Error::usage(format!("udfs: {name}: the table {table} is not made; add it to tables")));
+        }
         let mut functions = config.functions.clone();
         model.iter().try_for_each(|model| functions.register(model.udf()))?;
         let own_schema = |table| own_schema_of(table, &layout);
@@ -230,12 +234,13 @@ impl Work {
     /// Ends the tables, writes the rejected rows, and puts all in place.
     fn publish(&self, config: &RunConfig, started: Instant) -> Result<Report> {
         let mut tables = Vec::new();
+        if let Some(path) = &config.anomaly.save_model {
+            let none = || Error::failed("save_model: there is no model, for no order has a price to train one on");
+            self.model().ok_or_else(none)?.save(path)?;
+        }
         if let Some(output) = self.output.lock().expect("no worker panicked").take() {
             tables = self.write(config, &output)?;
             output.finish()?;
-        }
-        if let (Some(path), Some(model)) = (&config.anomaly.save_model, self.model()) {
-            model.save(path)?;
         }
         let inputs = self.feed.reports();
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());

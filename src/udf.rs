@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A function is made once and used anywhere; its name is that of its operator. What it takes, `A`, is a value or a
-//! tuple of them, and says what becomes of nulls: a closure of a [`Text`](crate::model::Text) is not called for a null and gives null, as in
+//! tuple of them, and says what becomes of nulls: a closure of a [`Text`] is not called for a null and gives null, as in
 //! SQL; one of an `Option<Text>` sees it.
 //!
 //! ```
@@ -40,7 +40,8 @@
 //!
 //! A closure that gives an `Err` has not handled its row. The row is rejected, with the reason; or after
 //! [`or_null`](Udf::or_null), its answer is null. A panic is caught, and its row is always rejected: it is a bug that should be seen.
-//! (Panics can be caught only where they unwind: not with `panic = "abort"`.) A vectorised function that fails is called
+//! (Panics can be caught only where they unwind: not with `panic = "abort"`. So that they are not printed row after row, the first
+//! call of a function puts a panic hook before the one that is there, which goes on to see all others.) A vectorised function that fails is called
 //! again with halves of its rows, until those that it can't handle stand alone.
 //!
 //! # Cost
@@ -65,6 +66,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use crate::model::Text;
@@ -109,7 +111,7 @@ type Outcome<B> = Result<Option<B>, Failure>;
 pub struct Failure {
     /// What the function says of it, or its panic.
     pub reason: Text,
-    /// True if it panicked.
+    /// True if it panicked, or gave what is no column of its answers: such rows are always rejected.
     pub panicked: bool,
 }
 
@@ -174,7 +176,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
     ///
     /// # Errors
     ///
-    /// If the function can't handle it.
+    /// If the function can't handle it, also if it gives null for such rows elsewhere.
     #[expect(clippy::missing_panics_doc, reason = "it can't: one row has one outcome")]
     pub fn call(&self, row: A::Nullable) -> Result<Option<B>, Failure> {
         self.outcomes(&[row]).pop().expect("one row has one outcome")
@@ -196,13 +198,18 @@ impl<A: Arguments, B: Value> Body<A, B> {
             Body::Vectorised(function) => {
                 let mut outcomes = Vec::with_capacity(rows.len());
                 let columns = A::columns(rows);
-                call_for_rows(function, &B::data_type(), &columns, rows.len(), &mut |called, rows| match called {
-                    Err(failure) => outcomes.push(Err(failure)),
-                    Ok(column) => match B::cells(&column) {
-                        Ok(cells) => outcomes.extend((0..rows).map(|row| cells(row).map_err(Failure::new))),
-                        Err(error) => outcomes.extend((0..rows).map(|_| Err(Failure::new(&error)))),
-                    },
-                });
+                let called =
+                    call_for_rows(function, &B::data_type(), &columns, rows.len(), &mut |called, rows| match called {
+                        Err(failure) => outcomes.push(Err(failure)),
+                        Ok(column) => match B::cells(&column) {
+                            Ok(cells) => outcomes.extend((0..rows).map(|row| cells(row).map_err(Failure::new))),
+                            Err(error) => outcomes.extend((0..rows).map(|_| Err(Failure::new(&error)))),
+                        },
+                    });
+                if let Err(bug) = called {
+                    outcomes.clear();
+                    outcomes.resize(rows.len(), Err(Failure { reason: bug.into(), panicked: true }));
+                }
                 outcomes
             }
         }
@@ -221,30 +228,39 @@ type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + S
 
 /// Calls a vectorised function for rows, or for halves of them if it fails, down to single rows; tells what each call made of
 /// how many rows, in order.
+///
+/// # Errors
+///
+/// If the function is none: what it gives is not a value for each row, or is of another type.
 fn call_for_rows(
     function: &Vectorised,
-    returns: &arrow::datatypes::DataType,
+    returns: &DataType,
     columns: &[ArrayRef],
     rows: usize,
     tell: &mut dyn FnMut(Result<ArrayRef, Failure>, usize),
-) {
-    let called = panics::caught(|| function(columns)).and_then(|called| called.map_err(Failure::new));
-    let called = called.and_then(|column| match column {
-        column if column.len() != rows => {
-            Err(Failure::new(format_args!("gave {} rows for {rows}: it is not row-wise", column.len())))
-        }
-        column if column.data_type() != returns => {
-            Err(Failure::new(format_args!("gave a {}, wanted a {returns}", column.data_type())))
-        }
-        column => Ok(column),
-    });
-    if called.is_ok() || rows == 1 {
-        return tell(called, rows);
+) -> Result<(), String> {
+    if rows == 0 {
+        return Ok(());
     }
-    let half = rows / 2;
-    for (start, length) in [(0, half), (half, rows - half)] {
-        let part: Vec<_> = columns.iter().map(|column| column.slice(start, length)).collect();
-        call_for_rows(function, returns, &part, length, tell);
+    let called = panics::caught(|| function(columns)).and_then(|called| called.map_err(Failure::new));
+    match called {
+        Ok(column) if column.len() != rows => {
+            Err(format!("it gave {} rows for {rows}, and is not row-wise", column.len()))
+        }
+        Ok(column) if column.data_type() != returns => {
+            Err(format!("it gave a column of {}, where {returns} was said", column.data_type()))
+        }
+        Err(_) if rows > 1 => {
+            let half = rows / 2;
+            [(0, half), (half, rows - half)].into_iter().try_for_each(|(start, length)| {
+                let part: Vec<_> = columns.iter().map(|column| column.slice(start, length)).collect();
+                call_for_rows(function, returns, &part, length, tell)
+            })
+        }
+        called => {
+            tell(called, rows);
+            Ok(())
+        }
     }
 }
 

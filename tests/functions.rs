@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use files::{Done, Shop};
 use millstream::config::{RunArgs, RunConfig};
-use millstream::model::Text;
-use millstream::runtime::{Progress, run};
-use millstream::udf::Udf;
+use millstream::io::OutputTable;
+use millstream::model::{Number, Product, Text, TextMap};
+use millstream::runtime::{Change, Live, Progress, run};
+use millstream::udf::forest::{Forest, Training};
+use millstream::udf::{Udf, Value as _};
 use serde_json::{Value, json};
 
 const PRODUCTS: &str = r#"product_id,product_name,category,price,brand,metadata
@@ -115,7 +117,8 @@ fn the_further_tables_of_a_small_shop_are_those_worked_out_by_hand() {
 fn no_table_depends_on_the_workers_or_on_how_rows_are_read() {
     let shop = Shop::generated("0.002");
     let made = |args: &[&str]| {
-        check(&configured(&shop, "tables: all", args), 0, &[]);
+        // A sample that is smaller than the share of any worker.
+        check(&configured(&shop, "tables: all\nanomaly: {sample: 500}", args), 0, &[]);
         ["product_ranking", "category_stats", "product_features", "order_anomalies"].map(|table| rows(&shop, table))
     };
     let one = made(&["--workers", "1"]);
@@ -306,4 +309,111 @@ udfs: [{function: anomaly_score, columns: [quantity, price, discount], as: score
     fs::write(&path, "{}").expect("written");
     check(&configured(&shop, "", &["--model", model]), 3, &["model.json: no model that can be used"]);
     check(&configured(&shop, "", &["--model", "nowhere.json"]), 3, &["nowhere.json"]);
+}
+
+/// A live job over the shop, with the picky function for names.
+fn live(shop: &Shop) -> Live<Number> {
+    let path = shop.path("config.yaml");
+    let config =
+        "tables: [enriched_data, order_anomalies]\nudfs: [{function: mine, columns: [product_name], as: mine}]";
+    fs::write(&path, config).expect("written");
+    let (input, output) = (Some(shop.input()), Some(shop.output()));
+    let args = RunArgs { input, output, config: Some(path), workers: Some(2), ..RunArgs::default() };
+    let mut config = RunConfig::resolve(&args).expect("a run is possible");
+    config.functions.register(Udf::scalar("mine", picky)).expect("the name is free");
+    Live::start(&config, &Arc::new(Progress::default())).expect("the job is live")
+}
+
+#[test]
+fn a_live_job_rejects_what_its_functions_cannot_handle_and_takes_it_back() {
+    let shop = shop();
+    let mut job = live(&shop);
+    let id = Number::new(3).expect("an id");
+    let nameless = Product { name: None, ..product(&job, 3).as_ref().clone() };
+    let cup = Product { name: Some("Teacup".into()), ..nameless.clone() };
+    job.apply(Change::Product(id, Some(Arc::new(cup)))).expect("the job is live");
+    let moved = job.moved().expect("rows can be shown");
+    assert_eq!(
+        moved.iter().map(|(table, _, weight)| (*table, *weight)).collect::<Vec<_>>(),
+        [(OutputTable::EnrichedData, -1)]
+    );
+    let rejected = job.rejected();
+    assert_eq!(rejected.len(), 1);
+    assert!(rejected[0].1.contains("no cups") && rejected[0].2.contains(r#""order_id":5"#), "{rejected:?}");
+    job.apply(Change::Product(id, Some(Arc::new(nameless)))).expect("the job is live");
+    assert_eq!(job.moved().expect("rows can be shown").len(), 1);
+    assert!(job.rejected().is_empty());
+    job.stop().expect("the workers end");
+}
+
+fn product(job: &Live<Number>, id: i64) -> Arc<Product> {
+    let products = job.sample_products(10).expect("the input is there");
+    products.into_iter().find(|(of, _)| of.get() == id).expect("it is there").1
+}
+
+#[test]
+fn a_model_given_to_a_live_job_scores_every_order_anew() {
+    let shop = shop();
+    let mut job = live(&shop);
+    let points: Vec<_> = (0..100).map(|n| [n % 7, n * 77_777, 0]).collect();
+    let model = Forest::train(&points, &Training::default()).expect("it can be trained");
+    job.apply(Change::Model(Arc::new(model))).expect("the job is live");
+    let moved = job.moved().expect("rows can be shown");
+    assert!(moved.iter().all(|(table, ..)| *table == OutputTable::OrderAnomalies));
+    assert_eq!(moved.iter().filter(|(.., weight)| *weight > 0).count(), 4, "of five orders, one has no price");
+    job.stop().expect("the workers end");
+}
+
+#[test]
+fn as_parquet_the_further_tables_have_lists_and_maps() {
+    let shop = shop();
+    fs::write(shop.path("config.yaml"), "tables: all").expect("written");
+    check(&shop.run(&["--config", shop.path("config.yaml").to_str().expect("text")]), 0, &[]);
+    let rows = |table: &str| shop.read(table).iter().map(|batch| batch.num_rows()).sum::<usize>();
+    let tables = ["product_ranking", "category_stats", "product_features", "order_anomalies"];
+    assert_eq!(tables.map(rows), [4, 2, 4, 5], "the unknown product was sold, too");
+    let features = shop.read("product_features");
+    let metadata = features[0].column_by_name("metadata").expect("it is there");
+    assert_eq!(metadata.data_type(), &TextMap::data_type());
+    assert!(
+        shop.read("category_stats")[0].column_by_name("all_products").is_some_and(|names| names.data_type().is_list())
+    );
+}
+
+#[test]
+fn what_can_never_be_done_is_told_before_anything_is_written() {
+    let shop = shop();
+    check(&configured(&shop, "", &["--save-model", "m.json"]), 2, &["no model is trained", "order_anomalies"]);
+    let udf = "udfs: [{table: product_features, function: clean_text, columns: [clean_name], as: x}]";
+    check(&configured(&shop, udf, &[]), 2, &["the table product_features is not made"]);
+    check(&configured(&shop, "tables: all", &["--save-model", "/no/such/folder/m.json"]), 1, &["/no/such/folder"]);
+    assert!(shop.tables().is_empty());
+    let reject = "max_rejected: 2\nudfs: [{function: calculate_discount, columns: [order_id, order_id], as: x}]";
+    shop.write("orders.csv", &ORDERS.replace("1,1,1,2024", "100000000000,1,1,2024"));
+    check(&configured(&shop, reject, &[]), 0, &[]);
+    check(
+        &configured(&shop, &reject.replace('2', "0"), &[]),
+        3,
+        &["more than 0 rows rejected", "a row of enriched_data", "out of range"],
+    );
+}
+
+#[test]
+fn what_a_function_was_registered_with_holds_unless_the_config_says_otherwise() {
+    let shop = shop();
+    let made = |or: &str| {
+        let path = shop.path("config.yaml");
+        fs::write(
+            &path,
+            format!("udfs: [{{function: mine, columns: [product_name], as: mine{or}}}]\noutput: {{format: jsonl}}"),
+        )
+        .expect("written");
+        let (input, output) = (Some(shop.input()), Some(shop.output()));
+        let args = RunArgs { input, output, config: Some(path), ..RunArgs::default() };
+        let mut config = RunConfig::resolve(&args).expect("a run is possible");
+        config.functions.register(Udf::scalar("mine", picky).or_null()).expect("the name is free");
+        run(&config, &Arc::new(Progress::default())).expect("the job is done");
+        rows(&shop, "enriched_data").len()
+    };
+    assert_eq!([made(""), made(", on_failure: reject"), made(", on_failure: null")], [3, 2, 3]);
 }

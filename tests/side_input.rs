@@ -127,3 +127,99 @@ fn more_rows_than_fit_one_turn_are_all_answered_anew() {
     assert_eq!(answered[1].len(), usize::try_from(many).expect("fits"));
     assert!(answered[1].keys().all(|(_, _, record)| *record == Some(8)));
 }
+
+/// What is held after each step, of inputs that go on independently: rows and records, each with the epoch it is then at, or
+/// `None` once it is closed.
+fn with_two_inputs(steps: Vec<(Vec<(Input, isize)>, Option<u64>, Option<u64>)>) -> Vec<Vec<(Answer, u64, isize)>> {
+    use differential_dataflow::input::Input as _;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    timely::execute_directly(move |worker| {
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&sent);
+        let (rows, records) = worker.dataflow::<u64, _, _>(|scope| {
+            let (row_input, rows) = scope.new_collection::<(u8, i32), isize>();
+            let (record_input, records) = scope.new_collection::<i32, isize>();
+            let answers = with_side_input(rows.arrange_by_key(), records, "Answers", |rows, record, answers| {
+                answers.extend(rows.iter().map(|(key, value)| (**key, **value, record.copied())));
+            });
+            answers.inspect(move |update| kept.borrow_mut().push(*update));
+            (row_input, record_input)
+        });
+        let (mut rows, mut records) = (Some(rows), Some(records));
+        let mut after = Vec::new();
+        for (changes, row_epoch, record_epoch) in steps {
+            for (input, diff) in changes {
+                match input {
+                    Input::Row(key, value) => rows.as_mut().expect("open").update((key, value), diff),
+                    Input::Record(record) => records.as_mut().expect("open").update(record, diff),
+                }
+            }
+            rows = row_epoch.and_then(|epoch| rows.take().map(|mut rows| (rows.advance_to(epoch), rows).1));
+            records =
+                record_epoch.and_then(|epoch| records.take().map(|mut records| (records.advance_to(epoch), records).1));
+            rows.iter_mut().for_each(|rows| rows.flush());
+            records.iter_mut().for_each(|records| records.flush());
+            for _ in 0..20 {
+                worker.step();
+            }
+            after.push(std::mem::take(&mut *sent.borrow_mut()));
+        }
+        after
+    })
+}
+
+#[test]
+fn rows_may_be_closed_before_the_record_and_the_record_before_rows() {
+    let answer = |value, record, epoch, diff| ((0, value, record), epoch, diff);
+    // Rows are closed first, and the record goes on changing.
+    let sent = with_two_inputs(vec![
+        (vec![(Input::Row(0, 1), 1), (Input::Record(7), 1)], None, Some(1)),
+        (vec![], None, Some(5)),
+        (vec![(Input::Record(7), -1), (Input::Record(8), 1)], None, Some(6)),
+        (vec![(Input::Record(8), -1)], None, None),
+    ]);
+    assert_eq!(sent[0], [answer(1, Some(7), 0, 1)]);
+    assert_eq!(sent[1], []);
+    assert_eq!(sent[2], [answer(1, Some(7), 5, -1), answer(1, Some(8), 5, 1)]);
+    assert_eq!(sent[3], [answer(1, Some(8), 6, -1), answer(1, None, 6, 1)]);
+    // The record is closed first, and rows go on.
+    let sent = with_two_inputs(vec![
+        (vec![(Input::Row(0, 1), 1), (Input::Record(7), 1)], Some(1), None),
+        (vec![(Input::Row(0, 2), 1)], Some(2), None),
+        (vec![(Input::Row(0, 1), -1)], None, None),
+    ]);
+    assert_eq!(sent[..2], [vec![answer(1, Some(7), 0, 1)], vec![answer(2, Some(7), 1, 1)]]);
+    assert_eq!(sent[2], [answer(1, Some(7), 2, -1)]);
+}
+
+#[test]
+fn an_input_that_is_behind_holds_answers_back_and_then_each_row_has_the_record_of_its_time() {
+    let answer = |value, record, epoch, diff| ((0, value, record), epoch, diff);
+    // Rows are three epochs ahead of the record.
+    let sent = with_two_inputs(vec![
+        (vec![(Input::Row(0, 1), 1)], Some(1), Some(0)),
+        (vec![(Input::Row(0, 2), 1)], Some(2), Some(0)),
+        (vec![(Input::Record(7), 1)], Some(3), Some(1)),
+        (vec![(Input::Record(7), -1), (Input::Record(8), 1)], Some(3), Some(3)),
+    ]);
+    assert_eq!(sent[..2], [vec![], vec![]], "nobody knows the record yet");
+    assert_eq!(sent[2], [answer(1, Some(7), 0, 1)]);
+    let mut last = sent[3].clone();
+    differential_dataflow::consolidation::consolidate_updates(&mut last);
+    let mut wanted = vec![answer(1, Some(7), 1, -1), answer(1, Some(8), 1, 1), answer(2, Some(8), 1, 1)];
+    wanted.sort();
+    assert_eq!(
+        last.iter()
+            .map(|((key, value, record), time, diff)| ((*key, *value, *record), *time, *diff))
+            .collect::<Vec<_>>(),
+        wanted
+    );
+    // The record is ahead of the rows.
+    let sent = with_two_inputs(vec![
+        (vec![(Input::Record(7), 1)], Some(0), Some(2)),
+        (vec![(Input::Row(0, 1), 1)], Some(1), Some(2)),
+        (vec![(Input::Row(0, 2), 1)], Some(4), Some(9)),
+    ]);
+    assert_eq!(sent, [vec![], vec![answer(1, Some(7), 0, 1)], vec![answer(2, Some(7), 1, 1)]]);
+}

@@ -111,12 +111,15 @@ fn a_column_function_that_fails_is_asked_again_until_the_rows_that_fail_stand_al
 #[test]
 fn a_column_function_that_does_not_keep_its_rows_is_told_so() {
     let mean = Udf::<f64, f64>::vectorised("mean", |_| Ok(Arc::new(Float64Array::from(vec![1.0]))));
-    let called = mean.call_columns(&[f64::column([Some(1.0), Some(3.0)].into_iter())]).expect("the column is taken");
-    assert!(called.failures.is_empty(), "each row by itself it can handle");
+    let rows = [f64::column([Some(1.0), Some(3.0)].into_iter())];
+    let bug = mean.call_columns(&rows).expect_err("it is no function of rows").to_string();
+    assert!(bug.contains("function mean: it gave 1 rows for 2, and is not row-wise"), "{bug}");
+    assert!(prove_pure(&mean, &rows).is_err());
     let wrong =
         Udf::<f64, f64>::vectorised("wrong", |columns| Ok(Arc::new(Int64Array::from(vec![1; columns[0].len()]))));
     let failure = wrong.call(Some(1.0)).expect_err("it gives another type");
-    assert_eq!(failure.reason, "gave a Int64, wanted a Float64");
+    assert_eq!(failure.reason, "it gave a column of Int64, where Float64 was said");
+    assert!(wrong.call_columns(&rows).is_err() && failure.panicked);
 }
 
 #[test]

@@ -112,18 +112,22 @@ pub(super) struct UdfUse {
     pub(super) columns: Vec<String>,
     #[serde(rename = "as")]
     pub(super) name: String,
-    #[serde(default)]
-    pub(super) on_failure: OnFailure,
+    #[serde(default, deserialize_with = "some_choice")]
+    pub(super) on_failure: Option<OnFailure>,
     #[serde(default)]
     pub(super) memory: Option<FileSize>,
 }
 
+/// A choice that is made, of which one is called `null`.
+fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<OnFailure>, D::Error> {
+    OnFailure::deserialize(deserializer).map(Some)
+}
+
 /// What becomes of a row that a function can't handle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// It is rejected.
-    #[default]
     Reject,
     /// The function's answer is null.
     Null,

@@ -22,9 +22,9 @@ pub struct DerivedColumn {
     pub function: String,
     /// The columns it takes: those of the table, and those derived before.
     pub columns: Vec<String>,
-    /// What becomes of a row that it can't handle.
-    pub on_failure: OnFailure,
-    /// How many bytes it may remember answers in; `None` to remember none.
+    /// What becomes of a row that it can't handle; `None` for what the function was registered with.
+    pub on_failure: Option<OnFailure>,
+    /// How many bytes it may remember answers in; `None` for what the function was registered with.
     pub memory_bytes: Option<usize>,
 }
 

@@ -143,9 +143,11 @@ impl Column {
         Ok(Column {
             table: wanted.table,
             name: wanted.name.clone(),
-            function: function.with_memory(wanted.memory_bytes),
+            function: wanted
+                .memory_bytes
+                .map_or_else(|| Arc::clone(function), |bytes| function.with_memory(Some(bytes))),
             arguments,
-            gives_null: wanted.on_failure == OnFailure::Null,
+            gives_null: wanted.on_failure.map_or(function.gives_null(), |chosen| chosen == OnFailure::Null),
             data_type: written(function.returns(), money),
             is_tried: AtomicBool::new(false),
         })

@@ -12,7 +12,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::error::{Error, Result};
 use crate::report::grouped;
 
+use super::derived::Made;
 use super::layout::Layout;
+use super::rejected::Rejection;
 use super::tables::TableRow;
 
 /// Rows as text, cell by cell.
@@ -57,15 +59,15 @@ pub(crate) struct Exact {
 }
 
 impl Exact {
-    /// A row with its derived columns; `None` if one of their functions rejects it.
-    pub(crate) fn of<R: TableRow>(row: &R, layout: &Layout) -> Result<Option<Exact>> {
-        let batch = R::batch(std::slice::from_ref(row), layout)?.rows;
-        if batch.num_rows() == 0 {
-            return Ok(None);
+    /// A row with its derived columns; or why one of their functions rejects it.
+    pub(crate) fn of<R: TableRow>(row: &R, layout: &Layout) -> Result<std::result::Result<Exact, Rejection>> {
+        let Made { rows: batch, rejected } = R::batch(std::slice::from_ref(row), layout)?;
+        if let Some(rejection) = rejected.into_iter().next() {
+            return Ok(Err(rejection));
         }
         let digits = batch.columns().iter().map(|column| array_value_to_string(column, 0));
         let digits = digits.collect::<Result<_, _>>().map_err(Error::failed)?;
-        Ok(Some(Exact { digits, shown: Shown::of(&batch)? }))
+        Ok(Ok(Exact { digits, shown: Shown::of(&batch)? }))
     }
 }
 

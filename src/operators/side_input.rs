@@ -23,7 +23,7 @@ use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::{CursorList, cursor_list};
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{BatchCursor, Cursor, TraceReader};
+use differential_dataflow::trace::{BatchCursor, Cursor, Description, TraceReader};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -41,6 +41,10 @@ use super::{ByKey, retain, to_all_workers};
 ///
 /// `logic` is given some rows and must push an answer for each, in order, that depends on that row and the record
 /// alone. At every time, `side` must have at most one record, with weight 1.
+///
+/// # Panics
+///
+/// The operator panics if there are two records at one time, or `logic` gives more or fewer answers than rows.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -84,7 +88,10 @@ where
                     side.received.clone_from(span.upper());
                     if let Some(batch) = span.inner {
                         let held = retain(&capability);
-                        side.novel.push(Novel { batch, upper: span.desc.upper().clone(), held });
+                        // The last batch of an input that was closed has no bound but its own times.
+                        let last =
+                            batch.storage.upds.times.iter().filter(|_| span.desc.upper().is_empty()).max().cloned();
+                        side.novel.push(Novel { batch, times: span.desc, last, held });
                     }
                 }
             });
@@ -129,10 +136,12 @@ struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + L
     walk: Option<Walk<K, V, T, S>>,
 }
 
-/// A batch that has come, and until which time its updates are.
+/// A batch that has come, and between which times its updates are.
 struct Novel<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> {
     batch: Batch<K, V, T>,
-    upper: Antichain<T>,
+    times: Description<T>,
+    /// Its greatest time, if it has no upper bound.
+    last: Option<T>,
     held: Capability<T>,
 }
 
@@ -230,7 +239,8 @@ where
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
         give: &mut Give<'_, T, D>,
     ) {
-        for Novel { batch, held, .. } in &self.novel {
+        let is_any_due = |novel: &&Novel<K, V, T>| novel.times.lower().iter().any(&is_due);
+        for Novel { batch, held, .. } in self.novel.iter().filter(is_any_due) {
             let mut asked = Asked::new();
             let (keys, values, updates) = (&batch.storage.keys, &batch.storage.vals, &batch.storage.upds);
             for (nth, key) in keys.iter().enumerate() {
@@ -314,7 +324,10 @@ impl<T: Ord + Clone> Unanswered<T> {
 impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice + TotalOrder> Novel<K, V, T> {
     /// True if all its updates are before this time.
     fn ends_by(&self, time: Option<&T>) -> bool {
-        time.is_none_or(|time| self.upper.first().is_some_and(|upper| upper <= time))
+        time.is_none_or(|time| match self.times.upper().first() {
+            Some(upper) => upper <= time,
+            None => self.last.as_ref().is_none_or(|last| last < time),
+        })
     }
 
     /// Lets go of the times before this one.

@@ -1,5 +1,6 @@
 //! A job that stays: after the batch, what is changed together is an epoch of its own, and what it moved is told.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::io::Exact;
 use crate::io::cells::IdColumn;
 use crate::io::layout::Layout;
+use crate::io::rejected::Rejection;
 use crate::io::tables::TableRow;
 use crate::io::{OutputTable, Shown};
 use crate::model::{Customer, Order, Product};
@@ -30,7 +32,7 @@ pub(super) struct Moved {
     table: OutputTable,
     diff: isize,
     epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<Option<Exact>> + Send>,
+    row: Box<dyn Fn(&Layout) -> Result<std::result::Result<Exact, Rejection>> + Send>,
 }
 
 impl Moved {
@@ -49,7 +51,8 @@ pub enum Change<I> {
     Product(I, Option<Arc<Product>>),
     /// Writes a customer, or deletes it.
     Customer(I, Option<Arc<Customer>>),
-    /// Scores all orders by this model from now on.
+    /// Scores all orders by this model from now on: a change of every row of `order_anomalies`, each of which a job from
+    /// [`Live::start`] also tells. A function `anomaly_score` of the config keeps the model of its file.
     Model(Arc<Forest>),
 }
 
@@ -70,6 +73,8 @@ pub struct Live<I> {
     guards: Option<WorkerGuards<()>>,
     done: Receiver<()>,
     moved: Receiver<Moved>,
+    /// What was rejected since the batch: table, reason, row.
+    rejected: RefCell<BTreeMap<(OutputTable, String, String), isize>>,
     report: Report,
     epoch: Epoch,
 }
@@ -121,7 +126,16 @@ impl<I: IdColumn> Live<I> {
             }
         };
         let (changes, guards) = (Some(changes), Some(guards));
-        Ok(Live { work, guards, changes, done: is_done, moved: is_moved, report, epoch: 0 })
+        Ok(Live {
+            work,
+            guards,
+            changes,
+            done: is_done,
+            moved: is_moved,
+            rejected: RefCell::default(),
+            report,
+            epoch: 0,
+        })
     }
 
     /// What the batch came to.
@@ -171,7 +185,7 @@ impl<I: IdColumn> Live<I> {
     }
 
     /// The rows that the last epoch moved, with their weights, table by table; those that came and went again are left
-    /// out, and those that a function of the config rejects, for they are in no table.
+    /// out. A row that a function of the config rejects is in no table: [`rejected`](Self::rejected) has it.
     ///
     /// # Errors
     ///
@@ -180,12 +194,28 @@ impl<I: IdColumn> Live<I> {
         let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
         let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
         for moved in recent {
-            let Some(Exact { digits, shown }) = (moved.row)(&self.work.layout)? else { continue };
-            let (_, weight) = rows.entry((moved.table, digits)).or_insert((shown, 0));
-            *weight += moved.diff;
+            match (moved.row)(&self.work.layout)? {
+                Ok(Exact { digits, shown }) => {
+                    let (_, weight) = rows.entry((moved.table, digits)).or_insert((shown, 0));
+                    *weight += moved.diff;
+                }
+                Err(Rejection { reason, json, .. }) => {
+                    let mut rejected = self.rejected.borrow_mut();
+                    *rejected.entry((moved.table, reason, json)).or_default() += moved.diff;
+                }
+            }
         }
         let moved = rows.into_iter().filter(|(_, (_, weight))| *weight != 0);
         Ok(moved.map(|((table, _), (shown, weight))| (table, shown, weight)).collect())
+    }
+
+    /// The rows that functions of the config have rejected since the batch, as far as [`moved`](Self::moved) was asked: the table, the
+    /// reason, the row as JSON, and how many there are more (or, of those that the batch rejected, fewer) than after the batch.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<(OutputTable, String, String, isize)> {
+        let rejected = self.rejected.borrow();
+        let rejected = rejected.iter().filter(|(_, weight)| **weight != 0);
+        rejected.map(|((table, reason, row), weight)| (*table, reason.clone(), row.clone(), *weight)).collect()
     }
 
     /// About so many orders from all parts of the input, as they were read.

@@ -31,8 +31,11 @@ pub trait ColumnFunction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If a column can't be read at all; rows that can't be handled are not an error.
+    /// If a column is not of a type that is accepted, or the function gives no value for each row, of its type; rows that can't be handled are not an error.
     fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called>;
+
+    /// True if it gives null for the rows that it can't handle; they are failures all the same.
+    fn gives_null(&self) -> bool;
 
     /// The same function with a memory, or without one.
     fn with_memory(&self, bytes_max: Option<usize>) -> Arc<dyn ColumnFunction>;
@@ -65,14 +68,24 @@ impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
     }
 
     fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called> {
+        let (found, wanted) =
+            (columns.iter().map(|column| column.data_type().clone()).collect::<Vec<_>>(), A::data_types());
+        if found.len() != wanted.len() || A::accepts(&found).contains(&false) {
+            return Err(Error::usage(format!("function {} takes {wanted:?}, found {found:?}", self.name())));
+        }
         if let (Body::Vectorised(function), None) = (&*self.body, &self.memory)
             && columns.iter().zip(A::data_types()).all(|(column, wanted)| *column.data_type() == wanted)
         {
             return vectorised::<B>(columns, |columns, tell| {
-                call_for_rows(function, &B::data_type(), columns, columns[0].len(), tell);
+                call_for_rows(function, &B::data_type(), columns, columns[0].len(), tell)
+                    .map_err(|bug| Error::failed(format!("function {}: {bug}", self.name())))
             });
         }
         self.row_by_row(columns)
+    }
+
+    fn gives_null(&self) -> bool {
+        self.gives_null
     }
 
     fn with_memory(&self, bytes_max: Option<usize>) -> Arc<dyn ColumnFunction> {
@@ -111,7 +124,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
 /// Calls a function with whole columns, and puts together what it gives.
 fn vectorised<B: Value>(
     columns: &[ArrayRef],
-    call: impl FnOnce(&[ArrayRef], &mut dyn FnMut(std::result::Result<ArrayRef, Failure>, usize)),
+    call: impl FnOnce(&[ArrayRef], &mut dyn FnMut(std::result::Result<ArrayRef, Failure>, usize)) -> Result<()>,
 ) -> Result<Called> {
     let (mut parts, mut failures, mut rows_before) = (Vec::new(), Vec::new(), 0);
     call(columns, &mut |called, rows| {
@@ -120,8 +133,9 @@ fn vectorised<B: Value>(
             new_null_array(&B::data_type(), rows)
         }));
         rows_before += rows;
-    });
+    })?;
     let column = match &parts[..] {
+        [] => new_null_array(&B::data_type(), 0),
         [column] => Arc::clone(column),
         parts => concat(&parts.iter().map(|part| part as &dyn Array).collect::<Vec<_>>()).map_err(Error::failed)?,
     };

@@ -16,7 +16,8 @@
 //! however points are batched. Cuts are drawn uniformly between the least and the greatest value of a sample, so whether
 //! values are standardised first makes no difference: they stay in their own units.
 //!
-//! *Cost of a score*: O(log cuts) for each feature, and O(1) for each tree. *Memory*: about 20 KB a tree.
+//! *Cost of a score*: O(log cuts) for each feature, and O(1) for each tree. *Memory*: about 8 KB a tree,
+//! and a byte a tree for each different cut of all: 2 MB with the usual 100 trees.
 
 mod file;
 mod grow;
@@ -55,7 +56,7 @@ pub struct Training {
     pub seed: u64,
     /// How many orders the sample has.
     pub sample: usize,
-    /// How many trees.
+    /// How many trees, at most 1000.
     pub trees: usize,
     /// How many points each tree has, ψ, at most 256; of a smaller sample, all.
     pub points_per_tree: usize,
@@ -81,7 +82,7 @@ impl Training {
             value if (1..=most).contains(&value) => Ok(()),
             value => Err(format!("{name}: {value} is out of range, wanted 1 to {most}")),
         };
-        range("trees", self.trees, 10_000)?;
+        range("trees", self.trees, MOST_TREES)?;
         range("points_per_tree", self.points_per_tree, MOST_POINTS)?;
         range("sample", self.sample, 100_000_000)?;
         match self.contamination {
@@ -90,6 +91,9 @@ impl Training {
         }
     }
 }
+
+/// A forest has at most so many trees: its memory grows with their square.
+const MOST_TREES: usize = 1000;
 
 /// A tree has at most so many points, and so at most so many leaves. More do not tell normal from rare any better, says the paper.
 const MOST_POINTS: usize = 256;

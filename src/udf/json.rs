@@ -93,9 +93,11 @@ impl Value for TextMap {
     }
 
     fn heap_bytes(&self) -> usize {
-        let heap = |(key, value): (&Text, &Option<Text>)| {
-            2 * size_of::<Text>() + key.heap_bytes() + value.as_ref().map_or(0, Value::heap_bytes)
-        };
-        self.0.iter().map(heap).sum()
+        // A node of the tree has room for eleven entries, and is half full at least, or the only one.
+        const NODE_ENTRIES: usize = 11;
+        let nodes = self.0.len().div_ceil(NODE_ENTRIES / 2 + 1);
+        let texts =
+            |(key, value): (&Text, &Option<Text>)| key.heap_bytes() + value.as_ref().map_or(0, Value::heap_bytes);
+        nodes * (NODE_ENTRIES * 2 * size_of::<Text>() + 16) + self.0.iter().map(texts).sum::<usize>()
     }
 }

@@ -51,6 +51,9 @@ pub struct Impure {
 pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result<std::result::Result<(), Impure>> {
     let function = function.with_memory(None);
     let rows = columns.first().map_or(0, |column| column.len());
+    if let Some(other) = columns.iter().find(|column| column.len() != rows) {
+        return Err(Error::usage(format!("columns of {rows} and of {} rows", other.len())));
+    }
     let together = function.call_columns(columns)?;
     let impure = |row: usize, called: &Called, at: usize, when| -> Result<Impure> {
         Ok(Impure {

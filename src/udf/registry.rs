@@ -15,7 +15,7 @@ use super::{
 ///
 /// | built in | takes | gives |
 /// |---|---|---|
-/// | [`clean_text`] | a text | it, trimmed, in lower case, with single spaces |
+/// | [`clean_text`] | a text | it, trimmed, in lower case, each double space made single |
 /// | [`calculate_discount`] | a price and a discount | price × (1 − discount) |
 /// | [`categorize_price`](PriceCategories::udf) | a price | the name of its category |
 /// | [`parse_json_metadata`] | a text | a JSON object as a map of texts |

@@ -28,7 +28,7 @@ pub type Cells<V> = Box<dyn Fn(usize) -> Cell<V>>;
 /// | `i64` | `Int64` | integers |
 /// | `f64` | `Float64` | floats, integers, decimals |
 /// | [`Text`] | `Utf8` | strings of any layout |
-/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings |
+/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; an instant is its day in UTC, whatever zone a run has |
 /// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals: rounded half-even to 10⁻⁴ |
 /// | [`Amount`] | `Decimal128(38, 8)`; as money is where a table is written | that |
 /// | [`TextMap`](crate::model::TextMap) | `Map<Utf8, Utf8>` | that |

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 use super::grow::Node;
-use super::{Forest, MOST_POINTS};
+use super::{Forest, MOST_POINTS, MOST_TREES};
 
 const FORMAT: &str = "millstream isolation forest";
 const VERSION: u32 = 1;
@@ -48,8 +48,14 @@ impl TryFrom<Saved> for Forest {
         if saved.features != features() {
             return Err(format!("found the features {:?}, wanted {:?}", saved.features, features()));
         }
+        if saved.trees.len() > MOST_TREES {
+            return Err(format!("found {} trees, wanted {MOST_TREES} at most", saved.trees.len()));
+        }
         if saved.trees.is_empty() || saved.points_per_tree == 0 || saved.points_per_tree as usize > MOST_POINTS {
             return Err("found no trees, or trees of no or too many points".into());
+        }
+        if saved.zero_e9.unsigned_abs() > 1_000_000_000 {
+            return Err(format!("found a zero of {} · 10⁻⁹, wanted −1 to 1", saved.zero_e9));
         }
         Forest::new(saved.seed, saved.points_per_tree, saved.zero_e9, saved.trees)
     }
@@ -63,7 +69,10 @@ impl Forest {
     /// If it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string(self).map_err(Error::failed)?;
-        fs::write(path, json).map_err(Error::writing(path))
+        // Readers see the former file or the new one.
+        let whole = path.with_extension("writing");
+        fs::write(&whole, json).map_err(Error::writing(&whole))?;
+        fs::rename(&whole, path).map_err(Error::writing(path))
     }
 
     /// Reads a forest from a file.

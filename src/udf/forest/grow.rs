@@ -56,8 +56,9 @@ fn grow(points: &mut [Point], levels: u32, rng: &mut Pcg64Mcg, nodes: &mut Vec<N
 /// The greatest integer up to a place that lies this share of the way from the least value to the greatest; below the greatest.
 #[expect(clippy::cast_possible_truncation, reason = "it lies between two integers")]
 fn cut_between((least, greatest): (i64, i64), share: f64) -> i64 {
-    let way = (share * (greatest - least) as f64).floor() as i64;
-    least + way.min(greatest - least - 1)
+    let width = i128::from(greatest) - i128::from(least);
+    let way = (share * width as f64).floor() as i128;
+    (i128::from(least) + way.min(width - 1)) as i64
 }
 
 /// c(n): the mean depth at which points of a sample of n end, in units of 2⁻²⁰.

@@ -99,6 +99,7 @@ fn a_forest_comes_back_from_its_file_and_nothing_else_is_one() {
         json[..json.len() / 2].to_owned(),
         json.replacen("\"trees\":[[", &format!("\"trees\":[[{}", "[0,1],".repeat(300)), 1),
         "[]".into(),
+        json.replace("\"zero_e9\":", "\"zero_e9\":-2000000000,\"x\":"),
     ];
     for text in wrong {
         std::fs::write(&path, &text).expect("written");
@@ -109,6 +110,8 @@ fn a_forest_comes_back_from_its_file_and_nothing_else_is_one() {
 
 #[test]
 fn points_that_are_all_equal_and_settings_out_of_range_do_no_harm() {
+    let extreme = [[i64::MIN, 0, 0], [i64::MAX, 0, 0], [0, 0, 0]];
+    assert_eq!(scores(&trained(&extreme), &extreme).len(), 3);
     let equal = vec![[1, 1, 1]; 10];
     let forest = trained(&equal);
     assert_eq!(scores(&forest, &equal[..1])[0].e9(), 0);
