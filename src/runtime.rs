@@ -165,6 +165,11 @@ impl Work {
         }
         let mut functions = config.functions.clone();
         model.iter().try_for_each(|model| functions.register(model.udf()))?;
+        let profile: Option<Arc<Profile>> = config.profile.then(Arc::default);
+        let functions = match &profile {
+            Some(profile) => functions.map(|function| profile.timed(function)),
+            None => functions,
+        };
         let own_schema = |table| own_schema_of(table, &layout);
         layout.derived = Derived::new(&config.derived, &functions, own_schema, &layout.money)?;
         let (failure, failed) = (Mutex::default(), AtomicBool::new(false));
@@ -178,7 +183,7 @@ impl Work {
             open_parts: AtomicUsize::new(0),
             failure,
             failed,
-            profile: config.profile.then(Arc::default),
+            profile,
             checksums: config
                 .tables
                 .iter()

@@ -161,7 +161,13 @@ udfs:
   - {function: parse_json_metadata, columns: [metadata], as: facts, memory: 1MB}
   - {function: weekday, columns: [order_date], as: weekday}
   - {table: daily_sales, function: weekday, columns: [order_date], as: weekday}";
-    check(&configured(&shop, config, &[]), 0, &[]);
+    let report = shop.path("report.json");
+    check(&configured(&shop, config, &["--profile", "--report", report.to_str().expect("text")]), 0, &[]);
+    let report: Value = serde_json::from_str(&fs::read_to_string(report).expect("text")).expect("JSON");
+    let stages = column(report["stages"].as_array().expect("a list"), "name");
+    for function in ["clean_text", "calculate_discount", "parse_json_metadata", "weekday"] {
+        assert!(stages.contains(&json!(function)), "each function shows by its name: {stages:?}");
+    }
     let enriched = rows(&shop, "enriched_data");
     assert_eq!(
         column(&enriched, "final_price"),

@@ -244,7 +244,7 @@ fn money_is_exact_in_functions_too() {
 #[test]
 fn a_name_is_registered_once() {
     let mut registry = Registry::built_in(&PriceCategories::default());
-    let shout = || Udf::scalar("shout", |text: Text| Text::from(text.to_uppercase()));
+    let shout = || Udf::scalar("shout", |text: Text| text.to_uppercase());
     registry.register(shout()).expect("the name is free");
     assert!(registry.register(shout()).expect_err("it is taken").to_string().contains("shout is registered already"));
     assert!(registry.register(clean_text()).is_err());

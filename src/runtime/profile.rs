@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
 use timely::worker::Worker;
 
+use crate::error::Result;
 use crate::report::StageReport;
+use crate::udf::{Called, ColumnFunction};
 
 use super::sink::TABLES;
 
@@ -46,6 +50,11 @@ impl Profile {
         });
     }
 
+    /// A function of the config, whose calls are a stage of its name, and a part of the one that writes the table.
+    pub(super) fn timed(self: &Arc<Self>, function: Arc<dyn ColumnFunction>) -> Arc<dyn ColumnFunction> {
+        Arc::new(Timed { function, profile: Arc::clone(self) })
+    }
+
     /// Adds what something took.
     pub(super) fn add(&self, name: &str, took: Duration) {
         let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,5 +72,44 @@ impl Profile {
         let mut stages: Vec<_> = stages.iter().map(stage).collect();
         stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         stages
+    }
+}
+
+/// A function that adds what it takes to a profile.
+struct Timed {
+    function: Arc<dyn ColumnFunction>,
+    profile: Arc<Profile>,
+}
+
+impl ColumnFunction for Timed {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn data_types(&self) -> Vec<DataType> {
+        self.function.data_types()
+    }
+
+    fn accepts(&self, found: &[DataType]) -> Vec<bool> {
+        self.function.accepts(found)
+    }
+
+    fn returns(&self) -> DataType {
+        self.function.returns()
+    }
+
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called> {
+        let started = Instant::now();
+        let called = self.function.call_columns(columns);
+        self.profile.add(self.name(), started.elapsed());
+        called
+    }
+
+    fn gives_null(&self) -> bool {
+        self.function.gives_null()
+    }
+
+    fn with_memory(&self, bytes_max: Option<usize>) -> Arc<dyn ColumnFunction> {
+        self.profile.timed(self.function.with_memory(bytes_max))
     }
 }

@@ -60,6 +60,12 @@ impl Registry {
         self.functions.get(name)
     }
 
+    /// The functions, each replaced by what `wrap` makes of it.
+    pub(crate) fn map(self, wrap: impl Fn(Arc<dyn ColumnFunction>) -> Arc<dyn ColumnFunction>) -> Registry {
+        let functions = self.functions.into_iter().map(|(name, function)| (name, wrap(function)));
+        Registry { functions: functions.collect() }
+    }
+
     /// The names of all functions, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)

@@ -27,7 +27,7 @@ pub type Cells<V> = Box<dyn Fn(usize) -> Cell<V>>;
 /// | `bool` | `Boolean` | that |
 /// | `i64` | `Int64` | integers |
 /// | `f64` | `Float64` | floats, integers, decimals |
-/// | [`Text`] | `Utf8` | strings of any layout |
+/// | [`Text`], `String` | `Utf8` | strings of any layout |
 /// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; an instant is its day in UTC, whatever zone a run has |
 /// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals: rounded half-even to 10⁻⁴ |
 /// | [`Amount`] | `Decimal128(38, 8)`; as money is where a table is written | that |
@@ -179,6 +179,34 @@ impl Value for Text {
 
     fn heap_bytes(&self) -> usize {
         if self.is_heap_allocated() { self.capacity() } else { 0 }
+    }
+}
+
+impl Value for String {
+    fn data_type() -> DataType {
+        Text::data_type()
+    }
+
+    fn is_read_from(found: &DataType) -> bool {
+        Text::is_read_from(found)
+    }
+
+    fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        Arc::new(StringArray::from_iter(values))
+    }
+
+    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+        let texts = Text::cells(column)?;
+        Ok(Box::new(move |row| texts(row).map(|text| text.map(String::from))))
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.len().to_le_bytes());
+        bytes.extend(self.as_bytes());
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.capacity()
     }
 }
 
