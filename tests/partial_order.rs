@@ -13,6 +13,7 @@ use millstream::operators::{
     Sum, accumulate, aggregate, anti_join, arg_max, arg_min, broadcast_join, collect_list, collect_set, complete,
     histogram, inner_join, left_join, max, min, semi_join, top_k, top_k_numbered,
 };
+use millstream::udf::Udf;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use timely::order::Product;
@@ -243,5 +244,21 @@ proptest! {
             let completed = halves.into_iter().map(|half| (5, (half, of_half(half).min())));
             rows.iter().flat_map(of_row).chain(completed).collect()
         })?;
+    }
+
+    #[test]
+    fn a_function_is_applied_to_each_row(history in histories()) {
+        check(
+            &history,
+            |rows| {
+                let half = Udf::scalar("half", |value: i64| if value % 2 == 0 { Ok(value / 2) } else { Err("odd") });
+                let (even, odd) = half.apply(rows, |row| Some(row.1.into()), |row, half| (row, half));
+                even.concat(odd.map(|odd| (odd.row, None)))
+            },
+            |by_key| {
+                let rows = by_key.iter().flat_map(|(key, values)| values.iter().map(|value| (*key, *value)));
+                rows.map(|row| (row, (row.1 % 2 == 0).then_some(i64::from(row.1) / 2))).collect()
+            },
+        )?;
     }
 }
