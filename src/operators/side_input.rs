@@ -16,14 +16,16 @@
 //! answer that is taken back is worked out again, so the logic must be pure. *State*: the record on every worker; none beside the
 //! arrangement. *Times*: totally ordered.
 
+mod walk;
+
 use std::collections::BTreeMap;
 
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::TraceAgent;
-use differential_dataflow::trace::cursor::{CursorList, cursor_list};
+use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{BatchCursor, Cursor, Description, TraceReader};
+use differential_dataflow::trace::{Description, TraceReader};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -36,6 +38,7 @@ use timely::scheduling::Activator;
 
 use super::sorted::Batch;
 use super::{ByKey, retain, to_all_workers};
+use walk::{Asked, Give, Walk};
 
 /// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
 ///
@@ -117,9 +120,6 @@ where
 /// Rows that the logic is given together.
 const TOGETHER: usize = 1 << 10;
 
-/// Calls before others get a turn while all rows are walked: what is answered is then consumed before it piles up.
-const CALLS_AT_A_TIME: usize = 16;
-
 /// What one worker has of rows and records.
 struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
@@ -160,19 +160,6 @@ impl<T: Ord> Unanswered<T> {
         }
     }
 }
-
-/// All rows, on their way from one record to the next.
-struct Walk<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
-    at: Capability<T>,
-    record: Option<S>,
-    /// False if there are no answers to take back.
-    takes_back: bool,
-    rows: CursorList<BatchCursor<TraceAgent<ValSpine<K, V, T, isize>>>>,
-    batches: Vec<Batch<K, V, T>>,
-}
-
-/// Where answers are given.
-type Give<'a, T, D> = dyn FnMut(&Capability<T>, Vec<(D, T, isize)>) + 'a;
 
 impl<K, V, T, S> Side<K, V, T, S>
 where
@@ -335,83 +322,5 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice 
         if let Some(time) = time.filter(|time| self.held.time() < *time) {
             self.held.downgrade(time);
         }
-    }
-}
-
-/// Rows that wait to be answered together.
-struct Asked<'a, K, V, T> {
-    rows: Vec<(&'a K, &'a V)>,
-    updates: Vec<(T, isize)>,
-}
-
-impl<'a, K, V, T: Timestamp> Asked<'a, K, V, T> {
-    fn new() -> Self {
-        Asked { rows: Vec::new(), updates: Vec::new() }
-    }
-
-    fn add(&mut self, row: (&'a K, &'a V), time: T, diff: isize) {
-        self.rows.push(row);
-        self.updates.push((time, diff));
-    }
-
-    /// Answers the rows, if there are any.
-    fn answer<S, D>(
-        &mut self,
-        record: Option<&S>,
-        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
-        held: &Capability<T>,
-        give: &mut Give<'_, T, D>,
-    ) {
-        if self.rows.is_empty() {
-            return;
-        }
-        let mut answers = Vec::with_capacity(self.rows.len());
-        logic(&self.rows, record, &mut answers);
-        assert_eq!(answers.len(), self.rows.len(), "each row has an answer");
-        let updates = self.updates.drain(..);
-        give(held, answers.into_iter().zip(updates).map(|(answer, (time, diff))| (answer, time, diff)).collect());
-        self.rows.clear();
-    }
-}
-
-impl<K, V, T, S> Walk<K, V, T, S>
-where
-    K: Ord + Clone + 'static,
-    V: Ord + Clone + 'static,
-    T: Timestamp + Lattice + TotalOrder,
-{
-    /// Walks some rows on; true if there are more.
-    fn proceed<D>(
-        &mut self,
-        former: Option<&S>,
-        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
-        give: &mut Give<'_, T, D>,
-    ) -> bool {
-        for _ in 0..CALLS_AT_A_TIME {
-            let (mut before, mut after) = (Asked::new(), Asked::new());
-            let (rows, batches, time) = (&mut self.rows, &self.batches, self.at.time());
-            while let Some(key) = rows.get_key(batches).filter(|_| after.rows.len() < TOGETHER) {
-                let Some(value) = rows.get_val(batches) else {
-                    rows.step_key(batches);
-                    continue;
-                };
-                let mut weight = 0;
-                rows.map_times(batches, |at, diff| weight += if at <= time { *diff } else { 0 });
-                if weight != 0 {
-                    before.add((key, value), time.clone(), -weight);
-                    after.add((key, value), time.clone(), weight);
-                }
-                rows.step_val(batches);
-            }
-            let is_more = rows.key_valid(batches);
-            if self.takes_back {
-                before.answer(former, logic, &self.at, give);
-            }
-            after.answer(self.record.as_ref(), logic, &self.at, give);
-            if !is_more {
-                return false;
-            }
-        }
-        true
     }
 }
