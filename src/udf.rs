@@ -41,8 +41,8 @@
 //! A closure that gives an `Err` has not handled its row. The row is rejected, with the reason; or after
 //! [`or_null`](Udf::or_null), its answer is null. A panic is caught, and its row is always rejected: it is a bug that should be seen.
 //! (Panics can be caught only where they unwind: not with `panic = "abort"`. So that they are not printed row after row, the first
-//! call of a function puts a panic hook before the one that is there, which goes on to see all others.) A vectorised function that fails is called
-//! again with halves of its rows, until those that it can't handle stand alone.
+//! call of a function puts a panic hook before the one that is there, which goes on to see all others.) A vectorised function that
+//! fails is called again with halves of its rows, until those that it can't handle stand alone.
 //!
 //! # Cost
 //!
@@ -100,8 +100,11 @@ pub struct Udf<A, B> {
 /// How a function works.
 enum Body<A, B> {
     Scalar(Box<dyn Fn(A) -> Result<Option<B>, Text> + Send + Sync>),
-    Vectorised(Box<dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync>),
+    Vectorised(Box<Vectorised>),
 }
+
+/// A function over columns.
+type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync;
 
 /// What a function makes of a row.
 type Outcome<B> = Result<Option<B>, Failure>;
@@ -136,7 +139,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
     /// It sees nulls, whatever `A` says. Arrow's kernels mostly give null for null.
     ///
     /// ```
-    /// use arrow::compute::kernels::{cmp::gt, numeric::mul};
+    /// use arrow::compute::kernels::numeric::mul;
     /// use millstream::udf::Udf;
     ///
     /// let area = Udf::<(f64, f64), f64>::vectorised("area", |columns| mul(&columns[0], &columns[1]));
@@ -223,8 +226,6 @@ fn call_for_row<A: Arguments, B>(
     let Some(arguments) = A::given(row) else { return Ok(None) };
     panics::caught(|| function(arguments))?.map_err(|reason| Failure { reason, panicked: false })
 }
-
-type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync;
 
 /// Calls a vectorised function for rows, or for halves of them if it fails, down to single rows; tells what each call made of
 /// how many rows, in order.

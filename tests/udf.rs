@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
+use arrow::compute::cast;
 use arrow::compute::kernels::numeric::{div, mul};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 use drive::{Changes, drive, states};
 use millstream::model::{Amount, Day, Discount, Price, Text, TextMap};
 use millstream::udf::{
@@ -248,4 +249,25 @@ fn a_name_is_registered_once() {
     registry.register(shout()).expect("the name is free");
     assert!(registry.register(shout()).expect_err("it is taken").to_string().contains("shout is registered already"));
     assert!(registry.register(clean_text()).is_err());
+}
+
+#[test]
+fn dictionaries_and_views_are_read_as_what_they_hold() {
+    let [texts, prices, discounts, days] = columns();
+    let encoded = |column: &ArrayRef| {
+        let keys = Box::new(DataType::Int32);
+        cast(column, &DataType::Dictionary(keys, Box::new(column.data_type().clone()))).expect("it can be encoded")
+    };
+    let registry = Registry::built_in(&PriceCategories::default());
+    let given = |name: &str, columns: &[ArrayRef]| {
+        let called = registry.get(name).expect("it is built in").call_columns(columns).expect("the columns are taken");
+        assert!(called.failures.is_empty(), "{name}: {:?}", called.failures);
+        called.column.to_data()
+    };
+    let viewed = cast(&texts, &DataType::Utf8View).expect("it can be viewed");
+    assert_eq!(given("clean_text", &[encoded(&texts)]), given("clean_text", &[Arc::clone(&texts)]));
+    assert_eq!(given("clean_text", &[viewed]), given("clean_text", &[texts]));
+    assert_eq!(given("weekday", &[encoded(&days)]), given("weekday", &[days]));
+    let money = [encoded(&prices), encoded(&discounts)];
+    assert_eq!(given("calculate_discount", &money), given("calculate_discount", &[prices, discounts]));
 }

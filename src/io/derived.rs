@@ -14,7 +14,6 @@ use crate::config::keys::nearest;
 use crate::config::{DerivedColumn, OnFailure};
 use crate::error::{Error, Result};
 use crate::model::Amount;
-use crate::model::money::e4_to_f64;
 use crate::udf::{Called, ColumnFunction, Registry, prove_pure};
 
 use super::OutputTable;
@@ -81,6 +80,9 @@ impl Derived {
     ///
     /// If a function is found not to be pure.
     pub(crate) fn add(&self, table: OutputTable, rows: RecordBatch) -> Result<Made> {
+        if self.of(table).next().is_none() {
+            return Ok(Made { rows, rejected: Vec::new() });
+        }
         let schema = self.schema(table, rows.schema());
         let mut columns = rows.columns().to_vec();
         let mut failed: Vec<Option<String>> = vec![None; rows.num_rows()];
@@ -185,10 +187,7 @@ fn written(returns: DataType, money: &DataType) -> DataType {
 /// Money as doubles, each the one nearest to the exact value.
 fn as_doubles(column: &ArrayRef) -> ArrayRef {
     let money = column.as_primitive::<Decimal128Type>();
-    let is_price = money.scale() == 4;
-    let double = |value: i128| match i64::try_from(value) {
-        Ok(e4) if is_price => e4_to_f64(e4),
-        _ => Amount::from_e8(if is_price { value.saturating_mul(10_000) } else { value }).to_f64(),
-    };
+    let unit_e8 = if money.scale() == 4 { 10_000 } else { 1 };
+    let double = |value: i128| Amount::from_e8(value.saturating_mul(unit_e8)).to_f64();
     Arc::new(Float64Array::from_iter(money.iter().map(|value| value.map(double))))
 }

@@ -64,7 +64,8 @@ impl InputTable {
 }
 
 impl Kind {
-    fn accepts(self, found: &DataType) -> bool {
+    /// True if such cells can be read from a column of this type.
+    pub(crate) fn accepts(self, found: &DataType) -> bool {
         let text = matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         match (self, found) {
             (_, DataType::Dictionary(_, values)) => self.accepts(values),

@@ -11,10 +11,9 @@
 //! side input ── to all workers ────┘ a new record: each row's answer is taken back, and the new one given
 //! ```
 //!
-//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that change in the same
-//! epoch. *Cost*: a call of the logic for each of these; the
-//! answer that is taken back is worked out again, so the logic must be pure. *State*: the record on every worker; none beside the
-//! arrangement. *Times*: totally ordered.
+//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that change in
+//! the same epoch. *Cost*: a call of the logic for each of these; the answer that is taken back is worked out again, so the
+//! logic must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
 
 mod walk;
 

@@ -31,7 +31,8 @@ pub trait ColumnFunction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If a column is not of a type that is accepted, or the function gives no value for each row, of its type; rows that can't be handled are not an error.
+    /// If a column is not of a type that is accepted, or the function gives no value for each row, of its type; rows that can't be
+    /// handled are not an error.
     fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called>;
 
     /// True if it gives null for the rows that it can't handle; they are failures all the same.

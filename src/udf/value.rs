@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 
 use crate::error::{Error, Result};
 use crate::io::cells::{days, money, texts};
-use crate::io::schema::is_decimal;
+use crate::io::schema::Kind;
 use crate::model::{Amount, Day, Discount, Price, Text};
 
 /// A value, a null, or the reason for which there is none.
@@ -20,7 +20,7 @@ pub type Cell<V> = std::result::Result<Option<V>, String>;
 /// The values of a column, each read when it is asked for.
 pub type Cells<V> = Box<dyn Fn(usize) -> Cell<V>>;
 
-/// A type of values: how they lie in Arrow columns.
+/// A type of values: how they lie in Arrow columns. All but `bool`, `i64`, [`Amount`] and maps are read from dictionaries, too.
 ///
 /// | type | column that functions give | columns that are read |
 /// |---|---|---|
@@ -61,26 +61,6 @@ pub trait Value: Clone + Debug + Send + Sync + 'static {
 /// What a value is called where it can't be read.
 const ARGUMENT: &str = "the argument";
 
-/// Cells that are read from a column cast to a type.
-fn cast_to(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    if column.data_type() == data_type {
-        Ok(Arc::clone(column))
-    } else {
-        cast(column, data_type).map_err(Error::failed)
-    }
-}
-
-fn is_text(found: &DataType) -> bool {
-    match found {
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
-    }
-}
-
-fn is_number(found: &DataType) -> bool {
-    found.is_floating() || found.is_integer() || is_decimal(found)
-}
-
 impl Value for bool {
     fn data_type() -> DataType {
         DataType::Boolean
@@ -118,8 +98,10 @@ impl Value for i64 {
     }
 
     fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
-        let (values, column) =
-            (cast_to(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(), Arc::clone(column));
+        let (values, column) = (
+            cast(column, &DataType::Int64).map_err(Error::failed)?.as_primitive::<Int64Type>().clone(),
+            Arc::clone(column),
+        );
         Ok(Box::new(move |row| match (values.is_valid(row), column.is_valid(row)) {
             (true, _) => Ok(Some(values.value(row))),
             (false, true) => Err(format!("{ARGUMENT} is beyond 64 bits")),
@@ -138,7 +120,7 @@ impl Value for f64 {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        is_number(found)
+        Kind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
@@ -146,7 +128,7 @@ impl Value for f64 {
     }
 
     fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
-        let column = cast_to(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone();
+        let column = cast(column, &DataType::Float64).map_err(Error::failed)?.as_primitive::<Float64Type>().clone();
         Ok(Box::new(move |row| Ok(column.is_valid(row).then(|| column.value(row)))))
     }
 
@@ -161,7 +143,7 @@ impl Value for Text {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        is_text(found)
+        Kind::Text.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
@@ -216,7 +198,7 @@ impl Value for Day {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        matches!(found, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _)) || is_text(found)
+        Kind::Date.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
@@ -238,7 +220,7 @@ impl Value for Price {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        is_number(found)
+        Kind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
@@ -260,7 +242,7 @@ impl Value for Discount {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        is_number(found)
+        Kind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {

@@ -45,10 +45,11 @@ impl<'a, K, V, T: Timestamp> Asked<'a, K, V, T> {
         self.updates.push((time, diff));
     }
 
-    /// Answers the rows, if there are any.
-    pub(super) fn answer<S, D>(
-        &mut self,
+    /// Gives the rows' answers, as often as their weights times `sign` say.
+    fn give<S, D>(
+        &self,
         record: Option<&S>,
+        sign: isize,
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
         held: &Capability<T>,
         give: &mut Give<'_, T, D>,
@@ -59,9 +60,21 @@ impl<'a, K, V, T: Timestamp> Asked<'a, K, V, T> {
         let mut answers = Vec::with_capacity(self.rows.len());
         logic(&self.rows, record, &mut answers);
         assert_eq!(answers.len(), self.rows.len(), "each row has an answer");
-        let updates = self.updates.drain(..);
-        give(held, answers.into_iter().zip(updates).map(|(answer, (time, diff))| (answer, time, diff)).collect());
+        let answered = answers.into_iter().zip(&self.updates);
+        give(held, answered.map(|(answer, (time, diff))| (answer, time.clone(), sign * diff)).collect());
+    }
+
+    /// Gives the rows' answers, and is then ready for others.
+    pub(super) fn answer<S, D>(
+        &mut self,
+        record: Option<&S>,
+        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
+        held: &Capability<T>,
+        give: &mut Give<'_, T, D>,
+    ) {
+        self.give(record, 1, logic, held, give);
         self.rows.clear();
+        self.updates.clear();
     }
 }
 
@@ -79,9 +92,9 @@ where
         give: &mut Give<'_, T, D>,
     ) -> bool {
         for _ in 0..CALLS_AT_A_TIME {
-            let (mut before, mut after) = (Asked::new(), Asked::new());
+            let mut asked = Asked::new();
             let (rows, batches, time) = (&mut self.rows, &self.batches, self.at.time());
-            while let Some(key) = rows.get_key(batches).filter(|_| after.rows.len() < TOGETHER) {
+            while let Some(key) = rows.get_key(batches).filter(|_| asked.rows.len() < TOGETHER) {
                 let Some(value) = rows.get_val(batches) else {
                     rows.step_key(batches);
                     continue;
@@ -89,16 +102,15 @@ where
                 let mut weight = 0;
                 rows.map_times(batches, |at, diff| weight += if at <= time { *diff } else { 0 });
                 if weight != 0 {
-                    before.add((key, value), time.clone(), -weight);
-                    after.add((key, value), time.clone(), weight);
+                    asked.add((key, value), time.clone(), weight);
                 }
                 rows.step_val(batches);
             }
             let is_more = rows.key_valid(batches);
             if self.takes_back {
-                before.answer(former, logic, &self.at, give);
+                asked.give(former, -1, logic, &self.at, give);
             }
-            after.answer(self.record.as_ref(), logic, &self.at, give);
+            asked.give(self.record.as_ref(), 1, logic, &self.at, give);
             if !is_more {
                 return false;
             }
