@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
@@ -127,6 +129,7 @@ impl Cli {
 fn run(command: &RunCommand) -> Result<()> {
     let config = RunConfig::resolve(&command.args)?;
     let progress = Arc::new(Progress::default());
+    stop_on_signals(&progress)?;
     let shown = display::Display::show(&progress);
     let report = runtime::run(&config, &progress);
     drop(shown);
@@ -136,6 +139,16 @@ fn run(command: &RunCommand) -> Result<()> {
         Some(path) => write_json(path, &report),
         None => Ok(()),
     }
+}
+
+/// Has a signal end the run in order, and a second one at once.
+fn stop_on_signals(progress: &Progress) -> Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        let stop = progress.stop();
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop)).map_err(Error::failed)?;
+        flag::register(signal, stop).map_err(Error::failed)?;
+    }
+    Ok(())
 }
 
 /// Prints a line. A reader that has gone away is an error, not a panic.

@@ -1,5 +1,6 @@
 //! What a run is asked to do: flags over environment over file, and checked.
 
+mod cluster;
 mod file;
 mod functions;
 pub(crate) mod keys;
@@ -19,6 +20,7 @@ use crate::model::{Amount, Day, Text, Tiers, money};
 use crate::pipeline::Settings;
 use crate::udf::Registry;
 
+pub use cluster::{ClusterArgs, ClusterConfig};
 pub use file::{Buckets, ConfigFile, FileSize, OnFailure, TierBound};
 pub use functions::{AnomalyConfig, DerivedColumn};
 
@@ -34,7 +36,7 @@ pub struct RunArgs {
     /// The folder in which the tables are written.
     #[arg(long, env = "OUTPUT_PATH", value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// How many threads work [default: the machine's cores].
+    /// How many threads work, in each process [default: the machine's cores].
     #[arg(long, env = "MILLSTREAM_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
     /// The day from which recency is counted [default: today].
@@ -76,6 +78,9 @@ pub struct RunArgs {
     /// Tell how long each operator worked.
     #[arg(long, env = "MILLSTREAM_PROFILE")]
     pub profile: bool,
+    /// Which processes make the tables together.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// A run, ready to start: everything is decided and possible, as far as that can be told without reading the input.
@@ -85,7 +90,7 @@ pub struct RunConfig {
     pub input: InputConfig,
     /// Where the tables are written.
     pub output: PathBuf,
-    /// How many threads work.
+    /// How many threads work, in each process.
     pub workers: usize,
     /// What the tables depend on beside the data.
     pub settings: Settings,
@@ -105,6 +110,8 @@ pub struct RunConfig {
     pub file_format: FileFormat,
     /// True if the report tells how long each operator worked.
     pub profile: bool,
+    /// The processes that make the tables together; `None` if this one does so alone.
+    pub cluster: Option<ClusterConfig>,
     /// How `enriched_data` is placed in folders and buckets.
     pub(crate) placing: Placing,
 }
@@ -142,9 +149,6 @@ impl RunConfig {
     /// If the file can't be read, or something is missing, unknown or impossible. The message names the flag or key.
     pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
         let file = file::read(args.config.as_deref())?;
-        if file.cluster.is_some() {
-            return Err(Error::usage("cluster: a run over several processes is not possible in this version"));
-        }
         let input = InputConfig::decide(args, &file)?;
         let output = args.output.clone().or(file.data.output_path);
         let output = output.ok_or_else(|| missing("output folder", "--output", "OUTPUT_PATH", "data.output_path"))?;
@@ -191,6 +195,7 @@ impl RunConfig {
             max_rejected: args.max_rejected.or(file.max_rejected),
             file_format: FileFormat { format, codec, target_bytes: target.bytes() },
             profile: args.profile,
+            cluster: ClusterConfig::decide(&args.cluster, file.cluster)?,
             placing,
         })
     }

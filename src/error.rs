@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 /// Why an operation did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
@@ -14,7 +14,7 @@ pub struct Error {
 }
 
 /// What kind of thing went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ErrorKind {
     /// The job failed while it ran: a disk is full, a file can't be written. Exit status 1.
     Failed,
@@ -28,6 +28,10 @@ pub enum ErrorKind {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: String) -> Error {
+        Error { kind, message }
+    }
+
     /// The job failed while it ran.
     pub fn failed(message: impl Display) -> Error {
         Error { kind: ErrorKind::Failed, message: message.to_string() }

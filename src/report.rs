@@ -1,7 +1,6 @@
 //! What a run came to.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +18,11 @@ pub struct Report {
     pub input: String,
     /// The output folder.
     pub output: String,
-    /// How many threads worked.
+    /// How many threads worked, in all processes.
     pub workers: usize,
+    /// How many processes made the tables together.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// The day from which recency was counted.
     pub as_of: String,
     /// The tables that were read.
@@ -32,7 +34,7 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// How long it took.
     pub seconds: f64,
-    /// The most memory that was used at one time, where the system tells.
+    /// The most memory that was used at one time, where the system tells; of several processes, by the one that used most.
     pub peak_memory_bytes: Option<u64>,
 }
 
@@ -68,6 +70,10 @@ pub struct TableReport {
     pub written: Written,
 }
 
+fn one() -> usize {
+    1
+}
+
 impl Report {
     pub(crate) fn new(
         run_id: String,
@@ -75,7 +81,6 @@ impl Report {
         inputs: Vec<InputReport>,
         tables: Vec<TableReport>,
         stages: Vec<StageReport>,
-        took: Duration,
     ) -> Report {
         Report {
             run_id,
@@ -83,13 +88,39 @@ impl Report {
             input: config.input.path.display().to_string(),
             output: config.output.display().to_string(),
             workers: config.workers,
+            processes: 1,
             as_of: config.settings.as_of.to_string(),
             inputs,
             tables,
             stages,
-            seconds: took.as_secs_f64(),
+            seconds: 0.0,
             peak_memory_bytes: peak_memory(),
         }
+    }
+
+    /// Adds what another process has done of the same tables.
+    pub(crate) fn add(&mut self, other: &Report) {
+        self.workers += other.workers;
+        self.processes += other.processes;
+        for (ours, theirs) in self.inputs.iter_mut().zip(&other.inputs) {
+            ours.read += theirs.read;
+            ours.rejected += theirs.rejected;
+            // One process's share alone may be below zero: it reads rows that are kept elsewhere.
+            ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
+        }
+        for (ours, theirs) in self.tables.iter_mut().zip(&other.tables) {
+            ours.written.rows += theirs.written.rows;
+            ours.written.files += theirs.written.files;
+            ours.written.bytes += theirs.written.bytes;
+        }
+        for theirs in &other.stages {
+            match self.stages.iter_mut().find(|ours| ours.name == theirs.name) {
+                Some(ours) => ours.seconds += theirs.seconds,
+                None => self.stages.push(theirs.clone()),
+            }
+        }
+        self.stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
     }
 }
 
@@ -130,6 +161,8 @@ impl fmt::Display for Report {
         let memory = self
             .peak_memory_bytes
             .map_or(String::new(), |bytes| format!(", at most {} MiB of memory", grouped(bytes >> 20)));
-        write!(f, "{:.2} seconds on {} workers{memory}; run {}", self.seconds, self.workers, self.run_id)
+        let processes = if self.processes > 1 { format!(" in {} processes", self.processes) } else { String::new() };
+        let (seconds, workers, run_id) = (self.seconds, self.workers, &self.run_id);
+        write!(f, "{seconds:.2} seconds on {workers} workers{processes}{memory}; run {run_id}")
     }
 }

@@ -212,7 +212,7 @@ fn what_is_asked_wrongly_ends_with_status_2() {
         ("tiers: [{name: A, from: 1}, {name: B, from: 2}, {name: C}]", ["tiers", "lower bound"]),
         ("a: [", ["config.yaml", ""]),
         ("columns: {shops: {a: b}}", ["columns: no table shops", ""]),
-        ("cluster: {process: 0, hosts: [a, b]}", ["cluster", "not possible"]),
+        ("cluster: {process: 0, hosts: [a, b]}", ["cluster: the host of process 0", "wanted host:port"]),
     ] {
         let config = shop.path("config.yaml");
         fs::write(&config, text).expect("written");

@@ -1,6 +1,7 @@
 //! What is shown while a run goes on: bars on a terminal, log lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
-use crate::runtime::Progress;
+use crate::runtime::{Phase, Progress};
 
 /// Log lines go to standard error; `RUST_LOG` chooses which.
 pub(super) fn start_logging() {
@@ -58,11 +59,13 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
     let known = style("{msg:14} {wide_bar} {human_pos:>12} of {human_len} rows");
     let open = style("{msg:14} {spinner} {human_pos:>12}");
     let bar = |name: &'static str| bars.add(ProgressBar::no_length().with_message(name).with_style(open.clone()));
+    let phase = bars.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
     let (read, epochs, written) = (bar("read"), bar("epochs done"), bar("rows written"));
     if progress.rows_there() > 0 {
         read.set_style(known.clone());
     }
     while !is_over.load(Ordering::Acquire) {
+        phase.set_message(progress.phase().to_string());
         let there = progress.rows_there();
         if there > 0 && read.length() != Some(there) {
             read.set_style(known.clone());
@@ -77,18 +80,26 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
     read.set_position(progress.rows_read());
     epochs.set_position(progress.epochs());
     written.set_position(progress.rows_written());
+    phase.finish_and_clear();
     [read, epochs, written].iter().for_each(ProgressBar::abandon);
 }
 
 fn lines(progress: &Progress, is_over: &AtomicBool) {
     let started = Instant::now();
-    tracing::info!("started");
-    let mut next = BETWEEN_LINES;
+    let (mut next, mut told) = (BETWEEN_LINES, None);
     while !is_over.load(Ordering::Acquire) {
-        if started.elapsed() >= next {
-            next += BETWEEN_LINES;
-            tell(progress);
+        let phase = progress.phase();
+        let is_new = told.as_ref().is_none_or(|told| discriminant(told) != discriminant(&phase));
+        let is_time = started.elapsed() >= next;
+        match phase {
+            Phase::Reading | Phase::Computing if is_time && !is_new => tell(progress),
+            _ if is_time || is_new => tracing::info!("{phase}"),
+            _ => {}
         }
+        if is_time {
+            next += BETWEEN_LINES;
+        }
+        told = Some(phase);
         std::thread::park_timeout(BETWEEN_BARS);
     }
     tell(progress);

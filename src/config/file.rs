@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::schema::Renames;
 use crate::io::write::{Codec, OutputFormat};
 
+use super::cluster::ClusterKeys;
 use super::keys;
 
 /// A config file as it is written. Everything in it may be left out.
@@ -31,7 +32,7 @@ pub struct ConfigFile {
     pub(super) tables: Option<Tables>,
     pub(super) columns: Option<BTreeMap<String, Renames>>,
     pub(super) max_rejected: Option<u64>,
-    pub(super) cluster: Option<serde_json::Value>,
+    pub(super) cluster: ClusterKeys,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -32,7 +32,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("price_categories.known", &["name", "below"]),
     ("anomaly", &["model", "save_model", "seed", "sample", "trees", "points_per_tree", "contamination"]),
     ("udfs", &["function", "table", "columns", "as", "on_failure", "memory"]),
-    ("cluster", &["process", "hosts"]),
+    ("cluster", &["process", "hosts", "hosts_file", "wait_seconds"]),
 ];
 
 /// Checks that all keys are known.

@@ -14,6 +14,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -27,9 +29,12 @@ const OLD: &str = "old";
 pub(crate) struct Output {
     root: PathBuf,
     run: String,
-    /// Locked as long as it is open.
-    _lock: File,
+    /// Locked as long as it is open; `None` if another process of the run has it.
+    lock: Option<File>,
 }
+
+/// How long what one process made may take to be seen by another, on a network volume.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 impl Output {
     /// Takes hold of an output folder, and removes what an earlier run left unfinished.
@@ -49,8 +54,29 @@ impl Output {
             }
             Err(TryLockError::Error(cause)) => return Err(Error::writing(&path)(cause)),
         }
-        let output = Output { root: root.to_owned(), run: run.to_owned(), _lock: lock };
+        let output = Output { root: root.to_owned(), run: run.to_owned(), lock: Some(lock) };
         output.clean_up()?;
+        fs::create_dir(output.work()).map_err(Error::writing(&output.work()))?;
+        Ok(output)
+    }
+
+    /// An output folder that another process of this run has taken hold of.
+    ///
+    /// # Errors
+    ///
+    /// If that is not the same folder as seen from here.
+    pub(crate) fn join(root: &Path, run: &str) -> Result<Output> {
+        let output = Output { root: root.to_owned(), run: run.to_owned(), lock: None };
+        let since = Instant::now();
+        while !output.work().is_dir() {
+            if since.elapsed() > SEEN_WITHIN {
+                return Err(Error::failed(format!(
+                    "{}: process 0 has begun a run in its output folder, but not in this one; all processes must share one",
+                    root.display()
+                )));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
         Ok(output)
     }
 
@@ -125,7 +151,9 @@ impl Output {
 /// A run that fails leaves nothing behind; one that is killed can't help it.
 impl Drop for Output {
     fn drop(&mut self) {
-        let _ = remove(&self.work());
+        if self.lock.is_some() {
+            let _ = remove(&self.work());
+        }
     }
 }
 

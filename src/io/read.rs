@@ -4,12 +4,15 @@ mod csv;
 mod json;
 mod parquet;
 
+use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
+use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 
@@ -105,6 +108,22 @@ impl Source {
             None => vec![Unit { file, row_group: None, first_row: 0, rows: None }],
         });
         units.collect()
+    }
+
+    /// How many files, bytes and parts there are, and a checksum of their names and sizes and of the schema.
+    ///
+    /// # Errors
+    ///
+    /// If a file is not there any more.
+    pub(crate) fn fingerprint(&self) -> Result<String> {
+        let (mut hasher, mut bytes) = (XxHash64::with_seed(0), 0);
+        for Opened { file, schema, .. } in &self.files {
+            let length = fs::metadata(&file.path).map_err(Error::reading(&file.path))?.len();
+            (&file.name, length, format!("{schema:?}")).hash(&mut hasher);
+            bytes += length;
+        }
+        let (files, parts, checksum) = (self.files.len(), self.units().len(), hasher.finish());
+        Ok(format!("{files} files, {bytes} bytes, {parts} parts, checksum {checksum:016x}"))
     }
 
     /// The name of a file below the input folder.

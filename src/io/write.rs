@@ -77,9 +77,23 @@ pub(crate) struct TableWriter {
     /// The last chunks of each worker. A table of many places is many of these, and they wait so that not all of their
     /// files have to be open at one time.
     last: Mutex<BTreeMap<Place, Vec<Sealed>>>,
-    next_part: AtomicUsize,
+    share: Shared,
+    /// How many files this process has begun.
+    files: AtomicUsize,
     rows: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// Which process writes, of how many that share a table. Each writes files of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared {
+    pub(crate) process: usize,
+    pub(crate) processes: usize,
+}
+
+impl Shared {
+    /// One process that has the table for itself.
+    pub(crate) const ALONE: Shared = Shared { process: 0, processes: 1 };
 }
 
 /// One worker's share of a table.
@@ -106,6 +120,7 @@ impl TableWriter {
         schema: SchemaRef,
         format: FileFormat,
         placing: Placing,
+        share: Shared,
     ) -> Result<TableWriter> {
         placing.check(&schema)?;
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -114,7 +129,7 @@ impl TableWriter {
             return Err(Error::usage(cause));
         }
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
-        let (next_part, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (files, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (open, unsorted, last) = (Mutex::default(), Mutex::default(), Mutex::default());
         Ok(TableWriter {
             folder,
@@ -125,7 +140,8 @@ impl TableWriter {
             open,
             unsorted,
             last,
-            next_part,
+            share,
+            files,
             rows,
             bytes,
         })
@@ -136,12 +152,12 @@ impl TableWriter {
         PartWriter { table: Arc::clone(self), chunks: HashMap::new() }
     }
 
-    /// Sorts what is to be sorted, closes the files that are open, and says that the table is whole. A table without rows gets a file without rows.
+    /// Sorts what is to be sorted, and closes the files that are open: all that this process has of the table is written.
     ///
     /// # Errors
     ///
     /// If something can't be written.
-    pub(crate) fn finish(&self) -> Result<Written> {
+    pub(crate) fn close_share(&self) -> Result<Written> {
         let unsorted = std::mem::take(&mut *self.unsorted.lock().expect("no writer panicked"));
         self.write_all_sorted(unsorted)?;
         let last = std::mem::take(&mut *self.last.lock().expect("no writer panicked"));
@@ -149,14 +165,28 @@ impl TableWriter {
             chunks.into_iter().try_for_each(|chunk| self.append(&place, chunk))?;
             self.close(&place)?;
         }
-        if self.next_part.load(Ordering::Relaxed) == 0 {
+        self.close_all()
+    }
+
+    /// Says that the table is whole, of which so much is written by all processes. One without rows gets a file without rows.
+    ///
+    /// # Errors
+    ///
+    /// If something can't be written.
+    pub(crate) fn finish(&self, mut all: Written) -> Result<Written> {
+        if all.files == 0 {
             self.append(&Place::default(), self.new_chunk()?.seal()?)?;
+            all = self.close_all()?;
         }
-        let places: Vec<_> = self.open.lock().expect("no writer panicked").keys().cloned().collect();
-        places.iter().try_for_each(|place| self.close(place))?;
         let success = self.folder.join("_SUCCESS");
         fs::write(&success, "").map_err(Error::writing(&success))?;
-        let files = self.next_part.load(Ordering::Relaxed) as u64;
+        Ok(all)
+    }
+
+    fn close_all(&self) -> Result<Written> {
+        let places: Vec<_> = self.open.lock().expect("no writer panicked").keys().cloned().collect();
+        places.iter().try_for_each(|place| self.close(place))?;
+        let files = self.files.load(Ordering::Relaxed) as u64;
         Ok(Written { rows: self.rows.load(Ordering::Relaxed), files, bytes: self.bytes.load(Ordering::Relaxed) })
     }
 
@@ -194,7 +224,8 @@ impl TableWriter {
     fn part_path(&self, place: &Place) -> Result<PathBuf> {
         let folder = place.folders.iter().fold(self.folder.clone(), |path, folder| path.join(folder));
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
-        let part = self.next_part.fetch_add(1, Ordering::Relaxed);
+        let Shared { process, processes } = self.share;
+        let part = self.files.fetch_add(1, Ordering::Relaxed) * processes + process;
         let bucket = place.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));
         Ok(folder.join(format!("part-{part:05}-{}{bucket}{}", self.run, self.format.ending())))
     }

@@ -1,5 +1,7 @@
 //! The input of a run, shared by its workers: each takes the next part that nobody has read yet.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +21,9 @@ use crate::operators::ByKey;
 use crate::report::InputReport;
 
 use super::{Epoch, Inputs, Progress};
+
+/// How many rows a part of the input is taken to have where that is not known before it is read.
+const ROWS_UNKNOWN: u64 = 1 << 20;
 
 pub(super) struct Feed {
     tables: Vec<Table>,
@@ -75,6 +80,20 @@ impl Feed {
     pub(super) fn layout(&self, tiers: Tiers) -> Result<Layout> {
         let schema = |table| &self.table(table).source.schema;
         Layout::new(schema(InputTable::Orders), schema(InputTable::Products), schema(InputTable::Customers), tiers)
+    }
+
+    /// What the input is: that other processes see the same is checked by comparing it.
+    pub(super) fn facts(&self) -> Result<BTreeMap<String, String>> {
+        let fact = |table: &Table| Ok((table.table.name().to_owned(), table.source.fingerprint()?));
+        self.tables.iter().map(fact).collect()
+    }
+
+    /// Leaves to this process its share of the input: each part is one process's, and all have about as many rows.
+    pub(super) fn take_share(&mut self, process: usize, processes: usize) {
+        let rows: Vec<u64> = self.units.iter().map(|(_, unit)| unit.rows.unwrap_or(ROWS_UNKNOWN)).collect();
+        let mut owners = deal(&rows, processes).into_iter();
+        self.units.retain(|_| owners.next() == Some(process));
+        self.progress.set_there(self.units.iter().filter_map(|(_, unit)| unit.rows).sum());
     }
 
     /// A part of the input that is now the caller's to read.
@@ -147,6 +166,16 @@ impl Feed {
         }
     }
 
+    /// Checks that so many rows, which all processes together have rejected, are not more than may be.
+    pub(super) fn check_rejected(&self, rows: u64) -> Result<()> {
+        match self.max_rejected {
+            Some(most) if rows > most => {
+                Err(Error::unusable(format!("more than {most} rows rejected (max_rejected): {rows}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn take_rejections(&self) -> Vec<Rejection> {
         std::mem::take(&mut self.rejections.lock().expect("no worker panicked"))
     }
@@ -187,7 +216,8 @@ impl Feed {
         let reports = self.tables.iter().map(|table| {
             let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             let (read, rejected, kept) = (count(&table.read), count(&table.rejected), count(&table.kept));
-            InputReport { name: table.table.name().into(), read, rejected, duplicates: read - rejected - kept }
+            let duplicates = read.wrapping_sub(rejected).wrapping_sub(kept);
+            InputReport { name: table.table.name().into(), read, rejected, duplicates }
         });
         reports.collect()
     }
@@ -232,5 +262,30 @@ impl Feed {
 
     fn table(&self, name: InputTable) -> &Table {
         self.tables.iter().find(|table| table.table == name).expect("all three tables are open")
+    }
+}
+
+/// Who gets each part: the largest first, always to the one that has least.
+fn deal(rows: &[u64], processes: usize) -> Vec<usize> {
+    let mut largest_first: Vec<usize> = (0..rows.len()).collect();
+    largest_first.sort_by_key(|part| Reverse(rows[*part]));
+    let (mut loads, mut owners) = (vec![0; processes], vec![0; rows.len()]);
+    for part in largest_first {
+        let least = (0..processes).min_by_key(|process| loads[*process]).unwrap_or(0);
+        owners[part] = least;
+        loads[least] += rows[part];
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deal;
+
+    #[test]
+    fn every_part_is_dealt_and_the_loads_are_alike() {
+        assert_eq!(deal(&[3, 5, 1, 4], 2), [1, 0, 0, 1]);
+        assert_eq!(deal(&[7, 7], 3), [0, 1]);
+        assert_eq!(deal(&[], 3), [0; 0]);
     }
 }

@@ -103,6 +103,9 @@ impl<I: IdColumn> Live<I> {
 
     fn begin(config: &RunConfig, progress: &Arc<Progress>, writes: bool) -> Result<Live<I>> {
         let started = Instant::now();
+        if config.cluster.is_some() {
+            return Err(Error::usage("cluster: a job that stays runs in one process; run it without"));
+        }
         let feed = Feed::open(&config.input, config.max_rejected, progress)?;
         if feed.has_text_ids() != I::HAS_TEXT {
             return Err(Error::unusable("the input's ids are not of the type that is expected"));
@@ -110,7 +113,11 @@ impl<I: IdColumn> Live<I> {
         let (changes, receiver) = unbounded();
         let ((loaded, is_loaded), (done, is_done), (moved, is_moved)) = (unbounded(), unbounded(), unbounded());
         let workers = Workers { changes: Mutex::new(Some(receiver)), loaded, done, moved: writes.then_some(moved) };
-        let work = if writes { Work::begin(config, feed)? } else { Work::without_output(config, feed)? };
+        let work = if writes {
+            Work::begin(config, feed, None, &Arc::default())?
+        } else {
+            Work::without_output(config, feed)?
+        };
         let (work, guards) = start(config, work, Some(workers))?;
         if is_loaded.recv().is_err() {
             guards.join();

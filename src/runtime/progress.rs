@@ -1,17 +1,71 @@
 //! How far a run has come, for whoever wants to show it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counters that workers add to and a display reads.
+use crate::error::{Error, Result};
+
+/// Counters that workers add to and a display reads, and a way to stop them.
 #[derive(Debug, Default)]
 pub struct Progress {
+    phase: Mutex<Phase>,
+    stop: Arc<AtomicBool>,
     rows_there: AtomicU64,
     rows_read: AtomicU64,
     rows_written: AtomicU64,
     epochs: AtomicU64,
 }
 
+/// What a run is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// It opens the input and takes the output.
+    #[default]
+    Preparing,
+    /// It waits for another process, and why.
+    Waiting(String),
+    /// It reads the input, and computes with what is there.
+    Reading,
+    /// All is read.
+    Computing,
+    /// The tables are whole, and are put into their places.
+    Publishing,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Phase::Preparing => f.write_str("preparing"),
+            Phase::Waiting(what) => write!(f, "waiting for {what}"),
+            Phase::Reading => f.write_str("reading"),
+            Phase::Computing => f.write_str("computing"),
+            Phase::Publishing => f.write_str("publishing"),
+        }
+    }
+}
+
 impl Progress {
+    /// What the run is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the run with an error when it is set, as long as its tables are not being published. A signal handler may set it.
+    #[must_use]
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    pub(super) fn check_not_stopped(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::failed("it was told to stop")) } else { Ok(()) }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
     /// Rows that the input has, as far as its files tell without being read.
     #[must_use]
     pub fn rows_there(&self) -> u64 {

@@ -29,12 +29,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::datatypes::{Decimal128Type, Int64Type};
 use arrow::error::ArrowError;
-use serde::{Deserialize, Serialize};
 
 use crate::model::{Discount, Price, Score};
 
 use super::Udf;
-use file::Saved;
 use grow::{Node, mean_depth_e20};
 use scorer::Scorer;
 
@@ -99,8 +97,7 @@ const MOST_TREES: usize = 1000;
 const MOST_POINTS: usize = 256;
 
 /// A trained forest. Two that are equal score alike.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Forest {
     seed: u64,
     points_per_tree: u32,

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]
 
+pub mod processes;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -160,6 +162,14 @@ pub fn as_lines(batch: &RecordBatch) -> Vec<String> {
     writer.write(batch).expect("written");
     drop(writer);
     String::from_utf8(text).expect("text").lines().map(str::to_owned).collect()
+}
+
+/// The rows of a batch as JSON, which has lists and maps too.
+pub fn as_json(batch: &RecordBatch) -> Vec<String> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(batch).expect("written");
+    writer.finish().expect("written");
+    String::from_utf8(writer.into_inner()).expect("text").lines().map(str::to_owned).collect()
 }
 
 /// A CSV table: the header, then all rows, sorted where the table has no order.

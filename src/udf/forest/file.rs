@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -58,6 +58,28 @@ impl TryFrom<Saved> for Forest {
             return Err(format!("found a zero of {} · 10⁻⁹, wanted −1 to 1", saved.zero_e9));
         }
         Forest::new(saved.seed, saved.points_per_tree, saved.zero_e9, saved.trees)
+    }
+}
+
+/// As in a file; to another process, which takes no format that describes itself, as the text of the file.
+impl Serialize for Forest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let saved = Saved::from(self.clone());
+        if serializer.is_human_readable() {
+            return saved.serialize(serializer);
+        }
+        serde_json::to_string(&saved).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Forest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let saved = if deserializer.is_human_readable() {
+            Saved::deserialize(deserializer)?
+        } else {
+            serde_json::from_str(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)?
+        };
+        Forest::try_from(saved).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,0 +1,58 @@
+//! What all processes of a run must agree on, as names and texts.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::fmt::Debug;
+
+use crate::config::RunConfig;
+use crate::io::{InputTable, OutputTable};
+
+/// Names and texts; two processes agree if all of them are the same.
+pub(super) type Facts = BTreeMap<String, String>;
+
+/// What a process has been asked to do, as far as it must be the same everywhere. Paths are not: a folder may be mounted
+/// elsewhere on another machine.
+pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
+    let RunConfig { settings, anomaly, placing, file_format, .. } = config;
+    let tables: Vec<_> = config.tables.iter().copied().map(OutputTable::name).collect();
+    let renames = InputTable::ALL.map(|table| (table.name(), config.input.renames(table)));
+    let has_model = if anomaly.model.is_some() { "from a file" } else { "trained" };
+    let facts = [
+        ("version", format!("{} for {ARCH}", env!("CARGO_PKG_VERSION"))),
+        ("number of processes", processes.to_string()),
+        ("workers", config.workers.to_string()),
+        ("as_of", settings.as_of.to_string()),
+        ("time_zone", config.input.zone.to_string()),
+        ("tables", tables.join(", ")),
+        ("tiers", text(&settings.tiers)),
+        ("price_categories", text(&settings.price_categories)),
+        ("matrix_size", settings.matrix_size.to_string()),
+        ("columns", text(&renames)),
+        ("udfs", text(&config.derived)),
+        ("max_rejected", text(&config.max_rejected)),
+        ("anomaly.model", has_model.into()),
+        ("anomaly", text(&anomaly.training)),
+        ("output.format", text(&file_format.format)),
+        ("output.compression", text(&file_format.codec)),
+        ("output.target_file_size", file_format.target_bytes.to_string()),
+        ("output.partition_by", text(&placing.partition_by)),
+        ("output.bucket_by", text(&placing.bucket_by)),
+        ("output.sort_by", text(&placing.sort_by)),
+    ];
+    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
+}
+
+fn text(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// Where two processes do not agree: the name of it, what `theirs` says and what `ours` says. A version comes before all else.
+pub(super) fn difference<'a>(theirs: &'a Facts, ours: &'a Facts) -> Option<(&'a str, &'a str, &'a str)> {
+    let names = ["version"].into_iter().chain(theirs.keys().chain(ours.keys()).map(String::as_str));
+    let mut facts = names.map(|name| (name, fact(theirs, name), fact(ours, name)));
+    facts.find(|(_, theirs, ours)| theirs != ours)
+}
+
+fn fact<'a>(facts: &'a Facts, name: &str) -> &'a str {
+    facts.get(name).map_or("nothing", String::as_str)
+}

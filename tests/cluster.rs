@@ -1,0 +1,344 @@
+//! Several processes: the same tables as one makes, and one end for all, whatever happens to one of them.
+
+mod files;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use files::processes::{Running, hosts};
+use files::{Done, Shop, command, finish};
+
+/// All processes have ended with this status and these words.
+fn check_all(done: &[Done], status: i32, words: &[&str]) {
+    for done in done {
+        assert_eq!(done.status, status, "{done:?}");
+        for word in words {
+            assert!(done.stderr.contains(word), "{word:?} in {done:?}");
+        }
+        assert!(!done.stderr.contains("panicked"), "{done:?}");
+    }
+}
+
+/// All tables, row by row, whatever files they lie in.
+fn all_rows(shop: &Shop) -> Vec<(String, Vec<String>)> {
+    let rows = |table: String| {
+        assert!(shop.output().join(&table).join("_SUCCESS").is_file(), "{table}");
+        let mut rows: Vec<_> = shop.read(&table).iter().flat_map(files::as_json).collect();
+        rows.sort();
+        (table, rows)
+    };
+    shop.tables().into_iter().map(rows).collect()
+}
+
+/// The runs whose files a table has.
+fn runs_of(shop: &Shop, table: &str) -> Vec<String> {
+    let run = |file: &String| file.split('-').skip(2).collect::<Vec<_>>().join("-");
+    let mut runs: Vec<_> = shop.files(table).iter().map(run).collect();
+    runs.sort();
+    runs.dedup();
+    runs
+}
+
+/// The files of all tables.
+fn all_files(shop: &Shop) -> Vec<(String, Vec<String>)> {
+    shop.tables().into_iter().map(|table| (table.clone(), shop.files(&table))).collect()
+}
+
+/// Starts two processes on the shop.
+fn start_two(shop: &Shop, args: [&[&str]; 2]) -> [Running; 2] {
+    let hosts = hosts(2);
+    [0, 1].map(|process| Running::start(shop.process(process, &hosts, args[process])))
+}
+
+#[test]
+fn any_number_of_processes_makes_the_same_tables() {
+    let shop = Shop::generated("0.01");
+    assert_eq!(shop.run(&["--tables", "all"]).status, 0);
+    let alone = all_rows(&shop);
+    for processes in [2, 3] {
+        fs::remove_dir_all(shop.output()).expect("removed");
+        let done = shop.run_on(processes, &["--tables", "all"]);
+        check_all(&done, 0, &[]);
+        assert_eq!(all_rows(&shop), alone, "{processes} processes");
+        assert!(done.iter().all(|other| other.stdout == done[0].stdout), "all end with the summary of the whole run");
+        assert!(done[0].stdout.contains(&format!("{processes} workers in {processes} processes")), "{done:?}");
+        assert_eq!(
+            fs::read_dir(shop.output().join(".millstream")).expect("a folder").count(),
+            1,
+            "the lock alone is left"
+        );
+    }
+}
+
+#[test]
+fn the_report_of_several_processes_is_that_of_one() {
+    let shop = Shop::small();
+    let report = |done: &Done, path: PathBuf| {
+        assert_eq!(done.status, 0, "{done:?}");
+        let mut report: serde_json::Value = serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON");
+        // The ids of runs differ, and the files of the tables that are in one for each process.
+        for table in report["tables"].as_array_mut().expect("tables") {
+            table["files"].take();
+            table["bytes"].take();
+        }
+        (report["inputs"].take(), report["tables"].take())
+    };
+    let (one, all) = (shop.path("one.json"), shop.path("all.json"));
+    let alone = report(&shop.run(&["--report", one.to_str().expect("text")]), one);
+    let rows = all_rows(&shop);
+    let done = shop.run_on(3, &["--report", all.to_str().expect("text")]);
+    assert_eq!(report(&done[0], all.clone()), alone);
+    assert_eq!(all_rows(&shop), rows, "rejected rows too");
+    let validated = command(&["validate", "output", "--report"]);
+    let mut validated: Command = validated;
+    validated.arg(&all).arg(shop.output());
+    assert_eq!(finish(validated).status, 0);
+}
+
+#[test]
+fn text_ids_and_tables_without_rows_work_on_several_processes() {
+    let shop = Shop::small();
+    shop.write(
+        "orders.csv",
+        "order_id,customer_id,product_id,order_date,quantity,discount\nA,1,10,2024-01-05,2,\nB,,10,,,\n",
+    );
+    assert_eq!(shop.run(&["--tables", "all"]).status, 0);
+    let alone = all_rows(&shop);
+    check_all(&shop.run_on(2, &["--tables", "all"]), 0, &[]);
+    assert_eq!(all_rows(&shop), alone);
+    shop.write("orders.csv", "order_id,customer_id,product_id,order_date,quantity,discount\n");
+    check_all(&shop.run_on(3, &["--tables", "all"]), 0, &[]);
+    assert!(shop.rows("enriched_data").is_empty());
+    assert_eq!(shop.files("enriched_data").len(), 1, "a file without rows");
+}
+
+#[test]
+fn folders_and_sorted_buckets_have_files_of_each_process() {
+    let shop = Shop::generated("0.002");
+    assert_eq!(shop.run(&[]).status, 0);
+    let alone = shop.rows("enriched_data");
+    let config = shop.path("config.yaml");
+    let text = "output: {partition_by: [year], bucket_by: {columns: [customer_id], buckets: 2}, sort_by: [order_id]}";
+    fs::write(&config, text).expect("written");
+    check_all(&shop.run_on(2, &["--config", config.to_str().expect("text")]), 0, &[]);
+    let files = shop.files("enriched_data");
+    let part = |file: &str| file.rsplit('/').next().map(|name| name[..10].to_owned());
+    let mut parts: Vec<_> = files.iter().map(|file| part(file)).collect();
+    parts.sort();
+    parts.dedup();
+    assert_eq!(parts.len(), files.len(), "no number is given twice: {files:?}");
+    let rows: usize = files
+        .iter()
+        .map(|file| {
+            let batches = files::read_parquet(&shop.output().join("enriched_data").join(file));
+            batches.iter().map(arrow::record_batch::RecordBatch::num_rows).sum::<usize>()
+        })
+        .sum();
+    assert_eq!(rows, alone.len());
+}
+
+#[test]
+fn who_was_asked_for_something_else_ends_the_run_on_all() {
+    let shop = Shop::small();
+    assert_eq!(shop.run(&[]).status, 0);
+    let before = all_files(&shop);
+    let ended = |args: [&[&str]; 2], status, words: &[&str]| {
+        check_all(&start_two(&shop, args).map(Running::end), status, words);
+        assert_eq!(all_files(&shop), before);
+    };
+    ended([&[], &["--as-of", "2024-04-01"]], 2, &["process 1 has another as_of: 2024-04-01", "has 2024-03-31"]);
+    ended([&["--workers", "2"], &[]], 2, &["process 1 has another workers: 1", "has 2"]);
+    ended([&[], &["--tables", "all"]], 2, &["process 1 has another tables"]);
+    let other = Shop::small();
+    other.write("products.csv", "product_id,product_name,category,price\n10,Teapot,Kitchen,1\n");
+    let input = other.input();
+    let input = input.to_str().expect("text");
+    ended([&[], &["--input", input]], 3, &["process 1 (127.0.0.1:", "reads other products", "1 files"]);
+    ended([&[], &["--input", "/nowhere"]], 3, &["/nowhere", "there is no such folder"]);
+    let elsewhere = shop.path("elsewhere");
+    ended([&[], &["--output", elsewhere.to_str().expect("text")]], 1, &["all processes must share one"]);
+    ended([&["--max-rejected", "4"], &["--max-rejected", "4"]], 3, &["more than 4 rows rejected"]);
+}
+
+#[test]
+fn another_version_ends_the_run() {
+    let shop = Shop::small();
+    let hosts = hosts(2);
+    let running = Running::start(shop.process(0, &hosts, &[]));
+    let mut stream = connect(&hosts);
+    let hello = br#"{"process": 1, "purpose": "Control", "facts": {"version": "0.0.1 for x86_64"}}"#;
+    stream.write_all(b"millstr\x01").expect("sent");
+    stream.write_all(&u32::try_from(hello.len()).expect("few").to_be_bytes()).expect("sent");
+    stream.write_all(hello).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer, then the end");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("Refused"), "{answer}");
+    check_all(&[running.end()], 2, &["process 1 has another version: 0.0.1 for x86_64", "process 0 (127.0.0.1:"]);
+}
+
+#[test]
+fn strangers_are_turned_away() {
+    let shop = Shop::small();
+    let hosts = hosts(2);
+    let mut first = Running::start(shop.process(0, &hosts, &[]));
+    let mut stream = connect(&hosts);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("sent");
+    first.await_line("it is no process of this version of millstream");
+    let silent = connect(&hosts);
+    let second = Running::start(shop.process(1, &hosts, &[]));
+    check_all(&[first.end(), second.end()], 0, &[]);
+    drop(silent);
+}
+
+fn connect(hosts: &str) -> TcpStream {
+    let host = hosts.split(',').next().expect("a host");
+    loop {
+        match TcpStream::connect(host) {
+            Ok(stream) => return stream,
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[test]
+fn who_does_not_come_is_named() {
+    let shop = Shop::small();
+    let hosts = hosts(3);
+    let mut running = [0, 2].map(|process| Running::start(shop.process(process, &hosts, &["--wait", "3"])));
+    running[0].await_line("waiting for process 1 (127.0.0.1:");
+    check_all(&running.map(Running::end), 1, &["waited 3 seconds for process 1 (127.0.0.1:"]);
+    assert!(!shop.output().exists());
+    // Nor does one that comes when all is over find anybody.
+    check_all(&[Running::start(shop.process(1, &hosts, &["--wait", "1"])).end()], 1, &["Connection refused"]);
+}
+
+#[test]
+fn a_number_that_is_given_twice_is_refused() {
+    let shop = Shop::small();
+    let hosts = hosts(3);
+    let mut running = [0, 1].map(|process| Running::start(shop.process(process, &hosts, &[])));
+    running[0].await_line("waiting for process 2");
+    let twice = Running::start(shop.process(0, &hosts, &[]));
+    check_all(&[twice.end()], 1, &["this process can't listen there"]);
+    check_all(&[Running::start(shop.process(2, &hosts, &[])).end()], 0, &[]);
+    check_all(&running.map(Running::end), 0, &[]);
+}
+
+#[test]
+fn a_process_that_is_lost_while_it_works_ends_the_run_on_all() {
+    let shop = Shop::generated("0.1");
+    check_all(&shop.run_on(3, &["--tables", "daily_sales"]), 0, &[]);
+    let before = all_files(&shop);
+    for phase in ["reading", "computing"] {
+        for victim in 0..3 {
+            let hosts = hosts(3);
+            let start = |process| Running::start(shop.process(process, &hosts, &[]));
+            let mut running: Vec<_> = (0..3).map(start).collect();
+            running[victim].await_line(phase);
+            running[victim].kill();
+            let mut done: Vec<_> = running.into_iter().map(Running::end).collect();
+            let killed = done.remove(victim);
+            assert_eq!(killed.status, -1, "it was killed while {phase}: {killed:?}");
+            check_all(&done, 1, &[&format!("process {victim} (127.0.0.1:"), "was lost: it closed the connection"]);
+            assert_eq!(all_files(&shop), before, "the former tables are there");
+        }
+    }
+    check_all(&shop.run_on(2, &[]), 0, &[]);
+    assert_eq!(
+        fs::read_dir(shop.output().join(".millstream")).expect("a folder").count(),
+        1,
+        "what was left is removed"
+    );
+}
+
+#[test]
+fn a_process_that_is_told_to_stop_tells_the_others() {
+    let shop = Shop::generated("0.05");
+    for (signal, victim) in [("-TERM", 1), ("-INT", 0)] {
+        let mut running = start_two(&shop, [&[], &[]]);
+        running[victim].await_line("computing");
+        let mut kill = Command::new("kill");
+        assert!(kill.args([signal, &running[victim].id().to_string()]).status().expect("kill").success());
+        let done = running.map(Running::end);
+        check_all(&done, 1, &["it was told to stop"]);
+        assert!(done[1 - victim].stderr.contains(&format!("process {victim} (127.0.0.1:")), "{done:?}");
+        assert!(shop.tables().is_empty());
+    }
+}
+
+/// Wherever it is cut short, each table is whole, and one run's.
+#[test]
+fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
+    let shop = Shop::generated("0.002");
+    assert_eq!(shop.run(&["--tables", "all"]).status, 0);
+    let rows = all_rows(&shop);
+    for round in 0..12 {
+        let (former, left) = (all_files(&shop), work_of_runs(&shop));
+        let victim = round % 2;
+        let mut running = start_two(&shop, [&["--tables", "all"], &["--tables", "all"]]);
+        // The first table is marked as whole: all shares are there, and tables are about to be put into place.
+        let is_whole = |run: &PathBuf| !left.contains(run) && run.join("enriched_data/_SUCCESS").is_file();
+        while !work_of_runs(&shop).iter().any(is_whole) && all_files(&shop) == former {}
+        thread::sleep(Duration::from_micros(100 * round as u64));
+        running[victim].kill();
+        let [first, second] = running.map(Running::end);
+        assert_eq!(all_rows(&shop), rows, "round {round}");
+        for table in shop.tables() {
+            assert_eq!(runs_of(&shop, &table).len(), 1, "{table} is of one run");
+        }
+        match victim {
+            // All that process 1 had to give was there.
+            1 => check_all(&[first], 0, &[]),
+            _ if second.status == 0 => assert_ne!(all_files(&shop), former),
+            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each table is the new one or the former"]),
+        }
+    }
+}
+
+/// What is below `.millstream`.
+fn work_of_runs(shop: &Shop) -> Vec<PathBuf> {
+    fs::read_dir(shop.output().join(".millstream")).expect("a folder").flatten().map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn hosts_come_from_flags_environment_file_and_config() {
+    let shop = Shop::small();
+    let at = hosts(2);
+    let [first, second] = [at.split(',').next().expect("one"), at.split(',').nth(1).expect("two")];
+    let (config, list) = (shop.path("config.yaml"), shop.path("hosts"));
+    fs::write(&config, format!("cluster: {{process: 0, hosts: ['{first}', '{second}'], wait_seconds: 60}}"))
+        .expect("written");
+    fs::write(&list, format!("# where they are\n{first}\n\n{second}\n")).expect("written");
+    let mut by_config = shop.command(&["--workers", "1", "--config"]);
+    by_config.arg(&config);
+    let mut by_environment = shop.command(&["--workers", "1"]);
+    by_environment.env("MILLSTREAM_PROCESS", "1").env("MILLSTREAM_HOSTS_FILE", &list);
+    check_all(&[by_config, by_environment].map(Running::start).map(Running::end), 0, &[]);
+    assert_eq!(all_rows(&shop).len(), 8);
+}
+
+#[test]
+fn processes_that_are_named_wrongly_are_refused() {
+    let shop = Shop::small();
+    for (args, words) in [
+        (
+            vec!["--process", "0"],
+            "told where the processes are: give --hosts, set MILLSTREAM_HOSTS, or put cluster.hosts",
+        ),
+        (vec!["--hosts", "a:1,b:1"], "told which of them this is: give --process"),
+        (vec!["--hosts", "a:1,b:1", "--process", "2"], "process 2 of 2, but they are numbered from 0"),
+        (vec!["--hosts", "a:1,b", "--process", "0"], "the host of process 1 is \"b\", wanted host:port"),
+        (vec!["--hosts", "a:1,a:1", "--process", "0"], "processes 0 and 1 are both at a:1"),
+        (vec!["--hosts-file", "/nowhere", "--process", "0"], "/nowhere"),
+        (vec!["--hosts", "a:1", "--hosts-file", "b", "--process", "0"], "cannot be used with"),
+    ] {
+        check_all(&[shop.run(&args)], 2, &[words]);
+    }
+    check_all(&[shop.run(&["--hosts", "nobody:1", "--process", "0"])], 0, &[]);
+}
