@@ -2,6 +2,7 @@
 
 mod demo;
 mod display;
+mod status;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -41,6 +42,8 @@ enum Command {
     /// Check what a scheduler asks before and after a run.
     #[command(subcommand)]
     Validate(Validate),
+    /// Is the run that keeps this status file alive? For the health check of a container.
+    Health(HealthArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +66,16 @@ struct RunCommand {
     /// Write the summary as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Keep a file that says what the run is doing, for `millstream health`.
+    #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
+    status: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct HealthArgs {
+    /// The file that the run keeps.
+    #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
+    status: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +135,7 @@ impl Cli {
             Command::Generate(args) => generate_shop(&args.output, args.scale),
             Command::Validate(Validate::Input(command)) => validate_input(command),
             Command::Validate(Validate::Output(command)) => validate_output(command),
+            Command::Health(args) => say(status::check(&args.status)?),
         }
     }
 }
@@ -130,9 +144,10 @@ fn run(command: &RunCommand) -> Result<()> {
     let config = RunConfig::resolve(&command.args)?;
     let progress = Arc::new(Progress::default());
     stop_on_signals(&progress)?;
+    let status = command.status.as_deref().map(|path| status::Status::keep(path, &progress)).transpose()?;
     let shown = display::Display::show(&progress);
     let report = runtime::run(&config, &progress);
-    drop(shown);
+    drop((shown, status));
     let report = report?;
     say(format_args!("{report}"))?;
     match &command.report {

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod cells;
+mod count;
 pub(crate) mod derived;
 pub(crate) mod files;
 pub(crate) mod generate;
@@ -22,9 +23,10 @@ mod show;
 pub(crate) mod tables;
 pub(crate) mod write;
 
+pub(crate) use count::count_rows;
 pub use generate::{Generated, generate};
+pub(crate) use show::Exact;
 pub use show::Shown;
-pub(crate) use show::{Exact, count_rows};
 pub use write::{Codec, FileFormat, OutputFormat, Written};
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! What a scheduler asks before and after a run, a check at a time.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -122,27 +122,39 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
         if !whole {
             continue;
         }
-        let files = files(&folder);
-        let rows = files.as_ref().map_err(again).and_then(|files| files.iter().map(|file| rows_of(file)).sum());
-        let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
-        let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
+        let counted = files(&folder).and_then(|files| files.into_iter().map(counted).collect::<Result<Vec<_>>>());
+        let rows = counted.as_ref().map(|files| files.iter().map(|file| file.rows).sum::<u64>());
         checks.push(check(
             format!("{name} can be read"),
-            rows.as_ref().map_err(again).map(|rows: &Rows| rows.to_string()),
+            rows.as_ref().map_err(|error| again(error)).map(|rows| format!("{} rows", grouped(*rows))),
         ));
+        let Ok(counted) = counted else { continue };
+        let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
+        let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
+        let rows = counted.iter().map(|file| file.rows).sum();
         checks.push(check(
             format!("{name} has rows"),
             match rows {
-                Ok(Rows(Some(0))) if had_orders => Err(Error::unusable("none, but there were orders")),
-                Ok(rows) => Ok(rows.to_string()),
-                Err(error) => Err(error),
+                0 if had_orders => Err(Error::unusable("none, but there were orders")),
+                rows => Ok(grouped(rows)),
             },
         ));
-        if let (Some(report), Ok(files)) = (&report, files) {
-            checks.push(check(format!("{name} is from this run"), from_run(&files, report, name)));
+        if let Some(report) = &report {
+            checks.push(check(format!("{name} is from this run"), from_run(&counted, rows, report, name)));
         }
     }
     Ok(checks)
+}
+
+/// A data file, all of which was read.
+struct Counted {
+    path: PathBuf,
+    rows: u64,
+}
+
+fn counted(path: PathBuf) -> Result<Counted> {
+    let rows = count_rows(&path)?;
+    Ok(Counted { path, rows })
 }
 
 fn read_report(path: &Path) -> Result<Report> {
@@ -151,47 +163,21 @@ fn read_report(path: &Path) -> Result<Report> {
 }
 
 /// All files are the run's, and all of the run's files are there, with as many rows as it wrote.
-fn from_run(files: &[PathBuf], report: &Report, name: &str) -> Result<String> {
+fn from_run(files: &[Counted], rows: u64, report: &Report, name: &str) -> Result<String> {
     let run_id = &report.run_id;
-    if let Some(other) = files.iter().find(|file| !file.to_string_lossy().contains(run_id)) {
-        return Err(Error::unusable(format!("{}, wanted run {run_id}", other.display())));
+    if let Some(other) = files.iter().find(|file| !file.path.to_string_lossy().contains(run_id)) {
+        return Err(Error::unusable(format!("{}, wanted run {run_id}", other.path.display())));
     }
     let Some(table) = report.tables.iter().find(|table| table.name == name) else {
         return Err(Error::unusable(format!("run {run_id} did not write it")));
     };
-    let rows: Rows = files.iter().map(|file| rows_of(file)).sum::<Result<_>>()?;
     let written = &table.written;
-    if files.len() as u64 != written.files || rows.0.is_some_and(|rows| rows != written.rows) {
-        let wanted = format!("{} rows in {} files", grouped(written.rows), written.files);
-        return Err(Error::unusable(format!("{rows} in {} files, wanted {wanted}", files.len())));
+    let found = format!("{} rows in {} files", grouped(rows), files.len());
+    let wanted = format!("{} rows in {} files", grouped(written.rows), written.files);
+    if found != wanted {
+        return Err(Error::unusable(format!("{found}, wanted {wanted}")));
     }
     Ok(format!("{run_id}, {} files", files.len()))
-}
-
-/// How many rows; `None` where a text file was among them, whose rows are not counted.
-struct Rows(Option<u64>);
-
-impl fmt::Display for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(rows) => write!(f, "{} rows", grouped(rows)),
-            None => f.write_str("text, rows not counted"),
-        }
-    }
-}
-
-impl std::iter::Sum for Rows {
-    fn sum<S: Iterator<Item = Rows>>(rows: S) -> Rows {
-        rows.fold(Rows(Some(0)), |a, b| Rows(a.0.zip(b.0).map(|(a, b)| a + b)))
-    }
-}
-
-/// The rows of a file; a text file is only opened.
-fn rows_of(path: &Path) -> Result<Rows> {
-    if path.extension().is_some_and(|ending| ending == "parquet") {
-        return Ok(Rows(Some(count_rows(path)?)));
-    }
-    File::open(path).map_err(Error::reading(path)).map(|_| Rows(None))
 }
 
 /// The data files below a table's folder.

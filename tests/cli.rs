@@ -428,35 +428,6 @@ fn the_report_adds_up() {
 }
 
 #[test]
-fn validation_says_what_is_wrong_and_ends_with_status_3() {
-    let shop = Shop::small();
-    let (input, output) = (shop.input(), shop.output());
-    let (input, output) = (input.to_str().expect("text"), output.to_str().expect("text"));
-    assert_eq!(millstream(&["validate", "input", input]).status, 0);
-    let before = millstream(&["validate", "output", output]);
-    assert_eq!(before.status, 3);
-    assert!(before.stdout.contains("FAIL  daily_sales is whole"), "{before:?}");
-    let report = shop.path("report.json");
-    let report = report.to_str().expect("text");
-    check(&shop.run(&["--report", report]), 0, &[]);
-    let after = millstream(&["validate", "output", output, "--report", report]);
-    assert_eq!(after.status, 0, "{after:?}");
-    check(&shop.run(&[]), 0, &[]);
-    let stale = millstream(&["validate", "output", output, "--report", report]);
-    assert!(stale.status == 3 && stale.stdout.contains("wanted run"), "{stale:?}");
-    shop.write("customers.csv", "customer_id\n");
-    check(&shop.run(&["--report", report, "--target-file-size", "1KB"]), 0, &[]);
-    fs::remove_file(shop.output().join("enriched_data").join(&shop.files("enriched_data")[0])).expect("removed");
-    let incomplete = millstream(&["validate", "output", output, "--report", report]);
-    assert!(
-        incomplete.status == 3 && incomplete.stdout.contains("FAIL  enriched_data is from this run"),
-        "{incomplete:?}"
-    );
-    let empty = millstream(&["validate", "input", input, "--json"]);
-    assert!(empty.status == 3 && empty.stdout.contains("\"passed\": false"), "{empty:?}");
-}
-
-#[test]
 fn a_killed_run_leaves_the_former_tables_and_the_next_one_cleans_up() {
     let shop = Shop::generated("0.02");
     check(&shop.run(&[]), 0, &[]);

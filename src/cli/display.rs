@@ -25,6 +25,7 @@ pub(super) fn start_logging() {
 
 /// A thread that shows progress until it is dropped.
 pub(super) struct Display {
+    progress: Arc<Progress>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,11 +36,10 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 impl Display {
     pub(super) fn show(progress: &Arc<Progress>) -> Display {
         let is_over = Arc::new(AtomicBool::new(false));
-        let (progress, stop) = (Arc::clone(progress), Arc::clone(&is_over));
+        let (shown, stop) = (Arc::clone(progress), Arc::clone(&is_over));
         let on_terminal = stderr().is_terminal();
-        let thread =
-            std::thread::spawn(move || if on_terminal { bars(&progress, &stop) } else { lines(&progress, &stop) });
-        Display { is_over, thread: Some(thread) }
+        let thread = std::thread::spawn(move || if on_terminal { bars(&shown, &stop) } else { lines(&shown, &stop) });
+        Display { progress: Arc::clone(progress), is_over, thread: Some(thread) }
     }
 }
 
@@ -47,7 +47,7 @@ impl Drop for Display {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+            self.progress.wake();
             let _ = thread.join();
         }
     }
@@ -75,7 +75,7 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
         epochs.set_position(progress.epochs());
         written.set_position(progress.rows_written());
         [&read, &epochs, &written].iter().for_each(|bar| bar.tick());
-        std::thread::park_timeout(BETWEEN_BARS);
+        progress.wait(BETWEEN_BARS);
     }
     read.set_position(progress.rows_read());
     epochs.set_position(progress.epochs());
@@ -100,7 +100,7 @@ fn lines(progress: &Progress, is_over: &AtomicBool) {
             next += BETWEEN_LINES;
         }
         told = Some(phase);
-        std::thread::park_timeout(BETWEEN_BARS);
+        progress.wait(BETWEEN_BARS);
     }
     tell(progress);
 }

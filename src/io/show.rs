@@ -71,16 +71,6 @@ impl Exact {
     }
 }
 
-/// How many rows a Parquet file has; the first of them are read, to see that they can be.
-pub(crate) fn count_rows(path: &Path) -> Result<u64> {
-    let file = File::open(path).map_err(Error::reading(path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
-    let rows = reader.metadata().file_metadata().num_rows().unsigned_abs();
-    let mut batches = reader.with_batch_size(1024).build().map_err(Error::reading(path))?;
-    batches.next().transpose().map_err(Error::reading(path))?;
-    Ok(rows)
-}
-
 /// A cell; money, as all doubles, with two decimals.
 fn cell(column: &ArrayRef, row: usize) -> Result<String> {
     if column.is_null(row) {

@@ -123,7 +123,7 @@ impl Cluster {
         if !self.is_first() {
             return self.links.send(0, &Message::Input(input.clone()));
         }
-        let inputs = self.from_all(|message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
+        let inputs = self.all(|message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
         let differing = inputs.iter().find_map(|(process, theirs)| Some((process, facts::difference(theirs, input)?)));
         match differing {
             None => Ok(()),
@@ -146,7 +146,7 @@ impl Cluster {
     ///
     /// If the run ends while this waits.
     pub(super) fn await_begin(&self) -> Result<String> {
-        self.from_first(|message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
+        self.first(|message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
     }
 
     /// What the other processes have written, once they all have: from here on the run does not need them any more.
@@ -155,7 +155,7 @@ impl Cluster {
     ///
     /// If the run ends while this waits.
     pub(super) fn gather(&self) -> Result<Vec<Report>> {
-        let shares = self.from_all(|message| if let Message::Share(share) = message { Some(*share) } else { None })?;
+        let shares = self.all(|message| if let Message::Share(share) = message { Some(*share) } else { None })?;
         if self.links.need_nobody() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
     }
 
@@ -172,7 +172,7 @@ impl Cluster {
     pub(super) fn hand_over(&self, share: Report) -> Result<Report> {
         self.links.need_first_only();
         self.links.send(0, &Message::Share(Box::new(share)))?;
-        self.from_first(|message| if let Message::Published(report) = message { Some(*report) } else { None })
+        self.first(|message| if let Message::Published(report) = message { Some(*report) } else { None })
     }
 
     /// Ends the run here, and everywhere if it failed. What failed first is the result.
@@ -199,7 +199,7 @@ impl Cluster {
     }
 
     /// Waits until each other process has said this.
-    fn from_all<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
+    fn all<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
         let mut all = Vec::new();
         while all.len() + 1 < self.processes() {
             let (process, message) = self.next()?;
@@ -209,7 +209,7 @@ impl Cluster {
     }
 
     /// Waits until process 0 has said this.
-    fn from_first<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
+    fn first<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
         loop {
             if let (0, message) = self.next()?
                 && let Some(said) = wanted(message)

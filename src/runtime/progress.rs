@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: Mutex<Phase>,
+    changed: Condvar,
     stop: Arc<AtomicBool>,
     rows_there: AtomicU64,
     rows_read: AtomicU64,
@@ -52,6 +54,17 @@ impl Progress {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until the run does something else, or [`wake`](Self::wake) is called, or for so long.
+    pub fn wait(&self, most: Duration) {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout(phase, most));
+    }
+
+    /// Wakes who waits.
+    pub fn wake(&self) {
+        self.changed.notify_all();
+    }
+
     /// Ends the run with an error when it is set, as long as its tables are not being published. A signal handler may set it.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
@@ -64,6 +77,7 @@ impl Progress {
 
     pub(super) fn enter(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        self.wake();
     }
 
     /// Rows that the input has, as far as its files tell without being read.

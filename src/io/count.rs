@@ -1,0 +1,53 @@
+//! How many rows a file of a table has: all of it is read, for a scheduler asks whether it can be.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use csv::ByteRecord;
+use flate2::read::MultiGzDecoder;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::error::{Error, Result};
+
+const BATCH_ROWS: usize = 1 << 13;
+
+/// Counts the rows of a file that was written.
+///
+/// # Errors
+///
+/// If some of it can't be read, or its ending is none that is written.
+pub(crate) fn count_rows(path: &Path) -> Result<u64> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let file = File::open(path).map_err(Error::reading(path))?;
+    let (name, content): (&str, Box<dyn Read>) = if let Some(name) = name.strip_suffix(".gz") {
+        (name, Box::new(MultiGzDecoder::new(file)))
+    } else if let Some(name) = name.strip_suffix(".zst") {
+        (name, Box::new(zstd::Decoder::new(file).map_err(Error::reading(path))?))
+    } else if name.ends_with(".parquet") {
+        return count_parquet(path, file);
+    } else {
+        (&name, Box::new(file))
+    };
+    // A line of JSON is a record without quotes that mean something to CSV.
+    let mut lines = csv::ReaderBuilder::new();
+    lines.has_headers(name.ends_with(".csv")).quoting(name.ends_with(".csv")).flexible(true);
+    if !name.ends_with(".csv") && !name.ends_with(".jsonl") {
+        return Err(Error::unusable(format!("{}: no file of a table", path.display())));
+    }
+    let (mut lines, mut record, mut rows) = (lines.from_reader(content), ByteRecord::new(), 0);
+    while lines.read_byte_record(&mut record).map_err(Error::reading(path))? {
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+fn count_parquet(path: &Path, file: File) -> Result<u64> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
+    let batches = reader.with_batch_size(BATCH_ROWS).build().map_err(Error::reading(path))?;
+    let mut rows = 0;
+    for batch in batches {
+        rows += batch.map_err(Error::reading(path))?.num_rows() as u64;
+    }
+    Ok(rows)
+}
