@@ -21,13 +21,14 @@ buildah copy -q "$build" "$work/build" /
 buildah config --env PATH=/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin --env CARGO_HOME=/usr/local/cargo "$build"
 buildah commit -q --rm "$build" localhost/millstream-build
 
-mkdir -p "$work/runtime"
+mkdir -p "$work"/runtime/usr/{lib,lib64}
+ln -s usr/lib usr/lib64 "$work/runtime/"
 for package in base-files libc6 libgcc-s1; do
   chroot "$work/build" dpkg -L "$package"
 done | while read -r path; do
   case "$path" in
     /usr/share/doc/*/copyright|/usr/share/common-licenses/*) ;;
-    /usr/share/*|*/gconv/*) continue ;;
+    /lib|/lib64|/bin|/sbin|/usr/share/*|*/gconv/*) continue ;;
   esac
   if [[ -f "$work/build$path" || -L "$work/build$path" ]]; then
     install -d "$work/runtime$(dirname "$path")"

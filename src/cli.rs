@@ -63,9 +63,9 @@ struct DemoArgs {
 struct RunCommand {
     #[command(flatten)]
     args: RunArgs,
-    /// Write the summary as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    /// Write the summary as JSON, to one file or several.
+    #[arg(long, value_name = "FILE,...", value_delimiter = ',')]
+    report: Vec<PathBuf>,
     /// Keep a file that says what the run is doing, for `millstream health`.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
     status: Option<PathBuf>,
@@ -150,10 +150,7 @@ fn run(command: &RunCommand) -> Result<()> {
     drop((shown, status));
     let report = report?;
     say(format_args!("{report}"))?;
-    match &command.report {
-        Some(path) => write_json(path, &report),
-        None => Ok(()),
-    }
+    command.report.iter().try_for_each(|path| write_json(path, &report))
 }
 
 /// Has a signal end the run in order, and a second one at once.

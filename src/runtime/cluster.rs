@@ -73,7 +73,7 @@ impl Cluster {
         let links = Arc::new(Links::new(config, failure, sender));
         let mut cluster = Cluster { links, data: Mutex::default(), said, listening, progress: Arc::clone(progress) };
         let facts = facts::of_config(run, config.hosts.len());
-        let data = match connect::connect(config, facts, &cluster.links, &is_listening, progress) {
+        let data = match connect::connect(config, facts, &cluster.links, is_listening, progress) {
             Ok(data) => data,
             failed => cluster.leave(failed)?,
         };

@@ -56,7 +56,7 @@ pub(super) fn connect(
     config: &ClusterConfig,
     facts: Facts,
     links: &Arc<Links>,
-    listening: &Sender<Listening>,
+    listening: Sender<Listening>,
     progress: &Progress,
 ) -> Result<Vec<Option<DataStream>>> {
     let (own, processes) = (config.process, config.hosts.len());

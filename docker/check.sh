@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Checks what lies in this folder, without a cluster: the manifests against the published schemas of Kubernetes, the
+# scripts, and the DAG, which a real Airflow loads and runs (its pods replaced by the same command on this machine).
+#
+#   docker/check.sh MILLSTREAM      the program that takes the place of the pods
+#
+# Installs what docker/requirements.txt names into a virtual environment; VENV=DIR keeps it.
+set -euo pipefail
+millstream=$(realpath "${1:?usage: docker/check.sh MILLSTREAM}")
+cd "$(dirname "$0")"
+here=$PWD
+
+if ! python3 -m venv --help >/dev/null 2>&1; then
+  echo "SKIPPED: manifests and DAG: no python3 with venv" >&2
+  exit
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+venv=${VENV:-$work/venv}
+[[ -x $venv/bin/python ]] || python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+
+for overlay in one several nightly; do
+  if command -v kubectl >/dev/null; then
+    kubectl kustomize "k8s/$overlay" > "$work/$overlay.yaml"
+  else
+    echo "SKIPPED: kustomize of k8s/$overlay: no kubectl; its files are checked one by one" >&2
+    for file in k8s/{base/volume,job/job,several/service,several/network,nightly/cronjob}.yaml; do echo ---; cat "$file"; done > "$work/$overlay.yaml"
+  fi
+done
+"$venv/bin/kubernetes-validate" --strict "$work"/*.yaml airflow/pod.yaml
+if command -v kubectl >/dev/null; then
+  for overlay in one several nightly; do
+    ./deploy.sh --overlay "$overlay" --skip-build --dry-run --image example.com/millstream:1 > "$work/deployed" 2>&1
+    grep -q 'image: example.com/millstream:1' "$work/deployed"
+  done
+fi
+
+
+(cd "$work" && env -u PYTHONPATH "$venv/bin/python" "$here/airflow/check.py" "$millstream")
