@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part")]
 
+pub mod skewed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use triomphe::ThinArc;
 
@@ -86,13 +87,28 @@ impl fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.as_bytes().serialize(serializer)
+        serializer.serialize_bytes(self.as_bytes())
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Payload::new(&Vec::<u8>::deserialize(deserializer)?))
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// Takes all bytes at once: as a sequence, they would be looked at one by one.
+struct Bytes;
+
+impl Visitor<'_> for Bytes {
+    type Value = Payload;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes of a payload")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Payload, E> {
+        Ok(Payload::new(bytes))
     }
 }
 
