@@ -7,12 +7,14 @@
 //! ```
 //!
 //! To publish is to *exchange* the two folders, which the file system does at once: there is no moment at which a reader
-//! finds neither or a mixture. Where it can't, the old folder is moved aside and the new one into its place, and a run that
-//! was killed between the two is put right by the next one. What a killed run left lies below `.millstream`, where
-//! no reader looks, and is removed by the next run.
+//! finds neither or a mixture. A network volume does not offer that, but it does replace a *link* at once: there the table is kept
+//! below `.millstream/tables/<run>`, and what readers see is a link to it. Only a folder that is there already must be moved
+//! aside before the first link can take its place; a run that is killed between the two is put right by the next one.
+//! What a killed run left lies below `.millstream`, where no reader looks, and is removed by the next run.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ use crate::error::{Error, Result};
 const WORK: &str = ".millstream";
 /// Below a run's folder: tables that were moved aside.
 const OLD: &str = "old";
+/// Below `.millstream`: by run, the tables that links point to.
+const TABLES: &str = "tables";
 
 /// An output folder that this run alone writes to.
 pub(crate) struct Output {
@@ -100,23 +104,33 @@ impl Output {
         let done = match renameat_with(CWD, &made, CWD, &place, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::NOENT) => fs::rename(&made, &place),
-            Err(_) => self.replace_in_two_steps(table),
+            Err(_) => self.replace_link(table),
         };
         done.map_err(Error::writing(&place))
     }
 
-    /// Where folders can't be exchanged: moves the old table aside, then the new one into its place.
-    fn replace_in_two_steps(&self, table: &str) -> std::io::Result<()> {
-        let (place, aside) = (self.table(table), self.work().join(OLD));
-        if !place.exists() {
-            return fs::rename(self.staging(table), place);
+    /// Where folders can't be exchanged: has a link in the place of the table point to the new one.
+    fn replace_link(&self, table: &str) -> std::io::Result<()> {
+        let place = self.table(table);
+        let kept: PathBuf = [WORK, TABLES, &self.run, table].iter().collect();
+        fs::create_dir_all(self.root.join(&kept).parent().unwrap_or(&self.root))?;
+        fs::rename(self.staging(table), self.root.join(&kept))?;
+        // A name that no table has.
+        let link = self.work().join(format!("{table}.link"));
+        symlink(&kept, &link)?;
+        let former = fs::read_link(&place).ok();
+        let aside = self.work().join(OLD).join(table);
+        if former.is_none() && place.exists() {
+            fs::create_dir_all(self.work().join(OLD))?;
+            fs::rename(&place, &aside)?;
         }
-        fs::create_dir_all(&aside)?;
-        fs::rename(&place, aside.join(table))?;
-        fs::rename(self.staging(table), &place).inspect_err(|_| {
+        fs::rename(&link, &place).inspect_err(|_| {
             // What can't be replaced is put back.
-            let _ = fs::rename(aside.join(table), &place);
-        })
+            let _ = fs::rename(&aside, &place);
+        })?;
+        // A link that somebody else made there points to what is not ours.
+        let ours = former.filter(|former| former.starts_with(Path::new(WORK).join(TABLES)));
+        ours.map_or(Ok(()), |former| fs::remove_dir_all(self.root.join(former)))
     }
 
     /// Removes what this run does not need any more.
@@ -135,7 +149,8 @@ impl Output {
     /// Puts back tables that a killed run had moved aside, and removes what it made.
     fn clean_up(&self) -> Result<()> {
         let work = self.root.join(WORK);
-        for run in folders(&work)? {
+        let kept = work.join(TABLES);
+        for run in folders(&work)?.into_iter().filter(|run| *run != kept) {
             for old in folders(&run.join(OLD))? {
                 let place = self.table(&old.file_name().unwrap_or_default().to_string_lossy());
                 if !place.exists() {
@@ -144,7 +159,20 @@ impl Output {
             }
             remove(&run)?;
         }
+        for run in folders(&kept)? {
+            for table in folders(&run)?.into_iter().filter(|table| !self.is_linked(table)) {
+                remove(&table)?;
+            }
+            // Fails where tables are left, and should.
+            let _ = fs::remove_dir(&run);
+        }
         Ok(())
+    }
+
+    /// True if readers see this folder.
+    fn is_linked(&self, folder: &Path) -> bool {
+        let name = folder.file_name().unwrap_or_default();
+        fs::read_link(self.root.join(name)).is_ok_and(|target| self.root.join(target) == folder)
     }
 }
 
@@ -252,14 +280,54 @@ mod tests {
         assert_eq!(left(root.path()), 0);
     }
 
+    /// Publishes the table `t` with this text as where folders can't be exchanged.
+    fn link(root: &Path, run: &str, text: &str) {
+        let output = make(root, run, text);
+        output.replace_link("t").expect("replaced");
+        assert_eq!(read(root).as_deref(), Some(text));
+        output.finish().expect("finished");
+    }
+
     #[test]
-    fn folders_that_cannot_be_exchanged_are_replaced_in_two_steps() {
+    fn where_folders_cannot_be_exchanged_links_are() {
         let root = tempfile::tempdir().expect("a folder");
-        make(root.path(), "1", "one").publish("t").expect("published");
-        let output = make(root.path(), "2", "two");
-        output.replace_in_two_steps("t").expect("replaced");
-        assert_eq!(read(root.path()).as_deref(), Some("two"));
-        assert!(output.replace_in_two_steps("t").is_err(), "there is nothing to put into its place");
-        assert_eq!(read(root.path()).as_deref(), Some("two"), "and it is put back");
+        let root = root.path();
+        make(root, "1", "a folder").publish("t").expect("published");
+        for (run, text) in [("2", "a link in its place"), ("3", "another")] {
+            link(root, run, text);
+            assert_eq!(folders(&root.join(WORK).join(TABLES)).expect("readable").len(), if run == "2" { 1 } else { 2 });
+        }
+        let output = make(root, "4", "four");
+        assert_eq!(folders(&root.join(WORK).join(TABLES)).expect("readable").len(), 1, "what is not seen is removed");
+        assert_eq!(read(root).as_deref(), Some("another"));
+        // On a file system that can exchange them again, the folder takes the place of the link.
+        output.publish("t").expect("published");
+        assert!(!root.join("t").is_symlink());
+        output.finish().expect("finished");
+        Output::open(root, "5").expect("opens").finish().expect("finishes");
+        assert_eq!(read(root).as_deref(), Some("four"));
+        assert_eq!(folders(&root.join(WORK).join(TABLES)).expect("readable").len(), 0);
+        assert!(make(root, "6", "six").replace_link("u").is_err(), "there is nothing to put into its place");
+        // Somebody's own link is replaced, and what it points to is left alone.
+        fs::rename(root.join("t"), root.join("theirs")).expect("moved");
+        symlink("theirs", root.join("t")).expect("a link");
+        link(root, "7", "ours");
+        assert!(root.join("theirs/file").is_file());
+    }
+
+    #[test]
+    fn there_is_no_moment_without_the_link() {
+        let root = tempfile::tempdir().expect("a folder");
+        link(root.path(), "0", "first");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(root.path().join("t").is_symlink());
+                }
+            });
+            (1..200).for_each(|run| link(root.path(), &run.to_string(), "next"));
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 }

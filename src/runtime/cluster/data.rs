@@ -94,3 +94,57 @@ impl Stream for DataStream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
+
+    use super::super::super::failure::Failure;
+    use super::*;
+    use crate::config::ClusterConfig;
+
+    /// A stream to process 1, what is at its other end, and how the run goes.
+    fn connected() -> (DataStream, TcpStream, Arc<Links>, Arc<Failure>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let hosts = vec!["here:1".to_owned(), "there:2".to_owned()];
+        let config = ClusterConfig { process: 0, hosts, wait: Duration::ZERO };
+        let failure = Arc::default();
+        let links = Arc::new(Links::new(&config, &failure, unbounded().0));
+        (DataStream::new(listener.accept().expect("accepts").0, 1, &links), other, links, failure)
+    }
+
+    #[test]
+    fn a_stream_that_ends_as_timely_ends_it_is_over() {
+        let (mut stream, mut other, _, failure) = connected();
+        other.write_all(b"data, then the end").expect("sent");
+        other.write_all(&[0; END_BYTES]).expect("sent");
+        drop(other);
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).expect("it ends");
+        assert_eq!(read.len(), 18 + END_BYTES);
+        assert!(!failure.is_set());
+    }
+
+    #[test]
+    fn a_stream_that_breaks_ends_the_run_and_then_swallows_all() {
+        let (mut stream, mut other, links, failure) = connected();
+        other.write_all(&[0; END_BYTES - 1]).expect("sent");
+        drop(other);
+        let mut writer = stream.try_clone().expect("another handle");
+        let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));
+        assert!(failure.wait(Duration::from_secs(60)), "it is reported");
+        let error = failure.check().expect_err("a failure").to_string();
+        assert_eq!(error, "process 1 (there:2) was lost: the connection for data was closed: it ended early");
+        for _ in 0..3 {
+            writer.write_all(&[1; 1 << 16]).expect("it is swallowed");
+        }
+        assert!(!reader.is_finished(), "timely's thread waits until the workers have stopped");
+        links.end();
+        assert!(reader.join().is_err(), "and ends");
+    }
+}
