@@ -10,7 +10,7 @@ millstream=$(realpath "${1:?usage: docker/check.sh MILLSTREAM}")
 cd "$(dirname "$0")"
 here=$PWD
 
-if ! python3 -m venv --help >/dev/null 2>&1; then
+if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
   echo "SKIPPED: manifests and DAG: no python3 with venv" >&2
   exit
 fi
@@ -25,7 +25,7 @@ for overlay in one several nightly; do
     kubectl kustomize "k8s/$overlay" > "$work/$overlay.yaml"
   else
     echo "SKIPPED: kustomize of k8s/$overlay: no kubectl; its files are checked one by one" >&2
-    for file in k8s/{base/volume,job/job,several/service,several/network,nightly/cronjob}.yaml; do echo ---; cat "$file"; done > "$work/$overlay.yaml"
+    for file in k8s/{volume/volume,several/volume,job/job,several/service,several/network,nightly/cronjob}.yaml; do echo ---; cat "$file"; done > "$work/$overlay.yaml"
   fi
 done
 "$venv/bin/kubernetes-validate" --strict "$work"/*.yaml airflow/pod.yaml

@@ -15,19 +15,21 @@ usage: docker/deploy.sh [OPTION...]
   --k3s              ... or into the k3s of this machine
   --builder TOOL     docker, podman or buildah [the first that is there]
   --skip-build       the image is built already
+  --replace          end a Job that is still running, and start anew
   --dry-run          show the commands and the manifests, and do nothing
 TEXT
 }
 
 fail() { echo "deploy.sh: $*" >&2; exit 2; }
 
-overlay=one image=millstream:latest namespace= deliver= target= builder= build=yes dry_run=
+overlay=one image=millstream:latest namespace= deliver= target= builder= build=yes dry_run= replace=
 while (($#)); do
   case "$1" in
     --overlay|--image|--namespace|--builder) (($# > 1)) || fail "$1 wants a value"; declare "${1#--}=$2"; shift 2 ;;
     --kind|--minikube) (($# > 1)) || fail "$1 wants a value"; deliver=${1#--} target=$2; shift 2 ;;
     --push|--k3s) deliver=${1#--}; shift ;;
     --skip-build) build=; shift ;;
+    --replace) replace=yes; shift ;;
     --dry-run) dry_run=yes; shift ;;
     -h|--help) usage; exit ;;
     *) usage >&2; fail "unknown option $1" ;;
@@ -35,8 +37,7 @@ while (($#)); do
 done
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-[[ -f "$root/docker/k8s/$overlay/kustomization.yaml" && $overlay != base && $overlay != job ]] \
-  || fail "no overlay $overlay; there are one, several and nightly"
+[[ $overlay =~ ^(one|several|nightly)$ ]] || fail "no overlay $overlay; there are one, several and nightly"
 [[ $image == *:* ]] || fail "the image $image has no tag; wanted NAME:TAG"
 command -v kubectl >/dev/null || fail "kubectl is not there"
 if [[ -z $builder ]]; then
@@ -48,6 +49,9 @@ run() {
   printf '+ %s\n' "$*" >&2
   [[ -n $dry_run ]] || "$@"
 }
+
+# As clusters look for it: podman and buildah call a name without a registry localhost/NAME otherwise.
+[[ $builder == docker || $image == */* ]] || image=docker.io/library/$image
 
 if [[ -n $build ]]; then
   revision=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -82,7 +86,12 @@ TEXT
 kubectl kustomize "$work" > "$work/manifests.yaml"
 
 in_namespace=(${namespace:+--namespace "$namespace"})
-# A Job that is there can't be changed; one that has ended is replaced.
-[[ $overlay == nightly ]] || run kubectl "${in_namespace[@]}" delete job millstream --ignore-not-found
+# A Job that is there can't be changed, only replaced; its pods must be gone before others take their names.
+if [[ $overlay != nightly ]]; then
+  if [[ -z $dry_run$replace && -n $(kubectl "${in_namespace[@]}" get job millstream -o 'jsonpath={.status.active}' --ignore-not-found) ]]; then
+    fail "the Job millstream is still running; wait for it, or give --replace"
+  fi
+  run kubectl "${in_namespace[@]}" delete job millstream --ignore-not-found --cascade=foreground --wait
+fi
 run kubectl "${in_namespace[@]}" apply -f "$work/manifests.yaml"
 if [[ -n $dry_run ]]; then cat "$work/manifests.yaml"; fi

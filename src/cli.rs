@@ -63,7 +63,7 @@ struct DemoArgs {
 struct RunCommand {
     #[command(flatten)]
     args: RunArgs,
-    /// Write the summary as JSON, to one file or several.
+    /// Write the summary as JSON, to one file or several; of several processes the first does.
     #[arg(long, value_name = "FILE,...", value_delimiter = ',')]
     report: Vec<PathBuf>,
     /// Keep a file that says what the run is doing, for `millstream health`.
@@ -150,7 +150,9 @@ fn run(command: &RunCommand) -> Result<()> {
     drop((shown, status));
     let report = report?;
     say(format_args!("{report}"))?;
-    command.report.iter().try_for_each(|path| write_json(path, &report))
+    // Of several processes the first writes it, for all may see one folder.
+    let is_first = config.cluster.is_none_or(|cluster| cluster.process == 0);
+    command.report.iter().filter(|_| is_first).try_for_each(|path| write_json(path, &report))
 }
 
 /// Has a signal end the run in order, and a second one at once.

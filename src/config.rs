@@ -149,6 +149,20 @@ impl RunConfig {
     /// If the file can't be read, or something is missing, unknown or impossible. The message names the flag or key.
     pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
         let file = file::read(args.config.as_deref())?;
+        let cluster = ClusterConfig::decide(&args.cluster, file.cluster.clone())?;
+        Ok(RunConfig { cluster, ..RunConfig::decide(args, file)? })
+    }
+
+    /// As [`resolve`](Self::resolve), whichever processes the run has: for who looks at what it has made.
+    ///
+    /// # Errors
+    ///
+    /// As `resolve`.
+    pub(crate) fn resolve_alone(args: &RunArgs) -> Result<RunConfig> {
+        RunConfig::decide(args, file::read(args.config.as_deref())?)
+    }
+
+    fn decide(args: &RunArgs, file: ConfigFile) -> Result<RunConfig> {
         let input = InputConfig::decide(args, &file)?;
         let output = args.output.clone().or(file.data.output_path);
         let output = output.ok_or_else(|| missing("output folder", "--output", "OUTPUT_PATH", "data.output_path"))?;
@@ -195,7 +209,7 @@ impl RunConfig {
             max_rejected: args.max_rejected.or(file.max_rejected),
             file_format: FileFormat { format, codec, target_bytes: target.bytes() },
             profile: args.profile,
-            cluster: ClusterConfig::decide(&args.cluster, file.cluster)?,
+            cluster: None,
             placing,
         })
     }

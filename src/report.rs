@@ -103,12 +103,14 @@ impl Report {
         self.workers += other.workers;
         self.processes += other.processes;
         for (ours, theirs) in self.inputs.iter_mut().zip(&other.inputs) {
+            assert_eq!(ours.name, theirs.name, "all processes read the same tables");
             ours.read += theirs.read;
             ours.rejected += theirs.rejected;
             // One process's share alone may be below zero: it reads rows that are kept elsewhere.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
         }
         for (ours, theirs) in self.tables.iter_mut().zip(&other.tables) {
+            assert_eq!(ours.name, theirs.name, "all processes write the same tables");
             ours.written.rows += theirs.written.rows;
             ours.written.files += theirs.written.files;
             ours.written.bytes += theirs.written.bytes;

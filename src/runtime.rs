@@ -187,6 +187,7 @@ fn work_as<I: IdColumn>(
             }
             work.feed.send(table, unit.file, &batch?, &mut inputs)?;
             work.profile.iter().for_each(|profile| profile.add("Read", started.elapsed()));
+            work.feed.progress().step();
             worker.step();
         }
     }
@@ -195,6 +196,7 @@ fn work_as<I: IdColumn>(
         None => {
             drop(inputs);
             while worker.has_dataflows() && !work.has_failed() {
+                work.feed.progress().step();
                 worker.step_or_park(Some(Duration::from_millis(100)));
             }
             Ok(())

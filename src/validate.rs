@@ -106,7 +106,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
     let report: Option<Report> = report.map(read_report).transpose()?;
     // The output alone matters here, so any input will do.
     let args = RunArgs { input: args.input.clone().or(Some(PathBuf::new())), ..args.clone() };
-    let config = RunConfig::resolve(&args)?;
+    let config = RunConfig::resolve_alone(&args)?;
     let mut checks = Vec::new();
     for table in &config.tables {
         let name = table.name();

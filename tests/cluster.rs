@@ -2,14 +2,17 @@
 
 mod files;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use files::processes::{Running, hosts};
 use files::{Done, Shop, command, finish};
 
@@ -94,9 +97,10 @@ fn the_report_of_several_processes_is_that_of_one() {
     let done = shop.run_on(3, &["--report", all.to_str().expect("text")]);
     assert_eq!(report(&done[0], all.clone()), alone);
     assert_eq!(all_rows(&shop), rows, "rejected rows too");
-    let validated = command(&["validate", "output", "--report"]);
-    let mut validated: Command = validated;
-    validated.arg(&all).arg(shop.output());
+    let config = shop.path("config.yaml");
+    fs::write(&config, "cluster: {hosts: ['a:1', 'b:1']}").expect("written");
+    let mut validated = command(&["validate", "output", "--report"]);
+    validated.arg(&all).arg("--config").arg(config).arg(shop.output());
     assert_eq!(finish(validated).status, 0);
 }
 
@@ -120,26 +124,65 @@ fn text_ids_and_tables_without_rows_work_on_several_processes() {
 #[test]
 fn folders_and_sorted_buckets_have_files_of_each_process() {
     let shop = Shop::generated("0.002");
-    assert_eq!(shop.run(&[]).status, 0);
-    let alone = shop.rows("enriched_data");
     let config = shop.path("config.yaml");
-    let text = "output: {partition_by: [year], bucket_by: {columns: [customer_id], buckets: 2}, sort_by: [order_id]}";
-    fs::write(&config, text).expect("written");
-    check_all(&shop.run_on(2, &["--config", config.to_str().expect("text")]), 0, &[]);
+    let udfs = "udfs: [{function: weekday, columns: [order_date], as: weekday}]\n";
+    fs::write(&config, udfs).expect("written");
+    let config = config.to_str().expect("text").to_owned();
+    assert_eq!(shop.run(&["--config", &config, "--tables", "enriched_data"]).status, 0);
+    let alone = all_rows(&shop);
+    let text = "output: {bucket_by: {columns: [customer_id], buckets: 2}, sort_by: [order_id]}";
+    fs::write(&config, udfs.to_owned() + text).expect("written");
+    check_all(&shop.run_on(2, &["--config", &config, "--tables", "enriched_data"]), 0, &[]);
+    assert_eq!(all_rows(&shop), alone);
     let files = shop.files("enriched_data");
-    let part = |file: &str| file.rsplit('/').next().map(|name| name[..10].to_owned());
-    let mut parts: Vec<_> = files.iter().map(|file| part(file)).collect();
-    parts.sort();
-    parts.dedup();
-    assert_eq!(parts.len(), files.len(), "no number is given twice: {files:?}");
-    let rows: usize = files
-        .iter()
-        .map(|file| {
-            let batches = files::read_parquet(&shop.output().join("enriched_data").join(file));
-            batches.iter().map(arrow::record_batch::RecordBatch::num_rows).sum::<usize>()
-        })
-        .sum();
-    assert_eq!(rows, alone.len());
+    let part = |file: &String| file.split('-').nth(1).and_then(|part| part.parse::<u32>().ok()).expect("a number");
+    let mut parts: Vec<_> = files.iter().map(part).collect();
+    parts.sort_unstable();
+    assert_eq!(parts, [0, 1, 2, 3], "two files of each process, and no number twice: {files:?}");
+    let mut buckets: Vec<BTreeSet<i64>> = vec![BTreeSet::new(); 2];
+    for file in &files {
+        let bucket = usize::from(file.contains("_00001."));
+        let mut orders: Vec<i64> = Vec::new();
+        for batch in files::read_parquet(&shop.output().join("enriched_data").join(file)) {
+            let column = |name: &str| batch[name].as_primitive::<Int64Type>().clone();
+            orders.extend(column("order_id").values());
+            buckets[bucket].extend(column("customer_id").iter().flatten());
+        }
+        assert!(!orders.is_empty() && orders.is_sorted(), "{file}");
+    }
+    assert!(buckets[0].is_disjoint(&buckets[1]), "a customer has one bucket, whoever writes");
+}
+
+#[test]
+fn text_files_are_written_and_a_model_is_saved_once() {
+    let shop = Shop::generated("0.002");
+    let (alone, together) = (shop.path("alone.json"), shop.path("together.json"));
+    let save = |path: &PathBuf| {
+        ["--tables", "order_anomalies", "--format", "csv", "--save-model"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([path.to_str().expect("text").to_owned()])
+            .collect::<Vec<_>>()
+    };
+    let lines = |shop: &Shop| {
+        let files = shop.files("order_anomalies");
+        let text = |file: &String| fs::read_to_string(shop.output().join("order_anomalies").join(file)).expect("text");
+        let mut lines: Vec<_> =
+            files.iter().flat_map(|file| text(file).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    };
+    let args = save(&alone);
+    assert_eq!(shop.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).status, 0);
+    let rows = lines(&shop);
+    let args = save(&together);
+    check_all(&shop.run_on(2, &args.iter().map(String::as_str).collect::<Vec<_>>()), 0, &[]);
+    assert_eq!(lines(&shop), rows);
+    assert_eq!(fs::read(&alone).expect("a model"), fs::read(&together).expect("a model"));
+    let model = together.to_str().expect("text");
+    check_all(&shop.run_on(2, &["--tables", "order_anomalies", "--format", "csv", "--model", model]), 0, &[]);
+    assert_eq!(lines(&shop), rows);
 }
 
 #[test]
@@ -166,20 +209,36 @@ fn who_was_asked_for_something_else_ends_the_run_on_all() {
 }
 
 #[test]
+fn all_of_three_hear_why() {
+    let shop = Shop::small();
+    for odd in 0..3 {
+        let hosts = hosts(3);
+        let day = |process| if process == odd { "2024-04-01" } else { "2024-03-31" };
+        let running =
+            [0, 1, 2].map(|process| Running::start(shop.process(process, &hosts, &["--as-of", day(process)])));
+        check_all(&running.map(Running::end), 2, &["another as_of: 2024-0"]);
+    }
+}
+
+#[test]
+fn who_comes_to_a_run_that_goes_on_does_it_no_harm() {
+    let shop = Shop::generated("0.05");
+    let hosts = hosts(2);
+    let mut running = [0, 1].map(|process| Running::start(shop.process(process, &hosts, &[])));
+    running[0].await_line("reading");
+    let answer = introduce(&hosts, "0.0.1");
+    assert!(answer.contains("Taken") && answer.contains("is connected to a process 1 already"), "{answer}");
+    check_all(&running.map(Running::end), 0, &[]);
+}
+
+#[test]
 fn another_version_ends_the_run() {
     let shop = Shop::small();
     let hosts = hosts(2);
     let running = Running::start(shop.process(0, &hosts, &[]));
-    let mut stream = connect(&hosts);
-    let hello = br#"{"process": 1, "purpose": "Control", "facts": {"version": "0.0.1 for x86_64"}}"#;
-    stream.write_all(b"millstr\x01").expect("sent");
-    stream.write_all(&u32::try_from(hello.len()).expect("few").to_be_bytes()).expect("sent");
-    stream.write_all(hello).expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer, then the end");
-    let answer = String::from_utf8_lossy(&answer);
+    let answer = introduce(&hosts, "0.0.1");
     assert!(answer.contains("Refused"), "{answer}");
-    check_all(&[running.end()], 2, &["process 1 has another version: 0.0.1 for x86_64", "process 0 (127.0.0.1:"]);
+    check_all(&[running.end()], 2, &["process 1 has another version: 0.0.1", "process 0 (127.0.0.1:"]);
 }
 
 #[test]
@@ -196,6 +255,18 @@ fn strangers_are_turned_away() {
     drop(silent);
 }
 
+/// Says to process 0 that this is process 1, of another version; gives what it answers.
+fn introduce(hosts: &str, version: &str) -> String {
+    let mut stream = connect(hosts);
+    let hello = format!("{{\"process\": 1, \"purpose\": \"Control\", \"facts\": {{\"version\": {version:?}}}}}");
+    stream.write_all(b"millstr\x01").expect("sent");
+    stream.write_all(&u32::try_from(hello.len()).expect("few").to_be_bytes()).expect("sent");
+    stream.write_all(hello.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer, then the end");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 fn connect(hosts: &str) -> TcpStream {
     let host = hosts.split(',').next().expect("a host");
     loop {
@@ -210,9 +281,9 @@ fn connect(hosts: &str) -> TcpStream {
 fn who_does_not_come_is_named() {
     let shop = Shop::small();
     let hosts = hosts(3);
-    let mut running = [0, 2].map(|process| Running::start(shop.process(process, &hosts, &["--wait", "3"])));
+    let mut running = [0, 2].map(|process| Running::start(shop.process(process, &hosts, &["--wait", "6"])));
     running[0].await_line("waiting for process 1 (127.0.0.1:");
-    check_all(&running.map(Running::end), 1, &["waited 3 seconds for process 1 (127.0.0.1:"]);
+    check_all(&running.map(Running::end), 1, &["waited 6 seconds for process 1 (127.0.0.1:"]);
     assert!(!shop.output().exists());
     // Nor does one that comes when all is over find anybody.
     check_all(&[Running::start(shop.process(1, &hosts, &["--wait", "1"])).end()], 1, &["Connection refused"]);
@@ -284,7 +355,10 @@ fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
         let mut running = start_two(&shop, [&["--tables", "all"], &["--tables", "all"]]);
         // The first table is marked as whole: all shares are there, and tables are about to be put into place.
         let is_whole = |run: &PathBuf| !left.contains(run) && run.join("enriched_data/_SUCCESS").is_file();
-        while !work_of_runs(&shop).iter().any(is_whole) && all_files(&shop) == former {}
+        let started = Instant::now();
+        while !work_of_runs(&shop).iter().any(is_whole) && all_files(&shop) == former {
+            assert!(started.elapsed() < Duration::from_secs(120), "{}", running[0].log());
+        }
         thread::sleep(Duration::from_micros(100 * round as u64));
         running[victim].kill();
         let [first, second] = running.map(Running::end);
@@ -296,7 +370,7 @@ fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
             // All that process 1 had to give was there.
             1 => check_all(&[first], 0, &[]),
             _ if second.status == 0 => assert_ne!(all_files(&shop), former),
-            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each table is the new one or the former"]),
+            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each is the new one or the former one"]),
         }
     }
 }

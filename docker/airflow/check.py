@@ -81,6 +81,11 @@ def load():
     container = pod.spec.containers[0]
     assert container.args[:3] == ["run", "--config", "/config/config.yaml"], container.args
     assert container.security_context.read_only_root_filesystem and pod.spec.security_context.run_as_non_root
+    # Another container waits for the report, to hand it over as the task's result.
+    assert [container.name for container in pod.spec.containers] == ["base", "airflow-xcom-sidecar"]
+    claims = [volume.persistent_volume_claim.claim_name for volume in pod.spec.volumes if volume.persistent_volume_claim]
+    mounts = {mount.mount_path for mount in container.volume_mounts}
+    assert claims == ["millstream"] and mounts == {"/data", "/config", "/tmp", "/airflow/xcom"}, (claims, mounts)
     print("loaded:", ", ".join(dag.task_dict))
 
 

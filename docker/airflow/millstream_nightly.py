@@ -1,7 +1,8 @@
 """Every night at two: checks the input, runs millstream in a pod, checks the output, and tells whoever wants to know.
 
 For Airflow 2.10 and later, and 3, with the provider cncf.kubernetes. Put this file and pod.yaml into the folder of DAGs;
-the volume and the config are those of docker/k8s/base. Airflow variables, all optional:
+the volume and the config are those of docker/k8s/volume and base. The report comes back by the provider's sidecar container for
+XComs, whose image needs a shell, as the usual one has. Airflow variables, all optional:
 
     millstream_image      the image [millstream:latest]
     millstream_namespace  where pods run [default]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +14,21 @@ use crate::report::grouped;
 use crate::runtime::Progress;
 
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
-/// A run that has not written for so long is not alive.
+/// A run that has not written for so long has ended without a word.
 const STALE_AFTER_SECONDS: u64 = 30;
+/// A run that has not moved for so long hangs. Sorting a large table is one step, and so is closing all files.
+const STILL_AFTER_SECONDS: u64 = 1800;
 
 /// What the file has.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Alive {
     phase: String,
     rows_read: u64,
     rows_written: u64,
+    /// When the file was written.
     unix_seconds: u64,
+    /// For how long the run had not moved then.
+    still_seconds: u64,
 }
 
 /// Keeps the file, until it is dropped; then the file is removed.
@@ -35,13 +40,17 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn keep(path: &Path, progress: &Arc<Progress>) -> Result<Status> {
-        write(path, progress)?;
+        write(path, progress, Duration::ZERO)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let (kept, stop, progress) = (path.to_owned(), Arc::clone(&is_over), Arc::clone(progress));
         let thread = thread::spawn(move || {
+            let (mut steps, mut moved) = (progress.steps(), Instant::now());
             while !stop.load(Ordering::Acquire) {
+                if progress.steps() != steps {
+                    (steps, moved) = (progress.steps(), Instant::now());
+                }
                 // Where the file can't be written any more, its age says so.
-                let _ = write(&kept, &progress);
+                let _ = write(&kept, &progress, moved.elapsed());
                 thread::park_timeout(BETWEEN_WRITES);
             }
         });
@@ -60,16 +69,17 @@ impl Drop for Status {
     }
 }
 
-fn write(path: &Path, progress: &Progress) -> Result<()> {
-    let written = Written {
+fn write(path: &Path, progress: &Progress, still: Duration) -> Result<()> {
+    let alive = Alive {
         phase: progress.phase().to_string(),
         rows_read: progress.rows_read(),
         rows_written: progress.rows_written(),
         unix_seconds: now(),
+        still_seconds: still.as_secs(),
     };
     // Who reads sees the former file or the new one.
     let whole = path.with_extension("writing");
-    let json = serde_json::to_vec(&written).map_err(Error::failed)?;
+    let json = serde_json::to_vec(&alive).map_err(Error::failed)?;
     fs::write(&whole, json).and_then(|()| fs::rename(&whole, path)).map_err(Error::writing(path))
 }
 
@@ -84,11 +94,14 @@ fn now() -> u64 {
 /// If there is none, or it does not keep it any more.
 pub(super) fn check(path: &Path) -> Result<String> {
     let text = fs::read(path).map_err(|cause| Error::failed(format!("{}: no run: {cause}", path.display())))?;
-    let written: Written = serde_json::from_slice(&text).map_err(Error::reading(path))?;
-    let age = now().saturating_sub(written.unix_seconds);
+    let alive: Alive = serde_json::from_slice(&text).map_err(Error::reading(path))?;
+    let (age, path) = (now().saturating_sub(alive.unix_seconds), path.display());
     if age > STALE_AFTER_SECONDS {
-        return Err(Error::failed(format!("{}: nothing was heard of the run for {age} seconds", path.display())));
+        return Err(Error::failed(format!("{path}: nothing was heard of the run for {age} seconds")));
     }
-    let Written { phase, rows_read, rows_written, .. } = written;
+    let Alive { phase, rows_read, rows_written, still_seconds, .. } = alive;
+    if still_seconds > STILL_AFTER_SECONDS {
+        return Err(Error::failed(format!("{path}: {phase}: the run has not moved for {still_seconds} seconds")));
+    }
     Ok(format!("{phase}: {} rows read, {} written", grouped(rows_read), grouped(rows_written)))
 }

@@ -33,7 +33,10 @@ pub(crate) fn count_rows(path: &Path) -> Result<u64> {
     let mut lines = csv::ReaderBuilder::new();
     lines.has_headers(name.ends_with(".csv")).quoting(name.ends_with(".csv")).flexible(true);
     if !name.ends_with(".csv") && !name.ends_with(".jsonl") {
-        return Err(Error::unusable(format!("{}: no file of a table", path.display())));
+        return Err(Error::unusable(format!(
+            "{}: found another ending, wanted .parquet, .csv or .jsonl",
+            path.display()
+        )));
     }
     let (mut lines, mut record, mut rows) = (lines.from_reader(content), ByteRecord::new(), 0);
     while lines.read_byte_record(&mut record).map_err(Error::reading(path))? {

@@ -136,6 +136,11 @@ impl Source {
         self.files.len()
     }
 
+    /// About how many rows a unit has: where that is not known, a row is taken to have some sixty bytes.
+    pub(crate) fn rows_about(&self, unit: &Unit) -> u64 {
+        unit.rows.unwrap_or_else(|| fs::metadata(&self.files[unit.file].file.path).map_or(0, |file| file.len() / 64))
+    }
+
     /// Reads a unit, `batch_size` rows at a time.
     ///
     /// # Errors

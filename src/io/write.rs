@@ -207,7 +207,7 @@ impl TableWriter {
         if file.bytes() < self.format.target_bytes {
             *slot = Some(file);
         } else {
-            self.bytes.fetch_add(file.close()?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -216,7 +216,7 @@ impl TableWriter {
     fn close(&self, place: &Place) -> Result<()> {
         let slot = self.open.lock().expect("no writer panicked").remove(place);
         if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
-            self.bytes.fetch_add(file.close()?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -19,8 +19,10 @@ mod links;
 mod wire;
 
 use std::any::Any;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use timely::communication::Hooks;
@@ -29,11 +31,12 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use crate::config::{ClusterConfig, RunConfig};
 use crate::error::{Error, Result};
+use crate::io::publish::Output;
 use crate::io::write::Shared;
 use crate::report::Report;
 
-use super::Progress;
 use super::failure::Failure;
+use super::{Phase, Progress};
 use data::DataStream;
 use facts::Facts;
 use links::{Links, Listening};
@@ -41,6 +44,8 @@ use wire::Message;
 
 /// How long a process that ends waits for the others to hear of it.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long what one process made may take to be seen by another, on a network volume.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// How often a process that waits looks whether it still should.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -123,7 +128,8 @@ impl Cluster {
         if !self.is_first() {
             return self.links.send(0, &Message::Input(input.clone()));
         }
-        let inputs = self.all(|message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
+        let inputs =
+            self.all("the input", |message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
         let differing = inputs.iter().find_map(|(process, theirs)| Some((process, facts::difference(theirs, input)?)));
         match differing {
             None => Ok(()),
@@ -146,7 +152,30 @@ impl Cluster {
     ///
     /// If the run ends while this waits.
     pub(super) fn await_begin(&self) -> Result<String> {
-        self.first(|message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
+        self.first("the beginning", |message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
+    }
+
+    /// Waits until this process sees the output folder that process 0 has taken.
+    ///
+    /// # Errors
+    ///
+    /// If it does not, in a time that is long for a network volume, or the run ends while this waits.
+    pub(super) fn await_output(&self, look: impl Fn() -> Option<Output>, root: &Path) -> Result<Output> {
+        let since = Instant::now();
+        loop {
+            if let Some(output) = look() {
+                return Ok(output);
+            }
+            if since.elapsed() > SEEN_WITHIN {
+                let root = root.display();
+                return Err(Error::failed(format!(
+                    "{root}: process 0 has begun a run in its output folder, but not in this one; all processes must share one"
+                )));
+            }
+            self.links.check()?;
+            self.progress.check_not_stopped()?;
+            thread::sleep(LOOK);
+        }
     }
 
     /// What the other processes have written, once they all have: from here on the run does not need them any more.
@@ -155,7 +184,8 @@ impl Cluster {
     ///
     /// If the run ends while this waits.
     pub(super) fn gather(&self) -> Result<Vec<Report>> {
-        let shares = self.all(|message| if let Message::Share(share) = message { Some(*share) } else { None })?;
+        let shares =
+            self.all("the shares", |message| if let Message::Share(share) = message { Some(*share) } else { None })?;
         if self.links.need_nobody() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
     }
 
@@ -172,7 +202,7 @@ impl Cluster {
     pub(super) fn hand_over(&self, share: Report) -> Result<Report> {
         self.links.need_first_only();
         self.links.send(0, &Message::Share(Box::new(share)))?;
-        self.first(|message| if let Message::Published(report) = message { Some(*report) } else { None })
+        self.first("the end", |message| if let Message::Published(report) = message { Some(*report) } else { None })
     }
 
     /// Ends the run here, and everywhere if it failed. What failed first is the result.
@@ -181,6 +211,7 @@ impl Cluster {
             self.links.fail(error);
             self.ended()
         });
+        self.links.tell_again();
         self.links.close();
         // Nothing is ever sent here: it ends when the last thread that listens does.
         let _ = self.listening.recv_timeout(FAREWELL);
@@ -199,19 +230,21 @@ impl Cluster {
     }
 
     /// Waits until each other process has said this.
-    fn all<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
-        let mut all = Vec::new();
+    fn all<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
+        let mut all: Vec<(usize, R)> = Vec::new();
         while all.len() + 1 < self.processes() {
-            let (process, message) = self.next()?;
+            let missing = (1..self.processes()).filter(|process| all.iter().all(|(there, _)| there != process));
+            let missing: Vec<_> = missing.map(|process| self.links.name(process)).collect();
+            let (process, message) = self.next(&format!("{what} of {}", missing.join(", ")))?;
             all.extend(wanted(message).map(|said| (process, said)));
         }
         Ok(all)
     }
 
     /// Waits until process 0 has said this.
-    fn first<R>(&self, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
+    fn first<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
         loop {
-            if let (0, message) = self.next()?
+            if let (0, message) = self.next(&format!("{what} by {}", self.links.name(0)))?
                 && let Some(said) = wanted(message)
             {
                 return Ok(said);
@@ -219,13 +252,29 @@ impl Cluster {
         }
     }
 
-    fn next(&self) -> Result<(usize, Message)> {
+    /// What is said next, while this waits for something.
+    fn next(&self, what: &str) -> Result<(usize, Message)> {
         loop {
             match self.said.recv_timeout(LOOK) {
                 Ok(said) => return Ok(said),
                 Err(_) if self.links.has_failed() => return self.ended(),
-                Err(_) => self.progress.check_not_stopped()?,
+                Err(_) if self.links.is_publishing() => self.progress.enter(Phase::Publishing),
+                Err(_) => {
+                    self.progress.check_not_stopped()?;
+                    self.progress.enter(Phase::Waiting(what.to_owned()));
+                }
             }
+        }
+    }
+}
+
+/// A process that panics ends the run for the others too.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.links.is_over() {
+            self.links.fail(Error::failed("a bug: it panicked"));
+            self.links.close();
+            self.links.end();
         }
     }
 }

@@ -22,9 +22,6 @@ use crate::report::InputReport;
 
 use super::{Epoch, Inputs, Progress};
 
-/// How many rows a part of the input is taken to have where that is not known before it is read.
-const ROWS_UNKNOWN: u64 = 1 << 20;
-
 pub(super) struct Feed {
     tables: Vec<Table>,
     units: Vec<(InputTable, Unit)>,
@@ -88,9 +85,11 @@ impl Feed {
         self.tables.iter().map(fact).collect()
     }
 
-    /// Leaves to this process its share of the input: each part is one process's, and all have about as many rows.
+    /// Leaves to this process its share of the input: each part (a row group of Parquet, or a whole file of text) is one
+    /// process's, and all have about as many rows, as far as parts allow.
     pub(super) fn take_share(&mut self, process: usize, processes: usize) {
-        let rows: Vec<u64> = self.units.iter().map(|(_, unit)| unit.rows.unwrap_or(ROWS_UNKNOWN)).collect();
+        let rows: Vec<u64> =
+            self.units.iter().map(|(table, unit)| self.table(*table).source.rows_about(unit)).collect();
         let mut owners = deal(&rows, processes).into_iter();
         self.units.retain(|_| owners.next() == Some(process));
         self.progress.set_there(self.units.iter().filter_map(|(_, unit)| unit.rows).sum());

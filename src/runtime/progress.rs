@@ -17,6 +17,7 @@ pub struct Progress {
     rows_read: AtomicU64,
     rows_written: AtomicU64,
     epochs: AtomicU64,
+    steps: AtomicU64,
 }
 
 /// What a run is doing.
@@ -76,6 +77,7 @@ impl Progress {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
+        self.step();
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
         self.wake();
     }
@@ -102,6 +104,17 @@ impl Progress {
     #[must_use]
     pub fn epochs(&self) -> u64 {
         self.epochs.load(Ordering::Relaxed)
+    }
+
+    /// How often a worker, or who waits for other processes, has done something or looked whether there is something to do. A run
+    /// for which this stands still works on one thing, or hangs.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn set_there(&self, rows: u64) {

@@ -78,7 +78,7 @@ impl Work {
             return Output::open(&config.output, &self.run_id);
         }
         self.run_id = cluster.await_begin()?;
-        Output::join(&config.output, &self.run_id)
+        cluster.await_output(|| Output::join(&config.output, &self.run_id), &config.output)
     }
 
     /// Begins this process's share of a table.
@@ -215,7 +215,7 @@ impl Work {
         }
         if let Some(output) = output {
             report.tables.iter().try_for_each(|table| output.publish(&table.name))?;
-            output.finish()?;
+            output.finish();
         }
         report.seconds = started.elapsed().as_secs_f64();
         self.cluster.iter().for_each(|cluster| cluster.announce(&report));

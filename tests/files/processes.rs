@@ -19,11 +19,12 @@ pub struct Running {
     readers: Vec<JoinHandle<String>>,
 }
 
-/// So many addresses on this machine at which nobody listens, as `--hosts` takes them.
+/// So many addresses on this machine at which nobody listens, as `--hosts` takes them. They are not of those that the system
+/// gives to whoever connects to something.
 pub fn hosts(processes: usize) -> String {
-    let listeners: Vec<_> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    let hosts = listeners.iter().map(|listener| listener.local_addr().expect("an address").to_string());
-    hosts.collect::<Vec<_>>().join(",")
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).filter(is_free);
+    ports.take(processes).map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
 impl Shop {

@@ -176,13 +176,16 @@ impl OpenFile {
         }
     }
 
-    /// Ends the file, and says how many bytes it has.
-    pub(super) fn close(self) -> Result<u64> {
+    /// Ends the file, and says how many bytes it has; `durably`, when they are where another machine finds them.
+    pub(super) fn close(self, durably: bool) -> Result<u64> {
         let file = match self.content {
             Content::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
             Content::Text { file, .. } => file,
         };
         let file = file.into_inner().map_err(Error::writing(&self.path))?;
+        if durably {
+            file.sync_all().map_err(Error::writing(&self.path))?;
+        }
         Ok(file.metadata().map_err(Error::writing(&self.path))?.len())
     }
 }

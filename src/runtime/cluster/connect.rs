@@ -1,7 +1,14 @@
 //! How processes find each other, in whatever order they start.
 //!
 //! Each listens at its own address, and connects to those of lower numbers, again and again until they are there. Who
-//! connects says who it is and what it was asked to do; who is asked compares, and lets it in or says why not.
+//! connects says who it is and what it was asked to do; who is asked compares, and lets it in or says why not. A process
+//! has a seat for each other one, in which both of its connections are noted.
+//!
+//! ```text
+//! process 1 ── Hello: number 1, control, what it was asked ──▶ process 0
+//!           ◀───────── Welcome, or Refused: why, or Taken ────
+//! process 1 ── Hello: number 1, data ────────────────────────▶ process 0      and then this one is timely's
+//! ```
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -25,6 +32,8 @@ use super::wire::{self, Answer, Failed, Hello, MAGIC, Purpose};
 const INTRODUCTION: Duration = Duration::from_secs(5);
 /// How long one try to connect may take.
 const TRY: Duration = Duration::from_secs(2);
+/// How long the own address may be taken by a run that ends.
+const ENDING: Duration = Duration::from_secs(5);
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -72,7 +81,12 @@ pub(super) fn connect(
     }
     let mut data: Vec<Option<DataStream>> = (0..processes).map(|_| None).collect();
     for _ in 1..2 * processes - 1 {
-        let Connected { process, purpose, stream } = meeting.next(&arrivals, &wait)?;
+        let Connected { process, purpose, stream } = meeting.next(&arrivals, &wait).inspect_err(|_| {
+            // Who has just connected is told why all ends, too.
+            for Connected { process, stream, .. } in arrivals.try_iter().filter(|new| new.purpose == Purpose::Control) {
+                let _ = links.add(process, stream, listening.clone());
+            }
+        })?;
         match purpose {
             Purpose::Control => links.add(process, stream, listening.clone())?,
             Purpose::Data => {
@@ -112,7 +126,9 @@ fn listen(host: &str, wait: &Wait<'_>) -> Result<TcpListener> {
             Ok(listener) => return Ok(listener),
             Err(cause) => cause,
         };
-        if [ErrorKind::AddrInUse, ErrorKind::PermissionDenied].contains(&cause.kind()) {
+        // An earlier run may be about to end.
+        let is_taken = cause.kind() == ErrorKind::AddrInUse && wait.started.elapsed() > ENDING;
+        if is_taken || cause.kind() == ErrorKind::PermissionDenied {
             return Err(Error::failed(format!("{host}: this process can't listen there: {cause}")));
         }
         wait.on(&format!("the own address {host}: {cause}"))?;
@@ -185,6 +201,7 @@ impl Meeting {
                         break;
                     }
                     Ok((_, Answer::Refused(failed))) => return self.links.spread(failed),
+                    Ok((_, Answer::Taken(problem))) => self.seat(process, |seat| seat.problem = Some(problem)),
                     Err(cause) => self.seat(process, |seat| seat.problem = Some(cause.to_string())),
                 }
                 if self.links.has_failed() || self.links.wait_until_over(Some(BETWEEN_TRIES)) {
@@ -212,12 +229,19 @@ impl Meeting {
         in_time(&stream, Some(INTRODUCTION))?;
         let mut magic = [0; MAGIC.len()];
         stream.read_exact(&mut magic)?;
+        let (ours, version) = MAGIC.split_at(MAGIC.len() - 1);
+        if magic.starts_with(ours) && !magic.ends_with(version) {
+            let message = "a process has another version, and does not speak as this one does".to_owned();
+            let failed = Failed { kind: Kind::Usage, message };
+            self.links.spread(failed.clone());
+            return wire::send(&mut stream, &Answer::Refused(failed));
+        }
         if magic != MAGIC {
             return Err(io::Error::new(ErrorKind::InvalidData, "it is no process of this version of millstream"));
         }
         let Hello { process, purpose, facts } = wire::receive(&mut stream)?;
-        if let Err(failed) = self.admit(process, purpose, &facts) {
-            return wire::send(&mut stream, &Answer::Refused(failed));
+        if let Err(answer) = self.admit(process, purpose, &facts) {
+            return wire::send(&mut stream, &answer);
         }
         wire::send(&mut stream, &Answer::Welcome)?;
         in_time(&stream, None)?;
@@ -225,22 +249,28 @@ impl Meeting {
         Ok(())
     }
 
-    fn admit(&self, process: usize, purpose: Purpose, facts: &Facts) -> Result<(), Failed> {
-        let refused = |message: String| Failed { kind: Kind::Usage, message };
+    /// Lets a process in if it is expected and asked to do the same. One that has no business here does this run no harm.
+    fn admit(&self, process: usize, purpose: Purpose, facts: &Facts) -> Result<(), Answer> {
         let ours = self.links.name(self.links.process());
-        if let Some((name, theirs, own)) = difference(facts, &self.facts) {
-            let failed = refused(format!("process {process} has another {name}: {theirs}; {ours} has {own}"));
-            self.links.spread(failed.clone());
-            return Err(failed);
+        if let Some(failed) = self.links.told() {
+            return Err(Answer::Refused(failed));
         }
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(seat) = seats.get_mut(process).filter(|_| process > self.links.process()) else {
-            return Err(refused(format!("{ours} does not expect process {process}; is its number given twice?")));
+            let message = format!("{ours} does not expect process {process}; is its number given twice?");
+            return Err(Answer::Refused(Failed { kind: Kind::Usage, message }));
         };
-        if std::mem::replace(seat.of(purpose), true) {
-            let cause = "is its number given twice, or did it start again while the others went on?";
-            return Err(refused(format!("{ours} is connected to a process {process} already; {cause}")));
+        if *seat.of(purpose) {
+            let cause = "is its number given twice, or has it started again while another run goes on?";
+            return Err(Answer::Taken(format!("{ours} is connected to a process {process} already; {cause}")));
         }
+        if let Some((name, theirs, own)) = difference(facts, &self.facts) {
+            let message = format!("process {process} has another {name}: {theirs}; {ours} has {own}");
+            let failed = Failed { kind: Kind::Usage, message };
+            self.links.spread(failed.clone());
+            return Err(Answer::Refused(failed));
+        }
+        *seat.of(purpose) = true;
         Ok(())
     }
 

@@ -11,22 +11,51 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::links::Links;
 
-/// Timely ends a connection with a header of zeros.
-const END_BYTES: usize = 48;
+/// The header of a message of timely's: six numbers of eight bytes, of which the fifth is the length of what follows.
+const HEADER_BYTES: usize = 48;
+const LENGTH: std::ops::Range<usize> = 32..40;
+
+/// Where one message ends and the next begins. One without content is the last.
+#[derive(Default)]
+struct Framing {
+    header: Vec<u8>,
+    /// Bytes of the present message that are still to come.
+    rest: u64,
+    is_last: bool,
+}
+
+impl Framing {
+    fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let wanted = if self.rest > 0 { self.rest } else { (HEADER_BYTES - self.header.len()) as u64 };
+            let (some, more) = bytes.split_at(usize::try_from(wanted).map_or(bytes.len(), |n| n.min(bytes.len())));
+            bytes = more;
+            if self.rest > 0 {
+                self.rest -= some.len() as u64;
+                continue;
+            }
+            self.header.extend_from_slice(some);
+            if self.header.len() == HEADER_BYTES {
+                self.rest = self.header[LENGTH].iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+                self.is_last = self.rest == 0;
+                self.header.clear();
+            }
+        }
+    }
+}
 
 /// A connection to another process.
 pub(super) struct DataStream {
     stream: TcpStream,
     process: usize,
     links: Arc<Links>,
-    /// How many zeros were read last.
-    zeros: usize,
+    framing: Framing,
     is_broken: bool,
 }
 
 impl DataStream {
     pub(super) fn new(stream: TcpStream, process: usize, links: &Arc<Links>) -> DataStream {
-        DataStream { stream, process, links: Arc::clone(links), zeros: 0, is_broken: false }
+        DataStream { stream, process, links: Arc::clone(links), framing: Framing::default(), is_broken: false }
     }
 
     /// Says that the connection broke, if that ends the run.
@@ -42,11 +71,10 @@ impl Read for DataStream {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let cause = loop {
             match self.stream.read(buffer) {
-                Ok(0) if self.zeros >= END_BYTES => return Ok(0),
+                Ok(0) if self.framing.is_last => return Ok(0),
                 Ok(0) => break "it ended early".to_owned(),
                 Ok(read) => {
-                    let zeros = buffer[..read].iter().rev().take_while(|byte| **byte == 0).count();
-                    self.zeros = if zeros == read { self.zeros + read } else { zeros };
+                    self.framing.follow(&buffer[..read]);
                     return Ok(read);
                 }
                 Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
@@ -118,22 +146,33 @@ mod tests {
         (DataStream::new(listener.accept().expect("accepts").0, 1, &links), other, links, failure)
     }
 
+    /// A message of so many zeros.
+    fn message(length: u64) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+        bytes.resize(HEADER_BYTES + usize::try_from(length).expect("short"), 0);
+        bytes
+    }
+
     #[test]
     fn a_stream_that_ends_as_timely_ends_it_is_over() {
         let (mut stream, mut other, _, failure) = connected();
-        other.write_all(b"data, then the end").expect("sent");
-        other.write_all(&[0; END_BYTES]).expect("sent");
+        let sent = [message(1000), message(3), message(0)].concat();
+        for some in sent.chunks(7) {
+            other.write_all(some).expect("sent");
+        }
         drop(other);
         let mut read = Vec::new();
         stream.read_to_end(&mut read).expect("it ends");
-        assert_eq!(read.len(), 18 + END_BYTES);
+        assert_eq!(read, sent);
         assert!(!failure.is_set());
     }
 
     #[test]
     fn a_stream_that_breaks_ends_the_run_and_then_swallows_all() {
         let (mut stream, mut other, links, failure) = connected();
-        other.write_all(&[0; END_BYTES - 1]).expect("sent");
+        // Zeros as in the last header, but they are a part of what is sent.
+        other.write_all(&message(1000)[..900]).expect("sent");
         drop(other);
         let mut writer = stream.try_clone().expect("another handle");
         let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));

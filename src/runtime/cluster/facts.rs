@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 use std::fmt::Debug;
+use std::fs;
+
+use twox_hash::XxHash64;
 
 use crate::config::RunConfig;
 use crate::io::{InputTable, OutputTable};
@@ -10,13 +13,17 @@ use crate::io::{InputTable, OutputTable};
 /// Names and texts; two processes agree if all of them are the same.
 pub(super) type Facts = BTreeMap<String, String>;
 
-/// What a process has been asked to do, as far as it must be the same everywhere. Paths are not: a folder may be mounted
-/// elsewhere on another machine.
+/// What a process has been asked to do, as far as the tables depend on it. Paths do not matter, for a folder may be mounted
+/// elsewhere on another machine; nor does how many rows are read at a time.
 pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
     let RunConfig { settings, anomaly, placing, file_format, .. } = config;
     let tables: Vec<_> = config.tables.iter().copied().map(OutputTable::name).collect();
     let renames = InputTable::ALL.map(|table| (table.name(), config.input.renames(table)));
-    let has_model = if anomaly.model.is_some() { "from a file" } else { "trained" };
+    let model = anomaly.model.as_ref().map_or("trained".into(), |path| match fs::read(path) {
+        Ok(file) => format!("a file of checksum {:016x}", XxHash64::oneshot(0, &file)),
+        Err(_) => "a file that can't be read".into(),
+    });
+    let functions: Vec<_> = config.functions.names().collect();
     let facts = [
         ("version", format!("{} for {ARCH}", env!("CARGO_PKG_VERSION"))),
         ("number of processes", processes.to_string()),
@@ -30,7 +37,8 @@ pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
         ("columns", text(&renames)),
         ("udfs", text(&config.derived)),
         ("max_rejected", text(&config.max_rejected)),
-        ("anomaly.model", has_model.into()),
+        ("functions", functions.join(", ")),
+        ("anomaly.model", model),
         ("anomaly", text(&anomaly.training)),
         ("output.format", text(&file_format.format)),
         ("output.compression", text(&file_format.codec)),

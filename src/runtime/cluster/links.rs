@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -34,8 +34,13 @@ pub(super) struct Links {
     writers: Vec<OnceLock<Mutex<TcpStream>>>,
     /// Timely's connections, to be cut when the run fails.
     data: Mutex<Vec<TcpStream>>,
-    /// Processes of this number and above may go: this run does not need them any more.
+    /// What becomes of processes of this number and above does not matter any more: all matter while they work, process 0
+    /// to one that has handed over its share, and none once the tables are being put into place, for process 0, or are there.
     needed: AtomicUsize,
+    /// True once process 0 has said that it puts tables into place.
+    is_publishing: AtomicBool,
+    /// What the others were told.
+    told: Mutex<Option<Failed>>,
     failure: Arc<Failure>,
     said: Sender<(usize, Message)>,
     is_over: Mutex<bool>,
@@ -50,6 +55,8 @@ impl Links {
             writers: hosts.iter().map(|_| OnceLock::new()).collect(),
             data: Mutex::default(),
             needed: AtomicUsize::new(hosts.len()),
+            is_publishing: AtomicBool::new(false),
+            told: Mutex::default(),
             failure: Arc::clone(failure),
             said,
             is_over: Mutex::new(false),
@@ -101,8 +108,16 @@ impl Links {
         loop {
             match wire::receive(&mut reader) {
                 Ok(Message::Beat) => {}
-                Ok(Message::Failed(failed)) => self.spread(failed),
-                Ok(message) => drop(self.said.send((process, message))),
+                Ok(Message::Failed(failed)) if self.is_needed(process) => self.spread(failed),
+                Ok(Message::Failed(_)) => {}
+                Ok(Message::Publishing) => self.is_publishing.store(true, Ordering::Release),
+                Ok(message) => {
+                    // All is done: what process 0 does now is of no interest.
+                    if matches!(message, Message::Published(_)) {
+                        self.needed.store(0, Ordering::Release);
+                    }
+                    let _ = self.said.send((process, message));
+                }
                 Err(cause) => {
                     let seconds = SILENCE.as_secs();
                     let reason = match cause.kind() {
@@ -149,18 +164,31 @@ impl Links {
     /// From here on the run needs no other process, unless it has failed already: then false.
     pub(super) fn need_nobody(&self) -> bool {
         self.needed.store(0, Ordering::Release);
-        !self.has_failed()
+        let may_publish = !self.has_failed();
+        if may_publish {
+            self.send_to_all(&Message::Publishing);
+        }
+        may_publish
+    }
+
+    fn is_needed(&self, process: usize) -> bool {
+        process < self.needed.load(Ordering::Acquire)
+    }
+
+    /// True once process 0 puts tables into place: nothing ends the run any more but the loss of process 0.
+    pub(super) fn is_publishing(&self) -> bool {
+        self.is_publishing.load(Ordering::Acquire)
     }
 
     /// A process is not there any more.
     fn lost(&self, process: usize, reason: &str) {
-        let needed = self.needed.load(Ordering::Acquire);
-        if process < needed {
-            let late =
-                if needed == 1 { "; it had all shares, so each table is the new one or the former one" } else { "" };
-            let message = format!("{} was lost: {reason}{late}", self.name(process));
-            self.spread(Failed { kind: Kind::Failed, message });
+        if !self.is_needed(process) {
+            return;
         }
+        let publishing = "; it was putting tables into place: each is the new one or the former one";
+        let what_now = if self.is_publishing() { publishing } else { "" };
+        let message = format!("{} was lost: {reason}{what_now}", self.name(process));
+        self.spread(Failed { kind: Kind::Failed, message });
     }
 
     /// A connection of timely's is not there any more; if its process failed, it has said why, or is about to.
@@ -185,10 +213,27 @@ impl Links {
     /// Ends the run with an error, if it is the first, and tells all other processes.
     fn tell(&self, error: Error, failed: Failed) {
         if self.failure.set(error) {
-            self.send_to_all(&Message::Failed(failed));
-            let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-            data.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+            self.tell_again();
+            self.cut_data();
         }
+    }
+
+    fn cut_data(&self) {
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        data.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+    }
+
+    /// Tells all that are connected why the run has failed, if it has. Who knows already does not mind.
+    pub(super) fn tell_again(&self) {
+        if let Some(failed) = self.told() {
+            self.send_to_all(&Message::Failed(failed));
+        }
+    }
+
+    /// Why the run has failed, if it has.
+    pub(super) fn told(&self) -> Option<Failed> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -208,8 +253,14 @@ impl Links {
     /// Listens no more.
     pub(super) fn end(&self) {
         self.shut_down(Shutdown::Both);
+        self.cut_data();
         *self.lock_over() = true;
         self.over.notify_all();
+    }
+
+    /// True if this process has left the run.
+    pub(super) fn is_over(&self) -> bool {
+        *self.lock_over()
     }
 
     fn shut_down(&self, how: Shutdown) {

@@ -36,7 +36,10 @@ pub(super) struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Welcome,
+    /// Never: both end.
     Refused(Failed),
+    /// Not now, for this reason: another has its number.
+    Taken(String),
 }
 
 /// Why a run has failed.
@@ -63,6 +66,8 @@ pub(super) enum Message {
     Begin(String),
     /// What the process has written.
     Share(Box<Report>),
+    /// All shares are there, and process 0 puts the tables into place.
+    Publishing,
     /// The tables are in place.
     Published(Box<Report>),
     /// The run is over.
