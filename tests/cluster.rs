@@ -7,56 +7,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
+
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use files::processes::{Running, hosts};
+use files::processes::{Running, all_files, all_rows, check_all, hosts, start_two, work_of_runs};
 use files::{Done, Shop, command, finish};
-
-/// All processes have ended with this status and these words.
-fn check_all(done: &[Done], status: i32, words: &[&str]) {
-    for done in done {
-        assert_eq!(done.status, status, "{done:?}");
-        for word in words {
-            assert!(done.stderr.contains(word), "{word:?} in {done:?}");
-        }
-        assert!(!done.stderr.contains("panicked"), "{done:?}");
-    }
-}
-
-/// All tables, row by row, whatever files they lie in.
-fn all_rows(shop: &Shop) -> Vec<(String, Vec<String>)> {
-    let rows = |table: String| {
-        assert!(shop.output().join(&table).join("_SUCCESS").is_file(), "{table}");
-        let mut rows: Vec<_> = shop.read(&table).iter().flat_map(files::as_json).collect();
-        rows.sort();
-        (table, rows)
-    };
-    shop.tables().into_iter().map(rows).collect()
-}
-
-/// The runs whose files a table has.
-fn runs_of(shop: &Shop, table: &str) -> Vec<String> {
-    let run = |file: &String| file.split('-').skip(2).collect::<Vec<_>>().join("-");
-    let mut runs: Vec<_> = shop.files(table).iter().map(run).collect();
-    runs.sort();
-    runs.dedup();
-    runs
-}
-
-/// The files of all tables.
-fn all_files(shop: &Shop) -> Vec<(String, Vec<String>)> {
-    shop.tables().into_iter().map(|table| (table.clone(), shop.files(&table))).collect()
-}
-
-/// Starts two processes on the shop.
-fn start_two(shop: &Shop, args: [&[&str]; 2]) -> [Running; 2] {
-    let hosts = hosts(2);
-    [0, 1].map(|process| Running::start(shop.process(process, &hosts, args[process])))
-}
 
 #[test]
 fn any_number_of_processes_makes_the_same_tables() {
@@ -70,11 +28,7 @@ fn any_number_of_processes_makes_the_same_tables() {
         assert_eq!(all_rows(&shop), alone, "{processes} processes");
         assert!(done.iter().all(|other| other.stdout == done[0].stdout), "all end with the summary of the whole run");
         assert!(done[0].stdout.contains(&format!("{processes} workers in {processes} processes")), "{done:?}");
-        assert_eq!(
-            fs::read_dir(shop.output().join(".millstream")).expect("a folder").count(),
-            1,
-            "the lock alone is left"
-        );
+        assert_eq!(work_of_runs(&shop).len(), 1, "the lock alone is left");
     }
 }
 
@@ -299,85 +253,6 @@ fn a_number_that_is_given_twice_is_refused() {
     check_all(&[twice.end()], 1, &["this process can't listen there"]);
     check_all(&[Running::start(shop.process(2, &hosts, &[])).end()], 0, &[]);
     check_all(&running.map(Running::end), 0, &[]);
-}
-
-#[test]
-fn a_process_that_is_lost_while_it_works_ends_the_run_on_all() {
-    let shop = Shop::generated("0.1");
-    check_all(&shop.run_on(3, &["--tables", "daily_sales"]), 0, &[]);
-    let before = all_files(&shop);
-    for phase in ["reading", "computing"] {
-        for victim in 0..3 {
-            let hosts = hosts(3);
-            let start = |process| Running::start(shop.process(process, &hosts, &[]));
-            let mut running: Vec<_> = (0..3).map(start).collect();
-            running[victim].await_line(phase);
-            running[victim].kill();
-            let mut done: Vec<_> = running.into_iter().map(Running::end).collect();
-            let killed = done.remove(victim);
-            assert_eq!(killed.status, -1, "it was killed while {phase}: {killed:?}");
-            check_all(&done, 1, &[&format!("process {victim} (127.0.0.1:"), "was lost: it closed the connection"]);
-            assert_eq!(all_files(&shop), before, "the former tables are there");
-        }
-    }
-    check_all(&shop.run_on(2, &[]), 0, &[]);
-    assert_eq!(
-        fs::read_dir(shop.output().join(".millstream")).expect("a folder").count(),
-        1,
-        "what was left is removed"
-    );
-}
-
-#[test]
-fn a_process_that_is_told_to_stop_tells_the_others() {
-    let shop = Shop::generated("0.05");
-    for (signal, victim) in [("-TERM", 1), ("-INT", 0)] {
-        let mut running = start_two(&shop, [&[], &[]]);
-        running[victim].await_line("computing");
-        let mut kill = Command::new("kill");
-        assert!(kill.args([signal, &running[victim].id().to_string()]).status().expect("kill").success());
-        let done = running.map(Running::end);
-        check_all(&done, 1, &["it was told to stop"]);
-        assert!(done[1 - victim].stderr.contains(&format!("process {victim} (127.0.0.1:")), "{done:?}");
-        assert!(shop.tables().is_empty());
-    }
-}
-
-/// Wherever it is cut short, each table is whole, and one run's.
-#[test]
-fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
-    let shop = Shop::generated("0.002");
-    assert_eq!(shop.run(&["--tables", "all"]).status, 0);
-    let rows = all_rows(&shop);
-    for round in 0..12 {
-        let (former, left) = (all_files(&shop), work_of_runs(&shop));
-        let victim = round % 2;
-        let mut running = start_two(&shop, [&["--tables", "all"], &["--tables", "all"]]);
-        // The first table is marked as whole: all shares are there, and tables are about to be put into place.
-        let is_whole = |run: &PathBuf| !left.contains(run) && run.join("enriched_data/_SUCCESS").is_file();
-        let started = Instant::now();
-        while !work_of_runs(&shop).iter().any(is_whole) && all_files(&shop) == former {
-            assert!(started.elapsed() < Duration::from_secs(120), "{}", running[0].log());
-        }
-        thread::sleep(Duration::from_micros(100 * round as u64));
-        running[victim].kill();
-        let [first, second] = running.map(Running::end);
-        assert_eq!(all_rows(&shop), rows, "round {round}");
-        for table in shop.tables() {
-            assert_eq!(runs_of(&shop, &table).len(), 1, "{table} is of one run");
-        }
-        match victim {
-            // All that process 1 had to give was there.
-            1 => check_all(&[first], 0, &[]),
-            _ if second.status == 0 => assert_ne!(all_files(&shop), former),
-            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each is the new one or the former one"]),
-        }
-    }
-}
-
-/// What is below `.millstream`.
-fn work_of_runs(shop: &Shop) -> Vec<PathBuf> {
-    fs::read_dir(shop.output().join(".millstream")).expect("a folder").flatten().map(|entry| entry.path()).collect()
 }
 
 #[test]

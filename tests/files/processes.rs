@@ -1,7 +1,9 @@
 //! Runs of several processes.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -105,4 +107,42 @@ impl Running {
         self.readers.remove(0).join().expect("read");
         Done { status: status.code().unwrap_or(-1), stdout, stderr: self.log() }
     }
+}
+
+/// All processes have ended with this status and these words.
+pub fn check_all(done: &[Done], status: i32, words: &[&str]) {
+    for done in done {
+        assert_eq!(done.status, status, "{done:?}");
+        for word in words {
+            assert!(done.stderr.contains(word), "{word:?} in {done:?}");
+        }
+        assert!(!done.stderr.contains("panicked"), "{done:?}");
+    }
+}
+
+/// All tables, row by row, whatever files they lie in.
+pub fn all_rows(shop: &Shop) -> Vec<(String, Vec<String>)> {
+    let rows = |table: String| {
+        assert!(shop.output().join(&table).join("_SUCCESS").is_file(), "{table}");
+        let mut rows: Vec<_> = shop.read(&table).iter().flat_map(super::as_json).collect();
+        rows.sort();
+        (table, rows)
+    };
+    shop.tables().into_iter().map(rows).collect()
+}
+
+/// The files of all tables.
+pub fn all_files(shop: &Shop) -> Vec<(String, Vec<String>)> {
+    shop.tables().into_iter().map(|table| (table.clone(), shop.files(&table))).collect()
+}
+
+/// Starts two processes on the shop.
+pub fn start_two(shop: &Shop, args: [&[&str]; 2]) -> [Running; 2] {
+    let hosts = hosts(2);
+    [0, 1].map(|process| Running::start(shop.process(process, &hosts, args[process])))
+}
+
+/// What is below `.millstream`.
+pub fn work_of_runs(shop: &Shop) -> Vec<PathBuf> {
+    fs::read_dir(shop.output().join(".millstream")).expect("a folder").flatten().map(|entry| entry.path()).collect()
 }
