@@ -32,7 +32,7 @@ pub struct Report {
     /// What each stage took, the longest first: with `--profile`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageReport>,
-    /// How long it took.
+    /// How long it took; with the wait for other processes.
     pub seconds: f64,
     /// The most memory that was used at one time, where the system tells; of several processes, by the one that used most.
     pub peak_memory_bytes: Option<u64>,

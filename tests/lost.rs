@@ -3,7 +3,6 @@
 mod files;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,13 +47,32 @@ fn a_process_that_is_told_to_stop_tells_the_others() {
     for (signal, victim) in [("-TERM", 1), ("-INT", 0)] {
         let mut running = start_two(&shop, [&[], &[]]);
         running[victim].await_line("computing");
-        let mut kill = Command::new("kill");
-        assert!(kill.args([signal, &running[victim].id().to_string()]).status().expect("kill").success());
+        running[victim].signal(signal);
         let done = running.map(Running::end);
         check_all(&done, 1, &["it was told to stop"]);
         assert!(done[1 - victim].stderr.contains(&format!("process {victim} (127.0.0.1:")), "{done:?}");
         assert!(shop.tables().is_empty());
     }
+}
+
+#[test]
+fn a_process_that_is_told_to_stop_while_it_sorts_does_so() {
+    let shop = Shop::generated("0.1");
+    let config = shop.path("config.yaml");
+    std::fs::write(&config, "output: {sort_by: [order_id], target_file_size: 64KB}").expect("written");
+    let args = ["--config", config.to_str().expect("text")];
+    let mut running = start_two(&shop, [&args, &args]);
+    // Nothing is written before it is sorted; then file after file is.
+    let started = Instant::now();
+    let is_sorting = |run: &PathBuf| std::fs::read_dir(run.join("enriched_data")).is_ok_and(|files| files.count() > 0);
+    while !shop.output().join(".millstream").is_dir() || !work_of_runs(&shop).iter().any(is_sorting) {
+        assert!(started.elapsed() < Duration::from_secs(120), "{}", running[0].log());
+        thread::sleep(Duration::from_millis(2));
+    }
+    running[1].signal("-TERM");
+    let done = running.map(Running::end);
+    check_all(&done, 1, &["it was told to stop"]);
+    assert!(shop.tables().is_empty());
 }
 
 /// Wherever it is cut short, each table is whole, and one run's.

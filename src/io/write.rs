@@ -156,10 +156,10 @@ impl TableWriter {
     ///
     /// # Errors
     ///
-    /// If something can't be written.
-    pub(crate) fn close_share(&self) -> Result<Written> {
+    /// If something can't be written, or `is_over` says that nobody wants it any more.
+    pub(crate) fn close_share(&self, is_over: impl Fn() -> bool + Sync) -> Result<Written> {
         let unsorted = std::mem::take(&mut *self.unsorted.lock().expect("no writer panicked"));
-        self.write_all_sorted(unsorted)?;
+        self.write_all_sorted(unsorted, &is_over)?;
         let last = std::mem::take(&mut *self.last.lock().expect("no writer panicked"));
         for (place, chunks) in last {
             chunks.into_iter().try_for_each(|chunk| self.append(&place, chunk))?;
@@ -312,10 +312,15 @@ impl TableWriter {
     }
 
     /// Sorts and writes places, as many at a time as there are cores.
-    fn write_all_sorted(&self, unsorted: BTreeMap<Place, Vec<RecordBatch>>) -> Result<()> {
+    fn write_all_sorted(
+        &self,
+        unsorted: BTreeMap<Place, Vec<RecordBatch>>,
+        is_over: &(impl Fn() -> bool + Sync),
+    ) -> Result<()> {
         let places = Mutex::new(unsorted.into_iter());
         let next = || places.lock().expect("no writer panicked").next();
-        let write = || std::iter::from_fn(next).try_for_each(|(place, batches)| self.write_sorted(&place, &batches));
+        let write =
+            || std::iter::from_fn(next).try_for_each(|(place, batches)| self.write_sorted(&place, &batches, is_over));
         std::thread::scope(|scope| {
             let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
@@ -324,7 +329,7 @@ impl TableWriter {
     }
 
     /// Sorts all rows of a place and writes them, file after file.
-    fn write_sorted(&self, place: &Place, batches: &[RecordBatch]) -> Result<()> {
+    fn write_sorted(&self, place: &Place, batches: &[RecordBatch], is_over: &impl Fn() -> bool) -> Result<()> {
         let rows = concat_batches(&self.schema(), batches).map_err(Error::failed)?;
         let column = |name: &String| {
             let values = Arc::clone(rows.column_by_name(name).expect("sort columns were checked"));
@@ -334,6 +339,9 @@ impl TableWriter {
         let order = lexsort_to_indices(&columns, None).map_err(Error::failed)?;
         let mut chunk = self.new_chunk()?;
         for start in (0..order.len()).step_by(SORTED_ROWS) {
+            if is_over() {
+                return Err(Error::failed("the run is over"));
+            }
             let some = order.slice(start, SORTED_ROWS.min(order.len() - start));
             chunk.write(&take_record_batch(&rows, &some).map_err(Error::failed)?)?;
             if self.is_full(&chunk) || start + SORTED_ROWS >= order.len() {

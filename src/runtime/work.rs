@@ -193,7 +193,9 @@ impl Work {
     /// Ends the tables, writes the rejected rows, and puts all in place; or has process 0 do so.
     pub(super) fn publish(&self, config: &RunConfig, started: Instant) -> Result<Report> {
         let output = self.output.lock().expect("no worker panicked").take();
-        let writers = output.as_ref().map_or(Ok(Vec::new()), |output| self.close_shares(config, output))?;
+        let writers = output.as_ref().map_or(Ok(Vec::new()), |output| self.close_shares(config, output));
+        // What failed first is what there is to say.
+        let writers = writers.or_else(|error| self.check().and(Err(error)))?;
         let (writers, tables): (Vec<_>, Vec<_>) = writers.into_iter().unzip();
         let inputs = self.feed.reports();
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
@@ -234,7 +236,10 @@ impl Work {
         part.finish()?;
         let writers = self.writers.iter().map(|(table, writer)| (table.name(), writer)).chain([(REJECTED, &rejected)]);
         let close = |(name, writer): (&str, &Arc<TableWriter>)| {
-            Ok((Arc::clone(writer), TableReport { name: name.into(), written: writer.close_share()? }))
+            Ok((
+                Arc::clone(writer),
+                TableReport { name: name.into(), written: writer.close_share(|| self.has_failed())? },
+            ))
         };
         writers.map(close).collect()
     }

@@ -81,8 +81,10 @@ impl Running {
         }
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Sends it a signal, such as `-TERM`.
+    pub fn signal(&mut self, signal: &str) {
+        let mut kill = Command::new("kill");
+        assert!(kill.args([signal, &self.child.id().to_string()]).status().expect("kill").success());
     }
 
     /// Ends it without a warning.
