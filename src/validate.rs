@@ -52,7 +52,7 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
         let counts = count(&source, config.batch_size);
         checks.push(check(
             format!("{table} can be read"),
-            counts.as_ref().map_err(again).map(|counts| {
+            counts.as_ref().map_err(Error::clone).map(|counts| {
                 format!("{} rows, {} of them without an id", grouped(counts.rows), grouped(counts.without_id))
             }),
         ));
@@ -73,10 +73,6 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
         ));
     }
     checks
-}
-
-fn again(error: &Error) -> Error {
-    Error::unusable(error)
 }
 
 struct Counts {
@@ -126,7 +122,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
         let rows = counted.as_ref().map(|files| files.iter().map(|file| file.rows).sum::<u64>());
         checks.push(check(
             format!("{name} can be read"),
-            rows.as_ref().map_err(|error| again(error)).map(|rows| format!("{} rows", grouped(*rows))),
+            rows.as_ref().map_err(|error| Error::clone(error)).map(|rows| format!("{} rows", grouped(*rows))),
         ));
         let Ok(counted) = counted else { continue };
         let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));

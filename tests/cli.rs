@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use arrow::array::{Decimal128Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
-use files::{Done, Shop, command, finish, millstream, read_csv};
-use parquet::arrow::ArrowWriter;
+use files::{Shop, check, command, finish, millstream, read_csv, write_parquet};
 
 /// The tables that have an order; the rows of the others may come in any.
 const ORDERED: [&str; 4] = ["cohort_analysis", "daily_sales", "product_sales", "rejected"];
@@ -24,20 +23,6 @@ const TABLES: [&str; 8] = [
     "rejected",
     "rfm_analysis",
 ];
-
-fn check(done: &Done, status: i32, words: &[&str]) {
-    assert_eq!(done.status, status, "{done:?}");
-    for word in words {
-        assert!(done.stderr.contains(word), "{word:?} in {done:?}");
-    }
-    assert!(!done.stderr.contains("panicked"), "{done:?}");
-}
-
-/// An input that can't be used: the message has these words, and nothing was written.
-fn refused(shop: &Shop, words: &[&str]) {
-    check(&shop.run(&[]), 3, words);
-    assert!(!shop.output().exists(), "nothing is written before the input is known to be good");
-}
 
 #[test]
 fn the_tables_of_a_small_shop_are_those_worked_out_by_hand() {
@@ -89,99 +74,6 @@ no json
     assert_eq!(shop.rows("rejected").len(), 2, "the line that is no JSON, and the product that costs too much");
     let enriched = shop.read("enriched_data");
     assert_eq!(enriched[0].schema().field_with_name("a").expect("a folder is a column").data_type(), &DataType::Int64);
-}
-
-#[test]
-fn a_missing_table_is_named_with_what_is_there() {
-    let shop = Shop::small();
-    fs::rename(shop.input().join("orders.csv"), shop.input().join("sales.csv")).expect("renamed");
-    refused(&shop, &["no table orders", "sales.csv", "wanted a folder orders/"]);
-    let nowhere = Shop::empty();
-    fs::remove_dir(nowhere.input()).expect("removed");
-    refused(&nowhere, &["there is no such folder"]);
-}
-
-#[test]
-fn a_missing_column_is_named_with_those_there_are() {
-    let shop = Shop::small();
-    shop.write("orders.csv", "order_id,customer,product_id,order_date,quantity,discount\n1,1,1,2024-01-01,1,0\n");
-    refused(&shop, &["orders.csv", "no column customer_id", "an integer or a string", "customer, product_id"]);
-}
-
-#[test]
-fn a_column_of_another_type_is_named_with_the_types_accepted() {
-    let shop = Shop::small();
-    fs::remove_file(shop.input().join("products.csv")).expect("removed");
-    let ids = Arc::new(Int64Array::from(vec![1]));
-    let text = Arc::new(StringArray::from(vec!["cheap"]));
-    let batch =
-        RecordBatch::try_from_iter([("product_id", ids as _), ("price", text.clone() as _), ("category", text as _)]);
-    write_parquet(&shop, "products/p.parquet", &batch.expect("a batch"));
-    refused(
-        &shop,
-        &["products/p.parquet", "column price has the type Utf8", "a float, a decimal", "product_id, price"],
-    );
-}
-
-#[test]
-fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
-    let shop = Shop::generated("0.001");
-    let file = shop.input().join("orders/part-00000.parquet");
-    let bytes = fs::read(&file).expect("a file");
-    fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
-    refused(&shop, &["part-00000.parquet", "cut off"]);
-    fs::write(&file, "no Parquet at all").expect("written");
-    refused(&shop, &["part-00000.parquet", "no Parquet file"]);
-    fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
-    refused(&shop, &["notes.txt", "the ending .txt", ".parquet, .csv, .jsonl or .ndjson"]);
-}
-
-#[test]
-fn a_file_whose_middle_is_damaged_leaves_the_former_tables() {
-    let shop = Shop::generated("0.001");
-    check(&shop.run(&[]), 0, &[]);
-    let before = shop.files("enriched_data");
-    let file = shop.input().join("orders/part-00000.parquet");
-    let mut bytes = fs::read(&file).expect("a file");
-    bytes[4..4000].fill(0xff);
-    fs::write(&file, bytes).expect("written");
-    check(&shop.run(&[]), 3, &["part-00000.parquet"]);
-    assert_eq!(shop.files("enriched_data"), before);
-}
-
-#[test]
-fn names_that_clash_are_prefixed_and_then_refused() {
-    let shop = Shop::small();
-    shop.write("products.csv", "product_id,category,price,channel\n10,A,1.0,p\n");
-    check(&shop.run(&[]), 0, &[]);
-    let schema = shop.read("enriched_data")[0].schema();
-    assert!(schema.field_with_name("channel").is_ok() && schema.field_with_name("product_channel").is_ok());
-    shop.write("products.csv", "product_id,category,price,channel,product_channel\n10,A,1.0,p,q\n");
-    check(&shop.run(&[]), 3, &["products has a column channel", "product_channel is taken"]);
-    shop.write("products.csv", "product_id,category,price,total_amount\n10,A,1.0,p\n");
-    check(&shop.run(&[]), 3, &["total_amount", "computed"]);
-}
-
-#[test]
-fn files_of_one_table_agree_on_their_columns() {
-    let shop = Shop::small();
-    fs::create_dir(shop.input().join("customers")).expect("a folder");
-    fs::rename(shop.input().join("customers.csv"), shop.input().join("customers/a.csv")).expect("renamed");
-    shop.write("customers/b.csv", "customer_id,city,vip\n9,12,true\n");
-    check(&shop.run(&[]), 0, &[]);
-    let schema = shop.read("enriched_data")[0].schema();
-    assert_eq!(schema.field_with_name("vip").expect("a column").data_type(), &DataType::Boolean);
-    assert_eq!(
-        schema.field_with_name("city").expect("a column").data_type(),
-        &DataType::Utf8,
-        "text files are widened"
-    );
-    let numbers = || Arc::new(Int64Array::from(vec![12])) as _;
-    let batch = RecordBatch::try_from_iter([("customer_id", numbers()), ("city", numbers())]).expect("a batch");
-    write_parquet(&shop, "customers/c.parquet", &batch);
-    check(&shop.run(&[]), 3, &["customers/c.parquet", "column city has the type Int64, but Utf8 in"]);
-    shop.write("customers.csv", "customer_id\n1\n");
-    check(&shop.run(&[]), 3, &["customers.csv and", "wanted one of them"]);
 }
 
 #[test]
@@ -456,12 +348,4 @@ fn the_demo_shows_what_moved() {
     }
     assert!(!done.stdout.contains("median 0 µs"), "times are recorded as they are: {done:?}");
     assert!(output.join("tables/daily_sales/_SUCCESS").is_file());
-}
-
-fn write_parquet(shop: &Shop, name: &str, batch: &RecordBatch) {
-    shop.write(name, "");
-    let file = fs::File::create(shop.input().join(name)).expect("a file");
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
-    writer.write(batch).expect("written");
-    writer.close().expect("closed");
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use files::Shop;
-use files::processes::Running;
+use files::processes::{Running, all_rows};
 
 /// Two hosts and a switch between them, gone when this is dropped.
 struct Network {
@@ -84,22 +84,14 @@ fn two_hosts_make_the_tables_of_one() {
     let Some(network) = Network::make("a") else { return };
     let shop = Shop::generated("0.01");
     assert_eq!(shop.run(&["--tables", "all"]).status, 0);
-    let rows = |shop: &Shop| -> Vec<_> {
-        let rows = |table: &String| {
-            let mut rows: Vec<_> = shop.read(table).iter().flat_map(files::as_json).collect();
-            rows.sort();
-            rows
-        };
-        shop.tables().iter().map(rows).collect()
-    };
-    let alone = rows(&shop);
+    let alone = all_rows(&shop);
     let second = network.start(&shop, 1, &["--tables", "all"]);
     let first = network.start(&shop, 0, &["--tables", "all"]);
     for done in [first.end(), second.end()] {
         assert_eq!(done.status, 0, "{done:?}");
         assert!(done.stdout.contains("2 workers in 2 processes"), "{done:?}");
     }
-    assert_eq!(rows(&shop), alone);
+    assert_eq!(all_rows(&shop), alone);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
@@ -39,6 +40,15 @@ pub fn finish(mut command: Command) -> Done {
 
 pub fn millstream(args: &[&str]) -> Done {
     finish(command(args))
+}
+
+/// It has ended with this status and these words.
+pub fn check(done: &Done, status: i32, words: &[&str]) {
+    assert_eq!(done.status, status, "{done:?}");
+    for word in words {
+        assert!(done.stderr.contains(word), "{word:?} in {done:?}");
+    }
+    assert!(!done.stderr.contains("panicked"), "{done:?}");
 }
 
 /// A shop and the tables that are made of it.
@@ -181,4 +191,13 @@ pub fn read_csv(folder: &Path, sorted: bool) -> String {
         lines[1..].sort_unstable();
     }
     lines.join("\n") + "\n"
+}
+
+/// Writes a Parquet file below the input folder.
+pub fn write_parquet(shop: &Shop, name: &str, batch: &RecordBatch) {
+    shop.write(name, "");
+    let file = fs::File::create(shop.input().join(name)).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
+    writer.write(batch).expect("written");
+    writer.close().expect("closed");
 }

@@ -175,7 +175,7 @@ impl Links {
         process < self.needed.load(Ordering::Acquire)
     }
 
-    /// True once process 0 puts tables into place: nothing ends the run any more but the loss of process 0.
+    /// True once process 0 puts tables into place: nothing ends the run any more but what becomes of process 0.
     pub(super) fn is_publishing(&self) -> bool {
         self.is_publishing.load(Ordering::Acquire)
     }

@@ -1,0 +1,109 @@
+//! Input that can't be used, or only just: what is wrong is named, and nothing is written.
+
+mod files;
+
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
+use files::{Shop, check, write_parquet};
+
+/// An input that can't be used: the message has these words, and nothing was written.
+fn refused(shop: &Shop, words: &[&str]) {
+    check(&shop.run(&[]), 3, words);
+    assert!(!shop.output().exists(), "nothing is written before the input is known to be good");
+}
+
+#[test]
+fn a_missing_table_is_named_with_what_is_there() {
+    let shop = Shop::small();
+    fs::rename(shop.input().join("orders.csv"), shop.input().join("sales.csv")).expect("renamed");
+    refused(&shop, &["no table orders", "sales.csv", "wanted a folder orders/"]);
+    let nowhere = Shop::empty();
+    fs::remove_dir(nowhere.input()).expect("removed");
+    refused(&nowhere, &["there is no such folder"]);
+}
+
+#[test]
+fn a_missing_column_is_named_with_those_there_are() {
+    let shop = Shop::small();
+    shop.write("orders.csv", "order_id,customer,product_id,order_date,quantity,discount\n1,1,1,2024-01-01,1,0\n");
+    refused(&shop, &["orders.csv", "no column customer_id", "an integer or a string", "customer, product_id"]);
+}
+
+#[test]
+fn a_column_of_another_type_is_named_with_the_types_accepted() {
+    let shop = Shop::small();
+    fs::remove_file(shop.input().join("products.csv")).expect("removed");
+    let ids = Arc::new(Int64Array::from(vec![1]));
+    let text = Arc::new(StringArray::from(vec!["cheap"]));
+    let batch =
+        RecordBatch::try_from_iter([("product_id", ids as _), ("price", text.clone() as _), ("category", text as _)]);
+    write_parquet(&shop, "products/p.parquet", &batch.expect("a batch"));
+    refused(
+        &shop,
+        &["products/p.parquet", "column price has the type Utf8", "a float, a decimal", "product_id, price"],
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
+    let shop = Shop::generated("0.001");
+    let file = shop.input().join("orders/part-00000.parquet");
+    let bytes = fs::read(&file).expect("a file");
+    fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
+    refused(&shop, &["part-00000.parquet", "cut off"]);
+    fs::write(&file, "no Parquet at all").expect("written");
+    refused(&shop, &["part-00000.parquet", "no Parquet file"]);
+    fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
+    refused(&shop, &["notes.txt", "the ending .txt", ".parquet, .csv, .jsonl or .ndjson"]);
+}
+
+#[test]
+fn a_file_whose_middle_is_damaged_leaves_the_former_tables() {
+    let shop = Shop::generated("0.001");
+    check(&shop.run(&[]), 0, &[]);
+    let before = shop.files("enriched_data");
+    let file = shop.input().join("orders/part-00000.parquet");
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes[4..4000].fill(0xff);
+    fs::write(&file, bytes).expect("written");
+    check(&shop.run(&[]), 3, &["part-00000.parquet"]);
+    assert_eq!(shop.files("enriched_data"), before);
+}
+
+#[test]
+fn names_that_clash_are_prefixed_and_then_refused() {
+    let shop = Shop::small();
+    shop.write("products.csv", "product_id,category,price,channel\n10,A,1.0,p\n");
+    check(&shop.run(&[]), 0, &[]);
+    let schema = shop.read("enriched_data")[0].schema();
+    assert!(schema.field_with_name("channel").is_ok() && schema.field_with_name("product_channel").is_ok());
+    shop.write("products.csv", "product_id,category,price,channel,product_channel\n10,A,1.0,p,q\n");
+    check(&shop.run(&[]), 3, &["products has a column channel", "product_channel is taken"]);
+    shop.write("products.csv", "product_id,category,price,total_amount\n10,A,1.0,p\n");
+    check(&shop.run(&[]), 3, &["total_amount", "computed"]);
+}
+
+#[test]
+fn files_of_one_table_agree_on_their_columns() {
+    let shop = Shop::small();
+    fs::create_dir(shop.input().join("customers")).expect("a folder");
+    fs::rename(shop.input().join("customers.csv"), shop.input().join("customers/a.csv")).expect("renamed");
+    shop.write("customers/b.csv", "customer_id,city,vip\n9,12,true\n");
+    check(&shop.run(&[]), 0, &[]);
+    let schema = shop.read("enriched_data")[0].schema();
+    assert_eq!(schema.field_with_name("vip").expect("a column").data_type(), &DataType::Boolean);
+    assert_eq!(
+        schema.field_with_name("city").expect("a column").data_type(),
+        &DataType::Utf8,
+        "text files are widened"
+    );
+    let numbers = || Arc::new(Int64Array::from(vec![12])) as _;
+    let batch = RecordBatch::try_from_iter([("customer_id", numbers()), ("city", numbers())]).expect("a batch");
+    write_parquet(&shop, "customers/c.parquet", &batch);
+    check(&shop.run(&[]), 3, &["customers/c.parquet", "column city has the type Int64, but Utf8 in"]);
+    shop.write("customers.csv", "customer_id\n1\n");
+    check(&shop.run(&[]), 3, &["customers.csv and", "wanted one of them"]);
+}
