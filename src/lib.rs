@@ -39,7 +39,7 @@
 //! | [`config`], [`cli`], [`validate`], [`report`], [`error`] | what is asked for, and what came of it |
 
 pub mod model;
-pub mod operators;
+pub use millstream_operators as operators;
 pub mod udf;
 
 pub mod pipeline;

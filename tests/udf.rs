@@ -1,7 +1,9 @@
 //! User functions: what becomes of nulls, failures and panics; that what is taken back is what was given; what is remembered.
 
-#[path = "common/drive.rs"]
+#[path = "../operators/tests/common/drive.rs"]
 mod drive;
+#[path = "../operators/tests/common/lattice.rs"]
+mod lattice;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +61,22 @@ fn by_definition(number: i64, gives_null: bool) -> Given {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_function_works_under_times_that_are_not_totally_ordered(history in lattice::histories()) {
+        lattice::check(
+            &history,
+            |rows| {
+                let half = Udf::scalar("half", |value: i64| if value % 2 == 0 { Ok(value / 2) } else { Err("odd") });
+                let (even, odd) = half.apply(rows, |row| Some(row.1.into()), |row, half| (row, half));
+                even.concat(odd.map(|odd| (odd.row, None)))
+            },
+            |by_key| {
+                let rows = by_key.iter().flat_map(|(key, values)| values.iter().map(|value| (*key, *value)));
+                rows.map(|row| (row, (row.1 % 2 == 0).then_some(i64::from(row.1) / 2))).collect()
+            },
+        )?;
+    }
 
     #[test]
     fn what_is_given_or_rejected_comes_and_goes_with_its_row(

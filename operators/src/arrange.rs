@@ -1,0 +1,183 @@
+//! Arranging what comes in one large epoch, and what comes in small ones.
+//!
+//! An arrangement sorts. Differential's batcher sorts each container of 8 KiB as it comes and merges the runs as they
+//! double: sixteen passes over three million rows of eighty bytes. But nobody can see a row before its epoch is over.
+//! So [`Batcher`] deals rows into buckets as they come, between splitters chosen from a sample of the first, and when they
+//! are asked for sorts one bucket after the other, each small enough for the cache: two passes, however many rows
+//! there are. A bucket that became large, because the first rows were not like the others, is dealt again.
+//!
+//! The batches are differential's own, and so is all else.
+
+use std::hash::Hash;
+
+use differential_dataflow::batcher::{Batcher as AcceptUpdates, Extract};
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::trace::Builder;
+use differential_dataflow::trace::implementations::ValBuilder;
+use differential_dataflow::trace::implementations::Vector;
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
+use differential_dataflow::{Data, ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::progress::Timestamp;
+use timely::progress::frontier::{Antichain, AntichainRef};
+
+use super::pile::Pile;
+use super::{ByKey, route};
+
+/// The rows by key, on the worker that [`route`] gives the key to: `arrange_by_key`, in less time.
+pub fn arrange<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
+    arrange_core::<_, _, _, _>(rows.inner, exchange, name, |_, _| Batcher::default())
+}
+
+/// The rows by key, each on the worker that has it.
+pub fn arrange_in_place<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData,
+    V: ExchangeData,
+{
+    arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, |_, _| Batcher::default())
+}
+
+type Update<K, V, T, R> = ((K, V), T, R);
+
+/// Keeps updates until they are asked for; then sorts them, adds up those that are equal, and builds a batch of them.
+struct Batcher<K, V, T, R> {
+    piles: Piles<K, V, T, R>,
+    /// Below the times of what is kept.
+    frontier: Antichain<T>,
+    /// Where a bucket is sorted.
+    sorting: Vec<Update<K, V, T, R>>,
+}
+
+impl<K, V, T, R> Default for Batcher<K, V, T, R> {
+    fn default() -> Self {
+        Batcher { piles: Piles::default(), frontier: Antichain::new(), sorting: Vec::new() }
+    }
+}
+
+impl<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static> AcceptUpdates<Vec<Update<K, V, T, R>>>
+    for Batcher<K, V, T, R>
+where
+    Self: Extract,
+{
+    fn insert(&mut self, container: &mut Vec<Update<K, V, T, R>>) {
+        self.piles.extend(container.drain(..));
+    }
+}
+
+impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Extract for Batcher<K, V, T, R> {
+    type Time = T;
+    type Output = OrdValBatch<Vector<((K, V), T, R)>>;
+
+    fn extract<'a>(&'a mut self, upper: AntichainRef<'_, T>) -> (Option<Self::Output>, AntichainRef<'a, T>) {
+        let mut builder = ValBuilder::with_capacity(0, self.piles.count, 0);
+        let mut kept = Piles::default();
+        for bucket in std::mem::take(&mut self.piles).buckets {
+            self.sorting.extend(bucket);
+            kept.extend(self.sorting.extract_if(.., |(_, time, _)| upper.less_equal(time)));
+            sort_in_parts(&mut self.sorting, &mut |part| builder.push(part));
+        }
+        self.sorting.shrink_to(BUCKET);
+        self.frontier = kept.updates().map(|(_, time, _)| time.clone()).collect();
+        self.piles = kept;
+        (builder.done(), self.frontier.borrow())
+    }
+}
+
+/// Updates that are sorted at a time: few enough for the cache of a core.
+const BUCKET: usize = 1 << 13;
+/// Into how many buckets updates are dealt.
+const BUCKETS: usize = 1 << 9;
+/// How many updates are looked at for each splitter.
+const SAMPLES: usize = 16;
+
+/// Sorts updates, adds up those that are equal, and shows them a part at a time; leaves none.
+fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
+    updates: &mut Vec<Update<K, V, T, R>>,
+    show: &mut impl FnMut(&mut Vec<Update<K, V, T, R>>),
+) {
+    if updates.len() <= 4 * BUCKET {
+        consolidate_updates(updates);
+        show(updates);
+        updates.clear();
+        return;
+    }
+    let mut parts = Piles::default();
+    let count = updates.len();
+    parts.split(updates);
+    parts.extend(updates.drain(..));
+    for part in parts.buckets {
+        // Where nearly all are equal, dealing them again makes no progress.
+        let mut part: Vec<_> = part.into_iter().collect();
+        if part.len() > count / 2 {
+            consolidate_updates(&mut part);
+            show(&mut part);
+        } else {
+            sort_in_parts(&mut part, show);
+        }
+    }
+}
+
+/// Updates in buckets: each bucket's come before the next one's.
+struct Piles<K, V, T, R> {
+    /// What the second and each later bucket begins with: keys, which mostly decide and lie close together, and values.
+    splitters: (Vec<K>, Vec<V>),
+    buckets: Vec<Pile<Update<K, V, T, R>>>,
+    count: usize,
+}
+
+impl<K, V, T, R> Default for Piles<K, V, T, R> {
+    fn default() -> Self {
+        Piles { splitters: (Vec::new(), Vec::new()), buckets: vec![Pile::default()], count: 0 }
+    }
+}
+
+impl<K: Data, V: Data, T, R> Piles<K, V, T, R> {
+    fn extend(&mut self, updates: impl Iterator<Item = Update<K, V, T, R>>) {
+        for update in updates {
+            let at = self.bucket(&update.0);
+            self.buckets[at].push(update);
+            self.count += 1;
+        }
+        if self.buckets.len() == 1 && self.count > 4 * BUCKET {
+            let first: Vec<_> = self.buckets.drain(..).flatten().collect();
+            self.count = 0;
+            self.split(&first);
+            self.extend(first.into_iter());
+        }
+    }
+
+    /// The bucket of a row: the one after the last splitter that is not greater.
+    fn bucket(&self, (key, value): &(K, V)) -> usize {
+        let (keys, values) = &self.splitters;
+        let end = keys.partition_point(|splitter| splitter <= key);
+        if end == 0 || keys[end - 1] != *key {
+            return end;
+        }
+        let start = keys[..end].partition_point(|splitter| splitter < key);
+        start + values[start..end].partition_point(|splitter| splitter <= value)
+    }
+
+    /// Makes buckets into which updates like these go in about equal parts.
+    fn split(&mut self, like: &[Update<K, V, T, R>]) {
+        let step = (like.len() / (BUCKETS * SAMPLES)).max(1);
+        let mut sample: Vec<&(K, V)> = like.iter().step_by(step).map(|(row, _, _)| row).collect();
+        sample.sort_unstable();
+        self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
+        self.buckets = (0..BUCKETS).map(|_| Pile::default()).collect();
+    }
+
+    fn updates(&self) -> impl Iterator<Item = &Update<K, V, T, R>> {
+        self.buckets.iter().flat_map(Pile::iter)
+    }
+}

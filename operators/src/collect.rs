@@ -1,0 +1,76 @@
+//! All the values of a key in one record.
+//!
+//! The answer holds the whole group, so a change costs the group, and replaces one record by another. Where the values
+//! can stay rows of their own, leave them so.
+//!
+//! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Nulls*:
+//! values like others, where Spark's functions skip them. *Times*: any lattice.
+
+use std::hash::Hash;
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::progress::Timestamp;
+
+/// The values of each key, in the order of what stands before each, and of those alike in their own; a value of weight
+/// w comes w times. A key without values is not there.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::collect_list;
+///
+/// timely::example(|scope| {
+///     let visits = scope.new_collection_from([(1, (12, 'C')), (1, (8, 'H')), (1, (12, 'C'))]).1;
+///     let paths = collect_list(visits, "Paths");
+///     paths.assert_eq(scope.new_collection_from([(1, vec!['H', 'C', 'C'])]).1);
+/// });
+/// ```
+pub fn collect_list<'scope, T, K, O, V>(
+    values: VecCollection<'scope, T, (K, (O, V))>,
+    name: &str,
+) -> VecCollection<'scope, T, (K, Vec<V>)>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    O: ExchangeData,
+    V: ExchangeData,
+{
+    values.reduce_named(name, |_, values, lists| {
+        let each = values.iter().flat_map(|((_, value), weight)| {
+            std::iter::repeat_n(value, usize::try_from(*weight).unwrap_or(0)).cloned()
+        });
+        let list: Vec<_> = each.collect();
+        if !list.is_empty() {
+            lists.push((list, 1));
+        }
+    })
+}
+
+/// The distinct values of each key, in their order. A key without values is not there.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::collect_set;
+///
+/// timely::example(|scope| {
+///     let visits = scope.new_collection_from([(1, 'H'), (1, 'C'), (1, 'H')]).1;
+///     collect_set(visits, "Pages").assert_eq(scope.new_collection_from([(1, vec!['C', 'H'])]).1);
+/// });
+/// ```
+pub fn collect_set<'scope, T, K, V>(
+    values: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+) -> VecCollection<'scope, T, (K, Vec<V>)>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    values.reduce_named(name, |_, values, sets| {
+        let there = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
+        let set: Vec<_> = there.collect();
+        if !set.is_empty() {
+            sets.push((set, 1));
+        }
+    })
+}

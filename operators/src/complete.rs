@@ -1,0 +1,53 @@
+//! A value or `None` for every key that is needed: what makes an outer join out of an inner one.
+//!
+//! A left join usually joins, finds the rows without a partner and adds them back, which moves every row twice. Here
+//! the *right* side is made complete instead: it gets a `None` for each key that the left side has and it has not.
+//! The keys are few where the rows are many, and the join after it is an inner one, with one partner for every row.
+
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use differential_dataflow::{ExchangeData, VecCollection};
+use std::hash::Hash;
+use timely::progress::Timestamp;
+
+use super::{ByKey, give};
+
+/// The values by key, and `None` under each key of `needed` that has no value.
+///
+/// Each key of `needed` counts once, and each key of `values` has one value; of several, the greatest is taken.
+/// *Cost per change*: O(1). *State*: every key and value.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::complete;
+/// # timely::example(|scope| {
+/// let needed = scope.new_collection_from(['T', 'M']).1;
+/// let prices = scope.new_collection_from([('T', 4)]).1;
+/// let completed = complete(needed, prices, "Prices").as_collection(|product, price| (*product, *price));
+/// completed.assert_eq(scope.new_collection_from([('T', Some(4)), ('M', None)]).1);
+/// # });
+/// ```
+#[expect(clippy::missing_panics_doc, reason = "it can't: reduce shows keys that have values")]
+pub fn complete<'scope, T, K, V>(
+    needed: VecCollection<'scope, T, K>,
+    values: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+) -> ByKey<'scope, T, K, Option<V>>
+where
+    T: Timestamp + Lattice,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    let missing = needed.map(|key| (key, None));
+    missing
+        .concat(values.map(|(key, value)| (key, Some(value))))
+        .arrange_by_key_named(&format!("{name}: candidates"))
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+        name,
+        |_, candidates, chosen| {
+            let greatest = candidates.last().expect("reduce shows keys that have values").0;
+            chosen.push((greatest.clone(), 1));
+        },
+        give,
+    )
+}

@@ -1,0 +1,186 @@
+//! How many distinct keys each group has, read off an arrangement that is there anyway.
+//!
+//! The usual way arranges every distinct (group, key) pair. But where an arrangement is sorted by key and then by
+//! group, the rows of one pair lie side by side: they are a *run*, and a pair is there while its run has a row.
+//!
+//! ```text
+//! customer   1                          2
+//! day        Mo Mo Mo  Tu  Th Th        Mo  Th Th Th      Mo: 2 customers, Tu: 1, Th: 2
+//! runs       └──────┘  └┘  └───┘        └┘  └──────┘
+//! ```
+//!
+//! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
+
+use differential_dataflow::difference::{Multiply, Semigroup};
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{Data, ExchangeData, VecCollection};
+use timely::dataflow::operators::CapabilitySet;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+use super::accumulate::{Group, Sums};
+use super::sorted::{Change, Values};
+use super::visit::{Answers, Question, Visit};
+
+/// Counts, for each group, the keys that have a row in it. The count is the group's weight.
+///
+/// `part` says which part of its key's rows a row belongs to, `None` for a row that does not count. Along the sorted
+/// values of one key it must never fall (`None` is the least), so that the rows of a part lie side by side. `group`
+/// names the group that a key's part counts in; several parts may name the same, and each counts.
+///
+/// Updates of one group that arrive together are added up before they are sent.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::distinct_count;
+/// # timely::example(|scope| {
+/// // Customers and the days of their orders: how many customers has each day?
+/// let orders = scope.new_collection_from([(1, 'M'), (1, 'M'), (1, 'T'), (2, 'M')]).1.arrange_by_key();
+/// let customers = distinct_count(orders, "Customers", |_, day| Some(*day), |_, day| *day);
+/// customers.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);
+/// # });
+/// ```
+pub fn distinct_count<'scope, T, K, V, P, G>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    part: impl Fn(&K, &V) -> Option<P> + 'static,
+    group: impl Fn(&K, &P) -> G + 'static,
+) -> VecCollection<'scope, T, G>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+{
+    accumulate_distinct(arranged, name, part, group, |_, _| None, 1)
+}
+
+/// Sums over rows, as [`accumulate`](super::accumulate()) makes them, and what distinct keys add to them, in one visit.
+///
+/// `term` says what a row adds and to which group; each key that has a row in a part adds `once` to the part's group.
+pub fn accumulate_distinct<'scope, T, K, V, P, G, R>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    part: impl Fn(&K, &V) -> Option<P> + 'static,
+    group: impl Fn(&K, &P) -> G + 'static,
+    term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
+    once: R,
+) -> VecCollection<'scope, T, G, R>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+    R: Data + Semigroup + Multiply<isize, Output = R>,
+{
+    let mut visit = Visit::new(arranged, name);
+    let counts = visit.accumulate_distinct(part, group, term, once);
+    visit.build();
+    counts
+}
+
+impl<'scope, T: Timestamp + Lattice + TotalOrder, K: ExchangeData, V: ExchangeData> Visit<'scope, T, K, V> {
+    /// Asks what [`accumulate_distinct`] answers.
+    pub fn accumulate_distinct<P, G, R>(
+        &mut self,
+        part: impl Fn(&K, &V) -> Option<P> + 'static,
+        group: impl Fn(&K, &P) -> G + 'static,
+        term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
+        once: R,
+    ) -> VecCollection<'scope, T, G, R>
+    where
+        P: Ord,
+        G: Group,
+        R: Data + Semigroup + Multiply<isize, Output = R>,
+    {
+        self.add(|answers| Distinct { part, group, term, once, sums: Sums::default(), answers })
+    }
+}
+
+struct Distinct<T: Timestamp, G: Group, R: Data, F, N, M> {
+    part: F,
+    group: N,
+    term: M,
+    once: R,
+    sums: Sums<G, T, R>,
+    answers: Answers<T, G, R>,
+}
+
+impl<T, K, V, P, G, R, F, N, M> Question<K, V, T> for Distinct<T, G, R, F, N, M>
+where
+    T: Timestamp + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    P: Ord,
+    G: Group,
+    R: Data + Semigroup + Multiply<isize, Output = R>,
+    F: Fn(&K, &V) -> Option<P>,
+    N: Fn(&K, &P) -> G,
+    M: Fn(&K, &V) -> Option<(G, R)>,
+{
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, _: &CapabilitySet<T>) {
+        let Distinct { part, group, term, once, sums, .. } = self;
+        change.updates(|value, time, weight| {
+            if let Some((group, term)) = term(key, value) {
+                sums.add(group, time, term.multiply(&weight));
+            }
+        });
+        let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
+        match change.times() {
+            [time] if change.is_new() => {
+                each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));
+            }
+            _ => each_change(change, |row| part(key, row), &mut count),
+        }
+    }
+
+    fn flush(&mut self, held: &CapabilitySet<T>) {
+        self.answers.give(std::mem::take(&mut self.sums).into_updates(), held);
+        self.answers.flush(held);
+    }
+}
+
+/// Shows each part that has a row, by one walk over all rows.
+fn each_part<V: Ord, T: Timestamp + TotalOrder, P: PartialEq>(
+    values: &Values<'_, V, T>,
+    part: impl Fn(&V) -> Option<P>,
+    mut show: impl FnMut(&P),
+) {
+    let mut last = None;
+    for (value, _) in values.ascending() {
+        let found = part(value);
+        if found != last {
+            found.iter().for_each(&mut show);
+            last = found;
+        }
+    }
+}
+
+/// Shows when each part that was touched got its first row or lost its last.
+fn each_change<V: Ord, T: Timestamp + TotalOrder, P: Ord>(
+    change: &Change<'_, V, T>,
+    part: impl Fn(&V) -> Option<P>,
+    show: &mut impl FnMut(&P, &T, isize),
+) {
+    let mut touched: Vec<P> = change.touched().filter_map(&part).collect();
+    touched.sort();
+    touched.dedup();
+    for found in touched {
+        let found = Some(found);
+        let is_there = |values: Values<'_, V, T>| {
+            let next = values.ascending_from(|row| part(row) < found).next();
+            next.is_some_and(|(row, _)| part(row) == found)
+        };
+        let mut was_there = is_there(change.before());
+        for time in change.times() {
+            let now = is_there(change.through(time));
+            if now != was_there {
+                found.iter().for_each(|found| show(found, time, if now { 1 } else { -1 }));
+            }
+            was_there = now;
+        }
+    }
+}

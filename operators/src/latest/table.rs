@@ -1,0 +1,201 @@
+//! The rows by key, and what the open epoch writes over them.
+//!
+//! Keys are dealt by their hash to parts that are each small enough for the cache of a core: what an epoch writes
+//! waits in piles, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
+
+use super::{Position, Upsert};
+use crate::pile::Pile;
+
+pub(crate) struct Table<K, V> {
+    parts: Vec<Part<K, V>>,
+    hasher: FixedState,
+    /// The parts for which something waits.
+    touched: Vec<usize>,
+}
+
+/// The place of a row: its part, and where in that, below 2²⁴.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    /// No row's place.
+    pub(crate) const NONE: Slot = Slot(u32::MAX);
+
+    fn new(part: usize, at: usize) -> Slot {
+        let at = u32::try_from(at).ok().filter(|at| *at < (1 << 24) - 1);
+        let part = u32::try_from(part).expect("there are few parts");
+        Slot(part << 24 | at.expect("a worker holds fewer than 2³² keys"))
+    }
+
+    pub(crate) fn part(self) -> usize {
+        self.0 as usize >> 24
+    }
+
+    pub(crate) fn at(self) -> usize {
+        self.0 as usize & 0x00ff_ffff
+    }
+}
+
+/// What an epoch wrote to a part.
+pub(crate) struct Written<V> {
+    pub(crate) part: usize,
+    /// The slots of keys that had no row.
+    pub(crate) fresh: Vec<Slot>,
+    /// The slots of keys that had one, and that row.
+    pub(crate) replaced: Vec<(Slot, V)>,
+}
+
+impl<V> Written<V> {
+    /// All slots that were written to, with the rows they had.
+    pub(crate) fn slots(self) -> impl Iterator<Item = (Slot, Option<V>)> {
+        let fresh = self.fresh.into_iter().map(|slot| (slot, None));
+        fresh.chain(self.replaced.into_iter().map(|(slot, row)| (slot, Some(row))))
+    }
+}
+
+struct Part<K, V> {
+    index: HashTable<Entry>,
+    rows: Vec<Row<K, V>>,
+    /// Slots that rows were deleted from.
+    free: Vec<Slot>,
+    waiting: Pile<Upsert<K, V>>,
+}
+
+impl<K, V> Default for Part<K, V> {
+    fn default() -> Self {
+        Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: Pile::default() }
+    }
+}
+
+/// Where the row of a key with this hash may lie.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    slot: Slot,
+}
+
+struct Row<K, V> {
+    key: K,
+    /// Where the row stands in the open epoch; `None` for a row of an epoch that is over.
+    position: Option<Position>,
+    row: Option<V>,
+}
+
+/// How many parts there are: one for each value of a hash's first byte.
+pub(crate) const PARTS: usize = 1 << 8;
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Table {
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
+            // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
+            hasher: FixedState::with_seed(0x006d_696c_6c73),
+            touched: Vec::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+    /// Takes rows of the open epoch.
+    pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
+        for upsert in upserts {
+            let part = usize::from(self.hasher.hash_one(&upsert.0).to_le_bytes()[0]);
+            let waiting = &mut self.parts[part].waiting;
+            if waiting.is_empty() {
+                self.touched.push(part);
+            }
+            waiting.push(upsert);
+        }
+    }
+
+    /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
+    /// last counts.
+    pub(crate) fn settle(&mut self) -> Option<Written<V>> {
+        let part = self.touched.pop()?;
+        Some(self.parts[part].settle(part, &self.hasher))
+    }
+
+    /// Forgets all rows of a part.
+    pub(crate) fn clear(&mut self, part: usize) {
+        self.parts[part] = Part::default();
+    }
+
+    /// The key of a slot, and its row; `None` where that was deleted.
+    pub(crate) fn get(&self, slot: Slot) -> (&K, Option<&V>) {
+        let row = &self.parts[slot.part()].rows[slot.at()];
+        (&row.key, row.row.as_ref())
+    }
+
+    /// Forgets a key whose row was deleted.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let part = &mut self.parts[slot.part()];
+        let hash = upper(self.hasher.hash_one(&part.rows[slot.at()].key));
+        if let Ok(entry) = part.index.find_entry(spread(hash), |entry| entry.slot == slot) {
+            entry.remove();
+        }
+        part.free.push(slot);
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
+    fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
+        let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
+        if self.rows.is_empty() {
+            // The first epoch is mostly the largest, and its rows are mostly different ones.
+            self.rows.reserve_exact(self.waiting.len());
+            self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
+        }
+        for (key, position, row) in std::mem::take(&mut self.waiting) {
+            let hash = upper(hasher.hash_one(&key));
+            let rows = &self.rows;
+            let is_it = |entry: &Entry| entry.hash == hash && rows[entry.slot.at()].key == key;
+            match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
+                Place::Vacant(place) => {
+                    let new = Row { key, position: Some(position), row };
+                    let slot = self.free.pop().unwrap_or(Slot::new(part, self.rows.len()));
+                    match self.rows.get_mut(slot.at()) {
+                        Some(free) => *free = new,
+                        None => {
+                            // By an eighth, not to twice the size: rows are most of what is kept.
+                            if self.rows.len() == self.rows.capacity() {
+                                self.rows.reserve_exact(self.rows.len() / 8 + 1);
+                            }
+                            self.rows.push(new);
+                        }
+                    }
+                    place.insert(Entry { hash, slot });
+                    written.fresh.push(slot);
+                }
+                Place::Occupied(place) => {
+                    let slot = place.get().slot;
+                    let known = &mut self.rows[slot.at()];
+                    if known.position < Some(position) {
+                        let settled = known.position.replace(position).is_none();
+                        let before = std::mem::replace(&mut known.row, row);
+                        let before = before.filter(|_| settled);
+                        written.replaced.extend(before.map(|before| (slot, before)));
+                    }
+                }
+            }
+        }
+        let slots = written.fresh.iter().chain(written.replaced.iter().map(|(slot, _)| slot));
+        slots.for_each(|slot| self.rows[slot.at()].position = None);
+        written
+    }
+}
+
+/// The half of a hash that the index keeps.
+fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// The 64 bits that the index wants, of those it keeps: it looks at the lowest and the highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}

@@ -1,0 +1,204 @@
+//! A reduction that reads only as much of a key's values as its answer needs.
+//!
+//! Differential's `reduce` loads every value of a key that changed. Where the answer depends on a few values at either
+//! end, or on whether there is one, that is far too much: a key may have a million. Here the logic is shown the
+//! [`Values`] and reads what it wants.
+//!
+//! The answer before a change is worked out again from the values before it, so no answers are stored.
+//! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
+
+use std::hash::Hash;
+
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::difference::{Multiply, Semigroup};
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::{Data, ExchangeData, VecCollection};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use timely::dataflow::operators::CapabilitySet;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::ByKey;
+use super::sorted::{Change, Values};
+use super::visit::{Answers, Question, Visit};
+
+/// For each key, the answers that `logic` pushes when shown the key's values, each once.
+///
+/// `logic` must be a function of the values as a sorted list; an answer pushed twice has the weight 2. It is not called
+/// for the state in which a key has no values before its first update, and what it says of no values should be nothing.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::reduce_sorted;
+/// use timely::dataflow::operators::capture::{Capture, Extract};
+///
+/// const PLAYER: u32 = 7;
+/// let updates = timely::execute_directly(|worker| {
+///     let (mut scores, updates) = worker.dataflow::<u64, _, _>(|scope| {
+///         let (scores, collection) = scope.new_collection();
+///         let best = reduce_sorted(collection.arrange_by_key(), "Best", |_player, scores, answers: &mut Vec<u64>| {
+///             answers.extend(scores.descending().map(|(score, _)| *score).next());
+///         });
+///         (scores, best.inner.capture())
+///     });
+///     scores.insert((PLAYER, 30));
+///     scores.insert((PLAYER, 20));
+///     scores.advance_to(1);
+///     scores.insert((PLAYER, 50));
+///     updates
+/// });
+/// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
+/// assert_eq!(updates, [((PLAYER, 30), 0, 1), ((PLAYER, 30), 1, -1), ((PLAYER, 50), 1, 1)]);
+/// ```
+pub fn reduce_sorted<'scope, T, K, V, A>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    mut logic: impl FnMut(&K, Values<'_, V, T>, &mut Vec<A>) + 'static,
+) -> VecCollection<'scope, T, (K, A)>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    A: Data,
+{
+    let mut answers = Vec::new();
+    reduce_summed(
+        arranged,
+        name,
+        |_, _| (),
+        move |key, values, (), rows| {
+            logic(key, values, &mut answers);
+            rows.extend(answers.drain(..).map(|answer| (key.clone(), answer)));
+        },
+    )
+}
+
+/// As [`reduce_sorted`]; `logic` is also shown the sum of what `term` gives for each value of the key, times its weight,
+/// and what it pushes is given as it is.
+///
+/// So an answer may be about all values of a key, and still only a few are read. *State*: a sum for each key whose sum
+/// is not zero.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::reduce_summed;
+/// # timely::example(|scope| {
+/// let scores = scope.new_collection_from([('A', 30), ('A', 20), ('B', 50)]).1.arrange_by_key();
+/// let best_of_all = reduce_summed(scores, "Share", |_, score| *score, |player, scores, sum, rows| {
+///     rows.extend(scores.descending().map(|(best, _)| (*player, *best, *sum)).next());
+/// });
+/// best_of_all.assert_eq(scope.new_collection_from([('A', 30, 50), ('B', 50, 50)]).1);
+/// # });
+/// ```
+pub fn reduce_summed<'scope, T, K, V, R, A>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+    term: impl Fn(&K, &V) -> R + 'static,
+    logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
+) -> VecCollection<'scope, T, A>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
+    A: Data,
+{
+    let mut visit = Visit::new(arranged, name);
+    let answers = visit.reduce_summed(term, logic);
+    visit.build();
+    answers
+}
+
+impl<'scope, T, K, V> Visit<'scope, T, K, V>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    /// Asks what [`reduce_summed`] answers.
+    pub fn reduce_summed<R, A>(
+        &mut self,
+        term: impl Fn(&K, &V) -> R + 'static,
+        logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
+    ) -> VecCollection<'scope, T, A>
+    where
+        R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
+        A: Data,
+    {
+        self.add(|answers| Summed { term, logic, sums: HashMap::default(), pushed: Vec::new(), answers })
+    }
+}
+
+struct Summed<T: Timestamp, K, R, A: Data, F, L> {
+    term: F,
+    logic: L,
+    sums: HashMap<K, R, FixedState>,
+    /// What `logic` pushed last.
+    pushed: Vec<A>,
+    answers: Answers<T, A, isize>,
+}
+
+impl<T, K, V, R, A, F, L> Question<K, V, T> for Summed<T, K, R, A, F, L>
+where
+    T: Timestamp + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+    R: Semigroup + Default + Multiply<isize, Output = R>,
+    A: Data,
+    F: Fn(&K, &V) -> R,
+    L: FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>),
+{
+    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, held: &CapabilitySet<T>) {
+        let mut sum = self.sums.remove(key).unwrap_or_default();
+        let mut changes: Vec<(A, isize)> = Vec::new();
+        if !change.is_new() {
+            (self.logic)(key, change.before(), &sum, &mut self.pushed);
+            changes.extend(self.pushed.drain(..).map(|answer| (answer, -1)));
+        }
+        for time in change.times() {
+            change.updates(|value, at, weight| {
+                if at == time {
+                    sum.plus_equals(&(self.term)(key, value).multiply(&weight));
+                }
+            });
+            (self.logic)(key, change.through(time), &sum, &mut self.pushed);
+            let known: Vec<_> = self.pushed.iter().map(|answer| (answer.clone(), -1)).collect();
+            changes.extend(self.pushed.drain(..).map(|answer| (answer, 1)));
+            consolidate(&mut changes);
+            let updates = std::mem::replace(&mut changes, known).into_iter();
+            self.answers.give(updates.map(|(answer, diff)| (answer, time.clone(), diff)), held);
+        }
+        if !sum.is_zero() {
+            self.sums.insert(key.clone(), sum);
+        }
+    }
+
+    fn flush(&mut self, held: &CapabilitySet<T>) {
+        self.answers.flush(held);
+    }
+}
+
+/// The keys that have at least one value, each once.
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::present_keys;
+/// # timely::example(|scope| {
+/// let orders = scope.new_collection_from([(1, 'A'), (1, 'B'), (2, 'C')]).1.arrange_by_key();
+/// present_keys(orders, "Customers").assert_eq(scope.new_collection_from([1, 2]).1);
+/// # });
+/// ```
+pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hash,
+    V: ExchangeData,
+{
+    let present = reduce_sorted(arranged, name, |_, values, answers| {
+        if !values.is_empty() {
+            answers.push(());
+        }
+    });
+    present.map(|(key, ())| key)
+}

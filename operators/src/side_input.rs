@@ -1,0 +1,325 @@
+//! Rows with something that all of them need and that may change: a model, an exchange rate, a setting.
+//!
+//! It is a join in which one side has a single record. An equi-join would send all rows to where that record is; a
+//! broadcast join would keep the rows once more. Here each worker has the record, and the rows are those of an arrangement that
+//! is there anyway: when the record changes, they are walked. In epochs in which it does not, only rows that change are
+//! looked at.
+//!
+//! ```text
+//! arranged rows ── batches ──▶ logic(rows, record) ──▶ answers
+//!        └──────── trace ──────────▲
+//! side input ── to all workers ────┘ a new record: each row's answer is taken back, and the new one given
+//! ```
+//!
+//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that change in
+//! the same epoch. *Cost*: a call of the logic for each of these; the answer that is taken back is worked out again, so the
+//! logic must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
+
+mod walk;
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::cursor::cursor_list;
+use differential_dataflow::trace::implementations::ValSpine;
+use differential_dataflow::trace::{Description, TraceReader};
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+use timely::progress::frontier::Antichain;
+use timely::scheduling::Activator;
+
+use super::sorted::Batch;
+use super::{ByKey, retain, to_all_workers};
+use walk::{Asked, Give, Walk};
+
+/// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
+///
+/// `logic` is given some rows and must push an answer for each, in order, that depends on that row and the record
+/// alone. At every time, `side` must have at most one record, with weight 1.
+///
+/// # Panics
+///
+/// The operator panics if there are two records at one time, or `logic` gives more or fewer answers than rows.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::with_side_input;
+///
+/// timely::example(|scope| {
+///     let prices = scope.new_collection_from([('T', 4), ('M', 5)]).1.arrange_by_key();
+///     let rate = scope.new_collection_from([110]).1;
+///     let converted = with_side_input(prices, rate, "Converted", |rows, rate, answers| {
+///         answers.extend(rows.iter().map(|(product, price)| (**product, rate.map(|rate| **price * rate))));
+///     });
+///     converted.assert_eq(scope.new_collection_from([('T', Some(440)), ('M', Some(550))]).1);
+/// });
+/// ```
+pub fn with_side_input<'scope, T, K, V, S, D>(
+    rows: ByKey<'scope, T, K, V>,
+    side: VecCollection<'scope, T, S>,
+    name: &str,
+    logic: impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>) + 'static,
+) -> VecCollection<'scope, T, D>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData,
+    V: ExchangeData,
+    S: ExchangeData,
+    D: Data,
+{
+    let scope = rows.stream.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut row_input = builder.new_input(rows.stream, Pipeline);
+    let (records, to_worker) = to_all_workers(side);
+    let mut side_input = builder.new_input(records, to_worker);
+    let (output, answers) = builder.new_output();
+    let mut output = OutputBuilder::<T, timely::container::CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
+    let activator = Activator::new(builder.operator_info().address, scope.activations());
+    let mut side = Side::new(rows.trace);
+    builder.build_reschedule(move |_| {
+        move |frontiers| {
+            row_input.for_each(|capability, spans| {
+                for span in spans.drain(..) {
+                    side.received.clone_from(span.upper());
+                    if let Some(batch) = span.inner {
+                        let held = retain(&capability);
+                        // The last batch of an input that was closed has no bound but its own times.
+                        let last =
+                            batch.storage.upds.times.iter().filter(|_| span.desc.upper().is_empty()).max().cloned();
+                        side.novel.push(Novel { batch, times: span.desc, last, held });
+                    }
+                }
+            });
+            side_input.for_each(|capability, updates| {
+                for (_, (record, time, diff)) in updates.drain(..) {
+                    let new = || (retain(&capability).delayed(&time), Vec::new());
+                    side.changes.entry(time.clone()).or_insert_with(new).1.push((record, diff));
+                }
+            });
+            let open = [&frontiers[0], &frontiers[1]].map(|frontier| frontier.frontier().first().cloned());
+            let is_more = side.proceed(open, &logic, &mut |held, mut answers| {
+                output.activate().session(held).give_container(&mut answers);
+            });
+            if is_more {
+                activator.activate();
+            }
+            is_more
+        }
+    });
+    answers.as_collection()
+}
+
+/// Rows that the logic is given together.
+const TOGETHER: usize = 1 << 10;
+
+/// What one worker has of rows and records.
+struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
+    trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
+    /// How far rows were received.
+    received: Antichain<T>,
+    /// Batches that have updates which are not answered.
+    novel: Vec<Novel<K, V, T>>,
+    unanswered: Unanswered<T>,
+    /// Changes of the record that are still to come.
+    changes: BTreeMap<T, (Capability<T>, Vec<(S, isize)>)>,
+    record: Option<S>,
+    /// True once rows have been answered.
+    has_answers: bool,
+    walk: Option<Walk<K, V, T, S>>,
+}
+
+/// A batch that has come, and between which times its updates are.
+struct Novel<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> {
+    batch: Batch<K, V, T>,
+    times: Description<T>,
+    /// Its greatest time, if it has no upper bound.
+    last: Option<T>,
+    held: Capability<T>,
+}
+
+/// The times whose updates are not answered yet.
+#[derive(Clone, PartialEq, Eq)]
+enum Unanswered<T> {
+    From(T),
+    After(T),
+}
+
+impl<T: Ord> Unanswered<T> {
+    fn has(&self, time: &T) -> bool {
+        match self {
+            Unanswered::From(first) => time >= first,
+            Unanswered::After(last) => time > last,
+        }
+    }
+}
+
+impl<K, V, T, S> Side<K, V, T, S>
+where
+    K: Ord + Clone + 'static,
+    V: Ord + Clone + 'static,
+    T: Timestamp + Lattice + TotalOrder,
+    S: ExchangeData,
+{
+    fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+        Side {
+            trace: Some(trace),
+            received: Antichain::from_elem(T::minimum()),
+            novel: Vec::new(),
+            unanswered: Unanswered::From(T::minimum()),
+            changes: BTreeMap::new(),
+            record: None,
+            has_answers: false,
+            walk: None,
+        }
+    }
+
+    /// Answers what can be answered, in the order of times, where rows and records may still come at the times `open`; true if
+    /// there is more that can be.
+    fn proceed<D>(
+        &mut self,
+        open: [Option<T>; 2],
+        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
+        give: &mut Give<'_, T, D>,
+    ) -> bool {
+        loop {
+            if let Some(mut walk) = self.walk.take() {
+                if walk.proceed(self.record.as_ref(), logic, give) {
+                    self.walk = Some(walk);
+                    return true;
+                }
+                self.record = walk.record;
+            }
+            // Rows are answered with the record that is there until it changes, or may change.
+            let until = self.changes.keys().next().into_iter().chain(&open[1]).min().cloned();
+            let is_due = |time: &T| until.as_ref().is_none_or(|until| time < until);
+            self.answer(is_due, logic, give);
+            if let Some(next) = until.iter().chain(self.received.first()).min() {
+                self.unanswered = Unanswered::From(next.clone()).max_of(&self.unanswered);
+            }
+            self.novel.retain(|novel| !novel.ends_by(until.as_ref()));
+            self.novel.iter_mut().for_each(|novel| novel.hold_from(until.as_ref()));
+            let is_whole = |time: &T| open.iter().flatten().all(|open| time < open);
+            match self.changes.first_entry().filter(|change| is_whole(change.key())) {
+                Some(change) => {
+                    let (at, updates) = change.remove();
+                    self.change_record(at, updates, logic, give);
+                }
+                None => break,
+            }
+        }
+        self.let_go(open[1].is_none());
+        false
+    }
+
+    /// Answers the updates that are due and not answered yet.
+    fn answer<D>(
+        &mut self,
+        is_due: impl Fn(&T) -> bool,
+        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
+        give: &mut Give<'_, T, D>,
+    ) {
+        let is_any_due = |novel: &&Novel<K, V, T>| novel.times.lower().iter().any(&is_due);
+        for Novel { batch, held, .. } in self.novel.iter().filter(is_any_due) {
+            let mut asked = Asked::new();
+            let (keys, values, updates) = (&batch.storage.keys, &batch.storage.vals, &batch.storage.upds);
+            for (nth, key) in keys.iter().enumerate() {
+                let (first, end) = values.bounds(nth);
+                for value in first..end {
+                    let (lower, upper) = updates.bounds(value);
+                    for (time, diff) in updates.times[lower..upper].iter().zip(&updates.diffs[lower..upper]) {
+                        if self.unanswered.has(time) && is_due(time) {
+                            asked.add((key, &values.vals[value]), time.clone(), *diff);
+                        }
+                    }
+                    if asked.rows.len() >= TOGETHER {
+                        self.has_answers = true;
+                        asked.answer(self.record.as_ref(), logic, held, give);
+                    }
+                }
+            }
+            self.has_answers |= !asked.rows.is_empty();
+            asked.answer(self.record.as_ref(), logic, held, give);
+        }
+    }
+
+    /// Begins to take all answers back, and to give those with the next record.
+    fn change_record<D>(
+        &mut self,
+        at: Capability<T>,
+        updates: Vec<(S, isize)>,
+        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
+        give: &mut Give<'_, T, D>,
+    ) {
+        let record = changed(self.record.as_ref(), updates);
+        if record == self.record {
+            return;
+        }
+        // What changes at this time is answered with the former record, as if it had come before: except where there are
+        // no answers that would have to be taken back, as in a first epoch.
+        if self.has_answers {
+            self.answer(|time| time <= at.time(), logic, give);
+        }
+        self.unanswered = Unanswered::After(at.time().clone());
+        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
+        let batches = trace.batches_through(self.received.borrow());
+        let (rows, batches) = cursor_list(batches.expect("the trace was not compacted past what was received"));
+        self.walk = Some(Walk { at, record, takes_back: self.has_answers, rows, batches });
+        self.has_answers = true;
+    }
+
+    /// Lets the trace compact, and drops it when the record can't change any more.
+    fn let_go(&mut self, is_last_record: bool) {
+        if is_last_record && self.changes.is_empty() {
+            self.trace = None;
+        } else if let Some(trace) = &mut self.trace {
+            // A record that changes later changes at one of the times that are not answered, or after.
+            let (Unanswered::From(time) | Unanswered::After(time)) = &self.unanswered;
+            trace.set_logical_compaction(Antichain::from_elem(time.clone()).borrow());
+            trace.advance_upper(&mut self.received);
+            trace.set_physical_compaction(self.received.borrow());
+        }
+    }
+}
+
+/// The record after a change of what there is.
+fn changed<S: Ord + Clone>(record: Option<&S>, mut updates: Vec<(S, isize)>) -> Option<S> {
+    updates.extend(record.map(|record| (record.clone(), 1)));
+    consolidate(&mut updates);
+    assert!(
+        updates.len() <= 1 && updates.iter().all(|(_, weight)| *weight == 1),
+        "at every time there is at most one record"
+    );
+    updates.pop().map(|(record, _)| record)
+}
+
+impl<T: Ord + Clone> Unanswered<T> {
+    /// The later of two.
+    fn max_of(self, other: &Self) -> Self {
+        let (Unanswered::From(first) | Unanswered::After(first)) = &self;
+        if other.has(first) { self } else { other.clone() }
+    }
+}
+
+impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice + TotalOrder> Novel<K, V, T> {
+    /// True if all its updates are before this time.
+    fn ends_by(&self, time: Option<&T>) -> bool {
+        time.is_none_or(|time| match self.times.upper().first() {
+            Some(upper) => upper <= time,
+            None => self.last.as_ref().is_none_or(|last| last < time),
+        })
+    }
+
+    /// Lets go of the times before this one.
+    fn hold_from(&mut self, time: Option<&T>) {
+        if let Some(time) = time.filter(|time| self.held.time() < *time) {
+            self.held.downgrade(time);
+        }
+    }
+}

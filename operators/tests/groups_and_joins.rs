@@ -1,0 +1,345 @@
+//! Each operator against its definition, over random histories: at every epoch, on 1, 2 and 4 workers, with epochs that
+//! are in flight together, and back to nothing.
+
+#[path = "common/drive.rs"]
+mod drive;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::{Data, VecCollection};
+use drive::{Changes, Held, drive, states};
+use millstream_operators::{
+    ByKey, Moments, Sum, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min, broadcast_join,
+    collect_list, collect_set, complete, distinct_count, histogram, inner_join, left_join, max, min, present_keys,
+    reduce_sorted, semi_join, top_k, top_k_numbered,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Rows (key, value) and by how much the weight of each changes, epoch by epoch.
+type History = Changes<(u8, u8)>;
+
+/// Histories in which no weight falls below zero; the last epoch takes everything back.
+fn histories() -> impl Strategy<Value = History> {
+    vec(vec(((0..4_u8, 0..12_u8), -2..3_isize), 0..16), 1..7).prop_map(|mut history| {
+        let mut held: Held<(u8, u8)> = BTreeMap::new();
+        for (row, change) in history.iter_mut().flatten() {
+            let weight = held.entry(*row).or_default();
+            *change = (*change).max(-*weight);
+            *weight += *change;
+        }
+        history.push(held.into_iter().map(|(row, weight)| (row, -weight)).collect());
+        history
+    })
+}
+
+/// Runs an operator over a history; gives what its output held after each epoch.
+fn run<D: Data + Send>(
+    history: &History,
+    workers: usize,
+    in_flight: u64,
+    operator: impl for<'a> Fn(ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, D> + Send + Sync + 'static,
+) -> Vec<Held<D>> {
+    let updates = drive(history, workers, in_flight, move |rows| vec![operator(rows.arrange_by_key())]);
+    states(&updates[0])
+}
+
+/// Compares with the definition, run in four ways.
+fn check<D: Data + Send>(
+    history: &History,
+    operator: impl for<'a> Fn(ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, D> + Send + Sync + Copy + 'static,
+    definition: impl Fn(&Held<(u8, u8)>) -> Held<D>,
+) -> Result<(), TestCaseError> {
+    let expected: Vec<_> = states(history).iter().map(definition).collect();
+    for (workers, in_flight) in [(1, 1), (1, 3), (2, 2), (4, 64)] {
+        prop_assert_eq!(&run(history, workers, in_flight, operator), &expected, "{} workers", workers);
+    }
+    Ok(())
+}
+
+/// The values of each key, each as often as it weighs.
+fn by_key(held: &Held<(u8, u8)>) -> BTreeMap<u8, Vec<u8>> {
+    let mut values: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    for ((key, value), weight) in held {
+        values.entry(*key).or_default().extend(std::iter::repeat_n(*value, weight.unsigned_abs()));
+    }
+    values
+}
+
+/// The rows as a collection.
+fn pairs<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+    rows.as_collection(|key, value| (*key, *value))
+}
+
+/// How often each record comes.
+fn counted<D: Ord>(records: impl Iterator<Item = D>) -> Held<D> {
+    let mut counts = BTreeMap::new();
+    records.for_each(|record| *counts.entry(record).or_default() += 1);
+    counts
+}
+
+/// Something smaller than a value that does not fall while values rise; some values have none.
+fn part(value: u8) -> Option<u8> {
+    (value >= 2).then_some(value / 3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn reduce_sorted_reads_from_either_end_and_from_the_middle(history in histories()) {
+        type Found = Option<(u8, isize)>;
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, (Found, Found, Found, Found))> {
+            reduce_sorted(rows, "Ends", |_, values, answers| {
+            let first = values.ascending().next();
+            let last: Vec<_> = values.descending().take(2).collect();
+            let middle = values.ascending_from(|value| *value < 5).next();
+            let owned = |found: Option<(&u8, isize)>| found.map(|(value, weight)| (*value, weight));
+            if !values.is_empty() {
+                answers.push((owned(first), owned(last.first().copied()), owned(last.get(1).copied()), owned(middle)));
+            }
+        })
+        }
+        check(&history, operator, |held| {
+            by_key(held).keys().map(|key| {
+                let values: Vec<_> = held.iter().filter(|((of, _), _)| of == key).map(|((_, v), w)| (*v, *w)).collect();
+                let middle = values.iter().find(|(value, _)| *value >= 5).copied();
+                let nth_back = |n: usize| values.iter().rev().nth(n).copied();
+                ((*key, (values.first().copied(), nth_back(0), nth_back(1), middle)), 1)
+            }).collect()
+        })?;
+    }
+
+    #[test]
+    fn distinct_count_counts_keys_by_group(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+            distinct_count(rows, "Keys", |_, value| part(*value), |key, part| (*part, key % 2))
+        }
+        check(&history, operator, |held| {
+            let pairs: BTreeSet<_> = held.keys().filter_map(|(key, value)| Some((*key, part(*value)?))).collect();
+            let mut counts = BTreeMap::new();
+            pairs.into_iter().for_each(|(key, part)| *counts.entry((part, key % 2)).or_default() += 1);
+            counts
+        })?;
+    }
+
+    #[test]
+    fn accumulate_adds_up_by_group(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+            accumulate(rows, "Sums", |key, value| part(*value).map(|part| ((part, *key), isize::from(*value))))
+        }
+        check(&history, operator, |held| {
+            let mut sums = BTreeMap::new();
+            for ((key, value), weight) in held {
+                if let Some(part) = part(*value) {
+                    *sums.entry((part, *key)).or_default() += isize::from(*value) * weight;
+                }
+            }
+            sums
+        })?;
+    }
+
+    #[test]
+    fn present_keys_are_those_that_have_a_row(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, u8> {
+            present_keys(rows, "Keys")
+        }
+        check(&history, operator, |held| by_key(held).into_keys().map(|key| (key, 1)).collect())?;
+    }
+
+    /// Every row finds one partner: the greatest even value of the key, or none.
+    #[test]
+    fn a_join_after_complete_is_a_left_join(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8, Option<u8>)> {
+            let evens = reduce_sorted(rows.clone(), "Evens", |_, values, answers: &mut Vec<u8>| {
+                answers.extend(values.descending().map(|(value, _)| *value).find(|value| value % 2 == 0));
+            });
+            let partners = complete(present_keys(rows.clone(), "Needed"), evens, "Partners");
+            inner_join(rows, partners, "Pairs", |key, value, partner| (*key, *value, *partner))
+        }
+        check(&history, operator, |held| {
+            let partner = |key| by_key(held)[&key].iter().rev().find(|value| *value % 2 == 0).copied();
+            held.iter().map(|((key, value), weight)| ((*key, *value, partner(*key)), *weight)).collect()
+        })?;
+    }
+
+    /// Two stages and the last: a bucket has few rows, and a key more than one bucket.
+    #[test]
+    fn top_k_keeps_the_first_rows_through_its_stages(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+            top_k(pairs(rows), "First", 3, 1000)
+        }
+        check(&history, operator, |held| {
+            let first = |(key, values): (u8, Vec<u8>)| values.into_iter().take(3).map(move |value| (key, value));
+            counted(by_key(held).into_iter().flat_map(first))
+        })?;
+    }
+
+    #[test]
+    fn top_k_numbered_numbers_equal_rows_too(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, (u8, u64))> {
+            top_k_numbered(pairs(rows), "First", 5, 10)
+        }
+        check(&history, operator, |held| {
+            let first = |(key, values): (u8, Vec<u8>)| values.into_iter().zip(1..=5).map(move |row| (key, row));
+            counted(by_key(held).into_iter().flat_map(first))
+        })?;
+    }
+
+    #[test]
+    fn extremes_and_their_arguments(history in histories()) {
+        type Found = (u8, (u8, u8));
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, Found)> {
+            let rows = pairs(rows);
+            let thirds = rows.clone().map(|(key, value)| (key, (value / 3, value)));
+            let least = min(rows.clone(), "Least", 1000).map(|(key, value)| (key, (0, (value, 0))));
+            let greatest = max(rows, "Greatest", 1000).map(|(key, value)| (key, (1, (value, 0))));
+            let least_third = arg_min(thirds.clone(), "Least third", 100).map(|(key, found)| (key, (2, found)));
+            let greatest_third = arg_max(thirds, "Greatest third", 100).map(|(key, found)| (key, (3, found)));
+            least.concat(greatest).concat(least_third).concat(greatest_third)
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).flat_map(|(key, values)| {
+                let (least, greatest) = (values[0], values[values.len() - 1]);
+                let in_third = |third: u8| *values.iter().find(|value| **value / 3 == third).expect("it is there");
+                [
+                    (key, (0, (least, 0))),
+                    (key, (1, (greatest, 0))),
+                    (key, (2, (least / 3, in_third(least / 3)))),
+                    (key, (3, (greatest / 3, in_third(greatest / 3)))),
+                ]
+            }))
+        })?;
+    }
+
+    #[test]
+    fn collected_lists_and_sets(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, (bool, Vec<u8>))> {
+            let rows = pairs(rows);
+            let by_third = rows.clone().map(|(key, value)| (key, (value % 3, value)));
+            let lists = collect_list(by_third, "Lists").map(|(key, list)| (key, (true, list)));
+            lists.concat(collect_set(rows, "Sets").map(|(key, set)| (key, (false, set))))
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).flat_map(|(key, values)| {
+                let (mut list, mut set) = (values.clone(), values);
+                list.sort_by_key(|value| (value % 3, *value));
+                set.dedup();
+                [(key, (true, list)), (key, (false, set))]
+            }))
+        })?;
+    }
+
+    #[test]
+    fn histograms_have_empty_stretches_too(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, Vec<u64>)> {
+            histogram(pairs(rows), "Histogram", vec![2, 3, 9])
+        }
+        check(&history, operator, |held| {
+            counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| {
+                let within = |stretch: std::ops::Range<u8>| values.iter().filter(|value| stretch.contains(value)).count() as u64;
+                (key, vec![within(0..2), within(2..3), within(3..9), within(9..255)])
+            }))
+        })?;
+    }
+
+    /// Rows meet partners that have their value as a key: a key may have rows, partners, both or none.
+    #[test]
+    fn joins_pair_what_matches_and_tell_what_does_not(history in histories()) {
+        type Joined = (u8, u8, u8, Option<u8>);
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, Joined> {
+            let (sides, by_value) = (pairs(rows.clone()), pairs(rows));
+            let partners = by_value.filter(|(_, value)| value % 2 == 0).map(|(key, value)| (value / 2, key));
+            let (left, right) = (sides.clone().arrange_by_key(), partners.clone().arrange_by_key());
+            let of = |kind: u8| move |key: &u8, value: &u8| (kind, *key, *value, None);
+            let inner = inner_join(left.clone(), right.clone(), "Inner", |key, value, partner| (0, *key, *value, Some(*partner)));
+            let outer = left_join(left.clone(), right.clone(), "Left", |key, value, partner| (1, *key, *value, partner.copied()));
+            let semi = semi_join(left.clone(), right.clone(), "Semi", of(2));
+            let anti = anti_join(left, right, "Anti", of(3));
+            let broadcast = broadcast_join(sides, partners, "Broadcast", |(key, _)| *key, |(key, value), partner| {
+                (4, *key, *value, Some(*partner))
+            });
+            inner.concat(outer).concat(semi).concat(anti).concat(broadcast)
+        }
+        check(&history, operator, |held| {
+            let partners: Vec<(u8, u8, isize)> =
+                held.iter().filter(|((_, value), _)| value % 2 == 0).map(|((key, value), w)| (value / 2, *key, *w)).collect();
+            let mut joined: Held<Joined> = BTreeMap::new();
+            for ((key, value), weight) in held {
+                let found: Vec<_> = partners.iter().filter(|(of, _, _)| of == key).collect();
+                for (_, partner, times) in &found {
+                    for kind in [0, 1, 4] {
+                        *joined.entry((kind, *key, *value, Some(*partner))).or_default() += weight * times;
+                    }
+                }
+                let kinds: &[u8] = if found.is_empty() { &[1, 3] } else { &[2] };
+                joined.extend(kinds.iter().map(|kind| ((*kind, *key, *value, None), *weight)));
+            }
+            joined
+        })?;
+    }
+
+    /// Rows with nulls: terms that add up to nothing leave a group that is there, for it has rows.
+    #[test]
+    fn aggregate_adds_up_terms_by_group(history in histories()) {
+        type Sums = (Moments, Sum);
+        fn term((key, value): &(u8, u8)) -> Option<(u8, Sums)> {
+            let number = (value % 4 != 3).then(|| i64::from(*value) - 5);
+            part(*value).map(|_| (*key, (Moments::of_nullable(number), Sum::of_nullable(number))))
+        }
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (bool, (u8, Sums))> {
+            let rows = pairs(rows);
+            let sums = aggregate(rows.clone(), "Sums", term).map(|sums| (false, sums));
+            sums.concat(aggregate_total(rows, "Sums", term).map(|sums| (true, sums)))
+        }
+        check(&history, operator, |held| {
+            let mut sums: BTreeMap<u8, Sums> = BTreeMap::new();
+            for ((key, value), weight) in held {
+                if let Some((group, term)) = term(&(*key, *value)) {
+                    (0..*weight).for_each(|_| sums.entry(group).or_default().plus_equals(&term));
+                }
+            }
+            counted(sums.into_iter().flat_map(|sums| [(false, sums), (true, sums)]))
+        })?;
+    }
+}
+
+/// More rows than are dealt to one bucket, some of them twice and some taken back, of keys that come in order and of one
+/// that most have.
+#[test]
+fn a_large_epoch_is_joined_as_a_small_one_is() {
+    const ROWS: u32 = 100_000;
+    let key = |row: u32| if row.is_multiple_of(3) { row / 100 } else { 7 };
+    let first = (0..ROWS).map(|row| ((key(row), row), 1 + isize::from(row.is_multiple_of(5))));
+    let second = (0..ROWS).filter(|row| row.is_multiple_of(4)).map(|row| ((key(row), row), -1));
+    let history: Changes<(u32, u32)> =
+        vec![first.clone().chain(second.clone()).collect(), second.map(|(row, _)| (row, 1)).collect()];
+    let sent = drive(&history, 2, 1, |rows| {
+        vec![broadcast_join(
+            rows.clone(),
+            rows.map(|(key, _)| (key, ())).distinct(),
+            "Keys",
+            |row| row.0,
+            |row, ()| *row,
+        )]
+    });
+    assert_eq!(states(&sent[0]), states(&history));
+}
+
+/// Rows of one key whose weights add up to nothing are rows all the same.
+#[test]
+fn rows_that_cancel_do_not_hide_each_other_from_a_join() {
+    fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8, Option<u8>)> {
+        let (rows, partners) = (pairs(rows.clone()), pairs(rows));
+        let left = rows.filter(|row| row.0 < 2).arrange_by_key();
+        let right = partners.filter(|row| row.0 >= 2).map(|(key, value)| (key - 2, value)).arrange_by_key();
+        let semi = semi_join(left.clone(), right.clone(), "Semi", |key, value| (*key, *value, Some(99)));
+        semi.concat(left_join(left, right, "Left", |key, value, partner| (*key, *value, partner.copied())))
+    }
+    // Keys 0 and 1 have two rows each that cancel; key 1 has a partner, under key 3.
+    let history = vec![vec![((0, 7), 1), ((0, 8), -1), ((1, 7), 1), ((1, 8), -1), ((3, 5), 1)]];
+    let expected = [(0, 7, None), (1, 7, Some(5)), (1, 7, Some(99))].map(|row| (row, 1));
+    let negative = [(0, 8, None), (1, 8, Some(5)), (1, 8, Some(99))].map(|row| (row, -1));
+    assert_eq!(run(&history, 1, 1, operator), [expected.into_iter().chain(negative).collect::<Held<_>>()]);
+}

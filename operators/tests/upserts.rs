@@ -1,0 +1,216 @@
+//! Rows that are written, rewritten and deleted, and what they are joined to: against their definition, over random
+//! histories, at every epoch, on several workers and with epochs that are in flight together.
+
+#[path = "common/drive.rs"]
+mod drive;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use drive::{Changes, Held, drive, states};
+use millstream_operators::{Position, Upsert, latest, latest_joined, left_join_unique, upserts};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use timely::dataflow::operators::vec::Input as TimelyInput;
+
+proptest! {
+    /// The rows written under each key, in an order of arrival that has nothing to do with their positions.
+    #[test]
+    fn latest_keeps_the_last_row_written(
+        epochs in vec(vec((0..5_u8, option::weighted(0.7, 0..4_u8)), 0..10), 1..6),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let mut table = BTreeMap::new();
+        let mut expected: Vec<Held<(u8, u8)>> = Vec::new();
+        for writes in &epochs {
+            for (key, row) in writes {
+                match row {
+                    Some(row) => drop(table.insert(*key, *row)),
+                    None => drop(table.remove(key)),
+                }
+            }
+            expected.push(table.iter().map(|(key, row)| ((*key, *row), 1)).collect());
+        }
+        prop_assert_eq!(run_latest(&epochs, workers, in_flight), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Rows that are written and partners that change, in the same epochs and in others: a row's partner is `row / 2`.
+    #[test]
+    fn latest_joined_is_a_left_join_of_the_latest(
+        epochs in writes(),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let (history, tables) = history(&epochs);
+        let expected: Vec<Held<_>> = tables.iter().map(|(rows, partners)| {
+            rows.iter().map(|(key, row)| ((*key, *row, partners.get(&(row / 2)).copied()), 1)).collect()
+        }).collect();
+        let sent = drive(&history, workers, in_flight, |sides| {
+            let rows = upserts(sides.clone().flat_map(Side::row), "Rows");
+            let partners = sides.flat_map(Side::partner);
+            vec![latest_joined(rows, partners, "Joined", |_, row| Some(row / 2), |key, row, partner| {
+                (*key, *row, partner.copied())
+            })]
+        });
+        prop_assert_eq!(states(&sent[0]), expected);
+    }
+
+    /// The same histories, where row and partner meet by key; and no row moves but those that differ.
+    #[test]
+    fn left_join_unique_is_a_left_join(
+        epochs in writes(),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let (history, tables) = history(&epochs);
+        let expected: Vec<Held<_>> = tables.iter().map(|(rows, partners)| {
+            rows.iter().map(|(key, row)| ((*key, *row, partners.get(key).copied()), 1)).collect()
+        }).collect();
+        let sent = drive(&history, workers, in_flight, |sides| {
+            let (rows, partners) = (sides.clone().flat_map(Side::row), sides.flat_map(Side::partner));
+            vec![left_join_unique(rows, partners, "Joined", |key, row, partner| (*key, *row, partner.copied()))]
+        });
+        prop_assert_eq!(states(&sent[0]), expected.clone());
+        let mut before = Held::new();
+        for (sent, now) in sent[0].iter().zip(&expected) {
+            let left = before.keys().filter(|row| !now.contains_key(*row)).count();
+            let came = now.keys().filter(|row| !before.contains_key(*row)).count();
+            prop_assert_eq!(sent.len(), left + came);
+            before.clone_from(now);
+        }
+    }
+}
+
+/// What an epoch writes or deletes: rows, and partners.
+type Writes = (Vec<(u8, Option<u8>)>, Vec<(u8, Option<u8>)>);
+
+fn writes() -> impl Strategy<Value = Vec<Writes>> {
+    let rows = vec((0..6_u8, option::weighted(0.7, 0..8_u8)), 0..8);
+    vec((rows, vec((0..4_u8, option::of(0..3_u8)), 0..3)), 1..7)
+}
+
+/// Rows and partners by key.
+type Tables = (BTreeMap<u8, u8>, BTreeMap<u8, u8>);
+
+/// The writes as changes of collections, and what is there after each epoch.
+fn history(epochs: &[Writes]) -> (Changes<Side>, Vec<Tables>) {
+    let (mut rows, mut partners) = (BTreeMap::new(), BTreeMap::new());
+    let write = |table: &mut BTreeMap<u8, u8>, key: u8, row: Option<u8>, side: fn(u8, u8) -> Side| {
+        let before = if let Some(row) = row { table.insert(key, row) } else { table.remove(&key) };
+        let (before, after) = (before.map(|row| (side(key, row), -1)), row.map(|row| (side(key, row), 1)));
+        before.into_iter().chain(after).collect::<Vec<_>>()
+    };
+    let epochs = epochs.iter().map(|(row_writes, partner_writes)| {
+        let mut changes = Vec::new();
+        row_writes.iter().for_each(|(key, row)| changes.extend(write(&mut rows, *key, *row, Side::Row)));
+        partner_writes.iter().for_each(|(key, row)| changes.extend(write(&mut partners, *key, *row, Side::Partner)));
+        (changes, (rows.clone(), partners.clone()))
+    });
+    epochs.unzip()
+}
+
+/// A record of either side of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+enum Side {
+    Row(u8, u8),
+    Partner(u8, u8),
+}
+
+impl Side {
+    fn row(self) -> Option<(u8, u8)> {
+        if let Side::Row(key, row) = self { Some((key, row)) } else { None }
+    }
+
+    fn partner(self) -> Option<(u8, u8)> {
+        if let Side::Partner(key, row) = self { Some((key, row)) } else { None }
+    }
+}
+
+/// More rows than are handed on at a time, then a partner of most of them that changes, and rows that are written again.
+#[test]
+fn many_rows_meet_their_partners() {
+    const ROWS: u32 = 150_000;
+    let partner = |row: u32| if row.is_multiple_of(2) { 1 } else { row / 10 };
+    let rows = (0..ROWS).map(|row| (Many::Row(row, row), 1));
+    let partners = (0..ROWS / 20).map(|partner| (Many::Partner(partner, 5), 1));
+    let changed = [(Many::Partner(1, 5), -1), (Many::Partner(1, 6), 1)];
+    let rewritten = (0..ROWS)
+        .filter(|row| row.is_multiple_of(7))
+        .flat_map(|row| [(Many::Row(row, row), -1), (Many::Row(row, row + 1), 1)]);
+    let history =
+        vec![rows.chain(partners).collect(), changed.to_vec(), rewritten.collect(), vec![(Many::Partner(1, 6), -1)]];
+    let run = |in_flight| {
+        drive(&history, 2, in_flight, move |sides| {
+            let row = |side| if let Many::Row(key, row) = side { Some((key, row)) } else { None };
+            let of = |side| if let Many::Partner(key, row) = side { Some((key, row)) } else { None };
+            let rows = upserts(sides.clone().flat_map(row), "Rows");
+            let joined = latest_joined(
+                rows,
+                sides.flat_map(of),
+                "Joined",
+                move |_, row| Some(partner(*row)),
+                |key, row, partner| (*key, *row, partner.copied()),
+            );
+            vec![joined]
+        })
+    };
+    let joined = |held: &Held<Many>| -> Held<(u32, u32, Option<u32>)> {
+        let partners: BTreeMap<u32, u32> = held
+            .keys()
+            .filter_map(|side| if let Many::Partner(key, row) = side { Some((*key, *row)) } else { None })
+            .collect();
+        let rows =
+            held.keys().filter_map(|side| if let Many::Row(key, row) = side { Some((*key, *row)) } else { None });
+        rows.map(|(key, row)| ((key, row, partners.get(&partner(row)).copied()), 1)).collect()
+    };
+    let expected: Vec<_> = states(&history).iter().map(joined).collect();
+    let sent = run(1);
+    assert_eq!(states(&sent[0]), expected);
+    assert_eq!(states(&run(4)[0]), expected, "with all epochs in flight together");
+    // Every row once, and then those of the partner that changed, out and in.
+    let of_changed = (0..ROWS).filter(|row| partner(*row) == 1).count();
+    assert_eq!([sent[0][0].len(), sent[0][1].len()], [ROWS as usize, 2 * of_changed]);
+}
+
+/// As `Side`, of larger numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+enum Many {
+    Row(u32, u32),
+    Partner(u32, u32),
+}
+
+fn run_latest(epochs: &[Vec<(u8, Option<u8>)>], workers: usize, in_flight: u64) -> Vec<Held<(u8, u8)>> {
+    let updates: Arc<Mutex<Vec<((u8, u8), u64, isize)>>> = Arc::default();
+    let (output, writes) = (Arc::clone(&updates), epochs.to_vec());
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, upserts) = scope.new_input::<Upsert<u8, u8>>();
+            let output = Arc::clone(&output);
+            let rows = latest(upserts, "Latest");
+            let kept = rows.inspect(move |update| output.lock().expect("no panic").push(*update));
+            (input, kept.probe().0)
+        });
+        for (epoch, writes) in (1..).zip(&writes) {
+            for (position, (key, row)) in writes.iter().enumerate().rev().skip(index).step_by(peers) {
+                input.send((*key, Position::after(position as u64), *row));
+            }
+            input.advance_to(epoch);
+            if epoch.is_multiple_of(in_flight) {
+                worker.step_while(|| probe.less_than(&epoch));
+            }
+        }
+    });
+    guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
+    let mut by_epoch: Vec<Vec<((u8, u8), isize)>> = vec![Vec::new(); epochs.len()];
+    for (row, epoch, diff) in updates.lock().expect("no panic").drain(..) {
+        by_epoch[usize::try_from(epoch).expect("small")].push((row, diff));
+    }
+    states(&by_epoch)
+}
