@@ -9,14 +9,14 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Args, config, folder, live, write_json};
+use common::{Args, config, folder, live_with, write_json};
 use millstream::config::RunConfig;
-use millstream::io::OutputTable;
-use millstream::model::Number;
-use millstream::runtime::{Change, Live};
-use millstream::udf::forest::{Forest, Training};
+use millstream::forest::{Forest, Training};
+use millstream::runtime::Live;
+use millstream::sinks::Checksums;
+use millstream::tables::Catalog;
 use serde_json::json;
 
 #[global_allocator]
@@ -28,8 +28,7 @@ fn main() {
     for (scale, input) in args.shops() {
         for workers in args.workers.clone().unwrap_or(vec![2]) {
             let mut config = config(&input, workers);
-            config.tables = vec![OutputTable::OrderAnomalies];
-            config.checksums = true;
+            config.tables = Catalog::standard().select(&["order_anomalies"]).expect("a table");
             results.push(measure(config, scale, workers, args.rounds.unwrap_or(3)));
         }
     }
@@ -40,20 +39,20 @@ fn main() {
 fn measure(mut config: RunConfig, scale: f64, workers: usize, rounds: usize) -> serde_json::Value {
     let [one, other] = [1, 2].map(model);
     config.anomaly.model = Some(saved(&one, "one"));
-    let mut job = live(&config);
-    let (load_seconds, first) = (job.report().seconds, checksum(&job));
+    let (mut job, sums) = live_with_checksums(&config);
+    let (load_seconds, first) = (job.report().seconds, checksum(&sums));
     let mut took = Vec::new();
     let mut with_other = 0;
     for _ in 0..rounds {
         took.push(change(&mut job, &other));
-        with_other = checksum(&job);
+        with_other = checksum(&sums);
         took.push(change(&mut job, &one));
-        assert_eq!(checksum(&job), first, "the first model again gives the first table again");
+        assert_eq!(checksum(&sums), first, "the first model again gives the first table again");
     }
     job.stop().expect("the workers end");
     config.anomaly.model = Some(saved(&other, "other"));
-    let fresh = live(&config);
-    assert_eq!(checksum(&fresh), with_other, "a new model gives the table that a fresh run with it makes");
+    let (fresh, sums) = live_with_checksums(&config);
+    assert_eq!(checksum(&sums), with_other, "a new model gives the table that a fresh run with it makes");
     assert_ne!(with_other, first, "two models score differently");
     fresh.stop().expect("the workers end");
     let seconds = common::median(took.iter().map(Duration::as_secs_f64).collect());
@@ -65,12 +64,19 @@ fn measure(mut config: RunConfig, scale: f64, workers: usize, rounds: usize) -> 
     json!({ "scale": scale, "workers": workers, "load_seconds": load_seconds, "model_seconds": seconds, "changes": took.len() })
 }
 
-fn checksum(job: &Live<Number>) -> u64 {
-    job.checksum(OutputTable::OrderAnomalies).expect("it is asked for")
+fn live_with_checksums(config: &RunConfig) -> (Live, Checksums) {
+    let sums = Checksums::new();
+    (live_with(config, vec![Box::new(sums.clone())]), sums)
 }
 
-fn change(job: &mut Live<Number>, model: &Arc<Forest>) -> Duration {
-    job.apply(Change::Model(Arc::clone(model))).expect("the job is live")
+fn checksum(sums: &Checksums) -> u64 {
+    sums.of("order_anomalies").expect("the table is made")
+}
+
+fn change(job: &mut Live, model: &Arc<Forest>) -> Duration {
+    let started = Instant::now();
+    job.replace_model(Arc::clone(model)).expect("the job is live");
+    started.elapsed()
 }
 
 /// A model of the usual size, for what quantities, prices and discounts there are in a generated shop.

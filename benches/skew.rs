@@ -14,10 +14,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::skewed::skewed;
-use common::{Args, config, live, median, write_json};
+use common::{Args, config, live, median, sample_orders, write_json};
 use hdrhistogram::Histogram;
-use millstream::model::Order;
-use millstream::runtime::Change;
+use millstream::model::{Change, Order};
 use serde::Serialize;
 
 #[global_allocator]
@@ -84,16 +83,22 @@ fn measure(input: &Path, workers: usize, rounds: usize, is_full: bool) -> (f64, 
     let mut seconds = Vec::new();
     let mut latency = Histogram::new(3).expect("three digits");
     for round in 1..=rounds {
-        let mut live = live(&config(input, workers));
+        let config = config(input, workers);
+        let mut live = live(&config);
         seconds.push(live.report().seconds);
         if round == rounds {
-            let orders = live.sample_orders(20_000).expect("orders are read");
+            let orders = sample_orders(&config, 20_000);
             let corrected = orders.iter().cycle().zip(1..).map(|((id, order), more)| {
-                Change::Order(*id, Some(Order { quantity: order.quantity % 1000 + more % 7 + 1, ..order.clone() }))
+                Change::Order(
+                    id.clone(),
+                    Some(Order { quantity: order.quantity % 1000 + more % 7 + 1, ..order.clone() }),
+                )
             });
             let started = Instant::now();
             for change in corrected {
-                let took = live.apply(change).expect("the job is live");
+                let applied = Instant::now();
+                live.apply([change]).expect("the job is live");
+                let took = applied.elapsed();
                 latency.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
                 if latency.len() >= least && started.elapsed() >= time {
                     break;

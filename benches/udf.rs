@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use common::{Args, write_json};
 use differential_dataflow::input::Input;
 use differential_dataflow::{ExchangeData, VecCollection};
+use millstream::forest::{Forest, Training, point};
 use millstream::model::{Discount, Price, Text, TextMap};
-use millstream::udf::forest::{Forest, Training, point};
-use millstream::udf::{Udf, clean_text, parse_json_metadata};
+use millstream::udf::{Udf, anomaly_score, clean_text, parse_json_metadata};
 use serde_json::json;
 use timely::dataflow::operators::probe::Handle;
 
@@ -71,7 +71,7 @@ fn main() {
 
     let sample = (0..100_000).map(order).map(|(quantity, price, discount)| point(quantity, price, discount));
     let model = Forest::train(&sample.collect::<Vec<_>>(), &Training::default()).expect("it can be trained");
-    let function = Arc::new(model).udf();
+    let function = anomaly_score(&Arc::new(model));
     let took = run(rows, workers, order, move |orders| {
         let arguments = |&(quantity, price, discount): &Order| (Some(quantity.into()), Some(price), Some(discount));
         function.apply(orders, arguments, |_, score| u64::from(score.is_some_and(|score| score < 0.0))).0

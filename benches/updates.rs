@@ -16,10 +16,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Args, config, live, resident, write_json};
+use common::{Args, config, live, resident, sample_orders, sample_products, write_json};
 use hdrhistogram::Histogram;
-use millstream::model::{Day, Number, Order, Payload, Price, Product};
-use millstream::runtime::{Change, Live};
+use millstream::config::RunConfig;
+use millstream::model::{AnyId, Change, Day, Order, Price, Product};
+use millstream::runtime::Live;
 use serde::Serialize;
 
 #[global_allocator]
@@ -58,7 +59,8 @@ fn main() {
             let mut live = live(&config);
             loads.push(loaded(&mut live, scale, *workers, args.bench));
             let (is_full, only) = (args.bench, args.only.as_deref());
-            Bench { live: &mut live, scale, workers: *workers, is_full, only, results: &mut results }.run();
+            Bench { live: &mut live, config: &config, scale, workers: *workers, is_full, only, results: &mut results }
+                .run();
             live.stop().expect("the workers end");
         }
     }
@@ -67,12 +69,12 @@ fn main() {
     write_json(&args, "updates", &loads.chain(results).collect::<Vec<_>>());
 }
 
-fn loaded(live: &mut Live<Number>, scale: f64, workers: usize, is_full: bool) -> Loaded {
+fn loaded(live: &mut Live, scale: f64, workers: usize, is_full: bool) -> Loaded {
     // Memory that loading needed and the state does not goes back to the system while something is done.
     let started = Instant::now();
-    let nothing = |id| vec![Change::Order(Number::new(id).expect("an id"), None)];
+    let nothing = |id: i64| vec![Change::Order(id.into(), None)];
     for id in (3_000_000_000_000..).take_while(|_| is_full && started.elapsed() < Duration::from_secs(3)) {
-        live.apply_all(nothing(id)).expect("the job is live");
+        live.apply(nothing(id)).expect("the job is live");
     }
     let report = live.report();
     let orders: u64 = report.inputs.iter().filter(|input| input.name == "orders").map(|input| input.read).sum();
@@ -89,7 +91,8 @@ fn loaded(live: &mut Live<Number>, scale: f64, workers: usize, is_full: bool) ->
 }
 
 struct Bench<'a> {
-    live: &'a mut Live<Number>,
+    live: &'a mut Live,
+    config: &'a RunConfig,
     scale: f64,
     workers: usize,
     is_full: bool,
@@ -99,19 +102,19 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn run(&mut self) {
-        let orders = self.live.sample_orders(if self.is_full { 400_000 } else { 2_000 }).expect("orders are read");
-        let products = self.live.sample_products(2_000).expect("products are read");
+        let orders = sample_orders(self.config, if self.is_full { 400_000 } else { 2_000 });
+        let products = sample_products(self.config, 2_000);
         for per_epoch in [1, 100, 10_000] {
-            let mut quantities: HashMap<Number, i32> = HashMap::new();
+            let mut quantities: HashMap<AnyId, i32> = HashMap::new();
             let correct = |nth: usize| {
                 let (id, order) = &orders[nth % orders.len()];
-                let quantity = quantities.entry(*id).or_insert(order.quantity);
+                let quantity = quantities.entry(id.clone()).or_insert(order.quantity);
                 *quantity = *quantity % 1000 + 1;
-                Change::Order(*id, Some(Order { quantity: *quantity, ..order.clone() }))
+                Change::Order(id.clone(), Some(Order { quantity: *quantity, ..order.clone() }))
             };
             self.case("corrected orders", per_epoch, correct);
             self.case("new orders", per_epoch, |nth| {
-                let id = Number::new(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64).expect("an id");
+                let id = AnyId::from(1_000_000_000_000 + (per_epoch * 10_000_000 + nth) as i64);
                 Change::Order(id, Some(orders[nth % orders.len()].1.clone()))
             });
             // They come and go in turn, so that there is always one to delete; half of the changes delete.
@@ -120,7 +123,7 @@ impl Bench<'_> {
                 if nth.is_multiple_of(per_epoch) {
                     *added = !*added;
                 }
-                let id = Number::new(1_500_000_000_000 + (nth % per_epoch) as i64).expect("an id");
+                let id = AnyId::from(1_500_000_000_000 + (nth % per_epoch) as i64);
                 Change::Order(id, added.then(|| orders[nth % per_epoch % orders.len()].1.clone()))
             });
         }
@@ -129,42 +132,38 @@ impl Bench<'_> {
                 let (id, product) = &products[nth % products.len()];
                 let cents = i128::from(product.price.e4()) + 100 * (1 + (nth / products.len()) as i128);
                 let price = Price::from_e4(cents).expect("a price");
-                Change::Product(*id, Some(Arc::new(Product { price, ..product.as_ref().clone() })))
+                Change::Product(id.clone(), Some(Arc::new(Product { price, ..product.as_ref().clone() })))
             });
         }
         self.tier_crossing(&products);
     }
 
     /// A customer with many orders who becomes a VIP, and is none again: what all enriched rows of theirs share changes.
-    fn tier_crossing(&mut self, products: &[(Number, Arc<Product>)]) {
-        let customer = Number::new(1_000_000_000).expect("an id");
-        let id = |nth: usize| Number::new(2_000_000_000_000 + nth as i64).expect("an id");
-        let (cheap, dear) = (Number::new(2_000_000_001), Number::new(2_000_000_002));
-        let product = |product: Option<Number>, e4| {
+    fn tier_crossing(&mut self, products: &[(AnyId, Arc<Product>)]) {
+        let customer = AnyId::from(1_000_000_000);
+        let id = |nth: usize| AnyId::from(2_000_000_000_000 + nth as i64);
+        let (cheap, dear) = (2_000_000_001_i64, 2_000_000_002_i64);
+        let product = |product: i64, e4| {
             let price = Price::from_e4(e4).expect("a price");
             let item = Product { price, ..products[0].1.as_ref().clone() };
-            Change::Product(product.expect("an id"), Some(Arc::new(item)))
+            Change::Product(product.into(), Some(Arc::new(item)))
         };
-        let order = |product: Option<Number>| Order {
-            customer: Some(customer),
-            product,
+        let order = |product: i64| Order {
             day: Day::from_ymd(1995, 5, 1),
-            quantity: 1,
-            discount: Default::default(),
-            extra: Payload::default(),
+            ..Order::of(customer.clone(), AnyId::from(product))
         };
         let many = if self.is_full { 10_000 } else { 100 };
         let theirs = (0..many).map(|nth| Change::Order(id(nth), Some(order(cheap))));
         let all = [product(cheap, 1), product(dear, 20_000 * 10_000)].into_iter().chain(theirs);
-        self.live.apply_all(all.collect()).expect("the job is live");
+        self.live.apply(all).expect("the job is live");
         let one_more = id(many);
         self.case("tier crossed, 10,000 orders", 1, |nth| {
-            Change::Order(one_more, nth.is_multiple_of(2).then(|| order(dear)))
+            Change::Order(one_more.clone(), nth.is_multiple_of(2).then(|| order(dear)))
         });
     }
 
     /// Applies changes for about two seconds and tells what they cost.
-    fn case(&mut self, case: &'static str, per_epoch: usize, mut change: impl FnMut(usize) -> Change<Number>) {
+    fn case(&mut self, case: &'static str, per_epoch: usize, mut change: impl FnMut(usize) -> Change<AnyId>) {
         if self.only.is_some_and(|only| format!("{case} {per_epoch}") != only) {
             return;
         }
@@ -172,12 +171,15 @@ impl Bench<'_> {
         let per_epoch = if self.is_full { per_epoch } else { per_epoch.min(100) };
         let mut nanoseconds = Histogram::<u64>::new(3).expect("three digits");
         let (mut nth, mut all) = (0, Duration::ZERO);
-        let before: HashMap<_, _> = self.live.stages().into_iter().map(|stage| (stage.name, stage.seconds)).collect();
+        let before: HashMap<_, _> =
+            self.live.progress_report().stages.into_iter().map(|stage| (stage.name, stage.seconds)).collect();
         let started = Instant::now();
         while nanoseconds.len() < least || started.elapsed() < time {
             let changes: Vec<_> = (nth..nth + per_epoch).map(&mut change).collect();
             nth += per_epoch;
-            let took = self.live.apply_all(changes).expect("the job is live");
+            let applied = Instant::now();
+            self.live.apply(changes).expect("the job is live");
+            let took = applied.elapsed();
             all += took;
             nanoseconds.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
         }
@@ -197,7 +199,7 @@ impl Bench<'_> {
         println!(
             "{case:28} {per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} {changes_per_second:>12.0}"
         );
-        let stages = self.live.stages().into_iter().map(|stage| {
+        let stages = self.live.progress_report().stages.into_iter().map(|stage| {
             let since = stage.seconds - before.get(&stage.name).unwrap_or(&0.0);
             (since / all.as_secs_f64(), stage.name)
         });

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn start_both() -> Result<(), Box<dyn Error>> {
     let folder = env::temp_dir().join(format!("two_processes-{}", std::process::id()));
-    millstream::io::generate(0.01, &folder.join("in"))?;
+    millstream::generate::generate(0.01, &folder.join("in"))?;
     let alone = run(folder.clone(), ClusterArgs::default())?;
     println!("one process made {}", rows(&alone));
 
@@ -56,6 +56,6 @@ fn run(folder: PathBuf, cluster: ClusterArgs) -> Result<Report, Box<dyn Error>> 
 }
 
 fn rows(report: &Report) -> String {
-    let rows = |table: &millstream::report::TableReport| format!("{} {}", table.written.rows, table.name);
+    let rows = |table: &millstream::sinks::TableReport| format!("{} {}", table.written.rows, table.name);
     report.tables.iter().map(rows).collect::<Vec<_>>().join(", ")
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use arrow::array::Float64Array;
 use arrow::compute::kernels::numeric::mul;
 use differential_dataflow::input::{Input, InputSession};
+use millstream::forest::{Forest, Point, Training};
 use millstream::model::Text;
 use millstream::operators::with_side_input;
-use millstream::udf::forest::{Forest, Point, Training};
 use millstream::udf::{Udf, Value, clean_text, prove_pure};
 
 /// A buyer, the price in cents, and the number of tickets.

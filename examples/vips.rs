@@ -1,7 +1,7 @@
 //! The job inside a timely program that is not ours: its own inputs, its own workers, its own use of the tables.
 //!
-//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and tells when one
-//! becomes one, or stops being one because an order was taken back.
+//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and prints when one
+//! becomes a VIP, or stops being one because an order was cancelled.
 //!
 //! ```text
 //! cargo run --release --example vips
@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use differential_dataflow::input::Input as _;
-use millstream::model::{Day, Discount, Order, Payload, Price, Product, Tiers};
+use millstream::model::{Day, Order, Product, Tiers};
 use millstream::operators::{Position, Upsert};
 use millstream::pipeline::{Job, Settings, Shop};
 use timely::dataflow::operators::Input as _;
@@ -22,12 +22,11 @@ fn main() {
             let (product_input, products) = scope.new_collection();
             let (_, customers) = scope.new_collection();
             let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a date"));
-            let job = Job::new(Shop { orders, products, customers }, settings);
+            let shop = Shop { orders, products, customers, models: None };
 
             // A table is a collection: what follows is ordinary differential dataflow.
             let tiers = Tiers::default();
-            let vips = job
-                .customer_patterns()
+            let vips = Job::build(shop, settings, Job::customer_patterns)
                 .filter(move |row| row.tier.is_some_and(|tier| tiers.name(tier) == "VIP"))
                 .map(|row| row.customer)
                 .consolidate()
@@ -40,15 +39,8 @@ fn main() {
         });
 
         if worker.index() == 0 {
-            let price = Price::from_e4(2500_0000).expect("in range");
-            let desk = Product {
-                name: Some("Desk".into()),
-                category: "Furniture".into(),
-                price,
-                brand: None,
-                metadata: None,
-                extra: Payload::default(),
-            };
+            let price = "2500".parse().expect("a price");
+            let desk = Product { name: Some("Desk".into()), ..Product::of("Furniture", price) };
             products.insert((1, Arc::new(desk)));
             orders.send(desks(100, 7, 3));
             orders.send(desks(101, 8, 1));
@@ -74,13 +66,7 @@ fn main() {
 
 /// An order of some desks.
 fn desks(id: i64, customer: i64, quantity: i32) -> Upsert<i64, Order<i64>> {
-    let order = Order {
-        customer: Some(customer),
-        product: Some(1),
-        day: Day::from_ymd(2024, 5, 1),
-        quantity,
-        discount: Discount::default(),
-        extra: Payload::default(),
-    };
+    let order = Order { day: Day::from_ymd(2024, 5, 1), quantity, ..Order::of(customer, 1) };
+    // The only write of its id in its epoch, so its position among others does not matter.
     (id, Position::after(0), Some(order))
 }

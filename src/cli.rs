@@ -2,6 +2,7 @@
 
 mod demo;
 mod display;
+mod show;
 mod status;
 
 use std::fmt::Display;
@@ -16,8 +17,8 @@ use signal_hook::flag;
 
 use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
-use crate::io::generate;
-use crate::report::grouped;
+use crate::generate::generate;
+use crate::grouped::grouped;
 use crate::runtime::{self, Progress};
 use crate::validate::{self, Check};
 
@@ -32,9 +33,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Generate a shop, run the whole job on it, show the tables, and change things while they watch.
+    /// Generate a shop, run the job, show its tables, then apply changes while the job is live.
     Demo(DemoArgs),
-    /// Run the batch job: read the three tables, write the seven, or all eleven.
+    /// Run the batch job: read the three input tables, write the standard tables, or all.
     #[command(args_override_self = true)]
     Run(RunCommand),
     /// Generate a shop to try the job on: TPC-H, with some dirt.

@@ -13,16 +13,17 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
-use crate::io::schema::Renames;
-use crate::io::write::{Codec, FileFormat, OutputFormat, Placing};
-use crate::io::{InputTable, OutputTable};
-use crate::model::{Amount, Day, Text, Tiers, money};
+use crate::model::{Amount, Day, InputTable, Text, Tiers, money};
 use crate::pipeline::Settings;
+use crate::sinks::folder::{Codec, FileFormat, OutputFormat, Placing};
+use crate::sources::Renames;
+use crate::tables::{Catalog, DerivedColumn};
 use crate::udf::Registry;
 
 pub use cluster::{ClusterArgs, ClusterConfig};
-pub use file::{Buckets, ConfigFile, FileSize, OnFailure, TierBound};
-pub use functions::{AnomalyConfig, DerivedColumn};
+pub use file::FileSize;
+use file::{ConfigFile, TierBound};
+pub use functions::AnomalyConfig;
 
 /// What flags and environment say of a run; what they leave open, the file says, or a default.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -45,7 +46,7 @@ pub struct RunArgs {
     /// The zone whose days count, as Europe/Berlin [default: UTC].
     #[arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<String>,
-    /// The tables to make, or all eleven [default: the seven that are usual].
+    /// The tables to make, or all [default: the standard tables].
     #[arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ',')]
     pub tables: Option<Vec<String>>,
     /// How many orders of each customer customer_product_matrix has [default: 10].
@@ -95,11 +96,9 @@ pub struct RunConfig {
     /// What the tables depend on beside the data.
     pub settings: Settings,
     /// The tables to make.
-    pub tables: Vec<OutputTable>,
+    pub tables: Catalog,
     /// The model for `order_anomalies`.
     pub anomaly: AnomalyConfig,
-    /// True to keep a checksum of each table, for [`Live::checksum`](crate::runtime::Live::checksum); no flag asks for it.
-    pub checksums: bool,
     /// The functions that `derived` may name: those that are built in, and those that an embedding program adds.
     pub functions: Registry,
     /// Columns that functions make, in the order in which they are made.
@@ -113,7 +112,7 @@ pub struct RunConfig {
     /// The processes that make the tables together; `None` if this one does so alone.
     pub cluster: Option<ClusterConfig>,
     /// How `enriched_data` is placed in folders and buckets.
-    pub(crate) placing: Placing,
+    pub placing: Placing,
 }
 
 /// Where the input is, and how it is read.
@@ -125,7 +124,8 @@ pub struct InputConfig {
     pub batch_size: usize,
     /// The zone whose days count.
     pub zone: Tz,
-    renames: BTreeMap<String, Renames>,
+    /// The names that files use for columns, by table and by the name that is wanted.
+    pub renames: BTreeMap<String, Renames>,
 }
 
 impl InputConfig {
@@ -134,14 +134,30 @@ impl InputConfig {
     pub fn at(path: &Path) -> InputConfig {
         InputConfig { path: path.to_owned(), batch_size: 10_000, zone: Tz::UTC, renames: BTreeMap::new() }
     }
-
-    /// The names that a table's files use for columns.
-    pub(crate) fn renames(&self, table: InputTable) -> Renames {
-        self.renames.get(table.name()).cloned().unwrap_or_default()
-    }
 }
 
 impl RunConfig {
+    /// A run over an input folder, with recency counted from a day and defaults for everything else.
+    #[must_use]
+    pub fn new(input: &Path, output: &Path, as_of: Day) -> RunConfig {
+        let settings = Settings::as_of(as_of);
+        RunConfig {
+            input: InputConfig::at(input),
+            output: output.to_owned(),
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            functions: Registry::built_in(&settings.price_categories),
+            settings,
+            tables: Catalog::standard().defaults(),
+            anomaly: AnomalyConfig::default(),
+            derived: Vec::new(),
+            max_rejected: None,
+            file_format: FileFormat::default(),
+            profile: false,
+            cluster: None,
+            placing: Placing::default(),
+        }
+    }
+
     /// Decides what a run does.
     ///
     /// # Errors
@@ -173,6 +189,7 @@ impl RunConfig {
             tiers: tiers(file.tiers)?,
             price_categories: functions::price_categories(file.price_categories)?,
             matrix_size: at_least_one(args.matrix_size.or(file.matrix_size).unwrap_or(10), "matrix_size")?,
+            training: None,
         };
         let codec = args.compression.or(file.output.compression).unwrap_or(Codec::Snappy);
         let format = args.format.or(file.output.format).unwrap_or(OutputFormat::Parquet);
@@ -192,14 +209,13 @@ impl RunConfig {
         let functions = Registry::built_in(&settings.price_categories);
         let tables = tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?;
         let anomaly = functions::anomaly(args, file.anomaly)?;
-        let has_model = anomaly.model.is_some() || tables.contains(&OutputTable::OrderAnomalies);
+        let has_model = anomaly.model.is_some() || tables.contains("order_anomalies");
         if anomaly.save_model.is_some() && !has_model {
             return Err(Error::usage("save_model: no model is trained; add order_anomalies to tables (--tables all)"));
         }
         Ok(RunConfig {
             input,
             functions,
-            checksums: false,
             anomaly,
             derived: functions::derived_columns(file.udfs)?,
             output,
@@ -276,24 +292,11 @@ fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
     Tiers::new(bounds, rest).map_err(|reason| Error::usage(format!("tiers: {reason}")))
 }
 
-fn tables(names: Option<Vec<String>>) -> Result<Vec<OutputTable>> {
-    let names = match names {
-        Some(names) if names != ["all"] => names,
-        Some(_) => return Ok(OutputTable::ALL.to_vec()),
-        None => return Ok(OutputTable::usual()),
-    };
-    let mut tables = names.iter().map(|name| table(name, "tables")).collect::<Result<Vec<_>>>()?;
-    tables.sort();
-    tables.dedup();
-    Ok(tables)
-}
-
-/// The table that a key names.
-fn table(name: &str, key: &str) -> Result<OutputTable> {
-    let known = OutputTable::ALL.into_iter().find(|table| table.name() == name);
-    known.ok_or_else(|| {
-        let all = OutputTable::ALL.map(OutputTable::name);
-        let nearest = keys::nearest(name, &all).map_or(String::new(), |name| format!(" Did you mean {name}?"));
-        Error::usage(format!("{key}: no table {name}; there are {}.{nearest}", all.join(", ")))
-    })
+fn tables(names: Option<Vec<String>>) -> Result<Catalog> {
+    let all = Catalog::standard();
+    match names {
+        Some(names) if names == ["all"] => Ok(all),
+        Some(names) => all.select(&names),
+        None => Ok(all.defaults()),
+    }
 }

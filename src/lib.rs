@@ -38,17 +38,28 @@
 //! | [`runtime`] | workers, epochs and the order of things |
 //! | [`config`], [`cli`], [`validate`], [`report`], [`error`] | what is asked for, and what came of it |
 
-pub mod model;
 pub use millstream_operators as operators;
-pub mod udf;
 
+pub mod model;
+
+pub mod forest;
 pub mod pipeline;
 
-pub mod io;
+pub mod columns;
+pub mod udf;
+
+pub mod sinks;
+pub mod sources;
+pub mod tables;
+
+pub mod config;
+pub mod report;
 pub mod runtime;
 
 pub mod cli;
-pub mod config;
 pub mod error;
-pub mod report;
+pub mod generate;
 pub mod validate;
+
+mod grouped;
+mod suggest;

@@ -1,27 +1,28 @@
-//! The whole job: from three tables to eleven, kept right while any of the three changes.
+//! What the tables share: from orders, products and customers to lines, accounts and product totals.
 //!
 //! ```text
-//! orders ────┐ by id                     ┌── product_sales, product_ranking, category_stats
-//! products ──┴─ lines ─┐ by customer ────┼── daily_sales, cohort_analysis
-//!                      ├─────────────────┼── customer_patterns, rfm_analysis
-//! customers ──── accounts ───────────────┼── customer_product_matrix
-//!                                        ├── order_anomalies ◀── models
-//!                                        └── enriched_data
+//! orders ────┐ by id
+//! products ──┴─ lines ── by customer ─┬─ customers (fused reductions) ── patterns ─┐
+//!                                     │                                           ├─ accounts
+//! customers ──────────────────────────┼───────────────────────────────────────────┘
+//!                                     ├─ sales by product ── product totals ── product sales
+//!                                     └─ models (trained)
 //! ```
 //!
-//! Orders are kept by id, where the last one written counts and a price finds the orders it changes; order lines are
-//! indexed by customer, in the order of days, and nearly all else is read off that one index. What a customer's or a
-//! product's rows share (a total, a name) is a small collection of its own; it is joined to rows only where a table is
-//! made.
+//! Orders are kept by id: the last write of an id counts, and a new price finds the orders it affects. Order lines are
+//! arranged by customer, in the order of days, and nearly everything else is read from that one arrangement. What the
+//! rows of a customer or a product share (a total, a name) is a collection of its own, joined to rows only where a table
+//! is made. The tables themselves are in [`tables`](crate::tables), one file each.
 //!
-//! Inputs and outputs lie in the caller's scope, on the caller's workers, at any totally ordered time:
+//! Inputs and outputs are collections of the caller's scope, at any totally ordered time:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use differential_dataflow::input::Input;
-//! use millstream::model::{Amount, DailySales, Day, Discount, Order, Payload, Price, Product, Sum};
+//! use millstream::model::{Amount, AmountSum, Day, Order, Price, Product};
 //! use millstream::operators::Position;
 //! use millstream::pipeline::{Job, Settings, Shop};
+//! use millstream::tables::{DailySales, DailySalesTable, Table};
 //! use timely::dataflow::operators::Input as _;
 //! use timely::dataflow::operators::capture::{Capture, Extract};
 //!
@@ -32,72 +33,64 @@
 //!         let (product_input, products) = scope.new_collection();
 //!         let (_, customers) = scope.new_collection();
 //!         let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).unwrap());
-//!         let job = Job::new(Shop { orders, products, customers }, settings);
-//!         (order_input, product_input, job.daily_sales().inner.capture())
+//!         let shop = Shop { orders, products, customers, models: None };
+//!         let sales = Job::build(shop, settings, |job| DailySalesTable.rows(job));
+//!         (order_input, product_input, sales.inner.capture())
 //!     });
-//!     let tea = Product {
-//!         name: Some("Tea".into()),
-//!         category: "Drinks".into(),
-//!         price: Price::from_e4(2_5000).unwrap(),
-//!         brand: None,
-//!         metadata: None,
-//!         extra: Payload::default(),
-//!     };
-//!     let order = |quantity| Order {
-//!         customer: Some(7),
-//!         product: Some(1),
-//!         day,
-//!         quantity,
-//!         discount: Discount::default(),
-//!         extra: Payload::default(),
-//!     };
+//!     let tea = Product::of("Drinks", Price::from_e4(2_5000).unwrap());
+//!     let order = |quantity| Order { day, quantity, ..Order::of(7, 1) };
 //!     products.insert((1, Arc::new(tea)));
 //!     orders.send((100, Position::after(0), Some(order(2))));
-//!     orders.advance_to(1); // it was three after all
+//!     orders.advance_to(1); // a correction: three, not two
 //!     orders.send((100, Position::after(0), Some(order(3))));
 //!     updates
 //! });
-//! let sales = |e8| DailySales { day, revenue: Sum { total: Amount::from_e8(e8), count: 1 }, customers: 1 };
+//! let sales = |e8| DailySales { day, revenue: AmountSum { total: Amount::from_e8(e8), count: 1 }, customers: 1 };
 //! let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
 //! assert_eq!(updates, [(sales(5_00000000), 0, 1), (sales(5_00000000), 1, -1), (sales(7_50000000), 1, 1)]);
 //! ```
 
-mod anomalies;
-mod categories;
+mod batches;
 mod customers;
-mod days;
-mod enrich;
+mod enriched;
+mod enriched_inputs;
+mod epochs;
+mod lines;
+mod lookup;
 mod products;
 mod totals;
+mod train;
 
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use differential_dataflow::lattice::Lattice;
 use timely::dataflow::StreamVec;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
 
+use crate::forest::{Forest, Training};
 use crate::model::{
-    Account, CategoryStats, CohortSize, Customer, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry,
-    Order, OrderAnomaly, Product, ProductFeatures, ProductRanking, ProductSales, Rfm, Tiers,
+    Account, Customer, CustomerPattern, Day, Id, Line, Order, PriceCategories, Product, ProductSales, Tiers,
 };
-use crate::operators::{ByKey, Upsert, Visit};
-use crate::udf::PriceCategories;
-use crate::udf::forest::Forest;
+use crate::operators::{ByKey, Upsert, Visit as SharedReduce};
 
-use totals::ProductTotals;
+pub use enriched::{Enriched, EnrichedJoin, EnrichedRows, LinePart};
+pub(crate) use enriched_inputs::least;
+pub use enriched_inputs::{EnrichedInputs, Receive};
+pub use epochs::Epochs;
+pub use lookup::buyers_of_changed;
+pub use totals::{ProductTotals, Sale, Totals};
 
-/// The three tables.
-pub struct Shop<'scope, T: Timestamp, I: Id> {
-    /// The order lines as they are written, rewritten and deleted: of those with one id, the last counts. The job has
-    /// the only copy. Orders that are a collection already are made writes by [`upserts`](crate::operators::upserts).
+/// The input tables of a job.
+pub struct Shop<'scope, T: Epochs, I: Id> {
+    /// Upserts and deletes of order lines; of those with one id, the last counts. A collection of orders is turned into
+    /// upserts by [`upserts`](crate::operators::upserts).
     pub orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
-    /// The products by id: at every time at most one row for an id.
+    /// The products, at most one row for an id at any time.
     pub products: VecCollection<'scope, T, (I, Arc<Product>)>,
-    /// The customers by id: at every time at most one row for an id.
+    /// The customers, at most one row for an id at any time.
     pub customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
+    /// The model that scores orders, at most one at any time; `None` if there is none.
+    pub models: Option<VecCollection<'scope, T, Arc<Forest>>>,
 }
 
 /// What the tables depend on beside the data.
@@ -111,56 +104,72 @@ pub struct Settings {
     pub matrix_size: usize,
     /// The names of prices in `product_features`.
     pub price_categories: PriceCategories,
+    /// How a model is trained on the orders of the first epoch; `None` if none is.
+    pub training: Option<Training>,
 }
 
 impl Settings {
-    /// Settings as of a day, with the usual tiers and the ten latest orders.
+    /// Settings as of a day: the default tiers and price categories, the ten latest orders, and no training.
     #[must_use]
     pub fn as_of(as_of: Day) -> Settings {
         let (tiers, price_categories) = (Tiers::default(), PriceCategories::default());
-        Settings { as_of, tiers, matrix_size: 10, price_categories }
+        Settings { as_of, tiers, matrix_size: 10, price_categories, training: None }
     }
 }
 
-/// The job, ready to make tables: each method adds what its table needs to the dataflow, and gives the table.
+/// The collections from which tables are made.
 ///
-/// A row of a table is one record of its collection, with weight 1. After a change, a table's updates are the rows that
-/// differ; within one epoch they may hold pairs that cancel.
-///
-/// What is asked about customers is answered by one operator, which is made when the job is dropped: do not keep a job from
-/// being dropped.
-pub struct Job<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> {
+/// A record of a table's collection is one row, with weight 1. After a change, a table's updates are the rows that
+/// differ; within one epoch they may contain pairs that cancel.
+pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
-    by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
-    /// What is asked about each customer whose lines change, until all is asked.
-    visit: RefCell<Option<CustomerVisit<'scope, T, I>>>,
-    /// Made when first asked for: several tables use them.
+    given_models: Option<VecCollection<'scope, T, Arc<Forest>>>,
+    lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
+    customer_reductions: RefCell<CustomerReductions<'scope, T, I>>,
     patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
+    sales_by_product: OnceCell<ByKey<'scope, T, Option<I>, Sale<I>>>,
     product_totals: OnceCell<VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
     product_sales: OnceCell<VecCollection<'scope, T, ProductSales<I>>>,
+    models: OnceCell<VecCollection<'scope, T, Arc<Forest>>>,
 }
 
-impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
-    /// Joins orders to products, and indexes the lines by customer.
-    #[must_use]
-    pub fn new(shop: Shop<'scope, T, I>, settings: Settings) -> Self {
-        let lines = enrich::lines(shop.orders, shop.products.clone());
-        let by_customer = enrich::by_customer(lines);
-        let visit = RefCell::new(Some(Visit::new(by_customer.clone(), "Visits to customers")));
-        Job {
+/// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
+pub type CustomerReductions<'scope, T, I> = SharedReduce<'scope, T, Option<I>, Line<I>>;
+
+impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
+    /// Builds the dataflow of the tables that `tables` makes of the job.
+    ///
+    /// What several tables share is built once, and nothing is built that no table uses.
+    pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
+        let lines = lines::priced(shop.orders, shop.products.clone());
+        let lines_by_customer = lines::by_customer(lines);
+        let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
+        let job = Job {
             settings,
-            visit,
-            by_customer,
             products: shop.products,
             customers: shop.customers,
+            given_models: shop.models,
+            lines_by_customer,
+            customer_reductions: RefCell::new(customer_reductions),
             patterns: OnceCell::new(),
             accounts: OnceCell::new(),
+            sales_by_product: OnceCell::new(),
             product_totals: OnceCell::new(),
             product_sales: OnceCell::new(),
-        }
+            models: OnceCell::new(),
+        };
+        let tables = tables(&job);
+        job.customer_reductions.into_inner().build();
+        tables
+    }
+
+    /// What the tables depend on beside the data.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The products, as they were given.
@@ -169,131 +178,68 @@ impl<'scope, T: Timestamp + Lattice + TotalOrder, I: Id> Job<'scope, T, I> {
         self.products.clone()
     }
 
-    /// Every order with its price, indexed by who ordered it.
+    /// Every order with its price, arranged by customer.
     #[must_use]
     pub fn lines_by_customer(&self) -> ByKey<'scope, T, Option<I>, Line<I>> {
-        self.by_customer.clone()
+        self.lines_by_customer.clone()
     }
 
-    /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
-    ///
-    /// These are wide rows, and one more copy of them is kept to find those of a product. Who can join them where they are
-    /// used does with the parts: [`lines_by_customer`](Self::lines_by_customer),
-    /// [`accounts`](Self::accounts) and [`products`](Self::products).
-    #[must_use]
-    pub fn enriched_data(&self) -> VecCollection<'scope, T, Enriched<I>> {
-        enrich::enriched(&self.by_customer, self.accounts(), self.products())
+    /// Adds a reduction over the lines of each customer whose lines change.
+    pub fn reduce_customers<R>(&self, reduction: impl FnOnce(&mut CustomerReductions<'scope, T, I>) -> R) -> R {
+        reduction(&mut self.customer_reductions.borrow_mut())
     }
 
-    /// `daily_sales`: revenue, customers and the average order of each day.
-    #[must_use]
-    pub fn daily_sales(&self) -> VecCollection<'scope, T, DailySales> {
-        self.ask(days::daily_sales)
-    }
-
-    /// `product_sales`: pieces, revenue and customers of each product.
-    #[must_use]
-    pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
-        let make = || products::product_sales(self.product_totals(), self.products.clone());
-        self.product_sales.get_or_init(make).clone()
-    }
-
-    fn product_totals(&self) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
-        let make = || products::totals_by_product(products::by_product(&self.by_customer));
-        self.product_totals.get_or_init(make).clone()
-    }
-
-    /// `customer_patterns`: orders, spending and the days between which they lie, of each customer.
+    /// What each customer bought, guests as one group.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        let make = || self.ask(|visit| customers::patterns(visit, &self.settings.tiers));
+        let make = || self.reduce_customers(|customers| customers::patterns(customers, &self.settings.tiers));
         self.patterns.get_or_init(make).clone()
     }
 
-    /// `rfm_analysis`: recency, frequency and monetary value of each customer.
-    #[must_use]
-    pub fn rfm_analysis(&self) -> VecCollection<'scope, T, Rfm<I>> {
-        let as_of = self.settings.as_of.days();
-        self.customer_patterns().map(move |row| Rfm {
-            customer: row.customer,
-            recency: row.last.map(|last| as_of - last.days()),
-            frequency: row.orders,
-            monetary: row.spent.get(),
-        })
-    }
-
-    /// `cohort_analysis`: the customers of each month.
-    #[must_use]
-    pub fn cohort_analysis(&self) -> VecCollection<'scope, T, CohortSize> {
-        self.ask(days::cohort_analysis)
-    }
-
-    /// `customer_product_matrix`: the latest orders of each customer, numbered.
-    #[must_use]
-    pub fn customer_product_matrix(&self) -> VecCollection<'scope, T, MatrixEntry<I>> {
-        self.ask(|visit| customers::latest_orders(visit, self.settings.matrix_size))
-    }
-
-    /// `product_ranking`: how the sales of each product compare with those of its category.
+    /// What the enriched rows of each customer share: one record for each customer with orders, on the worker that has the lines.
     ///
-    /// A product whose revenue changes moves the rows between its old place and its new one; one that comes or goes moves
-    /// its whole category, for every share of it is another.
-    #[must_use]
-    pub fn product_ranking(&self) -> VecCollection<'scope, T, ProductRanking<I>> {
-        categories::product_ranking(self.product_sales())
-    }
-
-    /// `category_stats`: statistics of the prices and order lines of each category, and its products and brands.
-    ///
-    /// A row has the names of all products of its category, but is sent by reference: an order line moves one row, in O(1). A
-    /// name or brand that changes costs its category.
-    #[must_use]
-    pub fn category_stats(&self) -> VecCollection<'scope, T, CategoryStats> {
-        categories::category_stats(self.product_totals(), self.products.clone())
-    }
-
-    /// `product_features`: name, price and metadata of each product, made fit for use.
-    #[must_use]
-    pub fn product_features(&self) -> VecCollection<'scope, T, ProductFeatures<I>> {
-        products::product_features(self.products.clone(), &self.settings.price_categories)
-    }
-
-    /// `order_anomalies`: what each order's piece costs after its discount, and how normal the order is.
-    ///
-    /// `models` has at every time at most one model; while it has none, there are no scores. A new one scores every order
-    /// anew, in its epoch.
-    #[must_use]
-    pub fn order_anomalies(
-        &self,
-        models: VecCollection<'scope, T, Arc<Forest>>,
-    ) -> VecCollection<'scope, T, OrderAnomaly<I>> {
-        anomalies::order_anomalies(self.by_customer.clone(), models)
-    }
-
-    /// What the enriched rows of each customer share: a row for each customer with orders, on the worker that has the lines.
-    ///
-    /// An order that is corrected changes one line and one account, and every enriched row of the customer.
+    /// A corrected order changes one line and one account, and thereby every enriched row of the customer.
     #[must_use]
     pub fn accounts(&self) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
         let make = || customers::accounts(self.customer_patterns(), self.customers.clone());
         self.accounts.get_or_init(make).clone()
     }
 
-    /// Asks something about each customer whose lines change.
-    fn ask<A>(&self, question: impl FnOnce(&mut CustomerVisit<'scope, T, I>) -> A) -> A {
-        question(self.visit.borrow_mut().as_mut().expect("it is there until the job is dropped"))
+    /// The sales of each product, without its price: a new price changes no sale.
+    #[must_use]
+    pub fn sales_by_product(&self) -> ByKey<'scope, T, Option<I>, Sale<I>> {
+        self.sales_by_product.get_or_init(|| products::by_product(&self.lines_by_customer)).clone()
     }
-}
 
-/// Visits to the customers whose lines change, which are sorted by day: what is asked about a customer is answered at once.
-type CustomerVisit<'scope, T, I> = Visit<'scope, T, Option<I>, Line<I>>;
+    /// Orders, customers and pieces of each product that was ordered.
+    #[must_use]
+    pub fn product_totals(&self) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
+        self.product_totals.get_or_init(|| products::totals_by_product(self.sales_by_product())).clone()
+    }
 
-/// A job that is dropped has all the tables that it will have, and the operator that visits customers is made. It is dropped where
-/// its dataflow is made, for it can't leave the scope.
-impl<T: Timestamp + Lattice + TotalOrder, I: Id> Drop for Job<'_, T, I> {
-    fn drop(&mut self) {
-        if let Some(visit) = self.visit.take().filter(|_| !std::thread::panicking()) {
-            visit.build();
-        }
+    /// What was sold of each product that was ordered.
+    #[must_use]
+    pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
+        let make = || products::product_sales(self.product_totals(), self.products.clone());
+        self.product_sales.get_or_init(make).clone()
+    }
+
+    /// The models that score orders: those given, and the one trained on the orders of the first epoch, if the settings
+    /// ask for that.
+    #[must_use]
+    pub fn models(&self) -> VecCollection<'scope, T, Arc<Forest>> {
+        let make = || {
+            let given = self.given_models.clone().unwrap_or_else(|| self.products().flat_map(|_| None));
+            match &self.settings.training {
+                Some(training) => given.concat(train::trained(self.lines_by_customer(), training)),
+                None => given,
+            }
+        };
+        self.models.get_or_init(make).clone()
+    }
+
+    /// The [`models`](Self::models), if a table has asked for them.
+    pub(crate) fn models_in_use(&self) -> Option<VecCollection<'scope, T, Arc<Forest>>> {
+        self.models.get().cloned()
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
-use crate::io::Written;
+use crate::grouped::grouped;
+use crate::sinks::TableReport;
 
 /// What a run came to: printed at its end, and written as JSON with `--report`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,16 +61,6 @@ pub struct InputReport {
     pub duplicates: u64,
 }
 
-/// What was written of a table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TableReport {
-    /// The table.
-    pub name: String,
-    /// Rows, files and bytes.
-    #[serde(flatten)]
-    pub written: Written,
-}
-
 fn one() -> usize {
     1
 }
@@ -96,6 +87,11 @@ impl Report {
             seconds: 0.0,
             peak_memory_bytes: peak_memory(),
         }
+    }
+
+    /// How many rows were rejected.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.tables.last().map_or(0, |rejected| rejected.written.rows)
     }
 
     /// Adds what another process has done of the same tables.
@@ -132,13 +128,6 @@ fn peak_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
-}
-
-/// A number with its thousands set apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
-    groups.collect::<Vec<_>>().join(",")
 }
 
 /// As a table for people.

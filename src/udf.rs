@@ -48,11 +48,11 @@
 //!
 //! A function keeps no state; each update costs one call. [`memoised`](Udf::memoised) functions look their arguments up first.
 
+mod anomaly;
 mod apply;
 mod argument;
 mod column;
 mod date;
-pub mod forest;
 mod json;
 mod memory;
 mod panics;
@@ -71,18 +71,16 @@ use arrow::error::ArrowError;
 
 use crate::model::Text;
 
+pub use anomaly::anomaly_score;
 pub use apply::Rejected;
 pub use argument::{Argument, Arguments, Returned, RowOf};
 pub use column::{Called, ColumnFunction};
 pub use date::weekday;
 pub use json::parse_json_metadata;
-pub(crate) use json::parsed;
-pub(crate) use price::discounted;
-pub use price::{PriceCategories, calculate_discount};
+pub use price::{calculate_discount, categorize_price};
 pub use purity::{Impure, prove_pure};
 pub use registry::Registry;
 pub use text::clean_text;
-pub(crate) use text::cleaned;
 pub use value::{Cell, Cells, Value};
 
 use memory::Memory;

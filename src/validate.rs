@@ -8,9 +8,11 @@ use serde::Serialize;
 
 use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
-use crate::io::read::Source;
-use crate::io::{InputTable, count_rows};
-use crate::report::{Report, grouped};
+use crate::grouped::grouped;
+use crate::model::InputTable;
+use crate::report::Report;
+use crate::sinks::folder::count_rows;
+use crate::sources::{FileSource, Source};
 
 /// A question and its answer.
 #[derive(Clone, Debug, Serialize)]
@@ -39,15 +41,15 @@ fn check(name: impl Into<String>, answer: Result<String>) -> Check {
 pub fn input(config: &InputConfig) -> Vec<Check> {
     let mut checks = Vec::new();
     for table in InputTable::ALL {
-        let source = match Source::open(&config.path, table, &config.renames(table)) {
+        let source = match FileSource::open_one(&config.path, table, &config.renames) {
             Ok(source) => source,
             Err(error) => {
                 checks.push(check(format!("{table} can be opened"), Err(error)));
                 continue;
             }
         };
-        let columns = source.schema.order.len();
-        let files = source.file_count();
+        let columns = source.schema(table).order.len();
+        let files = source.file_count(table);
         checks.push(check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns"))));
         let counts = count(&source, config.batch_size);
         checks.push(check(
@@ -81,12 +83,12 @@ struct Counts {
 }
 
 /// Reads a whole table; its id is its first core column.
-fn count(source: &Source, batch_size: usize) -> Result<Counts> {
+fn count(source: &FileSource, batch_size: usize) -> Result<Counts> {
     let mut counts = Counts { rows: 0, without_id: 0 };
-    for unit in source.units() {
-        for batch in source.read(&unit, batch_size)? {
+    for split in source.splits() {
+        for batch in source.read(&split, batch_size)? {
             let batch = batch?;
-            counts.rows += (batch.numbers.len() + batch.malformed.len()) as u64;
+            counts.rows += batch.rows();
             counts.without_id += (batch.cores[0].logical_null_count() + batch.malformed.len()) as u64;
         }
     }
@@ -104,8 +106,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
     let args = RunArgs { input: args.input.clone().or(Some(PathBuf::new())), ..args.clone() };
     let config = RunConfig::resolve_alone(&args)?;
     let mut checks = Vec::new();
-    for table in &config.tables {
-        let name = table.name();
+    for name in config.tables.names() {
         let folder = config.output.join(name);
         let whole = folder.join("_SUCCESS").is_file();
         checks.push(check(

@@ -3,16 +3,20 @@
 
 mod files;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use arrow::array::AsArray;
+use chrono_tz::Tz;
 use files::{Done, Shop};
 use millstream::config::{RunArgs, RunConfig};
-use millstream::io::OutputTable;
-use millstream::model::{Number, Product, Text, TextMap};
-use millstream::runtime::{Change, Live, Progress, run};
-use millstream::udf::forest::{Forest, Training};
+use millstream::forest::{Forest, Training};
+use millstream::model::{AnyId, Change, InputTable, Product, Text, TextMap};
+use millstream::runtime::{Live, Progress, run};
+use millstream::sinks::{ChangeFeed, Sink, TableChanges};
+use millstream::sources::{FileSource, changes};
 use millstream::udf::{Udf, Value as _};
 use serde_json::{Value, json};
 
@@ -317,8 +321,8 @@ udfs: [{function: anomaly_score, columns: [quantity, price, discount], as: score
     check(&configured(&shop, "", &["--model", "nowhere.json"]), 3, &["nowhere.json"]);
 }
 
-/// A live job over the shop, with the picky function for names.
-fn live(shop: &Shop) -> Live<Number> {
+/// A live job over the shop, with the picky function for names, and the rows that changes insert and delete.
+fn live(shop: &Shop) -> (Live, ChangeFeed) {
     let path = shop.path("config.yaml");
     let config =
         "tables: [enriched_data, order_anomalies]\nudfs: [{function: mine, columns: [product_name], as: mine}]";
@@ -327,46 +331,57 @@ fn live(shop: &Shop) -> Live<Number> {
     let args = RunArgs { input, output, config: Some(path), workers: Some(2), ..RunArgs::default() };
     let mut config = RunConfig::resolve(&args).expect("a run is possible");
     config.functions.register(Udf::scalar("mine", picky)).expect("the name is free");
-    Live::start(&config, &Arc::new(Progress::default())).expect("the job is live")
+    let feed = ChangeFeed::new();
+    let sinks = vec![Box::new(feed.clone()) as Box<dyn Sink>];
+    (Live::start(&config, sinks, &Arc::new(Progress::default())).expect("the job is live"), feed)
+}
+
+/// How many rows of each table the last epoch inserted and deleted.
+fn counts(changes: &[TableChanges]) -> Vec<(&str, usize, usize)> {
+    let count = |table: &TableChanges| (table.plus.num_rows(), table.minus.num_rows());
+    changes.iter().map(|table| (table.table.name.as_str(), count(table).0, count(table).1)).collect()
 }
 
 #[test]
 fn a_live_job_rejects_what_its_functions_cannot_handle_and_takes_it_back() {
     let shop = shop();
-    let mut job = live(&shop);
-    let id = Number::new(3).expect("an id");
-    let nameless = Product { name: None, ..product(&job, 3).as_ref().clone() };
+    let (mut job, feed) = live(&shop);
+    let id = AnyId::from(3);
+    let nameless = Product { name: None, ..product(&shop, 3).as_ref().clone() };
     let cup = Product { name: Some("Teacup".into()), ..nameless.clone() };
-    job.apply(Change::Product(id, Some(Arc::new(cup)))).expect("the job is live");
-    let moved = job.moved().expect("rows can be shown");
-    assert_eq!(
-        moved.iter().map(|(table, _, weight)| (*table, *weight)).collect::<Vec<_>>(),
-        [(OutputTable::EnrichedData, -1)]
-    );
-    let rejected = job.rejected();
-    assert_eq!(rejected.len(), 1);
-    assert!(rejected[0].1.contains("no cups") && rejected[0].2.contains(r#""order_id":5"#), "{rejected:?}");
-    job.apply(Change::Product(id, Some(Arc::new(nameless)))).expect("the job is live");
-    assert_eq!(job.moved().expect("rows can be shown").len(), 1);
-    assert!(job.rejected().is_empty());
+    job.apply([Change::Product(id.clone(), Some(Arc::new(cup)))]).expect("the job is live");
+    let (epoch, changes) = feed.take().expect("an epoch is committed");
+    assert_eq!((epoch, counts(&changes)), (1, vec![("enriched_data", 0, 1), ("rejected", 1, 0)]));
+    let rejected = |column: &str| {
+        let column = changes[1].plus.column_by_name(column).expect("it is there");
+        column.as_string::<i32>().value(0).to_owned()
+    };
+    assert!(rejected("reason").contains("no cups") && rejected("row").contains(r#""order_id":5"#));
+    job.apply([Change::Product(id, Some(Arc::new(nameless)))]).expect("the job is live");
+    let (epoch, changes) = feed.take().expect("an epoch is committed");
+    assert_eq!((epoch, counts(&changes)), (2, vec![("enriched_data", 1, 0), ("rejected", 0, 1)]));
     job.stop().expect("the workers end");
 }
 
-fn product(job: &Live<Number>, id: i64) -> Arc<Product> {
-    let products = job.sample_products(10).expect("the input is there");
-    products.into_iter().find(|(of, _)| of.get() == id).expect("it is there").1
+fn product(shop: &Shop, id: i64) -> Arc<Product> {
+    let source = FileSource::open(&shop.input(), &BTreeMap::new()).expect("the input is there");
+    let products = changes::<AnyId>(&source, InputTable::Products, Tz::UTC).expect("products are read");
+    let product = products.filter_map(|change| match change {
+        Ok(Change::Product(of, product)) if of == AnyId::from(id) => product,
+        _ => None,
+    });
+    product.last().expect("it is there")
 }
 
 #[test]
 fn a_model_given_to_a_live_job_scores_every_order_anew() {
     let shop = shop();
-    let mut job = live(&shop);
+    let (mut job, feed) = live(&shop);
     let points: Vec<_> = (0..100).map(|n| [n % 7, n * 77_777, 0]).collect();
     let model = Forest::train(&points, &Training::default()).expect("it can be trained");
-    job.apply(Change::Model(Arc::new(model))).expect("the job is live");
-    let moved = job.moved().expect("rows can be shown");
-    assert!(moved.iter().all(|(table, ..)| *table == OutputTable::OrderAnomalies));
-    assert_eq!(moved.iter().filter(|(.., weight)| *weight > 0).count(), 4, "of five orders, one has no price");
+    job.replace_model(Arc::new(model)).expect("the job is live");
+    let (_, changes) = feed.take().expect("an epoch is committed");
+    assert_eq!(counts(&changes), [("order_anomalies", 4, 4)], "of five orders, one has no price");
     job.stop().expect("the workers end");
 }
 

@@ -4,51 +4,111 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
+use chrono_tz::Tz;
 use millstream::config::{RunArgs, RunConfig};
-use millstream::io::{OutputTable, generate};
-use millstream::model::{Number, Order, Price, Product};
-use millstream::runtime::{Change, Live, Progress};
+use millstream::generate::generate;
+use millstream::model::{AnyId, Change, InputTable, Order, Price, Product};
+use millstream::runtime::{Live, Progress};
+use millstream::sinks::{ChangeFeed, Sink};
+use millstream::sources::{FileSource, changes};
 
 /// Rows that an epoch moved: table, cells, weight.
-type Moved = Vec<(OutputTable, Vec<String>, isize)>;
+type Moved = Vec<(String, Vec<String>, isize)>;
 
-fn start(input: &Path, output: &Path, workers: usize, tables: Option<&str>) -> Live<Number> {
+/// A live job, and the rows that its epochs insert and delete.
+struct Job {
+    live: Live,
+    feed: ChangeFeed,
+}
+
+fn config(input: &Path, workers: usize, tables: Option<&str>) -> RunConfig {
     let args = RunArgs {
         input: Some(input.to_owned()),
-        output: Some(output.to_owned()),
+        output: Some(input.to_owned()),
         workers: Some(workers),
         as_of: Some("2024-12-31".into()),
         tables: tables.map(|table| vec![table.into()]),
         ..RunArgs::default()
     };
-    let config = RunConfig::resolve(&args).expect("a run is possible");
-    Live::start(&config, &Arc::new(Progress::default())).expect("the job starts")
+    RunConfig::resolve(&args).expect("a run is possible")
 }
 
-fn moved(live: &mut Live<Number>, changes: Vec<Change<Number>>) -> Moved {
-    live.apply_all(changes).expect("the job is live");
-    let rows = live.moved().expect("rows are shown");
-    let rows = rows.into_iter().map(|(table, shown, weight)| (table, shown.rows.concat(), weight));
-    let mut rows: Vec<_> = rows.collect();
-    rows.sort();
-    rows
+fn start(input: &Path, workers: usize, tables: Option<&str>) -> Job {
+    let feed = ChangeFeed::new();
+    let sinks = vec![Box::new(feed.clone()) as Box<dyn Sink>];
+    let live = Live::start(&config(input, workers, tables), sinks, &Arc::new(Progress::default()));
+    Job { live: live.expect("the job starts"), feed }
 }
 
-/// Corrections, deletions and prices, several an epoch; then all of it taken back, the last first.
-fn history(live: &Live<Number>) -> Vec<Vec<Change<Number>>> {
-    let orders: Vec<(Number, Order<Number>)> = live.sample_orders(40).expect("orders are read");
-    let products: Vec<(Number, Arc<Product>)> = live.sample_products(4).expect("products are read");
-    let more = |order: &Order<Number>| Order { quantity: order.quantity + 3, ..order.clone() };
+impl Job {
+    fn apply(&mut self, changes: Vec<Change<AnyId>>) -> Moved {
+        let epoch = self.live.apply(changes).expect("the job is live");
+        let (committed, tables) = self.feed.take().expect("the epoch is committed");
+        assert_eq!(committed, epoch);
+        let mut moved = Moved::new();
+        for table in tables {
+            for (rows, weight) in [(table.plus, 1), (table.minus, -1)] {
+                moved.extend(cells(&rows).into_iter().map(|cells| (table.table.name.clone(), cells, weight)));
+            }
+        }
+        moved.sort();
+        moved
+    }
+}
+
+/// Rows as text, cell by cell.
+fn cells(rows: &RecordBatch) -> Vec<Vec<String>> {
+    let cell = |column, row| array_value_to_string(column, row).expect("it can be shown");
+    (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| cell(column, row)).collect()).collect()
+}
+
+/// Some orders and products of a shop, from all over it.
+type Sample = (Vec<(AnyId, Order<AnyId>)>, Vec<(AnyId, Arc<Product>)>);
+
+fn sample(input: &Path, orders: usize, products: usize) -> Sample {
+    let source = FileSource::open(input, &BTreeMap::new()).expect("the shop is there");
+    let of =
+        |table| changes::<AnyId>(&source, table, Tz::UTC).expect("the shop is read").map(|row| row.expect("a row"));
+    let every = |many: usize, all: usize| (all / many).max(1);
+    let all_orders: Vec<_> = of(InputTable::Orders)
+        .filter_map(|change| if let Change::Order(id, Some(order)) = change { Some((id, order)) } else { None })
+        .collect();
+    let all_products: Vec<_> = of(InputTable::Products)
+        .filter_map(|change| if let Change::Product(id, Some(product)) = change { Some((id, product)) } else { None })
+        .collect();
+    // Of an id that is there twice the last row counts, so that putting it back is a change of nothing.
+    let last: BTreeMap<_, _> = all_orders.iter().cloned().collect();
+    let step = every(orders, last.len());
+    let sampled = last.into_iter().step_by(step).take(orders).collect();
+    let last: BTreeMap<_, _> = all_products.iter().cloned().collect();
+    let step = every(products, last.len());
+    (sampled, last.into_iter().step_by(step).take(products).collect())
+}
+
+/// Corrections, deletions, prices and names, several an epoch; then all of it undone, the last first.
+fn history((orders, products): &Sample) -> Vec<Vec<Change<AnyId>>> {
+    let more = |order: &Order<AnyId>| Order { quantity: order.quantity + 3, ..order.clone() };
     let dearer = |product: &Product| {
         let price = Price::from_e4(i128::from(product.price.e4()) + 10_000).expect("a price");
         Arc::new(Product { price, ..product.clone() })
     };
-    let corrected = orders[..20].iter().map(|(id, order)| Change::Order(*id, Some(more(order))));
-    let deleted = orders[20..].iter().map(|(id, _)| Change::Order(*id, None));
-    let prices = products.iter().map(|(id, product)| Change::Product(*id, Some(dearer(product))));
-    let back = |(id, order): &(Number, Order<Number>)| Change::Order(*id, Some(order.clone()));
-    let prices_back = products.iter().map(|(id, product)| Change::Product(*id, Some(Arc::clone(product))));
-    vec![corrected.chain(deleted).collect(), prices.collect(), prices_back.collect(), orders.iter().map(back).collect()]
+    let renamed = |product: &Product| Arc::new(Product { name: Some("another name".into()), ..product.clone() });
+    let corrected = orders[..20].iter().map(|(id, order)| Change::Order(id.clone(), Some(more(order))));
+    let deleted = orders[20..].iter().map(|(id, _)| Change::Order(id.clone(), None));
+    let prices = products.iter().map(|(id, product)| Change::Product(id.clone(), Some(dearer(product))));
+    let names = products.iter().map(|(id, product)| Change::Product(id.clone(), Some(renamed(&dearer(product)))));
+    let back = |(id, order): &(AnyId, Order<AnyId>)| Change::Order(id.clone(), Some(order.clone()));
+    let back_of_products =
+        |(id, product): &(AnyId, Arc<Product>)| Change::Product(id.clone(), Some(Arc::clone(product)));
+    vec![
+        corrected.chain(deleted).collect(),
+        prices.collect(),
+        names.collect(),
+        products.iter().map(back_of_products).collect(),
+        orders.iter().map(back).collect(),
+    ]
 }
 
 #[test]
@@ -56,16 +116,16 @@ fn what_moves_does_not_depend_on_the_workers_and_comes_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("shop");
     generate(0.001, &input).expect("a shop");
+    let sample = sample(&input, 40, 4);
     let mut first: Option<Vec<Moved>> = None;
     for workers in [1, 2, 4] {
-        let mut live = start(&input, &folder.path().join("tables"), workers, None);
-        let history = history(&live);
-        let epochs: Vec<Moved> = history.into_iter().map(|changes| moved(&mut live, changes)).collect();
-        live.stop().expect("the workers end");
+        let mut job = start(&input, workers, None);
+        let epochs: Vec<Moved> = history(&sample).into_iter().map(|changes| job.apply(changes)).collect();
+        job.live.stop().expect("the workers end");
         assert!(epochs.iter().all(|moved| moved.len() > 40), "every epoch moves something");
         let mut all: BTreeMap<_, isize> = BTreeMap::new();
         for (table, row, weight) in epochs.iter().flatten() {
-            *all.entry((*table, row.clone())).or_default() += weight;
+            *all.entry((table.clone(), row.clone())).or_default() += weight;
         }
         all.retain(|_, weight| *weight != 0);
         assert_eq!(all, BTreeMap::new(), "all is as it was");
@@ -78,18 +138,15 @@ fn of_several_changes_of_one_order_the_last_counts() {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("shop");
     generate(0.001, &input).expect("a shop");
-    let mut live = start(&input, &folder.path().join("tables"), 2, Some("enriched_data"));
-    let (id, order) = live.sample_orders(1).expect("orders are read").remove(0);
-    let pieces = |quantity| Change::Order(id, Some(Order { quantity, ..order.clone() }));
-    let once = moved(&mut live, vec![pieces(101), Change::Order(id, None), pieces(102)]);
-    assert_eq!(moved(&mut live, vec![pieces(102)]), Vec::new(), "it is there already");
-    let back = moved(&mut live, vec![pieces(103), pieces(order.quantity)]);
-    let negated: Moved = once.iter().map(|(table, row, weight)| (*table, row.clone(), -weight)).collect();
-    let sorted = |mut rows: Moved| {
-        rows.sort();
-        rows
-    };
-    assert_eq!(back, sorted(negated));
+    let (id, order) = sample(&input, 1, 1).0.remove(0);
+    let mut job = start(&input, 2, Some("enriched_data"));
+    let pieces = |quantity| Change::Order(id.clone(), Some(Order { quantity, ..order.clone() }));
+    let once = job.apply(vec![pieces(101), Change::Order(id.clone(), None), pieces(102)]);
+    assert_eq!(job.apply(vec![pieces(102)]), Vec::new(), "it is there already");
+    let back = job.apply(vec![pieces(103), pieces(order.quantity)]);
+    let mut negated: Moved = once.iter().map(|(table, row, weight)| (table.clone(), row.clone(), -weight)).collect();
+    negated.sort();
+    assert_eq!(back, negated);
     assert!(once.iter().any(|(_, row, weight)| *weight == 1 && row.contains(&"102".to_owned())), "{once:?}");
-    live.stop().expect("the workers end");
+    job.live.stop().expect("the workers end");
 }

@@ -13,10 +13,8 @@ use arrow::compute::cast;
 use arrow::compute::kernels::numeric::{div, mul};
 use arrow::datatypes::{DataType, Int64Type};
 use drive::{Changes, drive, states};
-use millstream::model::{Amount, Day, Discount, Price, Text, TextMap};
-use millstream::udf::{
-    ColumnFunction, PriceCategories, Registry, Udf, Value, clean_text, parse_json_metadata, prove_pure, weekday,
-};
+use millstream::model::{Amount, Day, Discount, Price, PriceCategories, Text, TextMap};
+use millstream::udf::{ColumnFunction, Registry, Udf, Value, clean_text, parse_json_metadata, prove_pure, weekday};
 use proptest::prelude::*;
 
 /// Ten over a number: an error for 0, a panic for 13.

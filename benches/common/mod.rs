@@ -8,10 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use clap::Parser;
 use millstream::config::{RunArgs, RunConfig};
-use millstream::model::Number;
+use millstream::model::{AnyId, Change, InputTable, Order, Product};
 use millstream::runtime::{Live, Progress};
+use millstream::sinks::Sink;
+use millstream::sources::{FileSource, changes};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -70,7 +73,7 @@ pub fn shop(scale: f64) -> PathBuf {
     if !shop.join("customers").exists() {
         let making = shop.with_extension("making");
         drop(fs::remove_dir_all(&making));
-        millstream::io::generate(scale, &making).expect("a shop is generated");
+        millstream::generate::generate(scale, &making).expect("a shop is generated");
         fs::rename(&making, &shop).expect("the target folder can be written");
     }
     shop
@@ -118,9 +121,39 @@ fn machine() -> Value {
     })
 }
 
-/// A job that has loaded a shop and stays.
-pub fn live(config: &RunConfig) -> Live<Number> {
-    Live::load(config, &Arc::new(Progress::default())).expect("the shop is loaded")
+/// A live job over a shop, whose tables go nowhere.
+pub fn live(config: &RunConfig) -> Live {
+    live_with(config, Vec::new())
+}
+
+/// A live job over a shop.
+pub fn live_with(config: &RunConfig, sinks: Vec<Box<dyn Sink>>) -> Live {
+    Live::start(config, sinks, &Arc::new(Progress::default())).expect("the shop is loaded")
+}
+
+/// About so many orders from all over a shop.
+pub fn sample_orders(config: &RunConfig, many: usize) -> Vec<(AnyId, Order<AnyId>)> {
+    let orders = sample(config, InputTable::Orders, many).filter_map(|change| match change {
+        Change::Order(id, Some(order)) => Some((id, order)),
+        _ => None,
+    });
+    orders.collect()
+}
+
+/// About so many products from all over a shop.
+pub fn sample_products(config: &RunConfig, many: usize) -> Vec<(AnyId, Arc<Product>)> {
+    let products = sample(config, InputTable::Products, many).filter_map(|change| match change {
+        Change::Product(id, Some(product)) => Some((id, product)),
+        _ => None,
+    });
+    products.collect()
+}
+
+fn sample(config: &RunConfig, table: InputTable, many: usize) -> impl Iterator<Item = Change<AnyId>> {
+    let source = FileSource::open(&config.input.path, &config.input.renames).expect("the shop is there");
+    let rows = || changes::<AnyId>(&source, table, Tz::UTC).expect("the shop can be read");
+    let step = (rows().count() / many).max(1);
+    rows().step_by(step).take(many).map(|row| row.expect("a row can be read")).collect::<Vec<_>>().into_iter()
 }
 
 /// The memory that this process has now, in bytes, where the system tells.

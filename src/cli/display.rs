@@ -61,12 +61,12 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
     let bar = |name: &'static str| bars.add(ProgressBar::no_length().with_message(name).with_style(open.clone()));
     let phase = bars.add(ProgressBar::no_length().with_style(style("{wide_msg}")));
     let (read, epochs, written) = (bar("read"), bar("epochs done"), bar("rows written"));
-    if progress.rows_there() > 0 {
+    if progress.rows_total() > 0 {
         read.set_style(known.clone());
     }
     while !is_over.load(Ordering::Acquire) {
         phase.set_message(progress.phase().to_string());
-        let there = progress.rows_there();
+        let there = progress.rows_total();
         if there > 0 && read.length() != Some(there) {
             read.set_style(known.clone());
             read.set_length(there);
@@ -106,6 +106,6 @@ fn lines(progress: &Progress, is_over: &AtomicBool) {
 }
 
 fn tell(progress: &Progress) {
-    let (there, read, written) = (progress.rows_there(), progress.rows_read(), progress.rows_written());
+    let (there, read, written) = (progress.rows_total(), progress.rows_read(), progress.rows_written());
     tracing::info!(read, there, epochs = progress.epochs(), written, "rows");
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::report::grouped;
+use crate::grouped::grouped;
 use crate::runtime::Progress;
 
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);

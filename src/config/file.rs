@@ -9,8 +9,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
-use crate::io::schema::Renames;
-use crate::io::write::{Codec, OutputFormat};
+use crate::sinks::folder::{Codec, OutputFormat};
+use crate::sources::Renames;
+use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
 use super::keys;
@@ -18,7 +19,7 @@ use super::keys;
 /// A config file as it is written. Everything in it may be left out.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct ConfigFile {
+pub(super) struct ConfigFile {
     pub(super) data: Data,
     pub(super) processing: Processing,
     pub(super) output: Output,
@@ -62,14 +63,14 @@ pub(super) struct Output {
 
 /// `bucket_by`: rows are dealt to `buckets` buckets by the hash of `columns`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Buckets {
+pub(super) struct Buckets {
     pub(super) columns: Vec<String>,
     pub(super) buckets: u32,
 }
 
 /// A tier: its name, and the least total that earns it; the last has none.
 #[derive(Clone, Debug, Deserialize)]
-pub struct TierBound {
+pub(super) struct TierBound {
     pub(super) name: String,
     #[serde(default, deserialize_with = "number_as_text")]
     pub(super) from: Option<String>,
@@ -122,16 +123,6 @@ pub(super) struct UdfUse {
 /// A choice that is made, of which one is called `null`.
 fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<OnFailure>, D::Error> {
     OnFailure::deserialize(deserializer).map(Some)
-}
-
-/// What becomes of a row that a function can't handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnFailure {
-    /// It is rejected.
-    Reject,
-    /// The function's answer is null.
-    Null,
 }
 
 /// `tables`: a list of names, or `all`.

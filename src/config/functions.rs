@@ -3,30 +3,12 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::io::OutputTable;
-use crate::model::{Price, Text, money};
-use crate::udf::PriceCategories;
-use crate::udf::forest::Training;
+use crate::forest::Training;
+use crate::model::{Price, PriceCategories, Text, money};
+use crate::tables::{Catalog, DerivedColumn};
 
-use super::file::{Anomaly, OnFailure, PriceBound, PriceBounds, UdfUse};
-use super::{RunArgs, table};
-
-/// A column that a function makes of other columns of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DerivedColumn {
-    /// The table.
-    pub table: OutputTable,
-    /// What the column is called.
-    pub name: String,
-    /// The name of the function.
-    pub function: String,
-    /// The columns it takes: those of the table, and those derived before.
-    pub columns: Vec<String>,
-    /// What becomes of a row that it can't handle; `None` for what the function was registered with.
-    pub on_failure: Option<OnFailure>,
-    /// How many bytes it may remember answers in; `None` for what the function was registered with.
-    pub memory_bytes: Option<usize>,
-}
+use super::RunArgs;
+use super::file::{Anomaly, PriceBound, PriceBounds, UdfUse};
 
 /// Where the model that scores orders comes from, and where it goes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,10 +59,10 @@ pub(super) fn price_categories(bounds: Option<PriceBounds>) -> Result<PriceCateg
 
 pub(super) fn derived_columns(udfs: Vec<UdfUse>) -> Result<Vec<DerivedColumn>> {
     let derived = |udf: UdfUse| {
-        let table = udf.table.as_deref().map(|name| table(name, "udfs.table")).transpose()?;
+        let table = udf.table.as_deref().unwrap_or("enriched_data");
         let memory_bytes = udf.memory.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX));
         Ok(DerivedColumn {
-            table: table.unwrap_or(OutputTable::EnrichedData),
+            table: Catalog::standard().get(table, "udfs.table")?.name().to_owned(),
             name: udf.name,
             function: udf.function,
             columns: udf.columns,

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::suggest::nearest;
+
 /// The keys below a key; `""` is the top.
 const KNOWN: &[(&str, &[&str])] = &[
     (
@@ -65,11 +67,4 @@ fn check_below(path: &str, value: &Value) -> Result<(), String> {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.into() } else { format!("{path}.{key}") }
-}
-
-/// The known name that is most like one that is not known, if any is.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
-    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.7).then_some(best)
 }

@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 /// An id of text: up to 24 bytes lie inline, longer ones on the heap.
 pub type Text = compact_str::CompactString;
 
-/// An id that is a number: any `i64` but the least.
+/// An integer id: any `i64` but the least.
 ///
-/// It takes 8 bytes, and so does `Option<Number>`; numbers are ordered as they are.
+/// It takes 8 bytes, and so does `Option<IntId>`; numbers are ordered as they are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Number(NonZeroU64);
+pub struct IntId(NonZeroU64);
 
-impl Number {
+impl IntId {
     /// The id that is this number; `None` for `i64::MIN`.
     ///
     /// ```
-    /// use millstream::model::Number;
-    /// assert!(Number::new(-1) < Number::new(7));
-    /// assert_eq!(Number::new(-1).map(Number::get), Some(-1));
-    /// assert_eq!(size_of::<Option<Number>>(), 8);
+    /// use millstream::model::IntId;
+    /// assert!(IntId::new(-1) < IntId::new(7));
+    /// assert_eq!(IntId::new(-1).map(IntId::get), Some(-1));
+    /// assert_eq!(size_of::<Option<IntId>>(), 8);
     /// ```
     #[must_use]
-    pub fn new(number: i64) -> Option<Number> {
+    pub fn new(number: i64) -> Option<IntId> {
         // Turning the sign over keeps the order, and makes a zero of the least.
-        NonZeroU64::new(number.cast_unsigned() ^ 1 << 63).map(Number)
+        NonZeroU64::new(number.cast_unsigned() ^ 1 << 63).map(IntId)
     }
 
     /// The number.
@@ -38,43 +38,91 @@ impl Number {
     }
 }
 
-impl Debug for Number {
+impl From<u32> for IntId {
+    fn from(number: u32) -> IntId {
+        IntId(NonZeroU64::new(u64::from(number) | 1 << 63).expect("its top bit is set"))
+    }
+}
+
+impl From<i32> for IntId {
+    fn from(number: i32) -> IntId {
+        IntId::new(number.into()).expect("no i32 is the least i64")
+    }
+}
+
+impl TryFrom<i64> for IntId {
+    type Error = OutOfRange;
+
+    fn try_from(number: i64) -> Result<IntId, OutOfRange> {
+        IntId::new(number).ok_or(OutOfRange)
+    }
+}
+
+/// An integer that is no [`IntId`]: `i64::MIN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id must be above -2^63")]
+pub struct OutOfRange;
+
+impl Debug for IntId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Debug::fmt(&self.get(), f)
     }
 }
 
-impl Display for Number {
+impl Display for IntId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Display::fmt(&self.get(), f)
     }
 }
 
-/// An id where some of the ids are text: a number where its kind of thing is numbered, or a text.
+/// An id that is an integer or a text, for shops where one of the tables has ids of text.
 ///
-/// Numbers are ordered as numbers, before all texts.
+/// Integers are ordered as integers, before all texts.
+///
+/// ```
+/// use millstream::model::AnyId;
+/// assert!(AnyId::from(7) < AnyId::from("A-7"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Name {
-    /// A number.
-    Number(i64),
+pub enum AnyId {
+    /// An integer.
+    Int(i64),
     /// A text.
     Text(Text),
 }
 
-impl Display for Name {
+impl From<i64> for AnyId {
+    fn from(number: i64) -> AnyId {
+        AnyId::Int(number)
+    }
+}
+
+impl From<&str> for AnyId {
+    fn from(text: &str) -> AnyId {
+        AnyId::Text(text.into())
+    }
+}
+
+impl From<IntId> for AnyId {
+    fn from(id: IntId) -> AnyId {
+        AnyId::Int(id.get())
+    }
+}
+
+impl Display for AnyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Number(number) => Display::fmt(number, f),
-            Name::Text(text) => Display::fmt(text, f),
+            AnyId::Int(number) => Display::fmt(number, f),
+            AnyId::Text(text) => Display::fmt(text, f),
         }
     }
 }
 
 /// A type that can name orders, products and customers.
 ///
-/// The dataflow needs to compare, hash and send it between workers, and no more. [`Number`] is the fast path, since a null
-/// needs no room of its own; [`Name`] serves where one of the tables names things by strings. Any other type that fits
-/// the bounds, such as `i64`, is an `Id` too.
+/// The dataflow only compares and hashes ids, and sends them between workers. [`IntId`] is the
+/// fast path: a null takes no room of its own. [`AnyId`] serves where one of the tables has ids of text. Any other type
+/// that meets the bounds, such as `i64`, is an `Id` too.
 pub trait Id: ExchangeData + Hash + Sync + Display {}
 
 impl<I: ExchangeData + Hash + Sync + Display> Id for I {}

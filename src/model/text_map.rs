@@ -1,11 +1,31 @@
-//! Texts by their names.
+//! JSON objects as maps of texts.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Text;
 
 /// A map of texts, by key; a value may be null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TextMap(pub BTreeMap<Text, Option<Text>>);
+
+impl TextMap {
+    /// A JSON object as a map; an empty one for anything else, null included.
+    #[must_use]
+    pub fn parsed(json: Option<&str>) -> TextMap {
+        let object = json.and_then(|json| serde_json::from_str::<BTreeMap<Text, &RawValue>>(json).ok());
+        let entries = object.into_iter().flatten().map(|(key, value)| (key, text_of(value.get())));
+        TextMap(entries.collect())
+    }
+}
+
+fn text_of(value: &str) -> Option<Text> {
+    match value.as_bytes().first() {
+        Some(b'n') => None,
+        // A string that JSON allows and Unicode does not, as half of a surrogate pair, stays as the JSON has it.
+        Some(b'"') => Some(serde_json::from_str(value).unwrap_or_else(|_| value.into())),
+        _ => Some(value.into()),
+    }
+}

@@ -1,57 +1,78 @@
-//! What is added up, as the diffs of updates.
+//! Totals, which are the diffs of updates.
 //!
-//! Every total counts its orders too: a group whose amounts cancel to zero still has orders, and is still there.
+//! Each counts its orders too: a group whose amounts sum to zero is not empty while it has orders.
 
 use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Amount, Line, Sum};
+use crate::model::{Amount, AmountSum, Discount, Line};
 use crate::operators::Variance;
 
-use super::products::Sale;
+/// An order as one of its product's: ordered by customer, so that those of a customer are adjacent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sale<I> {
+    /// Who ordered.
+    pub customer: Option<I>,
+    /// How many pieces.
+    pub quantity: i32,
+    /// The fraction taken off.
+    pub discount: Discount,
+}
 
 /// Orders, customers and amounts of a day, a month or a customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Totals {
-    pub(super) orders: i64,
+pub struct Totals {
+    /// Orders.
+    pub orders: i64,
     /// Distinct customers, where they are counted.
-    pub(super) customers: i64,
+    pub customers: i64,
     priced: i64,
     amount_e8: i128,
 }
 
 /// Orders, customers and pieces of a product. With its price they make the revenue, so a new price moves one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct ProductTotals {
+pub struct ProductTotals {
     orders: i64,
-    pub(super) customers: i64,
-    pub(super) quantity: i64,
+    /// Distinct customers.
+    pub customers: i64,
+    /// Pieces.
+    pub quantity: i64,
     /// The sum of the squares of quantities.
     quantity_squares: i128,
     /// The sum of `quantity × (1 − discount)`, in units of 10⁻⁴.
-    pub(super) paid_pieces_e4: i128,
+    pub paid_pieces_e4: i128,
 }
 
 impl Totals {
-    pub(super) const ONE_ORDER: Totals = Totals { orders: 1, customers: 0, priced: 0, amount_e8: 0 };
-    pub(super) const ONE_CUSTOMER: Totals = Totals { orders: 0, customers: 1, priced: 0, amount_e8: 0 };
+    /// One order without an amount.
+    pub const ONE_ORDER: Totals = Totals { orders: 1, customers: 0, priced: 0, amount_e8: 0 };
+    /// One customer.
+    pub const ONE_CUSTOMER: Totals = Totals { orders: 0, customers: 1, priced: 0, amount_e8: 0 };
 
-    pub(super) fn of_line<I>(line: &Line<I>) -> Totals {
+    /// What an order line adds.
+    #[must_use]
+    pub fn of_line<I>(line: &Line<I>) -> Totals {
         let amount = line.amount();
         let amount_e8 = amount.map_or(0, Amount::e8);
         Totals { orders: 1, customers: 0, priced: i64::from(amount.is_some()), amount_e8 }
     }
 
-    pub(super) fn sum(&self) -> Sum {
-        Sum { total: Amount::from_e8(self.amount_e8), count: self.priced }
+    /// The amounts.
+    #[must_use]
+    pub fn sum(&self) -> AmountSum {
+        AmountSum { total: Amount::from_e8(self.amount_e8), count: self.priced }
     }
 }
 
 impl ProductTotals {
-    pub(super) const ONE_CUSTOMER: ProductTotals =
+    /// One customer.
+    pub const ONE_CUSTOMER: ProductTotals =
         ProductTotals { orders: 0, customers: 1, quantity: 0, quantity_squares: 0, paid_pieces_e4: 0 };
 
-    pub(super) fn of_sale<I>(sale: &Sale<I>) -> ProductTotals {
+    /// What a sale adds.
+    #[must_use]
+    pub fn of_sale<I>(sale: &Sale<I>) -> ProductTotals {
         let quantity = i64::from(sale.quantity);
         let paid_pieces_e4 = i128::from(quantity * sale.discount.left_e4());
         let quantity_squares = i128::from(quantity * quantity);
@@ -59,7 +80,8 @@ impl ProductTotals {
     }
 
     /// The quantities of the orders.
-    pub(super) fn quantities(&self) -> Variance {
+    #[must_use]
+    pub fn quantities(&self) -> Variance {
         Variance::of_sums(self.orders, self.quantity.into(), self.quantity_squares.unsigned_abs())
     }
 }

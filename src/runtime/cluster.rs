@@ -19,7 +19,6 @@ mod links;
 mod wire;
 
 use std::any::Any;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,8 +30,6 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use crate::config::{ClusterConfig, RunConfig};
 use crate::error::{Error, Result};
-use crate::io::publish::Output;
-use crate::io::write::Shared;
 use crate::report::Report;
 
 use super::failure::Failure;
@@ -89,11 +86,6 @@ impl Cluster {
     /// The number of this process.
     pub(super) fn process(&self) -> usize {
         self.links.process()
-    }
-
-    /// Whose files this process writes.
-    pub(super) fn share(&self) -> Shared {
-        Shared { process: self.process(), processes: self.processes() }
     }
 
     /// How many processes there are.
@@ -155,27 +147,24 @@ impl Cluster {
         self.first("the beginning", |message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
     }
 
-    /// Waits until this process sees the output folder that process 0 has taken.
+    /// Waits until this process can open a sink that process 0 has opened.
     ///
     /// # Errors
     ///
-    /// If it does not, in a time that is long for a network volume, or the run ends while this waits.
-    pub(super) fn await_output(&self, look: impl Fn() -> Option<Output>, root: &Path) -> Result<Output> {
+    /// If it can't, in a time that is long for a network volume, or the run ends while this waits.
+    pub(super) fn await_opened(&self, mut open: impl FnMut() -> Result<bool>) -> Result<()> {
         let since = Instant::now();
-        loop {
-            if let Some(output) = look() {
-                return Ok(output);
-            }
+        while !open()? {
             if since.elapsed() > SEEN_WITHIN {
-                let root = root.display();
-                return Err(Error::failed(format!(
-                    "{root}: process 0 has begun a run in its output folder, but not in this one; all processes must share one"
-                )));
+                return Err(Error::failed(
+                    "process 0 has begun a run in its output folder, but not in this one; all processes must share one",
+                ));
             }
             self.links.check()?;
             self.progress.check_not_stopped()?;
             thread::sleep(LOOK);
         }
+        Ok(())
     }
 
     /// What the other processes have written, once they all have: from here on the run does not need them any more.

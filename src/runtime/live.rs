@@ -1,284 +1,266 @@
-//! A job that stays: after the batch, what is changed together is an epoch of its own, and what it moved is told.
+//! A live job: loaded once, then changed, one epoch at a time.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::io::Exact;
-use crate::io::cells::IdColumn;
-use crate::io::layout::Layout;
-use crate::io::rejected::Rejection;
-use crate::io::tables::TableRow;
-use crate::io::{OutputTable, Shown};
-use crate::model::{Customer, Order, Product};
+use crate::forest::Forest;
+use crate::model::{AnyId, Change, InputTable, IntId, Payload};
 use crate::operators::Position;
-use crate::report::{Report, StageReport};
-use crate::udf::forest::Forest;
+use crate::report::Report;
+use crate::sinks::{Epoch, Sink};
+use crate::sources::{FileSource, Source};
+use crate::tables::JobId;
 
-use super::feed::Feed;
-use super::sink::Watch;
-use super::{Epoch, Inputs, Progress, Work, start};
+use super::cluster::Cluster;
+use super::context::{RunContext, open_sinks};
+use super::intake::{Inputs, Intake};
+use super::probe::EpochProbe;
+use super::{Phase, Progress, commit_first_epoch, prepare, worker};
 
-/// A row that an epoch put into a table or took out of it.
-pub(super) struct Moved {
-    table: OutputTable,
-    diff: isize,
-    epoch: Epoch,
-    row: Box<dyn Fn(&Layout) -> Result<std::result::Result<Exact, Rejection>> + Send>,
-}
-
-impl Moved {
-    pub(super) fn new<R: TableRow>(table: OutputTable, epoch: Epoch, diff: isize, row: R) -> Moved {
-        let row = move |layout: &Layout| Exact::of(&row, layout);
-        Moved { table, epoch, diff, row: Box::new(row) }
-    }
-}
-
-/// Something to change.
-#[derive(Clone, Debug)]
-pub enum Change<I> {
-    /// Writes an order, or deletes it.
-    Order(I, Option<Order<I>>),
-    /// Writes a product, or deletes it.
-    Product(I, Option<Arc<Product>>),
-    /// Writes a customer, or deletes it.
-    Customer(I, Option<Arc<Customer>>),
-    /// Scores all orders by this model from now on: a change of every row of `order_anomalies`, each of which a job from
-    /// [`Live::start`] also tells. A function `anomaly_score` of the config keeps the model of its file.
-    Model(Arc<Forest>),
-}
-
-/// What the workers of a live job have beside those of a run.
-pub(super) struct Workers<I> {
-    changes: Mutex<Option<Receiver<Vec<Change<I>>>>>,
-    loaded: Sender<()>,
-    done: Sender<()>,
-    /// Where the changes after epoch 0 are told; `None` where nobody asks.
-    moved: Option<Sender<Moved>>,
-}
-
-/// A job whose tables are there, and which now takes changes.
-pub struct Live<I> {
-    work: Arc<Work>,
+/// A job that has loaded its input, and then takes changes.
+///
+/// Each call of [`apply`](Self::apply) is one epoch: when it returns, all tables have it, and all sinks have committed it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use millstream::config::RunConfig;
+/// use millstream::model::{AnyId, Change, Day, Order};
+/// use millstream::runtime::{Live, Progress};
+/// use millstream::sinks::{ChangeFeed, MemoryTables};
+///
+/// let folder = tempfile::tempdir()?;
+/// millstream::generate::generate(0.001, folder.path())?;
+/// let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
+/// let config = RunConfig::new(folder.path(), folder.path(), as_of); // nothing is written: no sink is a folder
+///
+/// let (feed, tables) = (ChangeFeed::new(), MemoryTables::of(&["daily_sales"]));
+/// let sinks = vec![Box::new(feed.clone()) as _, Box::new(tables.clone()) as _];
+/// let mut live = Live::start(&config, sinks, &Arc::new(Progress::default()))?;
+///
+/// let day = Day::from_ymd(2024, 5, 1);
+/// let order = Order { day, ..Order::of(AnyId::from(1), AnyId::from(1)) };
+/// live.apply([Change::Order(1_000_000.into(), Some(order))])?;
+/// let (epoch, changes) = feed.take().expect("an epoch is committed");
+/// assert_eq!(epoch, 1);
+/// assert!(changes.iter().any(|table| table.table.name == "daily_sales" && table.plus.num_rows() == 1));
+/// let (epoch, daily_sales) = tables.read("daily_sales")?;
+/// assert!(epoch == 1 && daily_sales.num_rows() > 0);
+/// live.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Live {
+    config: RunConfig,
+    context: Arc<RunContext>,
+    sinks: Vec<Box<dyn Sink>>,
     /// Dropped before `guards`, which wait for workers that wait for changes.
-    changes: Option<Sender<Vec<Change<I>>>>,
+    send: Option<Box<dyn FnMut(Vec<Change<AnyId>>, Option<Arc<Forest>>) -> Result<()> + Send>>,
     guards: Option<WorkerGuards<()>>,
     done: Receiver<()>,
-    moved: Receiver<Moved>,
-    /// What was rejected since the batch: table, reason, row.
-    rejected: RefCell<BTreeMap<(OutputTable, String, String), isize>>,
     report: Report,
     epoch: Epoch,
 }
 
-impl<I: IdColumn> Live<I> {
-    /// Runs the batch job, publishes its tables, and stays; then tells what each change moves.
+/// What enters the dataflow in one epoch.
+struct EpochInput<I> {
+    changes: Vec<Change<I>>,
+    model: Option<Arc<Forest>>,
+}
+
+/// What the workers of a live job have beside those of a run.
+pub(super) struct Followers<I> {
+    inputs: Mutex<Option<Receiver<EpochInput<I>>>>,
+    loaded: Sender<()>,
+    done: Sender<()>,
+}
+
+impl Live {
+    /// Loads the input folder of the config, commits the first epoch in the sinks, and stays.
     ///
     /// # Errors
     ///
-    /// As a run; and if the input's ids are not of type `I`.
-    pub fn start(config: &RunConfig, progress: &Arc<Progress>) -> Result<Live<I>> {
-        Self::begin(config, progress, true)
+    /// As [`run`](super::run).
+    pub fn start(config: &RunConfig, sinks: Vec<Box<dyn Sink>>, progress: &Arc<Progress>) -> Result<Live> {
+        let source = FileSource::open(&config.input.path, &config.input.renames)?;
+        Live::start_with(config, Arc::new(source), sinks, progress)
     }
 
-    /// Loads the input, makes the tables and keeps them, without writing them or telling what moves.
-    ///
-    /// `enriched_data` is kept in its parts, the lines and the accounts by customer and the products, and not joined: nobody
-    /// reads its rows.
+    /// As [`start`](Self::start), from a source of the caller's.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start); the output folder is not used.
-    pub fn load(config: &RunConfig, progress: &Arc<Progress>) -> Result<Live<I>> {
-        Self::begin(config, progress, false)
-    }
-
-    fn begin(config: &RunConfig, progress: &Arc<Progress>, writes: bool) -> Result<Live<I>> {
+    /// As [`run_with`](super::run_with).
+    pub fn start_with(
+        config: &RunConfig,
+        source: Arc<dyn Source>,
+        sinks: Vec<Box<dyn Sink>>,
+        progress: &Arc<Progress>,
+    ) -> Result<Live> {
         let started = Instant::now();
-        if config.cluster.is_some() {
-            return Err(Error::usage("cluster: a job that stays runs in one process; run it without"));
+        if config.cluster.as_ref().is_some_and(|cluster| cluster.hosts.len() > 1) {
+            return Err(Error::usage("cluster: a live job runs in one process; start it without"));
         }
-        let feed = Feed::open(&config.input, config.max_rejected, progress)?;
-        if feed.has_text_ids() != I::HAS_TEXT {
-            return Err(Error::unusable("the input's ids are not of the type that is expected"));
+        let intake = Intake::new(source, &config.input, config.max_rejected, progress)?;
+        match intake.has_text_ids() {
+            true => Live::load::<AnyId>(config, intake, sinks, started),
+            false => Live::load::<IntId>(config, intake, sinks, started),
         }
-        let (changes, receiver) = unbounded();
-        let ((loaded, is_loaded), (done, is_done), (moved, is_moved)) = (unbounded(), unbounded(), unbounded());
-        let workers = Workers { changes: Mutex::new(Some(receiver)), loaded, done, moved: writes.then_some(moved) };
-        let work = if writes {
-            Work::begin(config, feed, None, &Arc::default())?
-        } else {
-            Work::without_output(config, feed)?
-        };
-        let (work, guards) = start(config, work, Some(workers))?;
-        if is_loaded.recv().is_err() {
-            guards.join();
-            work.check()?;
-            return Err(Error::failed("a bug: the workers ended before the tables were there"));
-        }
-        let report = match work.check().and_then(|()| work.publish(config, started)) {
+    }
+
+    fn load<I: JobId>(
+        config: &RunConfig,
+        intake: Intake,
+        mut sinks: Vec<Box<dyn Sink>>,
+        started: Instant,
+    ) -> Result<Live> {
+        let mut context = RunContext::new(config, intake, None::<&Arc<Cluster>>, &Arc::default())?;
+        context.stays = true;
+        open_sinks(&mut context, config, &mut sinks)?;
+        let context = Arc::new(context);
+        let (sender, receiver) = unbounded();
+        let ((loaded, is_loaded), (done, is_done)) = (unbounded(), unbounded());
+        let followers = Followers { inputs: Mutex::new(Some(receiver)), loaded, done };
+        let guards = worker::start::<I>(config, &context, Some(followers))?;
+        let has_loaded = is_loaded.recv().is_ok();
+        let ended = || Error::failed("internal error: the workers ended before the tables were loaded");
+        let report = context.check().and_then(|()| match has_loaded {
+            true => commit_first_epoch(config, &context, &mut sinks, started),
+            false => Err(ended()),
+        });
+        let report = match report {
             Ok(report) => report,
             Err(error) => {
-                drop(changes); // or the workers would wait for one while they are waited for
+                drop(sender); // or the workers would wait for changes while they are waited for
                 guards.join();
-                return Err(error);
+                return Err(context.check().err().unwrap_or(error));
             }
         };
-        let (changes, guards) = (Some(changes), Some(guards));
-        Ok(Live {
-            work,
-            guards,
-            changes,
-            done: is_done,
-            moved: is_moved,
-            rejected: RefCell::default(),
-            report,
-            epoch: 0,
-        })
+        context.intake.progress().enter(Phase::Live);
+        let shared = Arc::clone(&context);
+        let send = move |changes: Vec<Change<AnyId>>, model| {
+            let changes = changes.into_iter().map(typed::<I>).collect::<Result<_>>()?;
+            sender.send(EpochInput { changes, model }).map_err(|_| ended_error(&shared))
+        };
+        let (guards, config) = (Some(guards), config.clone());
+        Ok(Live { config, context, sinks, send: Some(Box::new(send)), guards, done: is_done, report, epoch: 0 })
     }
 
-    /// What the batch came to.
+    /// What the first epoch came to.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Does one thing, waits until it is in all tables, and says how long that took.
-    ///
-    /// # Errors
-    ///
-    /// If the workers have ended.
-    pub fn apply(&mut self, change: Change<I>) -> Result<Duration> {
-        self.apply_all(vec![change])
-    }
-
-    /// Does all these things at once, in one epoch, waits until they are in all tables, and says how long that took.
-    ///
-    /// Of several that write one id, the last counts.
-    ///
-    /// # Errors
-    ///
-    /// If the workers have ended.
-    pub fn apply_all(&mut self, changes: Vec<Change<I>>) -> Result<Duration> {
-        let started = Instant::now();
-        self.moved.try_iter().for_each(drop);
-        self.epoch += 1;
-        let ended = || Error::failed("the workers have ended");
-        self.changes.as_ref().ok_or_else(ended)?.send(changes).map_err(|_| ended())?;
-        receive(&self.done).ok_or_else(ended)?;
-        Ok(started.elapsed())
-    }
-
-    /// A number that is the same for the same rows of a table, however they came about: of a change after the other or of one
-    /// batch, on any number of workers. `None` where the configuration asks for no checksums, or the table is not made; that of
-    /// `enriched_data` says nothing where it is kept in its parts.
+    /// What the job has done until now: rows read and held, and, with [`RunConfig::profile`], how long each operator worked.
     #[must_use]
-    pub fn checksum(&self, table: OutputTable) -> Option<u64> {
-        self.work.checksum(table).map(|sum| sum.load(Ordering::Relaxed))
+    pub fn progress_report(&self) -> Report {
+        self.context.report(&self.config, Vec::new())
     }
 
-    /// How long each operator has worked until now, where the configuration asks for a profile.
+    /// The newest epoch that is in all tables.
     #[must_use]
-    pub fn stages(&self) -> Vec<StageReport> {
-        self.work.profile.as_ref().map_or(Vec::new(), |profile| profile.stages())
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
-    /// The rows that the last epoch moved, with their weights, table by table; those that came and went again are left
-    /// out. A row that a function of the config rejects is in no table: [`rejected`](Self::rejected) has it.
+    /// A payload for a row of a table, from its carried columns as JSON; columns that are left out are null.
     ///
     /// # Errors
     ///
-    /// If a row can't be shown as its table has it.
-    pub fn moved(&self) -> Result<Vec<(OutputTable, Shown, isize)>> {
-        let recent = self.moved.try_iter().filter(|moved| moved.epoch == self.epoch);
-        let mut rows: BTreeMap<(OutputTable, Vec<String>), (Shown, isize)> = BTreeMap::new();
-        for moved in recent {
-            match (moved.row)(&self.work.layout)? {
-                Ok(Exact { digits, shown }) => {
-                    let (_, weight) = rows.entry((moved.table, digits)).or_insert((shown, 0));
-                    *weight += moved.diff;
-                }
-                Err(Rejection { reason, json, .. }) => {
-                    let mut rejected = self.rejected.borrow_mut();
-                    *rejected.entry((moved.table, reason, json)).or_default() += moved.diff;
-                }
-            }
-        }
-        let moved = rows.into_iter().filter(|(_, (_, weight))| *weight != 0);
-        Ok(moved.map(|((table, _), (shown, weight))| (table, shown, weight)).collect())
+    /// If the JSON is not an object, or a value is not of its column's type.
+    pub fn payload(&self, table: InputTable, json: &str) -> Result<Payload> {
+        self.context.layout.payload(table, json)
     }
 
-    /// The rows that functions of the config have rejected since the batch, as far as [`moved`](Self::moved) was asked: the table, the
-    /// reason, the row as JSON, and how many there are more (or, of those that the batch rejected, fewer) than after the batch.
-    #[must_use]
-    pub fn rejected(&self) -> Vec<(OutputTable, String, String, isize)> {
-        let rejected = self.rejected.borrow();
-        let rejected = rejected.iter().filter(|(_, weight)| **weight != 0);
-        rejected.map(|((table, reason, row), weight)| (*table, reason.clone(), row.clone(), *weight)).collect()
-    }
-
-    /// About so many orders from all parts of the input, as they were read.
+    /// Applies changes in one epoch, waits until all tables have it and all sinks have committed it, and says which it is.
+    ///
+    /// Of several changes of one id, the last counts.
     ///
     /// # Errors
     ///
-    /// If the input can't be read any more.
-    pub fn sample_orders(&self, many: usize) -> Result<Vec<(I, Order<I>)>> {
-        self.work.feed.sample_orders(many)
+    /// If an id is a text, and all ids of the input are integers: nothing is applied then. Any other error ends the job.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change<AnyId>>) -> Result<Epoch> {
+        self.apply_epoch(changes.into_iter().collect(), None)
     }
 
-    /// About so many products from all parts of the input, as they were read.
+    /// Scores all orders by this model from now on, in an epoch of its own: every row of `order_anomalies` changes. A function
+    /// `anomaly_score` of the config keeps the model of its file.
     ///
     /// # Errors
     ///
-    /// If the input can't be read any more.
-    pub fn sample_products(&self, many: usize) -> Result<Vec<(I, Arc<Product>)>> {
-        self.work.feed.sample_products(many)
+    /// As [`apply`](Self::apply).
+    pub fn replace_model(&mut self, model: Arc<Forest>) -> Result<Epoch> {
+        self.apply_epoch(Vec::new(), Some(model))
+    }
+
+    fn apply_epoch(&mut self, changes: Vec<Change<AnyId>>, model: Option<Arc<Forest>>) -> Result<Epoch> {
+        let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
+        send(changes, model)?;
+        let epoch = self.epoch + 1;
+        receive(&self.done, &self.context).ok_or_else(|| ended_error(&self.context))?;
+        self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
+        self.epoch = epoch;
+        Ok(epoch)
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let mut written = prepare(&self.context, &mut self.sinks, epoch)?;
+        self.sinks.iter_mut().try_for_each(|sink| sink.commit(epoch, &mut written))
     }
 
     /// Ends the job.
     ///
     /// # Errors
     ///
-    /// If a worker failed.
+    /// If it failed before.
     pub fn stop(mut self) -> Result<()> {
-        self.changes = None;
+        self.send = None;
         self.guards.take().map(WorkerGuards::join);
-        self.work.check()
+        self.context.check()
     }
 }
 
-impl<I: IdColumn> Workers<I> {
-    pub(super) fn observer(&self) -> Option<Sender<Moved>> {
-        self.moved.clone()
-    }
+/// Why there are no workers any more.
+fn ended_error(context: &RunContext) -> Error {
+    let _ = context.has_failed(); // which looks whether the job was cancelled
+    context.check().err().unwrap_or_else(|| Error::failed("the job has ended"))
+}
 
-    /// Finishes epoch 0, then turns all changes that are sent together into an epoch, until no more come.
+/// A change with ids of the job's type.
+fn typed<I: JobId>(change: Change<AnyId>) -> Result<Change<I>> {
+    let id = |id: AnyId| {
+        let wrong = || Error::usage(format!("id {id}: wanted an integer above -2^63, as all ids of the input are"));
+        I::of_any(&id).ok_or_else(wrong)
+    };
+    Ok(match change {
+        Change::Order(order, row) => Change::Order(id(order)?, row.map(|row| row.try_map_ids(id)).transpose()?),
+        Change::Product(product, row) => Change::Product(id(product)?, row),
+        Change::Customer(customer, row) => Change::Customer(id(customer)?, row),
+    })
+}
+
+impl<I: JobId> Followers<I> {
+    /// Finishes the first epoch, then makes an epoch of each input, until there are no more.
     pub(super) fn follow(
         &self,
         worker: &mut Worker,
-        work: &Arc<Work>,
+        context: &Arc<RunContext>,
         mut inputs: Inputs<I>,
-        watch: &Watch,
+        probe: &EpochProbe,
     ) -> Result<()> {
         inputs.advance_to(1);
-        while !work.has_failed() && (!work.is_written() || watch.is_open_before(1)) {
-            worker.step_or_park(Some(Duration::from_millis(1)));
-        }
-        // All changes enter at the first worker. The others only do what these make to be done.
+        // All changes enter at the first worker. The others only do what these cause.
         if worker.index() != 0 {
             drop(inputs);
             let mut idle = Idle::new();
-            while worker.has_dataflows() && !work.has_failed() {
-                match idle.patience(watch) {
-                    // The program that asks for changes may need this core to do so.
+            while worker.has_dataflows() && !context.has_failed() {
+                match idle.patience(probe) {
+                    // The program that applies changes may need this core to do so.
                     None => {
                         worker.step();
                         std::thread::yield_now();
@@ -288,47 +270,62 @@ impl<I: IdColumn> Workers<I> {
             }
             return Ok(());
         }
-        if work.has_failed() {
+        finish_epoch(worker, context, probe, 1);
+        if context.has_failed() {
             return Ok(());
         }
         let _ = self.loaded.send(());
-        let changes = self.changes.lock().expect("no worker panicked").take();
-        let next = || receive(changes.as_ref()?);
-        for (changes, epoch) in std::iter::from_fn(next).zip(1..) {
-            for (change, position) in changes.into_iter().zip(0..) {
-                let at = Position::after(position);
-                match change {
-                    Change::Order(id, row) => inputs.orders.send((id, at, row)),
-                    Change::Product(id, row) => inputs.products.send((id, at, row)),
-                    Change::Customer(id, row) => inputs.customers.send((id, at, row)),
-                    Change::Model(model) => {
-                        let former = work.model().map(|former| (former, epoch, -1));
-                        former.into_iter().for_each(|former| inputs.models.send(former));
-                        work.set_model(&model);
-                        inputs.models.send((model, epoch, 1));
-                    }
-                }
-            }
+        let waiting = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let next = || receive(waiting.as_ref()?, context);
+        for (input, epoch) in std::iter::from_fn(next).zip(1..) {
+            send(input, epoch, &mut inputs, context);
             inputs.advance_to(epoch + 1);
-            while watch.is_open_before(epoch + 1) && !work.has_failed() {
-                worker.step();
-            }
-            if work.has_failed() {
+            finish_epoch(worker, context, probe, epoch + 1);
+            if context.has_failed() {
                 return Ok(()); // and nobody is told that it is done
             }
-            work.feed.progress().set_epochs(epoch + 1);
             let _ = self.done.send(());
         }
         drop(inputs);
-        while worker.has_dataflows() && !work.has_failed() {
+        while worker.has_dataflows() && !context.has_failed() {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
         Ok(())
     }
 }
 
-/// Waits for what another thread sends; `None` if it will send no more.
-fn receive<E>(receiver: &Receiver<E>) -> Option<E> {
+/// Works until all tables, and all sinks on all workers, have the epochs before this one.
+fn finish_epoch(worker: &mut Worker, context: &RunContext, probe: &EpochProbe, upper: Epoch) {
+    while probe.is_open_before(upper) && !context.has_failed() {
+        worker.step();
+    }
+    while context.has_sinks && !context.sealed.all_before(upper) && !context.has_failed() {
+        worker.step();
+        std::thread::yield_now();
+    }
+    context.intake.progress().set_epochs(upper);
+}
+
+/// Sends what enters in an epoch into the dataflow.
+fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, context: &RunContext) {
+    for (change, position) in input.changes.into_iter().zip(0..) {
+        let at = Position::after(position);
+        match change {
+            Change::Order(id, row) => inputs.orders.send((id, at, row)),
+            Change::Product(id, row) => inputs.products.send((id, at, row)),
+            Change::Customer(id, row) => inputs.customers.send((id, at, row)),
+        }
+    }
+    if let Some(model) = input.model {
+        let former = context.model().map(|former| (former, epoch, -1));
+        former.into_iter().for_each(|former| inputs.models.send(former));
+        context.set_model(&model);
+        inputs.models.send((model, epoch, 1));
+    }
+}
+
+/// Waits for what another thread sends; `None` if it sends no more, or the job has failed.
+fn receive<E>(receiver: &Receiver<E>, context: &RunContext) -> Option<E> {
     let started = Instant::now();
     while started.elapsed() < AWAKE {
         match receiver.try_recv() {
@@ -337,28 +334,37 @@ fn receive<E>(receiver: &Receiver<E>) -> Option<E> {
             Err(TryRecvError::Empty) => std::thread::yield_now(),
         }
     }
-    receiver.recv().ok()
-}
-
-/// How long a worker may sleep: not at all while there is something to do now and then.
-struct Idle {
-    open: Option<Epoch>,
-    since: Instant,
+    loop {
+        match receiver.recv_timeout(ASLEEP) {
+            Ok(element) => return Some(element),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if context.has_failed() => return None,
+            Err(RecvTimeoutError::Timeout) => context.intake.progress().step(),
+        }
+    }
 }
 
 /// How long a thread that has nothing to do stays awake: waking up would take it longer than an epoch takes.
 const AWAKE: Duration = Duration::from_millis(5);
+/// How long a thread that has nothing to do sleeps before it looks whether the job was cancelled.
+const ASLEEP: Duration = Duration::from_millis(100);
+
+/// How long a worker may sleep: not at all while there is something to do now and then.
+struct Idle {
+    open: Epoch,
+    since: Instant,
+}
 
 impl Idle {
     fn new() -> Idle {
-        Idle { open: None, since: Instant::now() }
+        Idle { open: 0, since: Instant::now() }
     }
 
     /// For how long to sleep until there is something to do; `None` for not at all.
-    fn patience(&mut self, watch: &Watch) -> Option<Duration> {
-        if watch.open() != self.open {
-            (self.open, self.since) = (watch.open(), Instant::now());
+    fn patience(&mut self, probe: &EpochProbe) -> Option<Duration> {
+        if probe.frontier() != self.open {
+            (self.open, self.since) = (probe.frontier(), Instant::now());
         }
-        (self.since.elapsed() >= AWAKE).then_some(Duration::from_millis(100))
+        (self.since.elapsed() >= AWAKE).then_some(ASLEEP)
     }
 }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::report::StageReport;
 use crate::udf::{Called, ColumnFunction};
 
-use super::sink::TABLES;
+use super::ends::TABLES;
 
 /// How long each operator worked, all workers together.
 #[derive(Default)]
@@ -34,7 +34,10 @@ impl Profile {
                     TimelyEvent::Operates(operator) => drop(names.insert(operator.id, operator.name.clone())),
                     TimelyEvent::Schedule(schedule) => {
                         // What is done for each table is added where it is done.
-                        let name = running.last().and_then(|id| names.get(id)).filter(|name| *name != TABLES);
+                        let name = running
+                            .last()
+                            .and_then(|id| names.get(id))
+                            .filter(|name| *name != TABLES && *name != "Rejected rows");
                         if let Some(name) = name {
                             profile.add(name, at.saturating_sub(since));
                         }

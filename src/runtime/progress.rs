@@ -13,7 +13,7 @@ pub struct Progress {
     phase: Mutex<Phase>,
     changed: Condvar,
     stop: Arc<AtomicBool>,
-    rows_there: AtomicU64,
+    rows_total: AtomicU64,
     rows_read: AtomicU64,
     rows_written: AtomicU64,
     epochs: AtomicU64,
@@ -22,6 +22,7 @@ pub struct Progress {
 
 /// What a run is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// It opens the input and takes the output.
     #[default]
@@ -32,8 +33,10 @@ pub enum Phase {
     Reading,
     /// All is read.
     Computing,
-    /// The tables are whole, and are put into their places.
+    /// The tables are whole, and are committed.
     Publishing,
+    /// The first epoch is committed, and changes may come.
+    Live,
 }
 
 impl fmt::Display for Phase {
@@ -44,6 +47,7 @@ impl fmt::Display for Phase {
             Phase::Reading => f.write_str("reading"),
             Phase::Computing => f.write_str("computing"),
             Phase::Publishing => f.write_str("publishing"),
+            Phase::Live => f.write_str("live"),
         }
     }
 }
@@ -73,7 +77,7 @@ impl Progress {
     }
 
     pub(super) fn check_not_stopped(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::failed("it was told to stop")) } else { Ok(()) }
+        if self.stop.load(Ordering::Relaxed) { Err(Error::failed("cancelled")) } else { Ok(()) }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -84,8 +88,8 @@ impl Progress {
 
     /// Rows that the input has, as far as its files tell without being read.
     #[must_use]
-    pub fn rows_there(&self) -> u64 {
-        self.rows_there.load(Ordering::Relaxed)
+    pub fn rows_total(&self) -> u64 {
+        self.rows_total.load(Ordering::Relaxed)
     }
 
     /// Rows read.
@@ -117,8 +121,8 @@ impl Progress {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn set_there(&self, rows: u64) {
-        self.rows_there.store(rows, Ordering::Relaxed);
+    pub(super) fn set_total(&self, rows: u64) {
+        self.rows_total.store(rows, Ordering::Relaxed);
     }
 
     pub(super) fn add_read(&self, rows: u64) {

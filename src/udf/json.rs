@@ -1,11 +1,9 @@
 //! JSON objects as maps of texts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field};
-use serde_json::value::RawValue;
 
 use crate::error::Result;
 use crate::model::{Text, TextMap};
@@ -28,23 +26,7 @@ use super::value::{Cells, Value};
 /// ```
 #[must_use]
 pub fn parse_json_metadata() -> Udf<Option<Text>, TextMap> {
-    Udf::scalar("parse_json_metadata", |json: Option<Text>| parsed(json.as_deref()))
-}
-
-/// What [`parse_json_metadata`] makes of a text.
-pub(crate) fn parsed(json: Option<&str>) -> TextMap {
-    let object = json.and_then(|json| serde_json::from_str::<BTreeMap<Text, &RawValue>>(json).ok());
-    let entries = object.into_iter().flatten().map(|(key, value)| (key, text_of(value.get())));
-    TextMap(entries.collect())
-}
-
-fn text_of(value: &str) -> Option<Text> {
-    match value.as_bytes().first() {
-        Some(b'n') => None,
-        // A string that JSON allows and Unicode does not, as half of a surrogate pair, stays as the JSON has it.
-        Some(b'"') => Some(serde_json::from_str(value).unwrap_or_else(|_| value.into())),
-        _ => Some(value.into()),
-    }
+    Udf::scalar("parse_json_metadata", |json: Option<Text>| TextMap::parsed(json.as_deref()))
 }
 
 impl Value for TextMap {

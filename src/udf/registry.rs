@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::model::PriceCategories;
 
 use super::{
-    Arguments, ColumnFunction, PriceCategories, Udf, Value, calculate_discount, clean_text, parse_json_metadata,
+    Arguments, ColumnFunction, Udf, Value, calculate_discount, categorize_price, clean_text, parse_json_metadata,
     weekday,
 };
 
@@ -17,10 +18,10 @@ use super::{
 /// |---|---|---|
 /// | [`clean_text`] | a text | it, trimmed, in lower case, each double space made single |
 /// | [`calculate_discount`] | a price and a discount | price × (1 − discount) |
-/// | [`categorize_price`](PriceCategories::udf) | a price | the name of its category |
+/// | [`categorize_price`] | a price | the name of its category |
 /// | [`parse_json_metadata`] | a text | a JSON object as a map of texts |
 /// | [`weekday`] | a date | 1 for Monday to 7; vectorised |
-/// | [`anomaly_score`](super::forest::Forest::udf) | a quantity, a price, a discount | how normal they are, by a saved model; vectorised, and there if a run has such a model |
+/// | [`anomaly_score`](super::anomaly_score) | a quantity, a price, a discount | how normal they are, by a saved model; vectorised, and there if a run has such a model |
 #[derive(Clone)]
 pub struct Registry {
     functions: BTreeMap<String, Arc<dyn ColumnFunction>>,
@@ -33,7 +34,7 @@ impl Registry {
         let functions: [Arc<dyn ColumnFunction>; 5] = [
             Arc::new(clean_text()),
             Arc::new(calculate_discount()),
-            Arc::new(categories.udf()),
+            Arc::new(categorize_price(categories)),
             Arc::new(parse_json_metadata()),
             Arc::new(weekday()),
         ];

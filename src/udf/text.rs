@@ -1,6 +1,6 @@
 //! Texts that people typed.
 
-use crate::model::Text;
+use crate::model::{Text, cleaned};
 
 use super::Udf;
 
@@ -15,10 +15,4 @@ use super::Udf;
 #[must_use]
 pub fn clean_text() -> Udf<Text, Text> {
     Udf::scalar("clean_text", |text: Text| cleaned(&text))
-}
-
-/// What [`clean_text`] makes of a text.
-pub(crate) fn cleaned(text: &str) -> Text {
-    let lower = text.trim().to_lowercase();
-    if lower.contains("  ") { lower.replace("  ", " ").into() } else { lower.into() }
 }

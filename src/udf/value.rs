@@ -9,9 +9,9 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 
+use crate::columns::Kind;
+use crate::columns::cells::{days, money, texts};
 use crate::error::{Error, Result};
-use crate::io::cells::{days, money, texts};
-use crate::io::schema::Kind;
 use crate::model::{Amount, Day, Discount, Price, Text};
 
 /// A value, a null, or the reason for which there is none.

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::difference::Semigroup;
-use millstream::model::{
-    Amount, CategoryProducts, CategoryStats, Id, Order, OrderAnomaly, Product, ProductFeatures, ProductRanking,
-    ProductSales, Score, Standing, Text, TextMap,
-};
+use millstream::model::{Amount, Id, Order, Product, ProductSales, Score, Text, TextMap};
 use millstream::operators::window::Share;
 use millstream::operators::{Covariance, Moments};
+use millstream::tables::{CategoryProducts, CategoryStats, OrderAnomaly, ProductFeatures, ProductRanking, Standing};
 
 use super::history::{Tables, model};
 

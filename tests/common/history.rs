@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use millstream::forest::{Forest, Training};
 use millstream::model::{Customer, Day, Discount, Id, Order, Payload, Price, Product};
-use millstream::udf::forest::{Forest, Training};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

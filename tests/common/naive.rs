@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use millstream::model::{
-    Account, Amount, CategoryStats, CohortSize, CustomerPattern, DailySales, Day, Enriched, Id, Line, MatrixEntry,
-    Month, Order, OrderAnomaly, ProductFeatures, ProductRanking, ProductSales, Rfm, Sum,
-};
+use millstream::model::{Account, Amount, AmountSum, CustomerPattern, Day, Id, Line, Month, Order, ProductSales};
+use millstream::pipeline::Enriched;
 use millstream::pipeline::Settings;
+use millstream::tables::{
+    CategoryStats, CohortSize, DailySales, MatrixEntry, OrderAnomaly, ProductFeatures, ProductRanking, Rfm,
+};
 
 use super::further;
 use super::history::Tables;
@@ -37,7 +38,7 @@ pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
         tables.orders.iter().map(|(id, order)| (id, amount(tables, order))).collect();
     let sum = |orders: &[Row<'_, I>]| {
         let known: Vec<i128> = orders.iter().filter_map(|(id, _)| amounts[id]).map(Amount::e8).collect();
-        Sum { total: Amount::from_e8(known.iter().sum()), count: i64::try_from(known.len()).expect("few") }
+        AmountSum { total: Amount::from_e8(known.iter().sum()), count: i64::try_from(known.len()).expect("few") }
     };
     let customers = |orders: &[Row<'_, I>]| -> i64 {
         let distinct: BTreeSet<&I> = orders.iter().filter_map(|(_, order)| order.customer.as_ref()).collect();

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::{AsCollection, Data, VecCollection};
-use millstream::model::{
-    CategoryStats, CohortSize, CustomerPattern, DailySales, Enriched, Id, MatrixEntry, Order, OrderAnomaly,
-    ProductFeatures, ProductRanking, ProductSales, Rfm,
-};
+use millstream::model::{CustomerPattern, Id, Order, ProductSales};
 use millstream::operators::{Position, Upsert, latest};
-use millstream::pipeline::{Job, Settings, Shop};
-use millstream::udf::forest::Forest;
+use millstream::pipeline::{Enriched, Job, Settings, Shop};
+use millstream::tables::{
+    CategoryStats, CategoryStatsTable, CohortAnalysisTable, CohortSize, CustomerPatternsTable,
+    CustomerProductMatrixTable, DailySales, DailySalesTable, EnrichedDataTable, MatrixEntry, OrderAnomaliesTable,
+    OrderAnomaly, ProductFeatures, ProductFeaturesTable, ProductRanking, ProductRankingTable, ProductSalesTable, Rfm,
+    RfmAnalysisTable, Table,
+};
 use timely::dataflow::operators::Input;
 use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{InputHandle, StreamVec};
@@ -149,7 +151,8 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
             let products = latest(scope.input_from(&mut products), "Products");
             let customers = latest(scope.input_from(&mut customers), "Customers");
             let models = scope.input_from(&mut models).as_collection();
-            record(&Job::new(Shop { orders, products, customers }, settings.clone()), models, &output)
+            let shop = Shop { orders, products, customers, models: Some(models) };
+            Job::build(shop, settings.clone(), |job| record(job, &output))
         });
         let (index, peers) = (worker.index(), worker.peers());
         let mine = |position: usize| position % peers == index;
@@ -186,23 +189,19 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
     recorded
 }
 
-fn record<'scope, I: Id>(
-    job: &Job<'scope, u64, I>,
-    models: VecCollection<'scope, u64, Arc<Forest>>,
-    output: &Recorded<I>,
-) -> Handle<u64> {
+fn record<I: Id>(job: &Job<'_, u64, I>, output: &Recorded<I>) -> Handle<u64> {
     let probe = Handle::new();
-    keep(job.enriched_data(), &output.enriched_data, &probe);
-    keep(job.daily_sales(), &output.daily_sales, &probe);
-    keep(job.product_sales(), &output.product_sales, &probe);
-    keep(job.customer_patterns(), &output.customer_patterns, &probe);
-    keep(job.rfm_analysis(), &output.rfm_analysis, &probe);
-    keep(job.cohort_analysis(), &output.cohort_analysis, &probe);
-    keep(job.customer_product_matrix(), &output.customer_product_matrix, &probe);
-    keep(job.product_ranking(), &output.product_ranking, &probe);
-    keep(job.category_stats(), &output.category_stats, &probe);
-    keep(job.product_features(), &output.product_features, &probe);
-    keep(job.order_anomalies(models), &output.order_anomalies, &probe);
+    keep(EnrichedDataTable.rows(job), &output.enriched_data, &probe);
+    keep(DailySalesTable.rows(job), &output.daily_sales, &probe);
+    keep(ProductSalesTable.rows(job), &output.product_sales, &probe);
+    keep(CustomerPatternsTable.rows(job), &output.customer_patterns, &probe);
+    keep(RfmAnalysisTable.rows(job), &output.rfm_analysis, &probe);
+    keep(CohortAnalysisTable.rows(job), &output.cohort_analysis, &probe);
+    keep(CustomerProductMatrixTable.rows(job), &output.customer_product_matrix, &probe);
+    keep(ProductRankingTable.rows(job), &output.product_ranking, &probe);
+    keep(CategoryStatsTable.rows(job), &output.category_stats, &probe);
+    keep(ProductFeaturesTable.rows(job), &output.product_features, &probe);
+    keep(OrderAnomaliesTable.rows(job), &output.order_anomalies, &probe);
     probe
 }
 

@@ -8,7 +8,6 @@ use std::fs;
 use twox_hash::XxHash64;
 
 use crate::config::RunConfig;
-use crate::io::{InputTable, OutputTable};
 
 /// Names and texts; two processes agree if all of them are the same.
 pub(super) type Facts = BTreeMap<String, String>;
@@ -17,8 +16,7 @@ pub(super) type Facts = BTreeMap<String, String>;
 /// elsewhere on another machine; nor does how many rows are read at a time.
 pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
     let RunConfig { settings, anomaly, placing, file_format, .. } = config;
-    let tables: Vec<_> = config.tables.iter().copied().map(OutputTable::name).collect();
-    let renames = InputTable::ALL.map(|table| (table.name(), config.input.renames(table)));
+    let tables: Vec<_> = config.tables.names().collect();
     let model = anomaly.model.as_ref().map_or("trained".into(), |path| match fs::read(path) {
         Ok(file) => format!("a file of checksum {:016x}", XxHash64::oneshot(0, &file)),
         Err(_) => "a file that can't be read".into(),
@@ -34,7 +32,7 @@ pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
         ("tiers", text(&settings.tiers)),
         ("price_categories", text(&settings.price_categories)),
         ("matrix_size", settings.matrix_size.to_string()),
-        ("columns", text(&renames)),
+        ("columns", text(&config.input.renames)),
         ("udfs", text(&config.derived)),
         ("max_rejected", text(&config.max_rejected)),
         ("functions", functions.join(", ")),

@@ -1,0 +1,284 @@
+//! Cells: what each value of a column is read as, or why it can't be.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
+use arrow::util::display::array_value_to_string;
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4};
+use crate::model::{AnyId, Day, Id, IntId, Text};
+
+use super::core::decimal_scale;
+
+/// A value, a null, or the reason for which the row is rejected.
+pub(crate) type Cell<T> = std::result::Result<Option<T>, String>;
+
+/// The cells of a column, each read when it is asked for.
+pub(crate) type Cells<T> = Box<dyn Fn(usize) -> Cell<T>>;
+
+/// An id type of a job whose input and output are Arrow columns: [`IntId`] or [`AnyId`].
+pub trait ShopId: Id {
+    /// True if ids may be text.
+    const HAS_TEXT: bool;
+
+    /// The id that is this integer; `None` where the type has none for it.
+    fn of_integer(integer: i64) -> Option<Self>;
+
+    /// The id that is this text; `None` where the type has none for it.
+    fn of_text(text: &str) -> Option<Self>;
+
+    /// A column of ids.
+    fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef;
+}
+
+impl ShopId for IntId {
+    const HAS_TEXT: bool = false;
+
+    fn of_integer(integer: i64) -> Option<Self> {
+        IntId::new(integer)
+    }
+
+    fn of_text(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef {
+        Arc::new(Int64Array::from_iter(ids.map(|id| id.map(|id| id.get()))))
+    }
+}
+
+impl ShopId for AnyId {
+    const HAS_TEXT: bool = true;
+
+    fn of_integer(integer: i64) -> Option<Self> {
+        Some(AnyId::Int(integer))
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        Some(AnyId::Text(text.into()))
+    }
+
+    fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef {
+        Arc::new(StringArray::from_iter(ids.map(|id| id.map(AnyId::to_string))))
+    }
+}
+
+/// Ids: as text where any table has text for the same kind of thing, or else as numbers.
+pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: bool) -> Result<Cells<I>> {
+    if as_text {
+        each_text(column, name, move |text| I::of_text(text).map(Some).ok_or("is a text, wanted an integer"))
+    } else {
+        each::<Int64Type, _>(column, &DataType::Int64, name, move |number| {
+            I::of_integer(number).map(Some).ok_or("is out of range: wanted above -2^63")
+        })
+    }
+}
+
+/// Text of any layout.
+pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<Cells<Text>> {
+    each_text(column, name, move |text| Ok(Some(Text::from(text))))
+}
+
+/// Dates, timestamps and ISO 8601 text. A time with a zone is a day in `zone`; one without is in `zone` already.
+pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Cells<Day>> {
+    let in_range = |day: Option<Day>| day.map(Some).ok_or("is no date of the years 1 to 9999");
+    match column.data_type() {
+        DataType::Date32 | DataType::Date64 => {
+            each::<Date32Type, _>(column, &DataType::Date32, name, move |days| in_range(Day::new(days)))
+        }
+        DataType::Timestamp(_, of_zone) => {
+            let has_zone = of_zone.is_some();
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, of_zone.clone());
+            each::<TimestampMicrosecondType, _>(column, &micros, name, move |micros| {
+                let instant = DateTime::from_timestamp_micros(micros);
+                let date = instant.map(|instant| match has_zone {
+                    true => instant.with_timezone(&zone).date_naive(),
+                    false => instant.date_naive(),
+                });
+                in_range(date.and_then(Day::from_date))
+            })
+        }
+        _ => each_text(column, name, move |text| {
+            day_of_text(text.trim(), zone).map(Some).ok_or("is no ISO 8601 date of the years 1 to 9999")
+        }),
+    }
+}
+
+fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
+    let date = text.parse::<NaiveDate>().ok();
+    let local = || {
+        let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+        let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+        local.map(|local| local.date())
+    };
+    let instant = || {
+        let formats = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
+        let utc = text.strip_suffix(['Z', 'z']).map(|text| format!("{text}+00:00"));
+        let text = utc.as_deref().unwrap_or(text);
+        let instant = formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());
+        instant.map(|instant| instant.with_timezone(&zone).date_naive())
+    };
+    date.or_else(local).or_else(instant).and_then(Day::from_date)
+}
+
+/// Whole numbers below 2³¹ either way. NaN is null.
+pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<Cells<i32>> {
+    const LIMIT: &str = "is out of range: wanted below 2^31";
+    let in_range = |whole: i128| i32::try_from(whole).ok().filter(|whole| *whole != i32::MIN).map(Some).ok_or(LIMIT);
+    let of_float = |float: f64| match float {
+        float if float.is_nan() => Ok(None),
+        float if float.abs() >= 2_f64.powi(31) => Err(LIMIT),
+        float if float.fract() != 0.0 => Err("is not whole"),
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and below 2³¹")]
+        float => Ok(Some(float as i32)),
+    };
+    match column.data_type() {
+        found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, of_float),
+        found if found.is_integer() => {
+            each::<Int64Type, _>(column, &DataType::Int64, name, move |whole| in_range(i128::from(whole)))
+        }
+        found if found.is_numeric() => {
+            let scale = decimal_scale(found);
+            let unit = 10_i128.pow(scale.unsigned_abs().into());
+            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| match value % unit {
+                0 => in_range(value / unit),
+                _ => Err("is not whole"),
+            })
+        }
+        _ => each_text(column, name, move |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
+            (Ok(whole), _) => in_range(whole),
+            (_, Ok(float)) => of_float(float),
+            _ => Err("is no number"),
+        }),
+    }
+}
+
+/// Money: exact to 10⁻⁴, rounded half-even where there are more digits. NaN is null. `make` knows the range.
+pub(crate) fn money<M>(
+    column: &ArrayRef,
+    name: &'static str,
+    make: impl Fn(i128) -> Option<M> + 'static,
+    limit: &'static str,
+) -> Result<Cells<M>> {
+    let in_range = move |e4: Option<i128>| e4.and_then(&make).map(Some).ok_or(limit);
+    match column.data_type() {
+        found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, move |float| {
+            if float.is_nan() { Ok(None) } else { in_range(f64_to_e4(float)) }
+        }),
+        found if found.is_numeric() => {
+            let scale = decimal_scale(found);
+            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| {
+                in_range(decimal_to_e4(value, scale.into()))
+            })
+        }
+        _ => each_text(column, name, move |text| match (text.trim(), text.trim().parse::<f64>()) {
+            (_, Err(_)) => Err("is no number"),
+            (_, Ok(float)) if float.is_nan() => Ok(None),
+            (_, Ok(float)) if float.is_infinite() => Err(limit),
+            (text, Ok(_)) => in_range(text_to_e4(text)),
+        }),
+    }
+}
+
+/// Casts a column to `A` and reads each value. What is lost in the cast was out of range.
+fn each<A: ArrowPrimitiveType, T>(
+    column: &ArrayRef,
+    data_type: &DataType,
+    name: &'static str,
+    read: impl Fn(A::Native) -> std::result::Result<Option<T>, &'static str> + 'static,
+) -> Result<Cells<T>> {
+    let values = cast(column, data_type).map_err(Error::failed)?;
+    let (values, column) = (values.as_primitive::<A>().clone(), Arc::clone(column));
+    Ok(Box::new(move |index| {
+        if values.is_valid(index) {
+            read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
+        } else if column.is_valid(index) {
+            Err(complain(&column, index, name, "is out of range, or not of the column's type"))
+        } else {
+            Ok(None)
+        }
+    }))
+}
+
+fn each_text<T>(
+    column: &ArrayRef,
+    name: &'static str,
+    read: impl Fn(&str) -> std::result::Result<Option<T>, &'static str> + 'static,
+) -> Result<Cells<T>> {
+    let values = cast(column, &DataType::Utf8).map_err(Error::failed)?;
+    let (values, column) = (values.as_string::<i32>().clone(), Arc::clone(column));
+    Ok(Box::new(move |index| {
+        if values.is_null(index) {
+            return Ok(None);
+        }
+        read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
+    }))
+}
+
+fn complain(column: &ArrayRef, index: usize, name: &str, reason: &str) -> String {
+    let value = array_value_to_string(column, index).unwrap_or_default();
+    format!("{name} {value} {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Decimal128Array, Float64Array, TimestampSecondArray, UInt64Array};
+
+    /// The first cells of a column.
+    fn first<T>(cells: Result<Cells<T>>, many: usize) -> Vec<Cell<T>> {
+        (0..many).map(cells.expect("the column is read")).collect()
+    }
+
+    fn text(values: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(values))
+    }
+
+    #[test]
+    fn quantities_are_whole_numbers_below_two_to_the_31() {
+        let floats: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
+        let cells = first(quantities(&floats, "quantity"), 5);
+        assert_eq!(cells[..3], [Ok(Some(3)), Ok(None), Ok(None)]);
+        assert_eq!(cells[3], Err("quantity 2.5 is not whole".into()));
+        assert!(cells[4].is_err());
+        let texts = first(quantities(&text(&["7", "7.0", "-2147483648", "seven"]), "quantity"), 4);
+        assert_eq!(texts[..2], [Ok(Some(7)), Ok(Some(7))]);
+        assert!(texts[2].is_err() && texts[3].is_err());
+        let decimals: ArrayRef =
+            Arc::new(Decimal128Array::from(vec![700, 750]).with_precision_and_scale(10, 2).expect("fits"));
+        let cells = first(quantities(&decimals, "quantity"), 2);
+        assert_eq!(cells[0], Ok(Some(7)));
+        assert!(cells[1].is_err());
+    }
+
+    #[test]
+    fn an_integer_id_beyond_64_bits_is_no_id() {
+        let column: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), None]));
+        let cells = first(ids::<IntId>(&column, "order_id", false), 3);
+        assert_eq!(cells[0], Ok(IntId::new(1)));
+        assert!(cells[1].as_ref().is_err_and(|reason| reason.contains("18446744073709551615")));
+        assert_eq!(cells[2], Ok(None));
+    }
+
+    #[test]
+    fn a_time_with_a_zone_is_a_day_elsewhere() {
+        let zone: Tz = "America/New_York".parse().expect("a zone");
+        let day = |text: &str| day_of_text(text, zone).map(|day| day.to_string());
+        assert_eq!(day("2024-03-01").as_deref(), Some("2024-03-01"));
+        assert_eq!(day("2024-03-01T03:00:00Z").as_deref(), Some("2024-02-29"));
+        assert_eq!(day("2024-03-01 03:00:00+02:00").as_deref(), Some("2024-02-29"));
+        assert_eq!(day("2024-03-01 03:00:00").as_deref(), Some("2024-03-01"));
+        assert_eq!(day("01.03.2024"), None);
+        let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![3600]).with_timezone("UTC"));
+        let cells = first(days(&seconds, "order_date", zone), 1);
+        assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31))]);
+    }
+}

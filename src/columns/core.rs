@@ -1,0 +1,175 @@
+//! The columns of the input tables: the *core* columns, with which the job computes, and all others, which are *carried*
+//! to `enriched_data` as they are.
+
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::row::{RowConverter, SortField};
+
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+
+/// What a core column is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Id,
+    Date,
+    Quantity,
+    Money,
+    Text,
+}
+
+/// A column the job computes with.
+pub(crate) struct CoreColumn {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) required: bool,
+}
+
+const fn core(name: &'static str, kind: Kind) -> CoreColumn {
+    CoreColumn { name, kind, required: true }
+}
+
+const ORDERS: &[CoreColumn] = &[
+    core("order_id", Kind::Id),
+    core("customer_id", Kind::Id),
+    core("product_id", Kind::Id),
+    core("order_date", Kind::Date),
+    core("quantity", Kind::Quantity),
+    core("discount", Kind::Money),
+];
+const PRODUCTS: &[CoreColumn] = &[
+    core("product_id", Kind::Id),
+    core("price", Kind::Money),
+    core("category", Kind::Text),
+    CoreColumn { required: false, ..core("product_name", Kind::Text) },
+    CoreColumn { required: false, ..core("brand", Kind::Text) },
+    CoreColumn { required: false, ..core("metadata", Kind::Text) },
+];
+const CUSTOMERS: &[CoreColumn] = &[core("customer_id", Kind::Id)];
+
+impl InputTable {
+    /// The columns the job computes with.
+    pub(crate) fn cores(self) -> &'static [CoreColumn] {
+        match self {
+            InputTable::Orders => ORDERS,
+            InputTable::Products => PRODUCTS,
+            InputTable::Customers => CUSTOMERS,
+        }
+    }
+}
+
+impl Kind {
+    /// True if such cells can be read from a column of this type.
+    pub(crate) fn accepts(self, found: &DataType) -> bool {
+        let text = matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        match (self, found) {
+            (_, DataType::Dictionary(_, values)) => self.accepts(values),
+            (_, DataType::Null) => true,
+            (_, decimal) if is_decimal(decimal) => {
+                matches!(self, Kind::Quantity | Kind::Money) && (0..=38).contains(&decimal_scale(decimal))
+            }
+            (Kind::Id, _) => text || found.is_integer(),
+            (Kind::Date, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _)) => true,
+            (Kind::Date | Kind::Text, _) => text,
+            (Kind::Quantity | Kind::Money, _) => found.is_numeric(),
+        }
+    }
+
+    pub(crate) fn accepted(self) -> &'static str {
+        match self {
+            Kind::Id => "an integer or a string",
+            Kind::Date => "a date, a timestamp or an ISO 8601 string",
+            Kind::Quantity => "an integer, or a float or decimal that is whole",
+            Kind::Money => "a float, a decimal of at most 38 places, or an integer",
+            Kind::Text => "a string",
+        }
+    }
+
+    /// The type in which a core column is written, where files agree on `found`; `None` where they do not.
+    pub(crate) fn written(self, found: Option<&DataType>) -> DataType {
+        match (self, found) {
+            (Kind::Id, Some(found)) if found.is_integer() => found.clone(),
+            (Kind::Quantity, Some(found)) if found.is_integer() => found.clone(),
+            // Rounded to four places, a value may need a digit more before the point.
+            (Kind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
+            (Kind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
+            (Kind::Quantity, _) => DataType::Int64,
+            (Kind::Money, _) => DataType::Float64,
+            (Kind::Date, _) => DataType::Date32,
+            (Kind::Id | Kind::Text, _) => DataType::Utf8,
+        }
+    }
+}
+
+/// The decimal places of a numeric type.
+pub(crate) fn decimal_scale(found: &DataType) -> i8 {
+    match found {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => *scale,
+        _ => 0,
+    }
+}
+
+pub(crate) fn is_decimal(found: &DataType) -> bool {
+    use DataType::{Decimal32, Decimal64, Decimal128, Decimal256};
+    matches!(found, Decimal32(_, _) | Decimal64(_, _) | Decimal128(_, _) | Decimal256(_, _))
+}
+
+/// The columns of an input table.
+#[derive(Clone, Debug)]
+pub struct InputSchema {
+    /// The table.
+    pub table: InputTable,
+    /// The type in which each core column is written; `None` for an optional one that no file has.
+    pub(crate) cores: Vec<Option<DataType>>,
+    pub(crate) carried: Vec<FieldRef>,
+    /// The names of all columns, in the order of the source.
+    pub(crate) order: Vec<String>,
+}
+
+impl InputSchema {
+    /// The columns of a table that has this schema.
+    ///
+    /// # Errors
+    ///
+    /// If a column is missing, has a type that can't be read as the one wanted, or can't be carried. The message names the
+    /// column, the type found and the types accepted.
+    pub fn of(table: InputTable, schema: &Schema) -> Result<InputSchema> {
+        let core = |core: &CoreColumn| match schema.field_with_name(core.name) {
+            Ok(field) if core.kind.accepts(field.data_type()) => Ok(Some(core.kind.written(Some(field.data_type())))),
+            Ok(field) => {
+                let (found, wanted) = (field.data_type(), core.kind.accepted());
+                Err(Error::unusable(format!("{table}: column {} has the type {found}, wanted {wanted}", core.name)))
+            }
+            Err(_) if core.required => {
+                let wanted = core.kind.accepted();
+                Err(Error::unusable(format!("{table}: no column {}, wanted {wanted}", core.name)))
+            }
+            Err(_) => Ok(None),
+        };
+        let cores = table.cores().iter().map(core).collect::<Result<Vec<_>>>()?;
+        let is_core = |field: &&FieldRef| table.cores().iter().any(|core| core.name == field.name());
+        let carried: Vec<_> = schema.fields().iter().filter(|field| !is_core(field)).cloned().collect();
+        if let Some(field) = carried.iter().find(|field| !can_be_carried(field.data_type())) {
+            let (name, found) = (field.name(), field.data_type());
+            return Err(Error::unusable(format!(
+                "{table}: column {name} has the type {found}, which can't be carried"
+            )));
+        }
+        let order = schema.fields().iter().map(|field| field.name().clone()).collect();
+        Ok(InputSchema { table, cores, carried, order })
+    }
+
+    /// The id columns that are text.
+    pub(crate) fn text_ids(&self) -> impl Iterator<Item = &'static str> {
+        let ids = self.table.cores().iter().zip(&self.cores).filter(|(core, _)| core.kind == Kind::Id);
+        ids.filter(|(_, written)| written.as_ref().is_some_and(|written| !written.is_integer()))
+            .map(|(core, _)| core.name)
+    }
+}
+
+/// True if a column of this type can be carried.
+pub(crate) fn can_be_carried(data_type: &DataType) -> bool {
+    RowConverter::supports_fields(&[SortField::new(data_type.clone())])
+}

@@ -1,0 +1,156 @@
+//! Carried columns to payloads and back, in Arrow's row format.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{FieldRef, Schema};
+use arrow::json::ReaderBuilder;
+use arrow::row::{RowConverter, SortField};
+use foldhash::fast::FixedState;
+use indexmap::IndexSet;
+
+use crate::error::{Error, Result};
+use crate::model::Payload;
+
+/// Encodes and decodes the carried columns of one table.
+pub(crate) struct Codec {
+    fields: Vec<FieldRef>,
+    converter: RowConverter,
+    /// What stands for a row that is not there: a null in each column.
+    nulls: Payload,
+}
+
+impl Codec {
+    pub(crate) fn new(fields: &[FieldRef]) -> Result<Codec> {
+        let sorted = fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let converter = RowConverter::new(sorted).map_err(Error::failed)?;
+        let mut codec = Codec { fields: fields.to_vec(), converter, nulls: Payload::default() };
+        let nulls: Vec<_> = fields.iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+        codec.nulls = codec.encode(&nulls, 1)?.pop().unwrap_or_default();
+        Ok(codec)
+    }
+
+    /// A payload for each of `rows` rows.
+    pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Payload>> {
+        if columns.is_empty() {
+            return Ok(vec![Payload::default(); rows]);
+        }
+        let encoded = self.converter.convert_columns(columns).map_err(Error::failed)?;
+        Ok(encoded.iter().map(|row| Payload::new(row.as_ref())).collect())
+    }
+
+    /// A payload with the columns that a JSON object has; the others are null.
+    ///
+    /// # Errors
+    ///
+    /// If it is not an object, has other columns, or a value is not of its column's type.
+    pub(crate) fn of_json(&self, json: &str) -> Result<Payload> {
+        let refused = |cause: &dyn std::fmt::Display| Error::usage(format!("carried columns {json}: {cause}"));
+        let schema = Arc::new(Schema::new(self.fields.clone()));
+        let reader = ReaderBuilder::new(schema).with_strict_mode(true);
+        let mut decoder = reader.build_decoder().map_err(|cause| refused(&cause))?;
+        decoder.decode(json.as_bytes()).map_err(|cause| refused(&cause))?;
+        match decoder.flush().map_err(|cause| refused(&cause))? {
+            Some(rows) if rows.num_rows() == 1 => Ok(self.encode(rows.columns(), 1)?.pop().unwrap_or_default()),
+            _ => Err(refused(&"wanted one JSON object")),
+        }
+    }
+
+    /// The columns of payloads; `None`, and a payload without any columns, is a row of nulls.
+    ///
+    /// # Errors
+    ///
+    /// If a payload was not made from the columns of this table.
+    ///
+    /// Where payloads repeat, as a channel or a brand does, each is decoded once.
+    pub(crate) fn decode<'a>(&self, payloads: impl Iterator<Item = Option<&'a Payload>>) -> Result<Vec<ArrayRef>> {
+        if self.fields.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<&[u8]> = payloads.map(|payload| self.bytes_of(payload)).collect();
+        let Some((distinct, places)) = repeated(&rows) else { return self.decode_each(&rows) };
+        let decoded = self.decode_each(&distinct)?;
+        decoded.iter().map(|column| take(column, &places, None).map_err(Error::failed)).collect()
+    }
+
+    fn bytes_of<'a>(&'a self, payload: Option<&'a Payload>) -> &'a [u8] {
+        let bytes = payload.map_or(&[][..], Payload::as_bytes);
+        if bytes.is_empty() { self.nulls.as_bytes() } else { bytes }
+    }
+
+    fn decode_each(&self, rows: &[&[u8]]) -> Result<Vec<ArrayRef>> {
+        // Bytes of other columns make the converter panic.
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let parser = self.converter.parser();
+            self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))
+        }));
+        let names = || self.fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let foreign =
+            |_| Error::usage(format!("a row's payload does not have the carried columns of its table: {}", names()));
+        let decoded = decoded.map_err(foreign)?.map_err(Error::failed)?;
+        // The row format keeps the values of a dictionary, not the dictionary.
+        let typed = decoded.iter().zip(&self.fields).map(|(array, field)| cast(array, field.data_type()));
+        typed.collect::<Result<_, _>>().map_err(Error::failed)
+    }
+}
+
+/// The distinct ones of some rows, and which of them each row is; `None` where few are equal.
+fn repeated<'a>(rows: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, UInt32Array)> {
+    let most = rows.len() / 4;
+    let mut known: IndexSet<&[u8], FixedState> = IndexSet::default();
+    let mut places = Vec::with_capacity(rows.len());
+    for row in rows {
+        places.push(u32::try_from(known.insert_full(row).0).ok()?);
+        if known.len() > most {
+            return None;
+        }
+    }
+    Some((known.into_iter().collect(), UInt32Array::from(places)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray, Int32Array, StringArray};
+    use arrow::datatypes::{DataType, Field};
+
+    #[test]
+    fn columns_come_back_with_their_values_and_types() {
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+        let names: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), None, Some("a longer text than fits inline")]));
+        let columns =
+            [Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef, cast(&names, &dictionary).expect("casts")];
+        let fields = columns.iter().map(|column| Arc::new(Field::new("c", column.data_type().clone(), true)));
+        let codec = Codec::new(&fields.collect::<Vec<_>>()).expect("types are carried");
+        let payloads = codec.encode(&columns, 3).expect("encodes");
+        let with_gap = codec.decode(payloads.iter().map(Some).chain([None])).expect("decodes");
+        assert_eq!(with_gap[0].slice(0, 3).as_ref(), columns[0].as_ref());
+        assert_eq!(with_gap[1].data_type(), &dictionary);
+        assert_eq!(&cast(&with_gap[1].slice(0, 3), &DataType::Utf8).expect("casts"), &names);
+        assert!(with_gap.iter().all(|column| column.is_null(3)));
+        assert_eq!(with_gap[0].as_primitive::<arrow::datatypes::Int32Type>().value(2), 3);
+    }
+
+    #[test]
+    fn a_payload_without_columns_is_a_row_of_nulls_and_one_of_other_columns_an_error() {
+        let text = Codec::new(&[Arc::new(Field::new("note", DataType::Utf8, true))]).expect("types are carried");
+        let decoded = text.decode([Some(&Payload::default())].into_iter()).expect("decodes");
+        assert!(decoded[0].is_null(0));
+        let foreign = Payload::new(&[2, 1, 1]);
+        let error = text.decode([Some(&foreign)].into_iter()).expect_err("refused");
+        assert!(error.to_string().contains("carried columns of its table: note"), "{error}");
+    }
+
+    #[test]
+    fn payloads_that_repeat_come_back_each_in_its_place() {
+        let values: ArrayRef = Arc::new(Int32Array::from_iter((0..100).map(|row| (row % 7 != 0).then_some(row % 3))));
+        let codec = Codec::new(&[Arc::new(Field::new("c", DataType::Int32, true))]).expect("types are carried");
+        let payloads = codec.encode(std::slice::from_ref(&values), 100).expect("encodes");
+        let rows: Vec<_> = payloads.iter().map(Payload::as_bytes).collect();
+        assert_eq!(repeated(&rows).map(|(distinct, _)| distinct.len()), Some(4));
+        assert_eq!(&codec.decode(payloads.iter().map(Some)).expect("decodes")[0], &values);
+    }
+}

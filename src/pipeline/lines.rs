@@ -1,0 +1,39 @@
+//! Order lines: every order with its price.
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use timely::dataflow::StreamVec;
+
+use crate::model::{Id, Line, Order, Price, Product};
+use crate::operators::{ByKey, Upsert, arrange, latest_joined};
+
+use super::epochs::Epochs;
+
+/// Every order with its price, the last write of each order id, keyed by customer.
+pub(super) fn priced<'scope, T: Epochs, I: Id>(
+    orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
+    products: VecCollection<'scope, T, (I, Arc<Product>)>,
+) -> VecCollection<'scope, T, (Option<I>, Line<I>)> {
+    let product = |_: &I, order: &Order<I>| order.product.clone();
+    let prices = products.map(|(id, product)| (id, product.price));
+    latest_joined(orders, prices, "Order lines", product, |id, order, price: Option<&Price>| {
+        let line = Line {
+            day: order.day,
+            order: id.clone(),
+            product: order.product.clone(),
+            quantity: order.quantity,
+            discount: order.discount,
+            price: price.copied(),
+            extra: order.extra.clone(),
+        };
+        (order.customer.clone(), line)
+    })
+}
+
+/// The order lines of each customer, in the order of days and order ids.
+pub(super) fn by_customer<'scope, T: Epochs, I: Id>(
+    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
+) -> ByKey<'scope, T, Option<I>, Line<I>> {
+    arrange(lines, "Order lines by customer")
+}

@@ -1,0 +1,46 @@
+//! The dataflow of a job, on one worker.
+
+use std::sync::Arc;
+
+use timely::dataflow::Scope;
+use timely::dataflow::operators::vec::Input;
+
+use differential_dataflow::AsCollection;
+
+use crate::model::InputTable;
+use crate::operators::latest;
+use crate::pipeline::{Job, Shop};
+use crate::sinks::Epoch;
+use crate::tables::JobId;
+
+use super::context::RunContext;
+use super::ends::Ends;
+use super::intake::Inputs;
+use super::probe::EpochProbe;
+
+/// Builds the dataflow, from the inputs of a worker to the ends of the tables.
+pub(super) fn build<I: JobId>(
+    scope: Scope<'_, Epoch>,
+    inputs: &mut Inputs<I>,
+    context: &Arc<RunContext>,
+) -> EpochProbe {
+    let products = latest(scope.input_from(&mut inputs.products), "Products by id");
+    let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
+    let shop = Shop {
+        orders: scope.input_from(&mut inputs.orders),
+        products: context.intake.count_held(InputTable::Products, products),
+        customers: context.intake.count_held(InputTable::Customers, customers),
+        models: Some(scope.input_from(&mut inputs.models).as_collection()),
+    };
+    let rejected = scope.input_from(&mut inputs.rejected).as_collection();
+    let mut ends = Ends::new(context, scope);
+    Job::build(shop, context.settings.clone(), |job| {
+        context.intake.count_lines(job.lines_by_customer());
+        ends.add_tables(job);
+        if let Some(models) = job.models_in_use() {
+            let context = Arc::clone(context);
+            models.inspect(move |(model, _, diff)| (0..*diff).for_each(|_| context.set_model(model)));
+        }
+    });
+    ends.build(rejected)
+}

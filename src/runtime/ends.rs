@@ -1,0 +1,233 @@
+//! The operator in which all tables end, and from which their batches go to the sinks.
+//!
+//! Each table has inputs of its own there, and none is done with an epoch before all are. So there is one place that knows
+//! which epochs are over, and a live job has few operators to tell that one is.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::record_batch::RecordBatch;
+use differential_dataflow::{AsCollection, VecCollection};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, StreamVec};
+use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
+
+use crate::error::Result;
+use crate::model::{IntId, Rejection};
+use crate::pipeline::{Job, least};
+use crate::sinks::{Epoch, RowChanges, SinkPart};
+use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd};
+
+use super::context::RunContext;
+use super::probe::EpochProbe;
+
+/// The name of the operator in which tables end.
+pub(super) const TABLES: &str = "Tables";
+
+type Update = (Rejection, Epoch, isize);
+
+/// The ends of all tables on one worker.
+pub(super) struct Ends<'scope> {
+    context: Arc<RunContext>,
+    scope: Scope<'scope, Epoch>,
+    ends: Vec<NamedEnd<'scope>>,
+    parts: Vec<(String, Vec<Box<dyn SinkPart>>)>,
+}
+
+struct NamedEnd<'scope> {
+    name: String,
+    end: TableEnd<'scope>,
+    parts: Vec<Box<dyn SinkPart>>,
+}
+
+impl<'scope> Ends<'scope> {
+    pub(super) fn new(context: &Arc<RunContext>, scope: Scope<'scope, Epoch>) -> Self {
+        let parts = context.take_parts(scope.index() % context.workers());
+        Ends { context: Arc::clone(context), scope, ends: Vec::new(), parts }
+    }
+
+    /// Ends all tables of the job.
+    pub(super) fn add_tables<I: JobId>(&mut self, job: &Job<'scope, Epoch, I>) {
+        for table in self.context.tables.clone().iter() {
+            let name = table.name().to_owned();
+            self.add(name, |context| I::end(Arc::clone(table), job, context));
+        }
+    }
+
+    fn add(&mut self, name: String, end: impl FnOnce(&EndContext) -> TableEnd<'scope>) {
+        let at = self.parts.iter().position(|(table, _)| *table == name);
+        let parts = at.map_or(Vec::new(), |at| self.parts.swap_remove(at).1);
+        let context = EndContext {
+            layout: Arc::clone(&self.context.layout),
+            is_wanted: !parts.is_empty(),
+            in_order: parts.iter().any(|part| part.wants_order()),
+            stays: self.context.stays,
+        };
+        let end = end(&context);
+        self.ends.push(NamedEnd { name, end, parts });
+    }
+
+    /// Ends the rejected rows, of which those of sources are given, and makes the operators.
+    pub(super) fn build(mut self, rejected: VecCollection<'scope, Epoch, Rejection>) -> EpochProbe {
+        let end_of = |rows, context: &EndContext| TableEnd::of_rows::<_, IntId>(Arc::new(RejectedTable), rows, context);
+        let name = RejectedTable::NAME.to_owned();
+        if self.context.derived.is_empty() {
+            self.add(name, |context| end_of(rejected, context));
+            return operator(&self.context, self.scope, TABLES, self.ends, true).0;
+        }
+        // Functions reject rows where tables end, so that the rejected rows end behind them.
+        let tables = std::mem::take(&mut self.ends);
+        let (probe, by_functions) = operator(&self.context, self.scope, TABLES, tables, false);
+        let rejected = rejected.concat(by_functions.as_collection());
+        self.add(name, |context| end_of(rejected, context));
+        let (last, _) = operator(&self.context, self.scope, "Rejected rows", self.ends, true);
+        probe.and(last)
+    }
+}
+
+/// An operator in which tables end, and the rows that functions reject there.
+fn operator<'scope>(
+    context: &Arc<RunContext>,
+    scope: Scope<'scope, Epoch>,
+    name: &str,
+    ends: Vec<NamedEnd<'scope>>,
+    is_last: bool,
+) -> (EpochProbe, StreamVec<'scope, Epoch, Update>) {
+    let mut builder = OperatorBuilder::new(name.into(), scope);
+    let mut connected: Vec<ConnectedEnd> = Vec::new();
+    for NamedEnd { name, end, parts } in ends {
+        let before = builder.shape().inputs();
+        let end = end.connect(&mut builder);
+        let (inputs, stage) = (builder.shape().inputs() - before, format!("Write {name}"));
+        connected.push(ConnectedEnd { name, stage, end, inputs, parts });
+    }
+    let (output, rejected) = builder.new_output();
+    let mut output = OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<Update>>>::from(output);
+    let activator = Activator::new(builder.operator_info().address, scope.activations());
+    let (probe, frontier) = EpochProbe::new();
+    let mut ends = AllEnds { context: Arc::clone(context), ends: connected, worker: scope.index(), is_last, frontier };
+    builder.build_reschedule(move |mut capabilities| {
+        let mut capability = capabilities.pop().filter(|_| !is_last);
+        move |frontiers| {
+            let (is_more, rejections) = ends.advance(frontiers);
+            if let Some(held) = &mut capability {
+                if !rejections.is_empty() {
+                    let mut output = output.activate();
+                    for update in rejections {
+                        output.session(&held.delayed(&update.1)).give(update);
+                    }
+                }
+                match ends.frontier.get() {
+                    Epoch::MAX => capability = None,
+                    epoch => held.downgrade(&epoch),
+                }
+            }
+            if is_more {
+                activator.activate();
+            }
+            is_more
+        }
+    });
+    (probe, rejected)
+}
+
+/// The tables that end in one operator.
+struct AllEnds {
+    context: Arc<RunContext>,
+    ends: Vec<ConnectedEnd>,
+    worker: usize,
+    is_last: bool,
+    frontier: Rc<Cell<Epoch>>,
+}
+
+struct ConnectedEnd {
+    name: String,
+    /// What the profile calls its work.
+    stage: String,
+    end: Box<dyn EndOfTable>,
+    /// How many inputs of the operator are its own.
+    inputs: usize,
+    parts: Vec<Box<dyn SinkPart>>,
+}
+
+impl AllEnds {
+    /// Hands over what has arrived of epochs that are over; true if there is more of them. The rows are what functions reject.
+    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<Update>) {
+        let (mut is_more, mut rejected, mut first) = (false, Vec::new(), 0);
+        for end in &mut self.ends {
+            let own = &frontiers[first..first + end.inputs];
+            first += end.inputs;
+            match end.advance(&self.context, own, &mut rejected) {
+                Ok(more) => is_more |= more,
+                Err(error) => self.context.fail(error),
+            }
+        }
+        let open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
+        if !is_more && open > self.frontier.get() {
+            self.seal(open);
+        }
+        (is_more, rejected)
+    }
+
+    /// All epochs before this one are over.
+    fn seal(&mut self, upper: Epoch) {
+        if !self.context.has_failed() {
+            for end in &mut self.ends {
+                if let Err(error) = end.parts.iter_mut().try_for_each(|part| part.seal(upper)) {
+                    self.context.fail(error);
+                }
+                end.parts.retain(|part| !part.is_finished());
+            }
+        }
+        self.frontier.set(upper);
+        if self.is_last {
+            self.context.sealed.set(self.worker % self.context.workers(), upper);
+        }
+    }
+}
+
+impl ConnectedEnd {
+    fn advance(
+        &mut self,
+        context: &RunContext,
+        frontiers: &[MutableAntichain<Epoch>],
+        rejected: &mut Vec<Update>,
+    ) -> Result<bool> {
+        let ConnectedEnd { name, stage, end, parts, .. } = self;
+        let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
+        let is_more = end.advance(frontiers, &mut |epoch, changes| {
+            if parts.is_empty() || context.has_failed() {
+                return Ok(());
+            }
+            let plus = with_derived(context, name, changes.plus, (epoch, 1), rejected)?;
+            let minus = with_derived(context, name, changes.minus, (epoch, -1), rejected)?;
+            context.intake.progress().add_written(plus.as_ref().map_or(0, |rows| rows.num_rows() as u64));
+            let changes = RowChanges { plus, minus };
+            parts.iter_mut().try_for_each(|part| part.write(epoch, &changes))
+        });
+        started.into_iter().for_each(|(profile, started)| profile.add(stage, started.elapsed()));
+        is_more
+    }
+}
+
+/// Adds the columns that functions make; rows that they can't handle are rejected.
+fn with_derived(
+    context: &RunContext,
+    table: &str,
+    rows: Option<RecordBatch>,
+    (epoch, diff): (Epoch, isize),
+    rejected: &mut Vec<Update>,
+) -> Result<Option<RecordBatch>> {
+    let Some(rows) = rows else { return Ok(None) };
+    let made = context.derived.add(table, rows)?;
+    if !made.rejected.is_empty() {
+        context.rejections.add(made.rejected.iter(), diff as i64)?;
+        rejected.extend(made.rejected.into_iter().map(|row| (row, epoch, diff)));
+    }
+    Ok(Some(made.rows).filter(|rows| rows.num_rows() > 0))
+}

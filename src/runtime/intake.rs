@@ -1,0 +1,247 @@
+//! The input of a job, shared by its workers: each takes the next split that nobody has read yet.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use differential_dataflow::{Data, VecCollection};
+use timely::dataflow::operators::Inspect;
+use timely::dataflow::operators::vec::input::Handle;
+
+use crate::columns::ShopId;
+use crate::config::InputConfig;
+use crate::error::Result;
+use crate::forest::Forest;
+use crate::model::{Customer, InputTable, Line, Order, Product, Rejection, Tiers};
+use crate::operators::{ByKey, Upsert};
+use crate::report::InputReport;
+use crate::sinks::Epoch;
+use crate::sources::{RowDecoder, Source, SourceBatch, SourceBatches, Split};
+use crate::tables::Layout;
+
+use super::Progress;
+use super::rejections::RejectionCount;
+
+/// The inputs of one worker's dataflow.
+pub(super) struct Inputs<I: ShopId> {
+    pub(super) orders: Handle<Epoch, Upsert<I, Order<I>>>,
+    pub(super) products: Handle<Epoch, Upsert<I, Arc<Product>>>,
+    pub(super) customers: Handle<Epoch, Upsert<I, Arc<Customer>>>,
+    pub(super) models: Handle<Epoch, (Arc<Forest>, Epoch, isize)>,
+    pub(super) rejected: Handle<Epoch, (Rejection, Epoch, isize)>,
+}
+
+impl<I: ShopId> Inputs<I> {
+    pub(super) fn new() -> Self {
+        Inputs {
+            orders: Handle::new(),
+            products: Handle::new(),
+            customers: Handle::new(),
+            models: Handle::new(),
+            rejected: Handle::new(),
+        }
+    }
+
+    pub(super) fn advance_to(&mut self, epoch: Epoch) {
+        self.orders.advance_to(epoch);
+        self.products.advance_to(epoch);
+        self.customers.advance_to(epoch);
+        self.models.advance_to(epoch);
+        self.rejected.advance_to(epoch);
+    }
+}
+
+/// A source, and what has become of its rows.
+pub(super) struct Intake {
+    source: Arc<dyn Source>,
+    tables: Vec<TableIntake>,
+    splits: Vec<Split>,
+    next: AtomicUsize,
+    batch_size: usize,
+    progress: Arc<Progress>,
+    rejections: Arc<RejectionCount>,
+}
+
+/// One table of the input, and what has become of its rows.
+struct TableIntake {
+    table: InputTable,
+    decoder: RowDecoder,
+    read: AtomicU64,
+    rejected: AtomicU64,
+    /// Rows that are there: of each id the last.
+    held: Arc<AtomicI64>,
+}
+
+impl Intake {
+    /// Prepares to read a source.
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        config: &InputConfig,
+        max_rejected: Option<u64>,
+        progress: &Arc<Progress>,
+    ) -> Result<Intake> {
+        let table = |table: &InputTable| {
+            let decoder = RowDecoder::of(&*source, *table, config.zone)?;
+            let (read, rejected, held) = (AtomicU64::new(0), AtomicU64::new(0), Arc::default());
+            Ok(TableIntake { table: *table, decoder, read, rejected, held })
+        };
+        let tables = InputTable::ALL.iter().map(table).collect::<Result<Vec<_>>>()?;
+        let splits = source.splits();
+        progress.set_total(splits.iter().filter_map(|split| split.rows).sum());
+        let rejections = Arc::new(RejectionCount::new(max_rejected));
+        let (next, batch_size, progress) = (AtomicUsize::new(0), config.batch_size, Arc::clone(progress));
+        Ok(Intake { source, tables, splits, next, batch_size, progress, rejections })
+    }
+
+    /// True if one of the tables has ids of text.
+    pub(super) fn has_text_ids(&self) -> bool {
+        InputTable::ALL.iter().any(|table| self.source.schema(*table).text_ids().next().is_some())
+    }
+
+    pub(super) fn rejections(&self) -> &Arc<RejectionCount> {
+        &self.rejections
+    }
+
+    pub(super) fn layout(&self, tiers: Tiers) -> Result<Layout> {
+        let schema = |table| self.source.schema(table);
+        Layout::new(schema(InputTable::Orders), schema(InputTable::Products), schema(InputTable::Customers), tiers)
+    }
+
+    /// What the source has, which other processes compare with what they see.
+    pub(super) fn facts(&self) -> Result<BTreeMap<String, String>> {
+        self.source.fingerprint()
+    }
+
+    /// Leaves to this process its share of the splits; all have about as many rows, as far as splits allow.
+    pub(super) fn take_share(&mut self, process: usize, processes: usize) {
+        let rows: Vec<u64> = self.splits.iter().map(|split| split.rows_about).collect();
+        let mut owners = deal(&rows, processes).into_iter();
+        self.splits.retain(|_| owners.next() == Some(process));
+        self.progress.set_total(self.splits.iter().filter_map(|split| split.rows).sum());
+    }
+
+    /// A split that is now the caller's to read.
+    pub(super) fn next_split(&self) -> Option<&Split> {
+        self.splits.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn read(&self, split: &Split) -> Result<SourceBatches<'_>> {
+        self.source.read(split, self.batch_size)
+    }
+
+    /// Sends the rows of a batch into the dataflow, those that are rejected as such.
+    pub(super) fn send<I: ShopId>(
+        &self,
+        name: InputTable,
+        batch: &SourceBatch,
+        inputs: &mut Inputs<I>,
+        epoch: Epoch,
+    ) -> Result<()> {
+        let table = self.table(name);
+        table.read.fetch_add(batch.rows(), Ordering::Relaxed);
+        self.progress.add_read(batch.rows());
+        let rejected = match name {
+            InputTable::Orders => {
+                let (mut upserts, rejected) = table.decoder.orders(batch)?;
+                inputs.orders.send_batch(&mut upserts);
+                rejected
+            }
+            InputTable::Products => {
+                let (mut upserts, rejected) = table.decoder.products(batch)?;
+                inputs.products.send_batch(&mut upserts);
+                rejected
+            }
+            InputTable::Customers => {
+                let (mut upserts, rejected) = table.decoder.customers(batch)?;
+                inputs.customers.send_batch(&mut upserts);
+                rejected
+            }
+        };
+        table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
+        self.rejections.add(rejected.iter(), 1)?;
+        inputs.rejected.send_batch(&mut rejected.into_iter().map(|row| (row, epoch, 1)).collect());
+        Ok(())
+    }
+
+    /// Counts the rows that are there.
+    pub(super) fn count_held<'scope, R: Data>(
+        &self,
+        table: InputTable,
+        rows: VecCollection<'scope, Epoch, R>,
+    ) -> VecCollection<'scope, Epoch, R> {
+        let held = Arc::clone(&self.table(table).held);
+        rows.inspect_batch(move |_, updates| {
+            held.fetch_add(updates.iter().map(|(_, _, diff)| *diff as i64).sum(), Ordering::Relaxed);
+        })
+    }
+
+    /// Counts the orders that are there, from their arrangement.
+    pub(super) fn count_lines<I: ShopId>(&self, lines: ByKey<'_, Epoch, Option<I>, Line<I>>) {
+        let held = Arc::clone(&self.table(InputTable::Orders).held);
+        lines.stream.inspect_core(move |event| {
+            if let Ok((_, spans)) = event {
+                let batches = spans.iter().filter_map(|span| span.inner.as_ref());
+                held.fetch_add(batches.map(|batch| net_rows(batch)).sum(), Ordering::Relaxed);
+            }
+        });
+    }
+
+    pub(super) fn reports(&self) -> Vec<InputReport> {
+        let reports = self.tables.iter().map(|table| {
+            let (read, rejected) = (table.read.load(Ordering::Relaxed), table.rejected.load(Ordering::Relaxed));
+            let held = table.held.load(Ordering::Relaxed).cast_unsigned();
+            let duplicates = read.wrapping_sub(rejected).wrapping_sub(held);
+            InputReport { name: table.table.name().into(), read, rejected, duplicates }
+        });
+        reports.collect()
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn table(&self, name: InputTable) -> &TableIntake {
+        self.tables.iter().find(|table| table.table == name).expect("all three tables are there")
+    }
+}
+
+/// By how much a batch changes the number of rows.
+fn net_rows<K: Ord + Clone + 'static, V: Ord + Clone + 'static>(batch: &crate::operators::Batch<K, V, Epoch>) -> i64 {
+    let diffs = &batch.storage.upds.diffs;
+    // Where all values have the same update, it is stored once.
+    if diffs.len() == 1 {
+        return diffs[0] as i64 * i64::try_from(batch.updates).unwrap_or(i64::MAX);
+    }
+    let values = 0..batch.storage.vals.vals.len();
+    let weights = values.map(|value| {
+        let (first, last) = batch.storage.upds.bounds(value);
+        diffs[first..last].iter().map(|diff| *diff as i64).sum::<i64>()
+    });
+    weights.sum()
+}
+
+/// Who gets each split: the largest first, always to the one that has least.
+fn deal(rows: &[u64], processes: usize) -> Vec<usize> {
+    let mut largest_first: Vec<usize> = (0..rows.len()).collect();
+    largest_first.sort_by_key(|part| Reverse(rows[*part]));
+    let (mut loads, mut owners) = (vec![0; processes], vec![0; rows.len()]);
+    for part in largest_first {
+        let least = (0..processes).min_by_key(|process| loads[*process]).unwrap_or(0);
+        owners[part] = least;
+        loads[least] += rows[part];
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deal;
+
+    #[test]
+    fn every_split_is_dealt_and_the_loads_are_alike() {
+        assert_eq!(deal(&[3, 5, 1, 4], 2), [1, 0, 0, 1]);
+        assert_eq!(deal(&[7, 7], 3), [0, 1]);
+        assert_eq!(deal(&[], 3), [0; 0]);
+    }
+}

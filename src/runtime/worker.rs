@@ -1,0 +1,98 @@
+//! The workers of a job.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use timely::WorkerConfig;
+use timely::communication::{Config, WorkerGuards};
+use timely::execute::execute_from;
+use timely::worker::Worker;
+
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::tables::JobId;
+
+use super::Phase;
+use super::context::RunContext;
+use super::dataflow;
+use super::intake::Inputs;
+use super::live::Followers;
+
+/// Starts the workers. With `live`, they stay after the first epoch.
+pub(super) fn start<I: JobId>(
+    config: &RunConfig,
+    context: &Arc<RunContext>,
+    live: Option<Followers<I>>,
+) -> Result<WorkerGuards<()>> {
+    let (workers, threads) = match context.cluster() {
+        None => Config::Process(config.workers).try_build().map_err(Error::failed)?,
+        Some(cluster) => cluster.workers(config.workers)?,
+    };
+    let context = Arc::clone(context);
+    let guards = execute_from(workers, threads, WorkerConfig::default(), move |worker| {
+        let _alarm = Alarm(&context);
+        context.follow(worker);
+        if let Err(error) = work::<I>(worker, &context, live.as_ref()) {
+            context.fail(error);
+        }
+        if context.has_failed() {
+            worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+        }
+    });
+    guards.map_err(Error::failed)
+}
+
+/// Stops the other workers if this one panics.
+struct Alarm<'a>(&'a RunContext);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::failed("internal error: a worker panicked; its message stands above"));
+        }
+    }
+}
+
+/// What one worker does, from the first row to the last.
+fn work<I: JobId>(worker: &mut Worker, context: &Arc<RunContext>, live: Option<&Followers<I>>) -> Result<()> {
+    let mut inputs = Inputs::new();
+    let model = context.model();
+    let probe = worker.dataflow_named("millstream", |scope| dataflow::build(scope, &mut inputs, context));
+    if let Some(model) = model.filter(|_| worker.index() == 0) {
+        inputs.models.send((model, 0, 1));
+    }
+    read(worker, context, &mut inputs)?;
+    context.intake.progress().enter(Phase::Computing);
+    match live {
+        None => {
+            drop(inputs);
+            while worker.has_dataflows() && !context.has_failed() {
+                context.intake.progress().step();
+                worker.step_or_park(Some(Duration::from_millis(100)));
+            }
+            Ok(())
+        }
+        Some(live) => live.follow(worker, context, inputs, &probe),
+    }
+}
+
+/// Reads splits until there are none left.
+fn read<I: JobId>(worker: &mut Worker, context: &RunContext, inputs: &mut Inputs<I>) -> Result<()> {
+    let intake = &context.intake;
+    intake.progress().enter(Phase::Reading);
+    while let Some(split) = intake.next_split() {
+        let mut batches = intake.read(split)?;
+        loop {
+            let started = Instant::now();
+            let Some(batch) = batches.next() else { break };
+            if context.has_failed() {
+                return Ok(());
+            }
+            intake.send(split.table, &batch?, inputs, 0)?;
+            context.profile.iter().for_each(|profile| profile.add("Read", started.elapsed()));
+            intake.progress().step();
+            worker.step();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! An output folder: the tables of the first epoch as files.
+//!
+//! ```text
+//! record batches ─ chunks ─ files (staging) ─▶ prepare: closed and synced ─▶ commit: put into place
+//! ```
+
+mod count;
+mod names;
+mod publish;
+mod write;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+
+pub(crate) use count::count_rows;
+pub(crate) use names::{NULL_PARTITION, decode};
+use publish::Output;
+pub use write::{Codec, FileFormat, OutputFormat, Placing};
+use write::{PartWriter, ShareOfProcess, TableWriter};
+
+/// A sink that writes the tables of the first epoch to an output folder, in which readers see the former tables until it is committed.
+pub struct FolderSink {
+    root: PathBuf,
+    format: FileFormat,
+    /// How a table's rows are placed in folders, buckets and files, by the table's name.
+    placing: HashMap<String, Placing>,
+    output: Option<Output>,
+    tables: Vec<(String, Arc<TableWriter>)>,
+    job: Option<SinkContext>,
+}
+
+impl FolderSink {
+    /// Files of a format below a folder.
+    #[must_use]
+    pub fn new(root: &Path, format: FileFormat) -> FolderSink {
+        let (root, placing, tables) = (root.to_owned(), HashMap::new(), Vec::new());
+        FolderSink { root, format, placing, output: None, tables, job: None }
+    }
+
+    /// Places the rows of a table in folders and buckets.
+    #[must_use]
+    pub fn placing(mut self, table: &str, placing: Placing) -> FolderSink {
+        self.placing.insert(table.to_owned(), placing);
+        self
+    }
+
+    fn job(&self) -> &SinkContext {
+        self.job.as_ref().expect("the sink is open")
+    }
+
+    fn writer(&mut self, table: &TableInfo) -> Result<Arc<TableWriter>> {
+        if let Some((_, writer)) = self.tables.iter().find(|(name, _)| *name == table.name) {
+            return Ok(Arc::clone(writer));
+        }
+        let job = self.job();
+        let output = self.output.as_ref().expect("the sink is open");
+        let share = ShareOfProcess { process: job.process, processes: job.processes };
+        let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
+        let (folder, schema) = (output.staging(&table.name), Arc::clone(&table.schema));
+        let writer = TableWriter::create(folder, &job.run_id, &table.name, schema, self.format, placing, share)?;
+        let writer = Arc::new(writer);
+        self.tables.push((table.name.clone(), Arc::clone(&writer)));
+        Ok(writer)
+    }
+}
+
+impl Sink for FolderSink {
+    fn open(&mut self, job: &SinkContext) -> Result<bool> {
+        let output = match job.process {
+            0 => Some(Output::open(&self.root, &job.run_id)?),
+            _ => Output::join(&self.root, &job.run_id),
+        };
+        self.job = Some(job.clone());
+        self.output = output;
+        Ok(self.output.is_some())
+    }
+
+    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
+        let part = self.writer(table)?.part();
+        Ok(Some(Box::new(FirstEpoch { table: table.name.clone(), part: Some(part) })))
+    }
+
+    fn prepare(&mut self, epoch: Epoch, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TableReport>> {
+        if epoch > 0 {
+            return Ok(Vec::new());
+        }
+        let close = |(name, writer): &(String, Arc<TableWriter>)| {
+            Ok(TableReport { name: name.clone(), written: writer.close_share(is_cancelled)? })
+        };
+        self.tables.iter().map(close).collect()
+    }
+
+    fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()> {
+        let Some(output) = self.output.take().filter(|_| epoch == 0) else { return Ok(()) };
+        for (name, writer) in &self.tables {
+            let missing = || Error::failed(format!("table {name} was not prepared"));
+            let report = written.iter_mut().find(|report| report.name == *name).ok_or_else(missing)?;
+            report.written = writer.finish(report.written)?;
+        }
+        self.tables.iter().try_for_each(|(name, _)| output.publish(name))?;
+        output.finish();
+        self.tables.clear();
+        Ok(())
+    }
+}
+
+/// A worker's share of a table, of which only the first epoch is written.
+struct FirstEpoch {
+    table: String,
+    part: Option<PartWriter>,
+}
+
+impl SinkPart for FirstEpoch {
+    fn wants_order(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
+        let Some(part) = self.part.as_mut().filter(|_| epoch == 0) else { return Ok(()) };
+        if changes.minus.is_some() {
+            let table = &self.table;
+            return Err(Error::failed(format!("{table}: the first epoch deletes a row, wanted insertions only")));
+        }
+        changes.plus.iter().try_for_each(|rows| part.write(rows))
+    }
+
+    fn seal(&mut self, upper: Epoch) -> Result<()> {
+        match self.part.take_if(|_| upper > 0) {
+            Some(part) => part.finish(),
+            None => Ok(()),
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.part.is_none()
+    }
+}

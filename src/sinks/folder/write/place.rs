@@ -1,0 +1,149 @@
+//! Where in a table a row goes: into which folders, into which bucket, and in which order.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
+use arrow::compute::{DatePart, cast, date_part, take_record_batch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use hashbrown::HashMap;
+use twox_hash::XxHash64;
+
+use crate::error::{Error, Result};
+use crate::sinks::folder::names::{NULL_PARTITION, encode};
+
+/// How the rows of a table are placed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placing {
+    /// Columns that become `column=value` folders. `year`, `month` and `day` are those of `order_date`, unless the table
+    /// has a column of that name.
+    pub partition_by: Vec<String>,
+    /// Columns by whose hash rows are dealt to buckets, and how many buckets there are.
+    pub bucket_by: Option<(Vec<String>, u32)>,
+    /// Columns by which the rows of a place are sorted, ascending, nulls first.
+    pub sort_by: Vec<String>,
+}
+
+/// A place in a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(super) folders: Vec<String>,
+    pub(super) bucket: Option<u32>,
+}
+
+const DATE: &str = "order_date";
+
+impl Placing {
+    /// # Errors
+    ///
+    /// If the table lacks a column that is named.
+    pub(super) fn check(&self, schema: &Schema) -> Result<()> {
+        let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let missing = |option: &str, name: &String| {
+            Err(Error::usage(format!("output.{option}: no column {name}; the table has {}", names())))
+        };
+        let known = |name: &String| schema.column_with_name(name).is_some();
+        let derived = |name: &String| part_of(name).is_some() && schema.column_with_name(DATE).is_some();
+        let buckets = self.bucket_by.iter().flat_map(|(columns, _)| columns);
+        if let Some(name) = self.partition_by.iter().find(|name| !known(name) && !derived(name)) {
+            missing("partition_by", name)
+        } else if let Some(name) = buckets.clone().find(|name| !known(name)) {
+            missing("bucket_by", name)
+        } else if let Some(name) = self.sort_by.iter().find(|name| !known(name)) {
+            missing("sort_by", name)
+        } else if let Some(name) = self.sort_by.iter().find(|name| self.partition_by.contains(name)) {
+            Err(Error::usage(format!("output.sort_by: {name} names folders, in each of which it has one value")))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The columns that are left when those which folders name are taken out.
+    pub(super) fn without_folders(&self, schema: &SchemaRef) -> SchemaRef {
+        let left = schema.fields().iter().filter(|field| !self.partition_by.contains(field.name()));
+        Arc::new(Schema::new(left.cloned().collect::<Vec<_>>()))
+    }
+
+    /// True if all rows go to one place.
+    fn is_trivial(&self) -> bool {
+        self.partition_by.is_empty() && self.bucket_by.is_none()
+    }
+
+    /// The rows of a batch by their places, without the columns that folders name.
+    pub(super) fn split(&self, batch: &RecordBatch) -> Result<Vec<(Place, RecordBatch)>> {
+        if self.is_trivial() {
+            return Ok(vec![(Place::default(), batch.clone())]);
+        }
+        let folders = self.partition_by.iter().map(|name| folder_values(batch, name)).collect::<Result<Vec<_>>>()?;
+        let buckets = self.buckets(batch)?;
+        let mut rows: HashMap<(Vec<&str>, Option<u32>), Vec<u32>> = HashMap::new();
+        for row in 0..batch.num_rows() {
+            let folders: Vec<&str> = folders.iter().map(|values| values.value(row)).collect();
+            let bucket = buckets.as_ref().map(|buckets| buckets[row]);
+            let index = u32::try_from(row).expect("a batch has fewer than 2³² rows");
+            rows.entry((folders, bucket)).or_default().push(index);
+        }
+        let left: Vec<usize> = (0..batch.num_columns())
+            .filter(|column| !self.partition_by.contains(batch.schema().field(*column).name()))
+            .collect();
+        let left = batch.project(&left).map_err(Error::failed)?;
+        let placed = rows.into_iter().map(|((values, bucket), rows)| {
+            let name = |(name, value): (&String, &&str)| format!("{name}={value}");
+            let folders = self.partition_by.iter().zip(&values).map(name).collect();
+            let rows = take_record_batch(&left, &UInt32Array::from(rows)).map_err(Error::failed)?;
+            Ok((Place { folders, bucket }, rows))
+        });
+        placed.collect()
+    }
+
+    /// The bucket of each row: xxHash64 (seed 0) of the values as text, each followed by a zero byte.
+    fn buckets(&self, batch: &RecordBatch) -> Result<Option<Vec<u32>>> {
+        let Some((columns, count)) = &self.bucket_by else { return Ok(None) };
+        let texts = columns.iter().map(|name| as_text(&column(batch, name))).collect::<Result<Vec<_>>>()?;
+        let mut bytes = Vec::new();
+        let buckets = (0..batch.num_rows()).map(|row| {
+            bytes.clear();
+            for values in &texts {
+                bytes.extend_from_slice(if values.is_valid(row) { values.value(row).as_bytes() } else { b"" });
+                bytes.push(0);
+            }
+            let bucket = XxHash64::oneshot(0, &bytes) % u64::from(*count);
+            u32::try_from(bucket).expect("a remainder by a u32 fits")
+        });
+        Ok(Some(buckets.collect()))
+    }
+}
+
+/// The part of a date that a folder of this name stands for.
+fn part_of(name: &str) -> Option<DatePart> {
+    match name {
+        "year" => Some(DatePart::Year),
+        "month" => Some(DatePart::Month),
+        "day" => Some(DatePart::Day),
+        _ => None,
+    }
+}
+
+/// The values of a folder column as they stand in the folders' names.
+fn folder_values(batch: &RecordBatch, name: &str) -> Result<StringArray> {
+    let values = match (batch.column_by_name(name), part_of(name)) {
+        (None, Some(part)) => date_part(&column(batch, DATE), part).map_err(Error::failed)?,
+        _ => column(batch, name),
+    };
+    let texts = as_text(&values)?;
+    let names = texts.iter().map(|text| text.map_or_else(|| NULL_PARTITION.to_owned(), folder_name));
+    Ok(StringArray::from_iter_values(names))
+}
+
+/// An empty text has no folder of its own, and lies with the nulls, as in Hive.
+fn folder_name(text: &str) -> String {
+    if text.is_empty() { NULL_PARTITION.to_owned() } else { encode(text) }
+}
+
+fn as_text(values: &ArrayRef) -> Result<StringArray> {
+    Ok(cast(values, &DataType::Utf8).map_err(Error::failed)?.as_string::<i32>().clone())
+}
+
+fn column(batch: &RecordBatch, name: &str) -> ArrayRef {
+    Arc::clone(batch.column_by_name(name).expect("columns were checked when the table was begun"))
+}

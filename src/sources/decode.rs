@@ -1,0 +1,188 @@
+//! From columns to typed rows, and to rejections.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StructArray};
+use arrow::datatypes::{Field, FieldRef};
+use arrow::record_batch::RecordBatch;
+use chrono_tz::Tz;
+
+use crate::columns::cells::{Cell, Cells, days, ids, money, quantities, texts};
+use crate::columns::payload::Codec;
+use crate::columns::row_json::row_json;
+use crate::columns::{InputSchema, ShopId};
+use crate::error::Result;
+use crate::model::{Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Rejection, Text};
+use crate::operators::{Position, Upsert};
+
+use super::{MalformedRow, Source, SourceBatch};
+
+/// Decodes batches of a table.
+pub(crate) struct RowDecoder {
+    schema: InputSchema,
+    codec: Codec,
+    zone: Tz,
+    /// The id columns that are text in some table.
+    text_ids: Vec<&'static str>,
+}
+
+/// The upserts of a batch, and the rows that could not be used.
+pub(crate) type Decoded<I, R> = (Vec<Upsert<I, R>>, Vec<Rejection>);
+
+impl RowDecoder {
+    pub(crate) fn new(schema: &InputSchema, zone: Tz, text_ids: &[&'static str]) -> Result<RowDecoder> {
+        let codec = Codec::new(&schema.carried)?;
+        Ok(RowDecoder { codec, schema: schema.clone(), zone, text_ids: text_ids.to_vec() })
+    }
+
+    /// A decoder of a table of a source.
+    pub(crate) fn of(source: &dyn Source, table: InputTable, zone: Tz) -> Result<RowDecoder> {
+        let text_ids: Vec<_> = InputTable::ALL.iter().flat_map(|table| source.schema(*table).text_ids()).collect();
+        RowDecoder::new(source.schema(table), zone, &text_ids)
+    }
+
+    /// The upserts of a batch.
+    fn changes<I: ShopId>(&self, table: InputTable, batch: &SourceBatch) -> Result<Vec<Change<I>>> {
+        Ok(match table {
+            InputTable::Orders => {
+                self.orders(batch)?.0.into_iter().map(|(id, _, row)| Change::Order(id, row)).collect()
+            }
+            InputTable::Products => {
+                self.products(batch)?.0.into_iter().map(|(id, _, row)| Change::Product(id, row)).collect()
+            }
+            InputTable::Customers => {
+                self.customers(batch)?.0.into_iter().map(|(id, _, row)| Change::Customer(id, row)).collect()
+            }
+        })
+    }
+
+    fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<Cells<I>> {
+        ids(column, name, self.text_ids.contains(&name))
+    }
+
+    /// The orders of a batch.
+    pub(crate) fn orders<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Order<I>>> {
+        let [ids, customers, products, dates, counts, fractions] = self.cores(batch);
+        let ids = self.ids::<I>(&ids, "order_id")?;
+        let customers = self.ids::<I>(&customers, "customer_id")?;
+        let products = self.ids::<I>(&products, "product_id")?;
+        let days = days(&dates, "order_date", self.zone)?;
+        let quantities = quantities(&counts, "quantity")?;
+        let limit = "is out of range: wanted below 10^5";
+        let discounts = money(&fractions, "discount", Discount::from_e4, limit)?;
+        self.convert(batch, |row, extra| {
+            let id = required(ids(row), "order_id")?;
+            let order = Order {
+                customer: customers(row)?,
+                product: products(row)?,
+                day: days(row)?,
+                quantity: quantities(row)?.unwrap_or(1),
+                discount: discounts(row)?.unwrap_or_default(),
+                extra,
+            };
+            Ok((id, order))
+        })
+    }
+
+    /// The products of a batch.
+    pub(crate) fn products<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Arc<Product>>> {
+        let [ids, prices, categories, names, brands, metadata] = self.cores(batch);
+        let ids = self.ids::<I>(&ids, "product_id")?;
+        let prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
+        let categories = texts(&categories, "category")?;
+        let names = texts(&names, "product_name")?;
+        let brands = texts(&brands, "brand")?;
+        let metadata = texts(&metadata, "metadata")?;
+        self.convert(batch, |row, extra| {
+            let id = required(ids(row), "product_id")?;
+            let category = categories(row)?.unwrap_or(Text::const_new("Unknown"));
+            let price = prices(row)?.unwrap_or_default();
+            let (name, brand, metadata) = (names(row)?, brands(row)?, metadata(row)?);
+            Ok((id, Arc::new(Product { name, category, price, brand, metadata, extra })))
+        })
+    }
+
+    /// The customers of a batch.
+    pub(crate) fn customers<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Arc<Customer>>> {
+        let [ids] = self.cores(batch);
+        let ids = self.ids::<I>(&ids, "customer_id")?;
+        self.convert(batch, |row, extra| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
+    }
+
+    /// The core columns; one that no file has is all null.
+    fn cores<const N: usize>(&self, batch: &SourceBatch) -> [ArrayRef; N] {
+        std::array::from_fn(|core| Arc::clone(&batch.cores[core]))
+    }
+
+    fn convert<I: ShopId, R>(
+        &self,
+        batch: &SourceBatch,
+        mut row: impl FnMut(usize, crate::model::Payload) -> std::result::Result<(I, R), String>,
+    ) -> Result<Decoded<I, R>> {
+        let extras = self.codec.encode(&batch.carried, batch.numbers.len())?;
+        let mut upserts = Vec::with_capacity(extras.len());
+        let mut rejected: Vec<_> = batch.malformed.iter().map(|row| self.malformed(batch, row)).collect();
+        for (index, extra) in extras.into_iter().enumerate() {
+            let number = batch.numbers.get(index);
+            match row(index, extra) {
+                Ok((id, row)) => upserts.push((id, position(batch.part, number), Some(row))),
+                Err(reason) => rejected.push(self.rejection(batch, number, reason, self.json(batch, index)?)),
+            }
+        }
+        Ok((upserts, rejected))
+    }
+
+    fn malformed(&self, batch: &SourceBatch, row: &MalformedRow) -> Rejection {
+        self.rejection(batch, row.number, row.reason.clone(), row.json.clone())
+    }
+
+    fn rejection(&self, batch: &SourceBatch, row: u64, reason: String, json: String) -> Rejection {
+        let origin = Some(Origin { file: Arc::clone(&batch.origin), row });
+        Rejection { table: self.schema.table.name().into(), origin, reason, row: json }
+    }
+
+    /// A row of a batch as a JSON object.
+    fn json(&self, batch: &SourceBatch, index: usize) -> Result<String> {
+        let cores = self.schema.table.cores().iter().map(|core| core.name).zip(&batch.cores);
+        let carried = self.schema.carried.iter().map(|field| field.name().as_str()).zip(&batch.carried);
+        let columns = cores.chain(carried).map(|(name, array)| {
+            let field: FieldRef = Arc::new(Field::new(name, array.data_type().clone(), true));
+            (field, array.slice(index, 1))
+        });
+        row_json(&RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>())), 0)
+    }
+}
+
+/// The position of a row among all rows of its table: by part, then by row.
+fn position(part: usize, number: u64) -> Position {
+    Position::after((part as u64) << 40 | number)
+}
+
+fn required<T>(cell: Cell<T>, name: &str) -> std::result::Result<T, String> {
+    cell?.ok_or_else(|| format!("{name} is null"))
+}
+
+/// The rows of a table as upserts, in the order of the source; rows that can't be used are left out.
+///
+/// `zone` is the one whose days count.
+///
+/// # Errors
+///
+/// If the ids of the source are not of this type.
+pub fn changes<I: ShopId>(
+    source: &dyn Source,
+    table: InputTable,
+    zone: Tz,
+) -> Result<impl Iterator<Item = Result<Change<I>>>> {
+    const BATCH_ROWS: usize = 1 << 13;
+    let decoder = RowDecoder::of(source, table, zone)?;
+    let splits = source.splits().into_iter().filter(move |split| split.table == table);
+    let batches = splits.flat_map(move |split| match source.read(&split, BATCH_ROWS) {
+        Ok(batches) => batches,
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    });
+    Ok(batches.flat_map(move |batch| match batch.and_then(|batch| decoder.changes(table, &batch)) {
+        Ok(changes) => changes.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    }))
+}

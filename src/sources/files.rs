@@ -1,0 +1,85 @@
+//! An input folder as a source.
+
+mod find;
+mod read;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::columns::InputSchema;
+use crate::error::Result;
+use crate::model::InputTable;
+
+use super::{Source, SourceBatches, Split};
+use read::{FilePart, TableFiles};
+pub use schema::Renames;
+
+/// The files of an input folder.
+pub struct FileSource {
+    tables: Vec<TableFiles>,
+    parts: Vec<(InputTable, FilePart)>,
+}
+
+impl FileSource {
+    /// Finds and opens the files of all tables. `renames` has, by table, the names that files use for columns.
+    ///
+    /// # Errors
+    ///
+    /// If a table has no files, one can't be opened or is not what its ending says, or their schemas can't be used.
+    pub fn open(input: &Path, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
+        let open = |table: &InputTable| FileSource::open_table(input, *table, renames);
+        let tables = InputTable::ALL.iter().map(open).collect::<Result<Vec<_>>>()?;
+        Ok(FileSource::of(tables))
+    }
+
+    fn open_table(input: &Path, table: InputTable, renames: &BTreeMap<String, Renames>) -> Result<TableFiles> {
+        let none = Renames::new();
+        TableFiles::open(input, table, renames.get(table.name()).unwrap_or(&none))
+    }
+
+    fn of(tables: Vec<TableFiles>) -> FileSource {
+        let parts = tables.iter().flat_map(|files| files.parts().into_iter().map(|part| (files.schema.table, part)));
+        FileSource { parts: parts.collect(), tables }
+    }
+
+    /// Finds and opens the files of one table, for which alone the source can be asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn open_one(input: &Path, table: InputTable, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
+        Ok(FileSource::of(vec![FileSource::open_table(input, table, renames)?]))
+    }
+
+    /// How many files a table has.
+    pub(crate) fn file_count(&self, table: InputTable) -> usize {
+        self.files(table).file_count()
+    }
+
+    fn files(&self, table: InputTable) -> &TableFiles {
+        self.tables.iter().find(|known| known.schema.table == table).expect("the table was opened")
+    }
+}
+
+impl Source for FileSource {
+    fn schema(&self, table: InputTable) -> &InputSchema {
+        &self.files(table).schema
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        let splits = self.parts.iter().enumerate().map(|(index, (table, part))| {
+            let rows_about = self.files(*table).rows_about(part);
+            Split { table: *table, index, rows: part.rows, rows_about }
+        });
+        splits.collect()
+    }
+
+    fn read(&self, split: &Split, batch_size: usize) -> Result<SourceBatches<'_>> {
+        self.files(split.table).read(&self.parts[split.index].1, batch_size)
+    }
+
+    fn fingerprint(&self) -> Result<BTreeMap<String, String>> {
+        self.tables.iter().map(|files| Ok((files.schema.table.name().to_owned(), files.fingerprint()?))).collect()
+    }
+}

@@ -1,0 +1,109 @@
+//! Which files a table has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::sinks::folder::{NULL_PARTITION, decode};
+
+/// How a file is laid out, told by its ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Csv,
+    JsonLines,
+}
+
+impl Format {
+    /// True if columns have no types of their own.
+    pub(crate) fn is_text(self) -> bool {
+        self != Format::Parquet
+    }
+}
+
+/// A file of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct InputFile {
+    pub(crate) path: PathBuf,
+    /// The path below the input folder, for messages and for the order of files.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    /// The columns that its `key=value` folders name; a value of `None` is a null.
+    pub(crate) partition: Vec<(String, Option<String>)>,
+}
+
+const ENDINGS: [(&str, Format); 4] =
+    [("parquet", Format::Parquet), ("csv", Format::Csv), ("jsonl", Format::JsonLines), ("ndjson", Format::JsonLines)];
+
+/// The files of a table, in the order of their names: all below `INPUT/<table>/`, or the one file `INPUT/<table>.<ending>`.
+///
+/// # Errors
+///
+/// If there is none, or one has an ending that is none of the formats'.
+pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
+    let folder = input.join(table.name());
+    let mut paths = Vec::new();
+    let single = ENDINGS.map(|(ending, _)| input.join(format!("{table}.{ending}")));
+    let mut candidates: Vec<_> = single.into_iter().filter(|path| path.is_file()).collect();
+    candidates.extend(folder.is_dir().then(|| folder.clone()));
+    if let [first, second, ..] = candidates.as_slice() {
+        let both = format!("{} and {}", first.display(), second.display());
+        return Err(Error::unusable(format!("{both} both have the table {table}; wanted one of them")));
+    }
+    if folder.is_dir() {
+        collect(&folder, &mut paths)?
+    } else {
+        paths = candidates
+    }
+    if paths.is_empty() {
+        return Err(nothing_found(input, table));
+    }
+    let mut files = paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?;
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Adds the files below a folder. Names that begin with `_` or `.` are not data, as in Spark.
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
+        let path = entry.map_err(Error::reading(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(['_', '.']) {
+            continue;
+        }
+        if path.is_dir() { collect(&path, paths)? } else { paths.push(path) }
+    }
+    Ok(())
+}
+
+fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
+    let name = path.strip_prefix(input).unwrap_or(&path).to_string_lossy().into_owned();
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let Some((_, format)) = ENDINGS.iter().find(|(known, _)| *known == ending) else {
+        let found = if ending.is_empty() { "no ending".into() } else { format!("the ending .{ending}") };
+        return Err(Error::unusable(format!("{}: {found}, wanted {}", path.display(), endings())));
+    };
+    let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let partition = folders.split('/').filter_map(|folder| folder.split_once('='));
+    let partition = partition.map(|(key, value)| (decode(key), (value != NULL_PARTITION).then(|| decode(value))));
+    Ok(InputFile { partition: partition.collect(), format: *format, name, path })
+}
+
+fn endings() -> String {
+    let endings = ENDINGS.map(|(ending, _)| format!(".{ending}"));
+    format!("{} or {}", endings[..3].join(", "), endings[3])
+}
+
+fn nothing_found(input: &Path, table: InputTable) -> Error {
+    let entries = fs::read_dir(input).into_iter().flatten().flatten();
+    let mut there: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    there.sort();
+    let there = match (input.is_dir(), there.as_slice()) {
+        (false, _) => "there is no such folder".into(),
+        (true, []) => "it is empty".into(),
+        (true, names) => format!("it has {}", names.join(", ")),
+    };
+    let wanted = format!("a folder {table}/ with files, or a file {table} that ends in {}", endings());
+    Error::unusable(format!("{}: no table {table}: {there}; wanted {wanted}", input.display()))
+}

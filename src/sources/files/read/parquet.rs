@@ -1,0 +1,50 @@
+//! Parquet, a row group at a time.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+
+use crate::error::{Error, Result};
+
+use super::{FileColumns, FilePart, RowNumbers, SourceBatches};
+
+pub(super) fn open(path: &Path) -> Result<ArrowReaderMetadata> {
+    let file = File::open(path).map_err(Error::reading(path))?;
+    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|cause| {
+        Error::unusable(format!("{}: no Parquet file, or one that is cut off: {cause}", path.display()))
+    })
+}
+
+pub(super) fn parts(file: usize, metadata: &ArrowReaderMetadata) -> Vec<FilePart> {
+    let mut first_row = 0;
+    let groups = metadata.metadata().row_groups().iter().enumerate().map(|(group, metadata)| {
+        let rows = metadata.num_rows().unsigned_abs();
+        let part = FilePart { file, row_group: Some(group), first_row, rows: Some(rows) };
+        first_row += rows;
+        part
+    });
+    groups.collect()
+}
+
+pub(super) fn read<'a>(
+    columns: FileColumns<'a>,
+    metadata: &ArrowReaderMetadata,
+    part: &FilePart,
+    batch_size: usize,
+) -> Result<SourceBatches<'a>> {
+    let path = columns.path;
+    let file = File::open(path).map_err(Error::reading(path))?;
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        .with_batch_size(batch_size)
+        .with_row_groups(part.row_group.into_iter().collect())
+        .build()
+        .map_err(Error::reading(path))?;
+    let mut first = part.first_row;
+    Ok(Box::new(reader.map(move |batch| {
+        let batch = batch.map_err(Error::reading(path))?;
+        let numbers = RowNumbers::Consecutive { first, count: batch.num_rows() };
+        first += batch.num_rows() as u64;
+        columns.arrange(batch.columns(), numbers, Vec::new())
+    })))
+}

@@ -1,0 +1,209 @@
+//! One schema for the files of a table: which columns it has, where each file keeps them, and whether they can be read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+
+use crate::columns::{CoreColumn, InputSchema, can_be_carried};
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+
+use super::find::InputFile;
+
+/// Where a file keeps a column.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// The column at this position.
+    Column(usize),
+    /// In the names of its folders.
+    Folder(Option<String>),
+    /// Nowhere: all its values are null.
+    Nowhere,
+}
+
+/// Where a file keeps each column of its table.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePlan {
+    pub(crate) cores: Vec<Place>,
+    pub(crate) carried: Vec<Place>,
+}
+
+/// The names that files use for columns, by the names that the job uses.
+pub type Renames = BTreeMap<String, String>;
+
+/// Finds one schema for the files of a table.
+///
+/// # Errors
+///
+/// If a column is missing, has a type that can't be read as the one wanted or can't be carried, or has different types
+/// in different files. The message names the file, the column, the type found, the types accepted, and the columns
+/// there are.
+pub(crate) fn unify(
+    table: InputTable,
+    files: &[(InputFile, Schema)],
+    renames: &Renames,
+) -> Result<(InputSchema, Vec<FilePlan>)> {
+    let found = files.iter().map(|(file, schema)| columns_of(file, schema, renames, &folder_type(files)));
+    let found = found.collect::<Result<Vec<_>>>()?;
+    for ((file, _), columns) in files.iter().zip(&found) {
+        check(table, file, columns)?;
+    }
+    let mut order: Vec<String> = Vec::new();
+    for column in found.iter().flatten() {
+        if !order.contains(&column.name) {
+            order.push(column.name.clone());
+        }
+    }
+    let is_core = |name: &str| table.cores().iter().any(|core| core.name == name);
+    let carried = order.iter().filter(|name| !is_core(name));
+    let carried = carried.map(|name| carried_field(name, files, &found)).collect::<Result<Vec<_>>>()?;
+    let cores = table.cores().iter().map(|core| core_type(core, &found)).collect();
+    let plan = |columns: &Vec<FoundColumn>| FilePlan {
+        cores: table.cores().iter().map(|core| place(columns, core.name)).collect(),
+        carried: carried.iter().map(|field| place(columns, field.name())).collect(),
+    };
+    let plans = found.iter().map(plan).collect();
+    Ok((InputSchema { table, cores, carried, order }, plans))
+}
+
+/// A column that a file has.
+#[derive(Debug)]
+struct FoundColumn {
+    /// Its name in the job.
+    name: String,
+    /// Its name in the file.
+    own_name: String,
+    data_type: DataType,
+    place: Place,
+}
+
+/// The columns of a file, its folders' included: a folder's wins over the file's own.
+fn columns_of(
+    file: &InputFile,
+    schema: &Schema,
+    renames: &Renames,
+    folder_type: &impl Fn(&str) -> DataType,
+) -> Result<Vec<FoundColumn>> {
+    let in_folders = |name: &str| file.partition.iter().any(|(key, _)| key == name);
+    let own = schema.fields().iter().enumerate().filter(|(_, field)| !in_folders(field.name()));
+    let own = own.map(|(position, field)| (field.name(), field.data_type().clone(), Place::Column(position)));
+    let folders = file.partition.iter().map(|(key, value)| (key, folder_type(key), Place::Folder(value.clone())));
+    let mut columns: Vec<FoundColumn> = Vec::new();
+    for (own_name, data_type, place) in own.chain(folders) {
+        let renamed = renames.iter().find(|(_, found)| *found == own_name);
+        let name = renamed.map_or(own_name, |(wanted, _)| wanted).clone();
+        if columns.iter().any(|column| column.name == name) {
+            return Err(Error::unusable(format!("{}: two columns are named {name}", file.path.display())));
+        }
+        columns.push(FoundColumn { name, own_name: own_name.clone(), data_type, place });
+    }
+    let named: Vec<_> = columns.iter().map(|column| column.own_name.as_str()).collect();
+    match renames.iter().find(|(_, found)| !named.contains(&found.as_str())) {
+        Some((wanted, missing)) => Err(Error::unusable(format!(
+            "{}: no column {missing}, which the config maps to {wanted}; it has {}",
+            file.path.display(),
+            named.join(", ")
+        ))),
+        None => Ok(columns),
+    }
+}
+
+/// The type of a column that folders name: an integer if every folder has one.
+fn folder_type(files: &[(InputFile, Schema)]) -> impl Fn(&str) -> DataType {
+    |key| {
+        let folders = files.iter().flat_map(|(file, _)| &file.partition);
+        let mut values = folders.filter(|(name, _)| name == key).filter_map(|(_, value)| value.as_ref());
+        if values.all(|value| value.parse::<i64>().is_ok()) { DataType::Int64 } else { DataType::Utf8 }
+    }
+}
+
+fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result<()> {
+    let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
+    for core in table.cores() {
+        match columns.iter().find(|column| column.name == core.name) {
+            Some(column) if !core.kind.accepts(&column.data_type) => {
+                let (found, wanted) = (&column.data_type, core.kind.accepted());
+                return Err(Error::unusable(format!(
+                    "{}: column {} has the type {found}, wanted {wanted}; it has the columns {}",
+                    file.path.display(),
+                    column.own_name,
+                    names()
+                )));
+            }
+            None if core.required => {
+                return Err(Error::unusable(format!(
+                    "{}: no column {}, wanted {}; it has the columns {}. If one of these is meant, say so in the config: \
+                     columns: {{{table}: {{{}: NAME}}}}",
+                    file.path.display(),
+                    core.name,
+                    core.kind.accepted(),
+                    names(),
+                    core.name,
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn core_type(core: &CoreColumn, files: &[Vec<FoundColumn>]) -> Option<DataType> {
+    let columns = files.iter().flatten().filter(|column| column.name == core.name);
+    let types: Vec<&DataType> =
+        columns.map(|column| &column.data_type).filter(|found| **found != DataType::Null).collect();
+    let first = types.first()?;
+    let agreed = types.iter().all(|found| found == first).then_some(*first);
+    let all_integers = types.iter().all(|found| found.is_integer());
+    Some(core.kind.written(if all_integers && agreed.is_none() { Some(&DataType::Int64) } else { agreed }))
+}
+
+fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundColumn>]) -> Result<FieldRef> {
+    let mut chosen: Option<(&InputFile, &DataType)> = None;
+    for ((file, _), columns) in files.iter().zip(found) {
+        let Some(column) = columns.iter().find(|column| column.name == name) else { continue };
+        match chosen {
+            Some((_, DataType::Null)) | None => chosen = Some((file, &column.data_type)),
+            Some((first, known)) if first.format.is_text() && file.format.is_text() => {
+                chosen = Some((file, wider(known, &column.data_type)));
+            }
+            Some((_, DataType::Dictionary(_, known))) if matches!(&column.data_type, DataType::Dictionary(_, values) if values == known) =>
+                {}
+            Some((first, known)) if *known != column.data_type && column.data_type != DataType::Null => {
+                return Err(Error::unusable(format!(
+                    "{}: column {name} has the type {}, but {known} in {}; wanted one type in all files",
+                    file.path.display(),
+                    column.data_type,
+                    first.path.display(),
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    let (file, data_type) = chosen.expect("each carried column is in some file");
+    let data_type = match data_type {
+        // All the files' dictionaries together may be larger than the keys of each allow.
+        DataType::Dictionary(_, values) => &DataType::Dictionary(Box::new(DataType::Int32), values.clone()),
+        DataType::Null => &DataType::Utf8,
+        other => other,
+    };
+    if !can_be_carried(data_type) {
+        let cause = format!("{}: column {name} has the type {data_type}, which can't be carried", file.path.display());
+        return Err(Error::unusable(cause));
+    }
+    Ok(Arc::new(Field::new(name, data_type.clone(), true)))
+}
+
+/// What a column of text files is that has one type in one of them and another in another.
+fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
+    match (one, other) {
+        _ if one == other => one,
+        (known, DataType::Null) => known,
+        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => &DataType::Float64,
+        _ => &DataType::Utf8,
+    }
+}
+
+fn place(columns: &[FoundColumn], name: &str) -> Place {
+    columns.iter().find(|column| column.name == name).map_or(Place::Nowhere, |column| column.place.clone())
+}

@@ -1,0 +1,46 @@
+//! Tables: each is one file that has its row, its key and columns, its order, and how the job makes it.
+//!
+//! ```text
+//! Job ── rows ──▶ collection ── end ──▶ record batches, epoch by epoch ──▶ sinks
+//! ```
+//!
+//! A table of your own is a [`Table`], added to a [`Catalog`]. `examples/own_table.rs` has one.
+
+mod catalog;
+mod category_stats;
+mod cohort_analysis;
+mod customer_patterns;
+mod customer_product_matrix;
+mod daily_sales;
+mod derived;
+mod end;
+mod enriched_data;
+mod layout;
+mod order_anomalies;
+mod product_features;
+mod product_ranking;
+mod product_sales;
+mod rejected;
+mod rfm_analysis;
+mod table;
+
+pub use catalog::Catalog;
+pub(crate) use catalog::{AnyTable, JobId};
+pub use category_stats::{CategoryProducts, CategoryStats, CategoryStatsTable};
+pub use cohort_analysis::{CohortAnalysisTable, CohortSize};
+pub use customer_patterns::CustomerPatternsTable;
+pub use customer_product_matrix::{CustomerProductMatrixTable, MatrixEntry};
+pub use daily_sales::{DailySales, DailySalesTable};
+pub(crate) use derived::Derived;
+pub use derived::{DerivedColumn, OnFailure};
+pub(crate) use end::EndOfTable;
+pub use end::{EndContext, TableEnd};
+pub use enriched_data::EnrichedDataTable;
+pub use layout::Layout;
+pub use order_anomalies::{OrderAnomaliesTable, OrderAnomaly};
+pub use product_features::{ProductFeatures, ProductFeaturesTable};
+pub use product_ranking::{ProductRanking, ProductRankingTable, Standing};
+pub use product_sales::ProductSalesTable;
+pub(crate) use rejected::RejectedTable;
+pub use rfm_analysis::{Rfm, RfmAnalysisTable};
+pub use table::{RowOrder, Table, TableColumn};

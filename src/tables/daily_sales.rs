@@ -1,0 +1,72 @@
+//! Revenue, customers and the average order of each day.
+
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use differential_dataflow::VecCollection;
+use serde::{Deserialize, Serialize};
+
+use crate::columns::ShopId;
+use crate::columns::build::{dates, means, money};
+use crate::error::Result;
+use crate::model::{AmountSum, Day, Id};
+use crate::operators::totals;
+use crate::pipeline::{Epochs, Job, Totals};
+
+use super::{Layout, RowOrder, Table, TableColumn};
+
+/// A row of `daily_sales`; its key is `day`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DailySales {
+    /// The day.
+    pub day: Option<Day>,
+    /// What was sold: `daily_revenue`, and `avg_order_value` as its mean.
+    pub revenue: AmountSum,
+    /// Distinct customers, guests not counted.
+    pub customers: i64,
+}
+
+/// `daily_sales`: see [`DailySales`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DailySalesTable;
+
+impl Table for DailySalesTable {
+    type Row<I: Id> = DailySales;
+
+    fn name(&self) -> &str {
+        "daily_sales"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["order_date"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
+        let sales = job.reduce_customers(|customers| {
+            customers.accumulate_distinct(
+                |customer, line| customer.is_some().then_some(line.day),
+                |_, day| *day,
+                |_, line| Some((line.day, Totals::of_line(line))),
+                Totals::ONE_CUSTOMER,
+            )
+        });
+        totals(sales, "Daily sales", |day, totals: &Totals| DailySales {
+            day: *day,
+            revenue: totals.sum(),
+            customers: totals.customers,
+        })
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
+        Ok(vec![
+            ("order_date", dates(rows.iter().map(|row| row.day))),
+            ("daily_revenue", money(rows.iter().map(|row| row.revenue.get()), &layout.money)?),
+            ("daily_customers", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
+            ("avg_order_value", means(rows.iter().map(|row| row.revenue), &layout.money)?),
+        ])
+    }
+
+    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
+        Some(|a, b| a.day.cmp(&b.day))
+    }
+}

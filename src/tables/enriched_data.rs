@@ -1,0 +1,254 @@
+//! The columns of `enriched_data`.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, UInt32Type};
+use arrow::record_batch::RecordBatch;
+use differential_dataflow::VecCollection;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::progress::frontier::MutableAntichain;
+
+use crate::columns::build::{dates, decimals, ids, money, texts, typed};
+use crate::columns::{ShopId, is_decimal};
+use crate::error::{Error, Result};
+use crate::model::money::e4_to_f64;
+use crate::model::{Account, Id, InputTable, Line, Price, Product};
+use crate::pipeline::{Enriched, EnrichedRows, Epochs, Job, LinePart, least};
+use crate::sinks::{Epoch, RowChanges};
+
+use super::end::{EndContext, Give, TableEnd, batch_of};
+use super::layout::{EnrichedColumn, EnrichedSource as Source};
+use super::{Layout, Table, TableColumn};
+
+/// The columns that products bring, with a row for each product.
+pub(crate) struct Items {
+    names: ItemColumn,
+    categories: ItemColumn,
+    brands: ItemColumn,
+    metadata: ItemColumn,
+    carried: Vec<ItemColumn>,
+}
+
+impl Items {
+    pub(crate) fn of<'a>(
+        products: impl Iterator<Item = Option<&'a Product>> + Clone,
+        layout: &Layout,
+    ) -> Result<Items> {
+        let carried = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
+        Ok(Items {
+            names: ItemColumn::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
+            categories: ItemColumn::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
+            brands: ItemColumn::of(texts(products.clone().map(|product| product?.brand.as_deref())))?,
+            metadata: ItemColumn::of(texts(products.map(|product| product?.metadata.as_deref())))?,
+            carried: carried.into_iter().map(ItemColumn::of).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// A column from which rows are taken at random: values that repeat lie once, and so in the cache.
+struct ItemColumn {
+    values: ArrayRef,
+    /// Which of the values each row has; where there are none, its own.
+    places: Option<UInt32Array>,
+}
+
+impl ItemColumn {
+    fn of(column: ArrayRef) -> Result<ItemColumn> {
+        let texts = column.data_type();
+        if !matches!(texts, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            return Ok(ItemColumn { values: column, places: None });
+        }
+        let dictionary = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(texts.clone()));
+        let dictionary = cast(&column, &dictionary).map_err(Error::failed)?;
+        let dictionary = dictionary.as_dictionary::<UInt32Type>();
+        if dictionary.values().len() > column.len() / 4 {
+            return Ok(ItemColumn { values: column, places: None });
+        }
+        Ok(ItemColumn { values: Arc::clone(dictionary.values()), places: Some(dictionary.keys().clone()) })
+    }
+
+    fn take(&self, rows: &UInt32Array) -> Result<ArrayRef> {
+        let taken = match &self.places {
+            Some(places) => take(places, rows, None).and_then(|places| take(&self.values, &places, None)),
+            None => take(&self.values, rows, None),
+        };
+        taken.map_err(Error::failed)
+    }
+}
+
+/// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnrichedDataTable;
+
+impl Table for EnrichedDataTable {
+    type Row<I: Id> = Enriched<I>;
+
+    fn name(&self) -> &str {
+        "enriched_data"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["order_id"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Enriched<I>> {
+        job.enriched_rows()
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
+        let items = Items::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
+        let parts = rows.iter().zip(0..).map(|(row, item)| LinePart {
+            customer: &row.customer,
+            line: &row.line,
+            item: Some(item),
+            account: &row.account,
+        });
+        columns(&parts.collect::<Vec<_>>(), &items, layout)
+    }
+
+    /// Rows are joined where they become columns; those of the first epoch are never rows of their own.
+    fn end<'scope, I: ShopId>(self: Arc<Self>, job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
+        if !context.is_wanted {
+            return unwanted(job);
+        }
+        let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
+        TableEnd::new(move |builder| {
+            let (mut join, mut receive) = inputs.connect(builder);
+            let mut items = None;
+            Box::new(move |frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>| {
+                receive(&mut join);
+                let frontier = least(frontiers);
+                let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
+                    EnrichedRows::First(parts, products) => {
+                        let items =
+                            get_or_make(&mut items, || Items::of(products.iter().map(|item| Some(&**item)), &layout))?;
+                        give(*epoch, RowChanges { plus: Some(batch_of(columns(parts, items, &layout)?)?), minus: None })
+                    }
+                    EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, give),
+                })?;
+                if !is_more {
+                    items = None;
+                    join.compact(frontier.borrow());
+                }
+                Ok(is_more)
+            })
+        })
+    }
+}
+
+/// An end at which the parts of the rows arrive, which are not joined.
+fn unwanted<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>) -> TableEnd<'scope> {
+    let (lines, accounts) = (job.lines_by_customer().stream, job.accounts().inner);
+    TableEnd::new(move |builder| {
+        let (mut lines, mut accounts) = (builder.new_input(lines, Pipeline), builder.new_input(accounts, Pipeline));
+        Box::new(move |_: &[MutableAntichain<Epoch>], _: &mut Give<'_>| {
+            lines.for_each(|_, spans| spans.clear());
+            accounts.for_each(|_, updates| updates.clear());
+            Ok(false)
+        })
+    })
+}
+
+fn get_or_make<R>(slot: &mut Option<R>, make: impl FnOnce() -> Result<R>) -> Result<&R> {
+    if slot.is_none() {
+        *slot = Some(make()?);
+    }
+    Ok(slot.as_ref().expect("it was just made"))
+}
+
+fn give_differing<I: ShopId>(
+    epoch: Epoch,
+    rows: &[(Enriched<I>, isize)],
+    layout: &Layout,
+    give: &mut Give<'_>,
+) -> Result<()> {
+    let batch = |sign: isize| -> Result<Option<RecordBatch>> {
+        let rows: Vec<_> = rows.iter().filter(|(_, diff)| diff.signum() == sign).map(|(row, _)| row.clone()).collect();
+        if rows.is_empty() { Ok(None) } else { batch_of(EnrichedDataTable.columns(&rows, layout)?).map(Some) }
+    };
+    give(epoch, RowChanges { plus: batch(1)?, minus: batch(-1)? })
+}
+
+/// All columns of some rows.
+fn columns<I: ShopId>(rows: &[LinePart<'_, I>], items: &Items, layout: &Layout) -> Result<Vec<TableColumn>> {
+    let accounts = AccountsOfRows::of(rows);
+    let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
+    let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;
+    let item_of_row = UInt32Array::from_iter(rows.iter().map(|row| row.item));
+    let of_customers = layout.customer_extras.decode(distinct())?;
+    let column = |column: &EnrichedColumn| match column.source {
+        Source::Carried(InputTable::Orders, at) => Ok(Arc::clone(&of_orders[at])),
+        Source::Carried(InputTable::Products, at) => items.carried[at].take(&item_of_row),
+        Source::ProductName => items.names.take(&item_of_row),
+        Source::Category => items.categories.take(&item_of_row),
+        Source::Brand => items.brands.take(&item_of_row),
+        Source::Metadata => items.metadata.take(&item_of_row),
+        Source::Carried(InputTable::Customers, at) => accounts.spread(&of_customers[at]),
+        Source::CustomerId => ids(rows.iter().map(|row| row.customer.as_ref()), &column.data_type),
+        Source::TotalSpent => {
+            accounts.spread(&money(accounts.distinct.iter().map(|account| account.spent), &column.data_type)?)
+        }
+        Source::CustomerTier => {
+            let names = accounts.distinct.iter().map(|account| account.tier.map(|tier| layout.tiers.name(tier)));
+            accounts.spread(&texts(names))
+        }
+        _ => line_column(rows, column),
+    };
+    layout.enriched.iter().map(|known| Ok((known.name, column(known)?))).collect()
+}
+
+/// A column that depends on the order line alone.
+fn line_column<I: ShopId>(rows: &[LinePart<'_, I>], column: &EnrichedColumn) -> Result<ArrayRef> {
+    let lines = rows.iter().map(|row| row.line);
+    match column.source {
+        Source::OrderId => ids(lines.map(|line| Some(&line.order)), &column.data_type),
+        Source::ProductId => ids(lines.map(|line| line.product.as_ref()), &column.data_type),
+        Source::OrderDate => Ok(dates(lines.map(|line| line.day))),
+        Source::Quantity => {
+            let quantities = Int32Array::from_iter_values(lines.map(|line| line.quantity));
+            typed(Arc::new(quantities), &column.data_type)
+        }
+        Source::Discount => fixed_point(lines.map(|line| Some(i64::from(line.discount.e4()))), &column.data_type),
+        Source::Price => fixed_point(lines.map(|line| line.price.map(Price::e4)), &column.data_type),
+        Source::TotalAmount => money(lines.map(Line::amount), &column.data_type),
+        _ => unreachable!("{:?} does not depend on the line alone", column.source),
+    }
+}
+
+/// Values in units of 10⁻⁴, as floats or decimals.
+fn fixed_point(values: impl Iterator<Item = Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
+    if is_decimal(data_type) {
+        return decimals(values.map(|e4| e4.map(i128::from)), 4, data_type);
+    }
+    let floats = Float64Array::from_iter(values.map(|e4| e4.map(e4_to_f64)));
+    typed(Arc::new(floats), data_type)
+}
+
+/// The accounts of some rows, each once where its rows stand together, as they mostly do.
+struct AccountsOfRows<'a> {
+    distinct: Vec<&'a Account>,
+    of_row: UInt32Array,
+}
+
+impl<'a> AccountsOfRows<'a> {
+    fn of<I>(rows: &[LinePart<'a, I>]) -> Self {
+        let mut distinct: Vec<&Account> = Vec::new();
+        let mut last = 0;
+        let of_row = rows.iter().map(|row| {
+            if !distinct.last().is_some_and(|account| std::ptr::eq(*account, &**row.account)) {
+                last = u32::try_from(distinct.len()).expect("a batch has fewer than 2³² rows");
+                distinct.push(row.account);
+            }
+            last
+        });
+        let of_row = UInt32Array::from_iter_values(of_row);
+        AccountsOfRows { of_row, distinct }
+    }
+
+    /// A column of the accounts as a column of the rows.
+    fn spread(&self, column: &ArrayRef) -> Result<ArrayRef> {
+        take(column, &self.of_row, None).map_err(Error::failed)
+    }
+}

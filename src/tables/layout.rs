@@ -1,0 +1,152 @@
+//! The columns of `enriched_data`, and the types in which every table is written.
+
+use arrow::datatypes::DataType;
+
+use crate::columns::payload::Codec;
+use crate::columns::{InputSchema, is_decimal};
+use crate::error::{Error, Result};
+use crate::model::{InputTable, Payload, Tiers};
+
+/// The types of columns, the same for all tables of a job.
+pub struct Layout {
+    pub(crate) enriched: Vec<EnrichedColumn>,
+    pub(crate) order_extras: Codec,
+    pub(crate) product_extras: Codec,
+    pub(crate) customer_extras: Codec,
+    pub(crate) order_id: DataType,
+    pub(crate) customer_id: DataType,
+    pub(crate) product_id: DataType,
+    /// `Float64`, or a decimal where prices are.
+    pub(crate) money: DataType,
+    pub(crate) tiers: Tiers,
+}
+
+/// A column of `enriched_data`.
+pub(crate) struct EnrichedColumn {
+    /// As long as the process lives: there are few, and tables name their columns so.
+    pub(crate) name: &'static str,
+    pub(crate) data_type: DataType,
+    pub(crate) source: EnrichedSource,
+}
+
+/// Where the values of a column of `enriched_data` are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EnrichedSource {
+    OrderId,
+    CustomerId,
+    ProductId,
+    OrderDate,
+    Quantity,
+    Discount,
+    ProductName,
+    Category,
+    Price,
+    Brand,
+    Metadata,
+    /// The carried column of that table at this position.
+    Carried(InputTable, usize),
+    TotalAmount,
+    TotalSpent,
+    CustomerTier,
+}
+
+use EnrichedSource::{
+    Brand, Carried, Category, CustomerId, CustomerTier, Discount, Metadata, OrderDate, OrderId, Price, ProductId,
+    ProductName, Quantity, TotalAmount, TotalSpent,
+};
+
+impl Layout {
+    /// Lays out the tables of a job over three tables.
+    ///
+    /// # Errors
+    ///
+    /// If two columns of `enriched_data` would have the same name even after one is prefixed with its table.
+    pub(crate) fn new(
+        orders: &InputSchema,
+        products: &InputSchema,
+        customers: &InputSchema,
+        tiers: Tiers,
+    ) -> Result<Layout> {
+        let price = products.cores[1].clone().unwrap_or(DataType::Float64);
+        let money = if is_decimal(&price) { DataType::Decimal128(38, 8) } else { DataType::Float64 };
+        let id = |core: usize| orders.cores[core].clone().unwrap_or(DataType::Utf8);
+        let mut layout = Layout {
+            enriched: Vec::new(),
+            order_extras: Codec::new(&orders.carried)?,
+            product_extras: Codec::new(&products.carried)?,
+            customer_extras: Codec::new(&customers.carried)?,
+            order_id: id(0),
+            customer_id: id(1),
+            product_id: id(2),
+            money: money.clone(),
+            tiers,
+        };
+        layout.add(orders, &[OrderId, CustomerId, ProductId, OrderDate, Quantity, Discount])?;
+        layout.add(products, &[ProductId, Price, Category, ProductName, Brand, Metadata])?;
+        layout.add(customers, &[CustomerId])?;
+        let derived = [("total_amount", &money, TotalAmount), ("total_spent", &money, TotalSpent)];
+        for (name, data_type, source) in derived.into_iter().chain([("customer_tier", &DataType::Utf8, CustomerTier)]) {
+            if layout.has(name) {
+                return Err(Error::unusable(format!(
+                    "the input has a column {name}, but that is the name of a column that is computed; give it another \
+                     in the config: columns: {{orders: {{OTHER: {name}}}}}, or the table that has it"
+                )));
+            }
+            layout.enriched.push(EnrichedColumn { name: intern(name), data_type: data_type.clone(), source });
+        }
+        Ok(layout)
+    }
+
+    /// Adds the columns of a table, in the order of its files. Ids that are there already are the same ids.
+    fn add(&mut self, table: &InputSchema, cores: &[EnrichedSource]) -> Result<()> {
+        for column in &table.order {
+            let core = table.table.cores().iter().position(|core| core.name == column);
+            let (source, data_type) = match core {
+                Some(core) => (cores[core], table.cores[core].clone().unwrap_or(DataType::Utf8)),
+                None => {
+                    let carried = table.carried.iter().position(|field| field.name() == column);
+                    let carried = carried.expect("a column that is not a core one is carried");
+                    (Carried(table.table, carried), table.carried[carried].data_type().clone())
+                }
+            };
+            if self.enriched.iter().any(|known| known.source == source) {
+                continue;
+            }
+            let name = self.free_name(column, table)?;
+            self.enriched.push(EnrichedColumn { name: intern(&name), data_type, source });
+        }
+        Ok(())
+    }
+
+    /// The name of a column, prefixed with its table if an earlier table has it.
+    fn free_name(&self, column: &str, schema: &InputSchema) -> Result<String> {
+        let table = schema.table;
+        let prefixed = format!("{}_{column}", table.name().trim_end_matches('s'));
+        match (self.has(column), self.has(&prefixed) || schema.order.contains(&prefixed)) {
+            (false, _) => Ok(column.into()),
+            (true, false) => Ok(prefixed),
+            (true, true) => Err(Error::unusable(format!(
+                "{table} has a column {column}, which an earlier table has too, and {prefixed} is taken as well; give it \
+                 another name in the config: columns: {{{table}: {{OTHER: {column}}}}}"
+            ))),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.enriched.iter().any(|column| column.name == name)
+    }
+
+    /// A payload with the carried columns of a table that a JSON object has; the others are null.
+    pub(crate) fn payload(&self, table: InputTable, json: &str) -> Result<Payload> {
+        match table {
+            InputTable::Orders => self.order_extras.of_json(json),
+            InputTable::Products => self.product_extras.of_json(json),
+            InputTable::Customers => self.customer_extras.of_json(json),
+        }
+    }
+}
+
+/// A name that lives as long as the process.
+fn intern(name: &str) -> &'static str {
+    Box::leak(name.to_owned().into_boxed_str())
+}

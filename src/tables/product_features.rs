@@ -1,0 +1,65 @@
+//! Name, price and metadata of each product, made fit for use.
+
+use differential_dataflow::VecCollection;
+use serde::{Deserialize, Serialize};
+
+use crate::columns::ShopId;
+use crate::columns::build::{ids, texts};
+use crate::error::Result;
+use crate::model::{Id, Text, TextMap, cleaned};
+use crate::pipeline::{Epochs, Job};
+use crate::udf::Value;
+
+use super::{Layout, Table, TableColumn};
+
+/// A row of `product_features`; its key is `product`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProductFeatures<I> {
+    /// The product's id.
+    pub product: I,
+    /// `clean_name`: its name, cleaned.
+    pub name: Option<Text>,
+    /// `price_category`: how high its price is.
+    pub price_category: Text,
+    /// What its metadata say.
+    pub metadata: TextMap,
+}
+
+/// `product_features`: see [`ProductFeatures`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProductFeaturesTable;
+
+impl Table for ProductFeaturesTable {
+    type Row<I: Id> = ProductFeatures<I>;
+
+    fn name(&self) -> &str {
+        "product_features"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["product_id"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
+        let categories = job.settings().price_categories.clone();
+        job.products().map(move |(id, product)| ProductFeatures {
+            product: id,
+            name: product.name.as_deref().map(cleaned),
+            price_category: categories.of(Some(product.price)).clone(),
+            metadata: TextMap::parsed(product.metadata.as_deref()),
+        })
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
+        Ok(vec![
+            ("product_id", ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),
+            ("clean_name", texts(rows.iter().map(|row| row.name.as_deref()))),
+            ("price_category", texts(rows.iter().map(|row| Some(&row.price_category)))),
+            ("metadata", TextMap::column(rows.iter().map(|row| Some(row.metadata.clone())))),
+        ])
+    }
+
+    fn is_default(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,51 @@
+//! Pieces, revenue and customers of each product.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use arrow::array::Int64Array;
+use differential_dataflow::VecCollection;
+
+use crate::columns::ShopId;
+use crate::columns::build::{ids, money, texts};
+use crate::error::Result;
+use crate::model::{Id, ProductSales};
+use crate::pipeline::{Epochs, Job};
+
+use super::{Layout, RowOrder, Table, TableColumn};
+
+/// `product_sales`: see [`ProductSales`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProductSalesTable;
+
+impl Table for ProductSalesTable {
+    type Row<I: Id> = ProductSales<I>;
+
+    fn name(&self) -> &str {
+        "product_sales"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["product_id"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
+        job.product_sales()
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
+        Ok(vec![
+            ("product_id", ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
+            ("product_name", texts(rows.iter().map(|row| row.name.as_deref()))),
+            ("category", texts(rows.iter().map(|row| row.category.as_deref()))),
+            ("total_quantity", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.quantity)))),
+            ("total_revenue", money(rows.iter().map(|row| row.revenue), &layout.money)?),
+            ("unique_customers", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
+        ])
+    }
+
+    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
+        // The best first; without revenue last, as SQL orders nulls descending; ties by product.
+        Some(|a, b| (Reverse(a.revenue), &a.product).cmp(&(Reverse(b.revenue), &b.product)))
+    }
+}

@@ -1,0 +1,67 @@
+//! Rows that could not be used, with their reasons.
+
+use std::sync::Arc;
+
+use arrow::array::{StringArray, UInt64Array};
+use differential_dataflow::VecCollection;
+
+use crate::columns::ShopId;
+use crate::columns::build::texts;
+use crate::error::Result;
+use crate::model::{Id, InputTable, Rejection};
+use crate::pipeline::{Epochs, Job};
+
+use super::{Layout, RowOrder, Table, TableColumn};
+
+/// `rejected`: the rows of sources and tables that could not be used.
+///
+/// They do not come from the job, but from sources and from the functions of the config.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RejectedTable;
+
+impl RejectedTable {
+    /// The name of the table.
+    pub(crate) const NAME: &str = "rejected";
+}
+
+impl Table for RejectedTable {
+    type Row<I: Id> = Rejection;
+
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn key(&self) -> &[&str] {
+        &["table", "file", "row_number", "row", "reason"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, _: &Job<'scope, T, I>) -> VecCollection<'scope, T, Rejection> {
+        unreachable!("rejected rows do not come from the job")
+    }
+
+    /// `row_number` counts from 1. A row that a function of the config rejected is of no file.
+    fn columns<I: ShopId>(&self, rows: &[Rejection], _: &Layout) -> Result<Vec<TableColumn>> {
+        let origins = || rows.iter().map(|row| row.origin.as_ref());
+        Ok(vec![
+            ("table", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.table)))),
+            ("file", texts(origins().map(|origin| origin.map(|origin| &*origin.file)))),
+            (
+                "row_number",
+                Arc::new(UInt64Array::from_iter(origins().map(|origin| origin.map(|origin| origin.row + 1)))),
+            ),
+            ("reason", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
+            ("row", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
+        ])
+    }
+
+    fn order<I: Id>(&self) -> Option<RowOrder<Rejection>> {
+        Some(|a, b| (position(a), a).cmp(&(position(b), b)))
+    }
+}
+
+/// Where the rows of a table stand among all: those of sources first.
+fn position(row: &Rejection) -> (bool, Option<(InputTable, &str, u64)>) {
+    let table = InputTable::ALL.into_iter().find(|table| table.name() == row.table.as_str());
+    let origin = row.origin.as_ref();
+    (origin.is_none(), table.zip(origin).map(|(table, origin)| (table, &*origin.file, origin.row)))
+}

@@ -1,0 +1,71 @@
+//! What a table is.
+
+use std::cmp::Ordering;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use differential_dataflow::{ExchangeData, VecCollection};
+
+use crate::columns::ShopId;
+use crate::error::Result;
+use crate::model::Id;
+use crate::pipeline::{Epochs, Job};
+use crate::sinks::Epoch;
+
+use super::Layout;
+use super::end::{EndContext, TableEnd};
+
+/// A table: its name and key, its rows, and their columns.
+pub trait Table: Send + Sync + 'static {
+    /// A row, as it flows in the dataflow.
+    type Row<I: Id>: ExchangeData + Hash;
+
+    /// The name of the table, and of its folder.
+    fn name(&self) -> &str;
+
+    /// The columns that identify a row.
+    fn key(&self) -> &[&str];
+
+    /// The rows, each a record of weight 1.
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>>;
+
+    /// Rows as columns. Names and types do not depend on the rows.
+    ///
+    /// # Errors
+    ///
+    /// If a value can't be represented in the type of its column.
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>>;
+
+    /// The order of the rows in files; `None` if it does not matter.
+    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
+        None
+    }
+
+    /// True if the table is made where no tables are named.
+    fn is_default(&self) -> bool {
+        true
+    }
+
+    /// True if [`rows`](Self::rows) never inserts and deletes the same row in one epoch. The rows of an epoch are then handed
+    /// to sinks while it is still open, which takes less memory.
+    fn is_sent_once(&self) -> bool {
+        false
+    }
+
+    /// The end of the table in a dataflow, where rows become record batches.
+    #[doc(hidden)]
+    fn end<'scope, I: ShopId>(self: Arc<Self>, job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope>
+    where
+        Self: Sized,
+    {
+        let rows = self.rows(job);
+        TableEnd::of_rows::<Self, I>(self, rows, context)
+    }
+}
+
+/// The name of a column, and its values.
+pub type TableColumn = (&'static str, ArrayRef);
+
+/// How two rows are ordered.
+pub type RowOrder<R> = fn(&R, &R) -> Ordering;
