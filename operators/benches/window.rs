@@ -22,7 +22,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use millstream_operators::window::{Framed, Window, WindowExt};
+use millstream_operators::window::{Window, window};
 
 /// Partition, order key, number, amount.
 type Row = (u32, u32, u32, i32);
@@ -200,7 +200,7 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
         let (count, sum) = (Rc::clone(&emitted), Rc::clone(&checksum));
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
-            let answers = operator(rows.window(|row| row.0, |row| row.1));
+            let answers = operator(window(rows, "Window", |row| row.0, |row| row.1));
             let (probe, _) = answers
                 .inspect_batch(move |_, updates| {
                     count.set(count.get() + updates.len() as u64);

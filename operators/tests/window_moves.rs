@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
-use millstream_operators::window::{Framed, Functions, Window, WindowExt, WindowFunction};
+use millstream_operators::window::{Functions, Window, WindowFunction, window};
 
 /// Order key and number.
 type Row = (i32, i32);
@@ -26,7 +26,7 @@ fn moved<D: Data>(
     timely::execute_directly(move |worker| {
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
-            operator(rows.window(|_| (), |row| row.0)).inspect(move |(_, epoch, _)| {
+            operator(window(rows, "Window", |_| (), |row| row.0)).inspect(move |(_, epoch, _)| {
                 *count.lock().expect("no panic") += usize::from(*epoch == 1);
             });
             input

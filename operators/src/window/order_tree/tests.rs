@@ -9,12 +9,12 @@ use std::marker::PhantomData;
 
 use super::*;
 use crate::Sum;
-use crate::window::{Added, Functions};
+use crate::window::{Functions, TermSum};
 
 type Row = (u16, i32);
 type Weights = BTreeMap<Row, isize>;
 
-fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = Added<Sum>>> {
+fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = TermSum<Sum>>> {
     OrderTree::new(Rc::new(Functions(PhantomData).mean(|row: &i32| *row)))
 }
 
@@ -24,12 +24,12 @@ fn rows_of(weights: &Weights) -> Vec<Row> {
 }
 
 /// The depth of a node, whose children are as wide as they should be.
-fn depth<S>(node: &Node<u16, i32, S>, is_root: bool) -> Option<usize> {
+fn depth<S>(node: &TreeNode<u16, i32, S>, is_root: bool) -> Option<usize> {
     let is_wide_enough = is_root || node.width() >= WIDTH_MIN;
     let children = match node {
         _ if !is_wide_enough || node.width() > WIDTH => return None,
-        Node::Leaf(_) => return Some(1),
-        Node::Inner(children) => children,
+        TreeNode::Leaf(_) => return Some(1),
+        TreeNode::Inner(children) => children,
     };
     let depths: Option<Vec<usize>> = children.iter().map(|child| depth(&child.node, false)).collect();
     depths.filter(|depths| depths.iter().all(|depth| *depth == depths[0])).map(|depths| depths[0] + 1)
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-fn check<F: WindowFunction<u16, i32, Summary = Added<Sum>>>(
+fn check<F: WindowFunction<u16, i32, Summary = TermSum<Sum>>>(
     tree: &OrderTree<u16, i32, F>,
     rows: &[Row],
 ) -> Result<(), TestCaseError> {
@@ -81,7 +81,7 @@ fn check<F: WindowFunction<u16, i32, Summary = Added<Sum>>>(
         let end = (position + 100).min(rows.len());
         let sum = tree.summary(position as u64..end as u64).0;
         prop_assert_eq!(sum.total().expect("fits").unwrap_or(0), sum_of(&rows[position..end]));
-        let found = tree.search(|Added(sum)| sum.count().expect("few") > i64::try_from(position).expect("few"));
+        let found = tree.search(|TermSum(sum)| sum.count().expect("few") > i64::try_from(position).expect("few"));
         prop_assert_eq!(found, position as u64);
     }
     prop_assert_eq!(tree.entry(rows.len() as u64), None);

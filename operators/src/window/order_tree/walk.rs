@@ -2,21 +2,21 @@
 
 use std::ops::Range;
 
-use super::{Child, Entry, Node};
+use super::{Subtree, TreeNode, WeightedRow};
 
 /// A walk along the rows.
-pub(in crate::window) struct Walk<'a, O, D, S> {
+pub(in crate::window) struct TreeWalk<'a, O, D, S> {
     /// The children still to come, from the root down.
-    path: Vec<std::slice::Iter<'a, Child<O, D, S>>>,
-    entries: std::slice::Iter<'a, Entry<O, D>>,
+    path: Vec<std::slice::Iter<'a, Subtree<O, D, S>>>,
+    entries: std::slice::Iter<'a, WeightedRow<O, D>>,
     /// How many rows are before the next.
     position: u64,
 }
 
-impl<'a, O, D, S> Walk<'a, O, D, S> {
+impl<'a, O, D, S> TreeWalk<'a, O, D, S> {
     /// From the first row below a node that is not `before`; of no node, over nothing.
-    pub(super) fn below(root: Option<&'a Node<O, D, S>>, before: impl Fn(&(O, D)) -> bool) -> Self {
-        let mut walk = Walk { path: Vec::new(), entries: [].iter(), position: 0 };
+    pub(super) fn below(root: Option<&'a TreeNode<O, D, S>>, before: impl Fn(&(O, D)) -> bool) -> Self {
+        let mut walk = TreeWalk { path: Vec::new(), entries: [].iter(), position: 0 };
         if let Some(root) = root {
             walk.descend(root, before);
         }
@@ -65,10 +65,10 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
         }
     }
 
-    fn descend(&mut self, mut node: &'a Node<O, D, S>, before: impl Fn(&(O, D)) -> bool) {
+    fn descend(&mut self, mut node: &'a TreeNode<O, D, S>, before: impl Fn(&(O, D)) -> bool) {
         loop {
             match node {
-                Node::Inner(children) => {
+                TreeNode::Inner(children) => {
                     let skipped = children.partition_point(|child| before(&child.greatest));
                     self.position += children[..skipped].iter().map(|child| child.rows).sum::<u64>();
                     let mut rest = children[skipped..].iter();
@@ -76,9 +76,9 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
                     self.path.push(rest);
                     node = &next.node;
                 }
-                Node::Leaf(entries) => {
+                TreeNode::Leaf(entries) => {
                     let skipped = entries.partition_point(|entry| before(&entry.row));
-                    self.position += entries[..skipped].iter().map(Entry::copies).sum::<u64>();
+                    self.position += entries[..skipped].iter().map(WeightedRow::copies).sum::<u64>();
                     self.entries = entries[skipped..].iter();
                     return;
                 }
