@@ -1,9 +1,10 @@
-//! Operators in an existing timely program, with its own input and its own loop, where times are only partially ordered.
+//! Operators in an existing timely program, with its own input and its own loop, where times are only partially
+//! ordered.
 //!
-//! Employees report to bosses. A loop follows the reports upwards until nothing changes. In the loop, a time is an epoch
-//! *and* a round, so times are only partially ordered; operators for any lattice work there: a recomputed window keeps the
-//! shortest chain from each employee to each boss above. Outside the loop, epochs are totally ordered again, and the
-//! number of people below each boss and their mean distance are maintained.
+//! Employees report to bosses. A loop follows the reports upwards until nothing changes. In the loop, a time is an
+//! epoch *and* a round, so times are only partially ordered; operators for any lattice work there: a recomputed window
+//! keeps the shortest chain from each employee to each boss above. Outside the loop, epochs are totally ordered again,
+//! and the number of people below each boss and their mean distance are maintained.
 //!
 //! ```text
 //! cargo run -p millstream-operators --example embed

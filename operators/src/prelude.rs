@@ -1,7 +1,7 @@
 //! All operators, windows and statistics: `use millstream_operators::prelude::*;`.
 //!
-//! It also has differential's [`Input`], with which a dataflow gets its input collections, and its [`VecCollection`], the
-//! type that operators take and return.
+//! It also has differential's [`Input`], with which a dataflow gets its input collections, and its [`VecCollection`],
+//! the type that operators take and return.
 
 pub use differential_dataflow::VecCollection;
 pub use differential_dataflow::input::Input;

@@ -31,9 +31,9 @@
 //!
 //! # Functions
 //!
-//! The functions are methods of [`Functions`], which [`Window::select`] passes to its closure. The table gives the cost of
-//! one inserted row in a partition of n rows. *Updates* is both an upper bound and what is sent: an unchanged answer is
-//! never sent. *Rows evaluated* is the work of [`Window::select`], besides O(log n) for each range of rows.
+//! The functions are methods of [`Functions`], which [`Window::select`] passes to its closure. The table gives the cost
+//! of one inserted row in a partition of n rows. *Updates* is both an upper bound and what is sent: an unchanged answer
+//! is never sent. *Rows evaluated* is the work of [`Window::select`], besides O(log n) for each range of rows.
 //!
 //! | function | answer | updates | rows evaluated |
 //! |---|---|---|---|
@@ -52,25 +52,26 @@
 //! A tuple of up to eight functions is a function; nest tuples for more than eight. The functions of a tuple share the
 //! window's state, and their answers are sent together.
 //!
-//! If an answer, or part of it, is the same for the whole partition, keep that part separately: 2 updates instead of 2 for
-//! each row. [`Window::per_partition`] answers for the last row of each partition, whose default frame is the partition;
-//! [`median`](Functions::median) and [`percentile`](Functions::percentile) are meant for it. [`Window::first`] and
-//! [`Window::first_numbered`] keep the first k rows of each partition: ≤ 2 updates, or ≤ 2k if numbered.
+//! If an answer, or part of it, is the same for the whole partition, keep that part separately: 2 updates instead of 2
+//! for each row. [`Window::per_partition`] answers for the last row of each partition, whose default frame is the
+//! partition; [`median`](Functions::median) and [`percentile`](Functions::percentile) are meant for it.
+//! [`Window::first`] and [`Window::first_numbered`] keep the first k rows of each partition: ≤ 2 updates, or ≤ 2k if
+//! numbered.
 //!
 //! # Order, ties, nulls, duplicates
 //!
-//! Rows are ordered by the order key and then by the row itself, so answers are determined by the *set* of rows and not by
-//! the history that produced it. Rows with equal order keys are *peers*: they share ranks and default frames. Order is
-//! ascending, nulls first; [`Reverse`] and [`NullsLast`] give the other orders.
+//! Rows are ordered by the order key and then by the row itself, so answers are determined by the *set* of rows and not
+//! by the history that produced it. Rows with equal order keys are *peers*: they share ranks and default frames. Order
+//! is ascending, nulls first; [`Reverse`] and [`NullsLast`] give the other orders.
 //!
-//! A row of weight w is w rows, each with its own number, and costs as many. A row whose weight is not positive is no row,
-//! but its weight is kept: a retraction may precede its row.
+//! A row of weight w is w rows, each with its own number, and costs as many. A row whose weight is not positive is no
+//! row, but its weight is kept: a retraction may precede its row.
 //!
 //! Value functions, `min` and `max` treat nulls (`None`) as values unless `ignore_nulls` is called. Sums skip nulls.
 //!
-//! Keys and rows need a total order, and answers are compared for equality, so neither can contain floats. Sums are exact
-//! for the same reason: a float sum depends on the order of additions, so a retraction would leave an error behind. Use
-//! integers or fixed point (cents, milli-units), and divide when an answer is read.
+//! Keys and rows need a total order, and answers are compared for equality, so neither can contain floats. Sums are
+//! exact for the same reason: a float sum depends on the order of additions, so a retraction would leave an error
+//! behind. Use integers or fixed point (cents, milli-units), and divide when an answer is read.
 //!
 //! # Frames
 //!
@@ -85,16 +86,16 @@
 //! | one change | O(log n), and the rows evaluated | the partition |
 //! | state | the rows, in a counted B-tree for each partition | the rows, and the rows with their answers |
 //!
-//! Use *ranges* unless times are only partially ordered, as in a loop. `benches/window.rs` found no crossover in the cost
-//! of a change, from one change per epoch to ten thousand: *ranges* took half the time in partitions of ten to a hundred
-//! rows, a thousandth or less in partitions of a million where few answers change, and a third even where every answer
-//! changes or ten thousand rows of a million change at once. Loading takes both about as long.
+//! Use *ranges* unless times are only partially ordered, as in a loop. `benches/window.rs` found no crossover in the
+//! cost of a change, from one change per epoch to ten thousand: *ranges* took half the time in partitions of ten to a
+//! hundred rows, a thousandth or less in partitions of a million where few answers change, and a third even where every
+//! answer changes or ten thousand rows of a million change at once. Loading takes both about as long.
 //!
-//! *Ranges* evaluates the whole partition once d changed rows of n make d · log₂ n ≥ n. That rule follows from the costs, a
-//! search for each range against a step for each row; it has not been measured by itself.
+//! *Ranges* evaluates the whole partition once d changed rows of n make d · log₂ n ≥ n. That rule follows from the
+//! costs, a search for each range against a step for each row; it has not been measured by itself.
 //!
-//! Definitions are those of SQL:2016, except that `min` and `max` treat nulls as values. Where engines disagree, they are
-//! PostgreSQL's: `tests/postgres.sh` compares with it.
+//! Definitions are those of SQL:2016, except that `min` and `max` treat nulls as values. Where engines disagree, they
+//! are PostgreSQL's: `tests/postgres.sh` compares with it.
 
 mod aggregate;
 mod distribution;
@@ -113,6 +114,7 @@ mod percentile;
 mod ranges;
 mod rank;
 mod recompute;
+mod row_diff;
 mod totals;
 
 use std::hash::Hash;
@@ -120,7 +122,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::{ExchangeData, VecCollection};
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use timely::dataflow::operators::vec::Map;
 use timely::progress::Timestamp;
 
 pub use aggregate::{FrameAggregate, OverFrame};
@@ -137,6 +140,7 @@ pub use nulls::{IgnoreNulls, NotNullCount, NullTreatment, RespectNulls};
 pub use order::{NullsLast, Reverse};
 pub use percentile::{Percentile, PercentileValue};
 pub use rank::{DenseRank, DistinctKeys, Rank, RowNumber};
+pub use row_diff::RowDiff;
 pub use totals::{Integer, TermSum, Total};
 
 use super::ByKey;
@@ -146,8 +150,8 @@ use partitions::Partitions;
 /// [module](self).
 ///
 /// The rows are exchanged by partition, so each partition is kept by one worker.
-pub fn window<'scope, T, P, O, D>(
-    rows: VecCollection<'scope, T, D>,
+pub fn window<'scope, T, P, O, D, R>(
+    rows: VecCollection<'scope, T, D, R>,
     name: &str,
     partition: impl Fn(&D) -> P + 'static,
     order: impl Fn(&D) -> O + 'static,
@@ -157,29 +161,29 @@ where
     P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
+    R: RowDiff,
 {
-    let rows = rows.map(move |row| (partition(&row), (order(&row), row)));
-    let partitions = Partitions::Ordered(rows.arrange_by_key_named(&format!("{name}: rows")));
+    let keyed = rows.inner.map(move |(row, time, diff)| ((partition(&row), (order(&row), row)), time, diff.copies()));
+    let partitions = Partitions::Ordered(keyed.as_collection().arrange_by_key_named(&format!("{name}: rows")));
     Window { name: name.into(), partitions }
 }
 
 /// The rows of an existing arrangement, partitioned by its key and ordered by `order` and then by the row itself.
 ///
-/// The rows are neither exchanged nor arranged again: each changed row is sorted once more, by its order key. [`window()`]
-/// answers the same.
+/// The rows are neither exchanged nor arranged again: each changed row is sorted once more, by its order key.
+/// [`window()`] answers the same.
 ///
-/// *State*: as [`window()`]. [`Window::select`] and its siblings keep the rows in trees of their own, and hold no handle to
-/// the arrangement.
+/// *State*: as [`window()`]. [`Window::select`] and its siblings keep the rows in trees of their own, and hold no
+/// handle to the arrangement.
 ///
 /// ```
 /// # use millstream_operators::prelude::*;
 /// # timely::example(|scope| {
 /// let amounts = scope.new_collection_from([('T', 3), ('T', 9), ('U', 4)]).1.arrange_by_key();
-/// let best = window_over(amounts, "Best", |amount| Reverse(*amount)).first(1);
-/// let numbered = window_over(scope.new_collection_from([('T', 3), ('T', 9)]).1.arrange_by_key(), "Numbers", |amount| *amount)
-///     .select(|w| w.row_number());
+/// let best = window_over(amounts.clone(), "Best", |amount| Reverse(*amount)).first(1);
 /// best.assert_eq(scope.new_collection_from([9, 4]).1);
-/// numbered.assert_eq(scope.new_collection_from([(3, 1), (9, 2)]).1);
+/// let numbers = window_over(amounts, "Numbers", |amount| *amount).select(|w| w.row_number());
+/// numbers.assert_eq(scope.new_collection_from([(3, 1), (9, 2), (4, 1)]).1);
 /// # });
 /// ```
 pub fn window_over<'scope, T, P, O, D>(
@@ -235,9 +239,9 @@ where
 {
     /// Each row with its answers. `functions` returns one function or a tuple of up to eight; nest tuples for more.
     ///
-    /// *Updates*: 2 for each row whose answer changes. *Work*: O(log n) for each range of rows that a change may affect,
-    /// and the rows in it; at most the partition. *State*: every row once, and a summary for each node of the tree if a
-    /// function needs one.
+    /// *Updates*: 2 for each row whose answer changes. *Work*: O(log n) for each range of rows that a change may
+    /// affect, and the rows in it; at most the partition. *State*: every row once, and a summary for each node of the
+    /// tree if a function needs one.
     pub fn select<F: WindowFunction<O, D>>(
         self,
         functions: impl FnOnce(Functions<O, D>) -> F,
@@ -276,8 +280,8 @@ where
 
     /// The first `rows` rows of each partition. Of equal rows, as many as fit.
     ///
-    /// *Updates*: ≤ 2. *Work*: O(log n). *State*: as [`select`](Self::select), since deletions can make any row one of the
-    /// first.
+    /// *Updates*: ≤ 2. *Work*: O(log n). *State*: as [`select`](Self::select), since deletions can make any row one of
+    /// the first.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -313,8 +317,8 @@ where
         ranges::each_row(self.partitions, &self.name, limit::FirstNumbered { rows }, if_numbered)
     }
 
-    /// The same window, evaluated by recomputing each partition that changes: for times that are only partially ordered,
-    /// as in a loop.
+    /// The same window, evaluated by recomputing each partition that changes: for times that are only partially
+    /// ordered, as in a loop.
     pub fn recomputed(self) -> RecomputedWindow<'scope, T, P, O, D> {
         RecomputedWindow(self)
     }

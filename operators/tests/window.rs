@@ -10,7 +10,8 @@ use std::ops::{Bound, RangeBounds};
 use differential_dataflow::{Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream_operators::window::{
-    Fraction, Functions, NullsLast, PercentileValue, Reverse, Window, WindowFunction, window, window_over,
+    AffectedRange, ChangedPartition, CurrentRow, Fraction, Functions, NullsLast, PartitionRows, PercentileValue,
+    RangeSummary, Reverse, Window, WindowFunction, window, window_over,
 };
 use millstream_operators::{Moments, Sum};
 use proptest::collection::vec;
@@ -282,6 +283,58 @@ functions! {
             Ok(total_of(&in_rows(all, position, -1..=0))),
             keys.len() as u64,
         )
+    };
+}
+
+/// A user-defined function: whether a row's number is greater than that of every row before it.
+struct IsRecord;
+
+#[derive(Clone, Default, PartialEq)]
+struct Maximum(Option<u8>);
+
+impl RangeSummary for Maximum {
+    fn append(&mut self, next: &Self) {
+        self.0 = self.0.max(next.0);
+    }
+}
+
+impl WindowFunction<u8, Row> for IsRecord {
+    type Answer = bool;
+    type Summary = Maximum;
+
+    fn summary(&self, (_, row): &(u8, Row), _copies: u64) -> Maximum {
+        Maximum(Some(row.2))
+    }
+
+    fn answer<'a, R: PartitionRows<'a, u8, Row, Summary = Maximum>>(
+        &self,
+        at: &CurrentRow<'a, '_, u8, Row, R>,
+    ) -> bool {
+        Some(at.row.1.2) > at.rows.summary(0..at.position).0
+    }
+
+    fn reach<'a, R: PartitionRows<'a, u8, Row, Summary = Maximum>>(
+        &self,
+        partition: &ChangedPartition<'a, '_, u8, Row, R>,
+        affected: &mut Vec<AffectedRange<'a, u8, Row>>,
+    ) {
+        partition.reach_each(affected, true, |_, _, positions| positions);
+    }
+
+    fn converged<'a, R: PartitionRows<'a, u8, Row, Summary = Maximum>>(
+        &self,
+        old: &CurrentRow<'a, '_, u8, Row, R>,
+        new: &CurrentRow<'a, '_, u8, Row, R>,
+    ) -> bool {
+        old.rows.summary(0..old.position) == new.rows.summary(0..new.position)
+    }
+}
+
+functions! {
+    a_user_defined_function_beside_others: |w| ((w.row_number(), IsRecord), w.lag(1, |row: &Row| row.2)), |all, position| {
+        let before: Vec<_> = all[..position].iter().map(|row| row.2).collect();
+        let is_record = before.iter().all(|number| *number < all[position].2);
+        ((position as u64 + 1, is_record), before.last().copied())
     };
 }
 

@@ -13,8 +13,8 @@ use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows
 /// [`Functions::aggregate`] evaluates it over a frame.
 ///
 /// *Updates per change*: 2 for each row whose frame contains the changed row and whose answer differs, plus 1 for the
-/// changed row. *Work*: O(log n) for each row whose frame contains the changed row. *State*: the rows, and a summary for
-/// each node of the tree.
+/// changed row. *Work*: O(log n) for each row whose frame contains the changed row. *State*: the rows, and a summary
+/// for each node of the tree.
 ///
 /// # Example
 ///

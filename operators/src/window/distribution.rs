@@ -9,9 +9,9 @@ use super::rank::Rank;
 impl<O, D> Functions<O, D> {
     /// The fraction of the partition's rows that precede the row or are its peers, itself included.
     ///
-    /// *Updates per change*: 2 for each row of the partition, plus 1, whenever the number of rows changes. To avoid that,
-    /// keep the numerator, [`through_peers`](Self::through_peers), and the number of rows
-    /// [per partition](super::Window::per_partition), and divide when the answer is read.
+    /// *Updates per change*: 2 for each row of the partition, plus 1, whenever the number of rows changes. To avoid
+    /// that, keep the numerator, [`through_peers`](Self::through_peers), and the number of rows [per
+    /// partition](super::Window::per_partition), and divide when the answer is read.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -32,8 +32,8 @@ impl<O, D> Functions<O, D> {
 
     /// The number of rows through the row's last peer: the numerator of [`cume_dist`](Self::cume_dist).
     ///
-    /// *Updates per change*: 2 for each row from the changed row's first peer on, plus 1; if an epoch inserts and deletes
-    /// as many rows, only rows between them change.
+    /// *Updates per change*: 2 for each row from the changed row's first peer on, plus 1; if an epoch inserts and
+    /// deletes as many rows, only rows between them change.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -50,9 +50,9 @@ impl<O, D> Functions<O, D> {
 
     /// (rank − 1) / (rows − 1); 0 in a partition of one row.
     ///
-    /// *Updates per change*: 2 for each row of the partition, plus 1, whenever the number of rows changes. To avoid that,
-    /// keep [`rank`](Self::rank) and the number of rows [per partition](super::Window::per_partition), and divide when the
-    /// answer is read.
+    /// *Updates per change*: 2 for each row of the partition, plus 1, whenever the number of rows changes. To avoid
+    /// that, keep [`rank`](Self::rank) and the number of rows [per partition](super::Window::per_partition), and divide
+    /// when the answer is read.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -68,8 +68,8 @@ impl<O, D> Functions<O, D> {
         PercentRank
     }
 
-    /// The number of the row's tile, from 1, when the partition is divided into `tiles` tiles of equal size, or with the
-    /// larger tiles first: ten rows in four tiles are 3, 3, 2, 2. With fewer rows than tiles, each row is a tile.
+    /// The number of the row's tile, from 1, when the partition is divided into `tiles` tiles of equal size, or with
+    /// the larger tiles first: ten rows in four tiles are 3, 3, 2, 2. With fewer rows than tiles, each row is a tile.
     ///
     /// *Updates per change*: ≤ 2 · (`tiles` − 1) + 1, since at most one row crosses each boundary. *Work*: O(log n) for
     /// each boundary.
@@ -239,8 +239,8 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for Ntile {
         before + 1
     }
 
-    /// An inserted row moves each boundary by at most one position, and the rows after it by one: at most one row crosses
-    /// each boundary.
+    /// An inserted row moves each boundary by at most one position, and the rows after it by one: at most one row
+    /// crosses each boundary.
     fn reach<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
         partition: &ChangedPartition<'a, '_, O, D, R>,

@@ -15,8 +15,8 @@ impl<O, D> Functions<O, D> {
     /// A null is a value, the least of all; [`ignore_nulls`](OverFrame::ignore_nulls) skips nulls, as SQL does.
     ///
     /// *Updates per change*: 2 for each row whose answer differs, plus 1. *Work*: O(log n) for each row whose frame
-    /// contains the changed row, up to the first row from which all answers are unchanged. *State*: the rows, and a value
-    /// for each node of the tree.
+    /// contains the changed row, up to the first row from which all answers are unchanged. *State*: the rows, and a
+    /// value for each node of the tree.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -25,9 +25,8 @@ impl<O, D> Functions<O, D> {
     /// let least = window(prices, "Least", |_| (), |row| row.0)
     ///     .select(|w| (w.min(|row| row.1), w.min(|row| row.1).ignore_nulls()))
     ///     .map(|((day, _), answers)| (day, answers));
-    /// least.assert_eq(
-    ///     scope.new_collection_from([(1, (Some(Some(9)), Some(9))), (2, (Some(None), Some(9))), (3, (Some(None), Some(4)))]).1,
-    /// );
+    /// let expected = [(1, (Some(Some(9)), Some(9))), (2, (Some(None), Some(9))), (3, (Some(None), Some(4)))];
+    /// least.assert_eq(scope.new_collection_from(expected).1);
     /// # });
     /// ```
     pub fn min<V, F>(self, value: F) -> OverFrame<O, Extreme<F, RespectNulls, false>>

@@ -8,8 +8,8 @@ use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows
 
 /// A frame: the rows of the partition that a function aggregates, relative to the current row.
 ///
-/// The default is SQL's, `RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW`: from the start of the partition through the
-/// current row and its peers.
+/// The default is SQL's, `RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW`: from the start of the partition through
+/// the current row and its peers.
 pub struct WindowFrame<O>(FrameBounds<O>);
 
 /// Maps the current row's order key to bounds of order keys.
@@ -139,8 +139,9 @@ impl<O: Ord + 'static> WindowFrame<O> {
         }
     }
 
-    /// True if a frame from the partition's start has the same summary through the current row before and after an epoch:
-    /// with no changed row ahead, no later answer differs. Other frames reach a known range, so they are always converged.
+    /// True if a frame from the partition's start has the same summary through the current row before and after an
+    /// epoch: with no changed row ahead, no later answer differs. Other frames reach a known range, so they are always
+    /// converged.
     pub(super) fn prefix_unchanged<'a, D: 'a, R: PartitionRows<'a, O, D>>(
         &self,
         old: &CurrentRow<'a, '_, O, D, R>,

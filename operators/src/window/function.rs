@@ -1,4 +1,5 @@
-//! The interface between window functions and the drivers: [`WindowFunction`] on one side, [`PartitionRows`] on the other.
+//! The interface between window functions and the drivers: [`WindowFunction`] on one side, [`PartitionRows`] on the
+//! other.
 //!
 //! Both drivers evaluate a function through this trait alone. A function reads its partition through [`PartitionRows`]:
 //! *recompute* implements it on a sorted slice, *ranges* on a counted B-tree.
@@ -11,8 +12,8 @@ use differential_dataflow::Data;
 /// An aggregate of consecutive rows, such as a sum or a maximum: a monoid whose neutral element is `default()`.
 ///
 /// [`append`](Self::append) must be associative; it need not be commutative. *Ranges* stores one summary in each node
-/// of its tree, so that a frame of any length is aggregated from O(log n) of them. `()` is the summary of functions that
-/// need none.
+/// of its tree, so that a frame of any length is aggregated from O(log n) of them. `()` is the summary of functions
+/// that need none.
 pub trait RangeSummary: Clone + Default + PartialEq + 'static {
     /// Extends the summary by that of the rows that follow.
     fn append(&mut self, next: &Self);
@@ -43,8 +44,8 @@ pub trait PartitionRows<'a, O: 'a, D: 'a>: Copy {
     /// The summary of the rows at `positions`.
     fn summary(self, positions: Range<u64>) -> Self::Summary;
 
-    /// The least position p such that `is_enough` holds for the summary of the rows 0..=p; the number of rows if there is
-    /// none. `is_enough` must be monotone.
+    /// The least position p such that `is_enough` holds for the summary of the rows 0..=p; the number of rows if there
+    /// is none. `is_enough` must be monotone.
     fn search(self, is_enough: impl Fn(&Self::Summary) -> bool) -> u64;
 
     /// The positions of the rows with this order key; an empty range at their place if there are none.
@@ -118,8 +119,8 @@ pub struct AffectedRange<'a, O, D> {
 impl<'a, O: Ord, D: Ord, R: PartitionRows<'a, O, D>> ChangedPartition<'a, '_, O, D, R> {
     /// Adds, for each changed row, the rows at the positions that `reach` returns.
     ///
-    /// `reach` is called twice for each changed row: with the partition before the epoch and with the partition after it,
-    /// each time with the positions of the row in that partition (an empty range at its place if it is absent). If
+    /// `reach` is called twice for each changed row: with the partition before the epoch and with the partition after
+    /// it, each time with the positions of the row in that partition (an empty range at its place if it is absent). If
     /// `open_ended`, the range continues past those positions until all functions have
     /// [converged](WindowFunction::converged).
     pub fn reach_each(
@@ -257,6 +258,11 @@ fn range_of<'a, O, D, R: PartitionRows<'a, O, D>>(
 ///     );
 /// });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a window function of rows of type `{D}`",
+    label = "not a window function of these rows",
+    note = "a tuple of up to eight window functions is a window function; nest tuples for more than eight"
+)]
 pub trait WindowFunction<O: Ord + 'static, D: Ord + 'static>: 'static {
     /// The answer for a row.
     type Answer: Data;
@@ -276,8 +282,8 @@ pub trait WindowFunction<O: Ord + 'static, D: Ord + 'static>: 'static {
     where
         R: PartitionRows<'a, O, D, Summary = Self::Summary>;
 
-    /// True if the answers for this row and all rows after it are the same in both partitions, given that no changed row
-    /// follows.
+    /// True if the answers for this row and all rows after it are the same in both partitions, given that no changed
+    /// row follows.
     ///
     /// Called for unchanged rows in an open-ended range, which may be another function's: a function that adds no
     /// open-ended ranges keeps the default, `true`.
@@ -349,7 +355,12 @@ macro_rules! tuple {
             }
         }
 
-        impl<O: Ord + 'static, D: Ord + 'static, $($function: WindowFunction<O, D>),+> WindowFunction<O, D> for ($($function,)+) {
+        impl<O, D, $($function),+> WindowFunction<O, D> for ($($function,)+)
+        where
+            O: Ord + 'static,
+            D: Ord + 'static,
+            $($function: WindowFunction<O, D>,)+
+        {
             type Answer = ($($function::Answer,)+);
             type Summary = ($($function::Summary,)+);
 
@@ -364,8 +375,11 @@ macro_rules! tuple {
                 ($(self.$index.answer(&at.part(|summary: &Self::Summary| &summary.$index)),)+)
             }
 
-            fn reach<'a, R>(&self, partition: &ChangedPartition<'a, '_, O, D, R>, affected: &mut Vec<AffectedRange<'a, O, D>>)
-            where
+            fn reach<'a, R>(
+                &self,
+                partition: &ChangedPartition<'a, '_, O, D, R>,
+                affected: &mut Vec<AffectedRange<'a, O, D>>,
+            ) where
                 R: PartitionRows<'a, O, D, Summary = Self::Summary>,
             {
                 $(self.$index.reach(&ChangedPartition {

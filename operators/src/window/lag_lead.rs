@@ -9,7 +9,8 @@ use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows
 use super::nulls::{IgnoreNulls, NullTreatment, RespectNulls};
 
 impl<O, D> Functions<O, D> {
-    /// The `value` of the row `rows` rows before the current one; `None` if there is none. `lag(0, …)` is the current row's.
+    /// The `value` of the row `rows` rows before the current one; `None` if there is none. `lag(0, …)` is the current
+    /// row's.
     ///
     /// A null is a value; [`ignore_nulls`](LagLead::ignore_nulls) skips nulls. [`or`](LagLead::or) sets a default.
     ///
@@ -19,7 +20,8 @@ impl<O, D> Functions<O, D> {
     /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let scores = scope.new_collection_from([10, 20, 30]).1;
-    /// let before = window(scores, "Scores", |_| (), |score| *score).select(|w| (w.lag(1, |score| *score), w.lag(2, |score| *score).or(0)));
+    /// let before = window(scores, "Scores", |_| (), |score| *score)
+    ///     .select(|w| (w.lag(1, |score| *score), w.lag(2, |score| *score).or(0)));
     /// before.assert_eq(scope.new_collection_from([(10, (None, 0)), (20, (Some(10), 0)), (30, (Some(20), 10))]).1);
     /// # });
     /// ```
@@ -78,7 +80,8 @@ impl<F> LagLead<F> {
 }
 
 impl<F, N> LagLead<F, N> {
-    /// Answers `default` if the row at the offset does not exist. If it exists and its value is null, the answer is null.
+    /// Answers `default` if the row at the offset does not exist. If it exists and its value is null, the answer is
+    /// null.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;

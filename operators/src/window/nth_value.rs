@@ -29,13 +29,13 @@ impl<O, D> Functions<O, D> {
         NthValue { from: FramePosition::First(1), value, nulls: RespectNulls, frame: WindowFrame::default() }
     }
 
-    /// The `value` of the last row of the frame; `None` if the frame is empty. In the default frame that is the row's last
-    /// peer; use `.rows(..)` for the last row of the partition.
+    /// The `value` of the last row of the frame; `None` if the frame is empty. In the default frame that is the row's
+    /// last peer; use `.rows(..)` for the last row of the partition.
     ///
     /// A null is a value; [`ignore_nulls`](NthValue::ignore_nulls) skips nulls.
     ///
-    /// *Updates per change*: with the default frame ≤ 2 · peers + 1. If the frame ends with the partition, 1, or 2 for each
-    /// row of the partition if its last value changes.
+    /// *Updates per change*: with the default frame ≤ 2 · peers + 1. If the frame ends with the partition, 1, or 2 for
+    /// each row of the partition if its last value changes.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -228,7 +228,8 @@ impl<O: Ord + 'static, F, N> NthValue<O, F, N> {
         }
     }
 
-    /// Frames from `first` rows after the current one to the end: rows with the change among the first n of their frame.
+    /// Frames from `first` rows after the current one to the end: rows with the change among the first n of their
+    /// frame.
     fn reach_back<'a, V, D: Ord, R>(
         partition: &ChangedPartition<'a, '_, O, D, R>,
         nth: u64,
@@ -245,7 +246,8 @@ impl<O: Ord + 'static, F, N> NthValue<O, F, N> {
         });
     }
 
-    /// Frames from the start through `last` rows after the current one: rows up to the next that is the last of a frame.
+    /// Frames from the start through `last` rows after the current one: rows up to the next that is the last of a
+    /// frame.
     fn reach_on<'a, V, D: Ord, R>(
         partition: &ChangedPartition<'a, '_, O, D, R>,
         last: i64,

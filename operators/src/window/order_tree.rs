@@ -6,9 +6,9 @@
 //!     │ 3 ≤ b │ 4 ≤ f │        │ 2 ≤ h │ 3 ≤ k │
 //! ```
 //!
-//! A change copies the path from a leaf to the root and leaves the old tree intact, so the trees before and after an epoch
-//! exist side by side and share all unchanged nodes. A set of changes is applied in one pass. *Cost*: O(log n) for each
-//! query, O(d log n) for d changes, O(n) for a first load.
+//! A change copies the path from a leaf to the root and leaves the old tree intact, so the trees before and after an
+//! epoch exist side by side and share all unchanged nodes. A set of changes is applied in one pass. *Cost*: O(log n)
+//! for each query, O(d log n) for d changes, O(n) for a first load.
 
 mod walk;
 

@@ -7,8 +7,8 @@ use super::Functions;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
 
 impl<O, D> Functions<O, D> {
-    /// The median of the partition's order keys: [`percentile`](Self::percentile) 1/2. For an even number of rows it lies
-    /// between the two in the middle.
+    /// The median of the partition's order keys: [`percentile`](Self::percentile) 1/2. For an even number of rows it
+    /// lies between the two in the middle.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -25,11 +25,11 @@ impl<O, D> Functions<O, D> {
 
     /// The percentile `part` / `whole` of the partition's order keys: SQL's `percentile_cont`, Spark's `percentile`.
     ///
-    /// It lies at position (n − 1) · `part` / `whole` of the n rows, counted from 0. Between two rows, the answer has both
-    /// order keys and the distance between them, exactly. Nulls count as rows; filter them first.
+    /// It lies at position (n − 1) · `part` / `whole` of the n rows, counted from 0. Between two rows, the answer has
+    /// both order keys and the distance between them, exactly. Nulls count as rows; filter them first.
     ///
-    /// *Updates per change*: ≤ 2 with [`per_partition`](super::Window::per_partition), for which it is meant, at O(log n).
-    /// With [`select`](super::Window::select), a change evaluates the whole partition.
+    /// *Updates per change*: ≤ 2 with [`per_partition`](super::Window::per_partition), for which it is meant, at O(log
+    /// n). With [`select`](super::Window::select), a change evaluates the whole partition.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;

@@ -1,7 +1,8 @@
 //! The incremental driver: it evaluates only the rows whose answers can differ.
 //!
-//! Each partition is a persistent (path-copying) counted B-tree. When an epoch closes, the trees before and after it are
-//! walked side by side over the ranges of rows that the functions report as affected, and answers that differ are emitted:
+//! Each partition is a persistent (path-copying) counted B-tree. When an epoch closes, the trees before and after it
+//! are walked side by side over the ranges of rows that the functions report as affected, and answers that differ are
+//! emitted:
 //!
 //! ```text
 //!              one row is inserted                  lag(1): two rows are evaluated
@@ -10,9 +11,9 @@
 //!                      └──┘
 //! ```
 //!
-//! If a large part of a partition changed, finding the ranges costs more than it saves, and the whole partition is walked.
-//! *Cost per change*: O(log n), and the rows in the affected ranges. *State*: every row once; no answers. *Times*: totally
-//! ordered, since there is one tree per partition, the current one.
+//! If a large part of a partition changed, finding the ranges costs more than it saves, and the whole partition is
+//! walked. *Cost per change*: O(log n), and the rows in the affected ranges. *State*: every row once; no answers.
+//! *Times*: totally ordered, since there is one tree per partition, the current one.
 //!
 //! This is a timely operator because differential's `reduce` always loads the whole group; `benches/window.rs` measures
 //! the difference.

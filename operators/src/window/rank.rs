@@ -6,8 +6,8 @@ use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows
 impl<O, D> Functions<O, D> {
     /// The number of the row in its partition, from 1. Peers are numbered in the order of the rows themselves.
     ///
-    /// *Updates per change*: 2 for each row after the changed one, plus 1; if an epoch inserts and deletes as many rows,
-    /// only rows between them are renumbered. *Work*: the same rows.
+    /// *Updates per change*: 2 for each row after the changed one, plus 1; if an epoch inserts and deletes as many
+    /// rows, only rows between them are renumbered. *Work*: the same rows.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -24,8 +24,8 @@ impl<O, D> Functions<O, D> {
 
     /// One more than the number of rows with a lesser order key: peers share a rank, and a gap follows them.
     ///
-    /// *Updates per change*: 2 for each row after the changed one and its peers, plus 1; if an epoch inserts and deletes as
-    /// many rows, only rows between them are ranked anew. *Work*: the same rows.
+    /// *Updates per change*: 2 for each row after the changed one and its peers, plus 1; if an epoch inserts and
+    /// deletes as many rows, only rows between them are ranked anew. *Work*: the same rows.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -42,8 +42,8 @@ impl<O, D> Functions<O, D> {
 
     /// One more than the number of distinct lesser order keys: peers share a rank, and no gap follows them.
     ///
-    /// *Updates per change*: 1 if the order key has other rows, else as [`rank`](Self::rank). *State*: the rows, and the
-    /// first and last order key of each node of the tree.
+    /// *Updates per change*: 1 if the order key has other rows, else as [`rank`](Self::rank). *State*: the rows, and
+    /// the first and last order key of each node of the tree.
     ///
     /// ```
     /// # use millstream_operators::prelude::*;

@@ -1,7 +1,7 @@
 //! The simple driver: it recomputes every answer of a partition that changed.
 //!
-//! A function of the sorted partition under differential's `reduce`, which emits only differences. *Cost per change*: the
-//! partition. *State*: every row, and every row with its answers. *Times*: any lattice.
+//! A function of the sorted partition under differential's `reduce`, which emits only differences. *Cost per change*:
+//! the partition. *State*: every row, and every row with its answers. *Times*: any lattice.
 
 use std::cell::OnceCell;
 use std::hash::Hash;
@@ -125,7 +125,8 @@ struct SortedRows<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D
     rows: Vec<&'a (O, D)>,
     /// The position of the first copy of each row, and at the end the number of rows.
     starts: Vec<u64>,
-    /// A segment tree of summaries, built on first use: node n combines nodes 2n and 2n + 1, and the rows are its leaves.
+    /// A segment tree of summaries, built on first use: node n combines nodes 2n and 2n + 1, and the rows are its
+    /// leaves.
     summaries: OnceCell<Vec<F::Summary>>,
 }
 

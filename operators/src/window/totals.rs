@@ -58,8 +58,8 @@ impl<O, D> Functions<O, D> {
 
     /// The sum of integers over the frame, nulls skipped; `None` if the frame has no value that is not null.
     ///
-    /// *Updates, work*: as [`total`](Self::total). While the frame contains a value that does not fit 64 bits, the answer
-    /// is [`Overflow`].
+    /// *Updates, work*: as [`total`](Self::total). While the frame contains a value that does not fit 64 bits, the
+    /// answer is [`Overflow`].
     ///
     /// ```
     /// # use millstream_operators::prelude::*;
@@ -78,8 +78,8 @@ impl<O, D> Functions<O, D> {
         self.mean(value).map(|of| MappedAnswer { of, to: |sum: Sum| sum.total() })
     }
 
-    /// The mean of integers over the frame, nulls skipped, as a [`Sum`]: [`Sum::mean`] divides. The answer itself is not a
-    /// float because floats are no keys (they have no total order).
+    /// The mean of integers over the frame, nulls skipped, as a [`Sum`]: [`Sum::mean`] divides. The answer itself is
+    /// not a float because floats are no keys (they have no total order).
     ///
     /// *Updates, work*: as [`total`](Self::total).
     ///
