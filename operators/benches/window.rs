@@ -1,4 +1,4 @@
-//! What a change costs under a window, by the size of the partition and the changes an epoch, with both drivers.
+//! The cost of a change under a window, by size of the partition and changes per epoch, with both drivers.
 //!
 //! Hypotheses: with *ranges*, one change to a partition of a million rows costs tens of microseconds where few answers
 //! move (lag, lead, ntile, the first ten, the median, a row number at the end), and as much as it emits where many do;

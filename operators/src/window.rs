@@ -77,6 +77,7 @@
 //!
 //! The default is SQL's, from the start of the partition through the row's last peer. `.rows(..)` counts rows,
 //! `.range(..)` compares order keys; see [`WindowFrame`].
+//! `GROUPS` frames and `EXCLUDE` are not supported.
 //!
 //! # Two drivers
 //!

@@ -1,8 +1,8 @@
 //! The window functions against PostgreSQL's: run by `tests/postgres.sh`, not by default.
 //!
-//! Random tables with ties, nulls and rows that are there twice, which come about by inserts and retractions. What each
-//! function answers must be what PostgreSQL answers, row by row. (It has no IGNORE NULLS; that is held against its
-//! definition in `tests/window.rs`.)
+//! The tables are random, with ties, nulls and duplicate rows, and are built by inserts and retractions. Each function's
+//! answer must equal PostgreSQL's, row by row. (It has no IGNORE NULLS; `tests/window.rs` compares that with its
+//! definition.)
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -140,9 +140,7 @@ fn ranks_of_a_descending_order() {
         let found = answered(
             &table,
             |rows| {
-                let ranks = rows
-                    .clone()
-                    .window(|row| row.0, |row| Reverse(NullsLast(row.1)))
+                let ranks = window(rows.clone(), "Ranks", |row| row.0, |row| Reverse(NullsLast(row.1)))
                     .select(|w| (w.rank(), w.dense_rank()));
                 let last = window(
                     rows,

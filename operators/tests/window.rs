@@ -1,5 +1,5 @@
-//! Each window function against its definition, over random histories with duplicates, ties and nulls: by both drivers,
-//! at every epoch, on 1, 2 and 4 workers, with epochs in flight together, and back to nothing.
+//! Each window function against its definition, over random histories with duplicates, ties and nulls: with both drivers,
+//! at every epoch, on 1, 2 and 4 workers, with several epochs in flight, and rewound to empty.
 
 #[path = "common/drive.rs"]
 mod drive;

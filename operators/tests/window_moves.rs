@@ -1,6 +1,6 @@
-//! How much moves under a window when one row comes, goes or moves, and how many rows are looked at for it.
+//! How many updates a window sends when one row is inserted, deleted or corrected, and how many rows it evaluates.
 //!
-//! The partition: forty rows, number n with the order key 10 n.
+//! The partition has forty rows; row number n has the order key 10 n.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

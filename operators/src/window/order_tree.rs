@@ -325,7 +325,7 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> PartitionR
 }
 
 impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
-    /// Adds what lies at these positions of a child, counted from its first row.
+    /// Appends the summary of the rows at these positions of a child, counted from its first row.
     fn append_child(&self, child: &Subtree<O, D, F::Summary>, positions: Range<u64>, summary: &mut F::Summary) {
         if positions.start == 0 && positions.end >= child.rows {
             summary.append(&child.summary);
@@ -355,7 +355,7 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
         }
     }
 
-    /// How many rows of a leaf are before the one with which the summary is enough.
+    /// The number of rows of a leaf before the one at which `is_enough` first holds.
     fn search_leaf(
         &self,
         entries: &[WeightedRow<O, D>],
@@ -380,7 +380,7 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
     }
 }
 
-/// The least number from 1 to `most` for which something holds that holds from some number on, and for `most`.
+/// The least number in 1..=`most` for which `holds`, which must be monotone and hold for `most`.
 pub(super) fn least(most: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut fails, mut works) = (0, most);
     while works - fails > 1 {

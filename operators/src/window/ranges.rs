@@ -103,7 +103,7 @@ where
     F: WindowFunction<O, D>,
     Out: Data,
 {
-    let trees = Trees { function: Rc::new(function), trees: HashMap::new() };
+    let trees = PartitionTrees { function: Rc::new(function), trees: HashMap::new() };
     match partitions {
         // The arrangement sorts rows; a stable sort by time keeps them sorted within each time.
         Partitions::Ordered(rows) => follow(
@@ -124,7 +124,7 @@ where
 fn follow<'scope, T, P, V, O, D, F, Out>(
     rows: ByKey<'scope, T, P, V>,
     name: &str,
-    mut trees: Trees<P, O, D, F>,
+    mut trees: PartitionTrees<P, O, D, F>,
     row_of: impl Fn(&V) -> (O, D) + 'static,
     sort: impl Fn(&mut Vec<(T, ((O, D), isize))>) + 'static,
     logic: impl Fn(&P, &PartitionDiff<'_, O, D, F>, &mut dyn FnMut(Out, isize)) + 'static,
@@ -171,12 +171,12 @@ where
 }
 
 /// The current tree of each partition.
-struct Trees<P, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
+struct PartitionTrees<P, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
     function: Rc<F>,
     trees: HashMap<P, OrderTree<O, D, F>>,
 }
 
-impl<P, O, D, F> Trees<P, O, D, F>
+impl<P, O, D, F> PartitionTrees<P, O, D, F>
 where
     P: Hash + Eq + Clone,
     O: Ord + Clone + 'static,

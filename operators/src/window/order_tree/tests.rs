@@ -11,15 +11,15 @@ use super::*;
 use crate::Sum;
 use crate::window::{Functions, TermSum};
 
-type Row = (u16, i32);
-type Weights = BTreeMap<Row, isize>;
+type OrderedRow = (u16, i32);
+type Weights = BTreeMap<OrderedRow, isize>;
 
 fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = TermSum<Sum>>> {
     OrderTree::new(Rc::new(Functions(PhantomData).mean(|row: &i32| *row)))
 }
 
 /// The rows in order, each as often as it weighs.
-fn rows_of(weights: &Weights) -> Vec<Row> {
+fn rows_of(weights: &Weights) -> Vec<OrderedRow> {
     weights.iter().flat_map(|(row, weight)| std::iter::repeat_n(*row, usize::try_from(*weight).unwrap_or(0))).collect()
 }
 
@@ -69,10 +69,10 @@ proptest! {
 
 fn check<F: WindowFunction<u16, i32, Summary = TermSum<Sum>>>(
     tree: &OrderTree<u16, i32, F>,
-    rows: &[Row],
+    rows: &[OrderedRow],
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(tree.len(), rows.len() as u64);
-    let sum_of = |rows: &[Row]| rows.iter().map(|row| i128::from(row.1)).sum::<i128>();
+    let sum_of = |rows: &[OrderedRow]| rows.iter().map(|row| i128::from(row.1)).sum::<i128>();
     for (position, row) in rows.iter().enumerate().step_by(7) {
         let first = rows.partition_point(|other| other < row);
         prop_assert_eq!(tree.entry(position as u64), Some((row, first as u64)));
