@@ -1,4 +1,4 @@
-//! What a change costs under a window, by the size of the partition and the changes an epoch, with both drivers.
+//! The cost of a change under a window, by size of the partition and changes per epoch, with both drivers.
 //!
 //! Hypotheses: with *ranges*, one change to a partition of a million rows costs tens of microseconds where few answers
 //! move (lag, lead, ntile, the first ten, the median, a row number at the end), and as much as it emits where many do;
@@ -22,7 +22,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use millstream_operators::window::{Framed, Window, WindowExt};
+use millstream_operators::window::{Window, window};
 
 /// Partition, order key, number, amount.
 type Row = (u32, u32, u32, i32);
@@ -200,7 +200,7 @@ fn measure(operator: fn(Opened<'_>) -> Answers<'_>, is_append: bool, partition: 
         let (count, sum) = (Rc::clone(&emitted), Rc::clone(&checksum));
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
-            let answers = operator(rows.window(|row| row.0, |row| row.1));
+            let answers = operator(window(rows, "Window", |row| row.0, |row| row.1));
             let (probe, _) = answers
                 .inspect_batch(move |_, updates| {
                     count.set(count.get() + updates.len() as u64);

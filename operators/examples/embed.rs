@@ -1,24 +1,22 @@
-//! Operators inside a timely program that is not ours: its own input, its own loop, and times that are not totally
+//! Operators in an existing timely program, with its own input and its own loop, where times are only partially
 //! ordered.
 //!
-//! A company's employees report to each other. The program follows the reports up to whoever is at the top, in a loop, as
-//! many rounds as it takes; in the loop a record is known by its epoch *and* its round, and neither comes before the
-//! other. Windows and joins that work for any lattice of times work there: each round keeps, of the chains from an
-//! employee to a boss, the shortest. Outside, where epochs follow each other, each boss's statistics are kept.
+//! Employees report to bosses. A loop follows the reports upwards until nothing changes. In the loop, a time is an
+//! epoch *and* a round, so times are only partially ordered; operators for any lattice work there: a recomputed window
+//! keeps the shortest chain from each employee to each boss above. Outside the loop, epochs are totally ordered again,
+//! and the number of people below each boss and their mean distance are maintained.
 //!
 //! ```text
-//! cargo run --example embed
+//! cargo run -p millstream-operators --example embed
 //! ```
 
-use differential_dataflow::input::Input;
 use differential_dataflow::operators::Iterate;
-use millstream_operators::window::WindowExt;
-use millstream_operators::{Moments, aggregate_total, inner_join};
+use millstream_operators::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use Person::{Ada, Ben, Cem, Dua, Eli};
 
-/// Who works for whom, in how many steps.
+/// Employee, boss, and the number of reports between them.
 type Chain = (Person, Person, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,19 +39,16 @@ fn main() {
                 let longer = inner_join(by_boss, direct.clone().arrange_by_key(), "One step up", |_, chain, boss| {
                     (chain.0, *boss, chain.1 + 1)
                 });
-                longer
-                    .concat(direct.map(|(employee, boss)| (employee, boss, 1)))
-                    .window(|chain: &Chain| (chain.0, chain.1), |chain| chain.2)
-                    .recomputed()
-                    .first(1)
+                let all = longer.concat(direct.map(|(employee, boss)| (employee, boss, 1)));
+                window(all, "Shortest", |chain: &Chain| (chain.0, chain.1), |chain| chain.2).recomputed().first(1)
             });
 
             let depths = aggregate_total(chains, "Depths", |(_, boss, steps)| Some((*boss, Moments::<0>::of(*steps))));
             let kept = depths.inspect(|((boss, depth), epoch, diff)| {
                 let sum = depth.variance().sum();
-                let (people, mean) = (sum.count().expect("few"), sum.mean().expect("few").expect("some"));
+                let (people, mean) = (sum.count().expect("few"), sum.mean().expect("few").expect("not empty"));
                 let sign = if *diff > 0 { '+' } else { '-' };
-                println!("epoch {epoch}: {sign} {boss:?}: {people} below, {mean:.2} steps away on average");
+                println!("epoch {epoch}: {sign} {boss:?}: {people} below, at a mean distance of {mean:.2}");
             });
             (input, kept.probe().0)
         });
@@ -65,7 +60,7 @@ fn main() {
         }
         reports.advance_to(1);
         if worker.index() == 0 {
-            // Dua changes teams, and Eli with her.
+            // Dua changes teams, and takes Eli along.
             reports.remove((Dua, Ben));
             reports.insert((Dua, Cem));
         }

@@ -1,11 +1,11 @@
-//! A first window: each customer's orders numbered, with what they spent before, and the two best of each.
+//! A first window: each customer's orders, numbered, with the amount before and the running total; and the two largest
+//! orders of each customer.
 //!
 //! ```text
-//! cargo run --example hello_window
+//! cargo run -p millstream-operators --example hello_window
 //! ```
 
-use differential_dataflow::input::Input;
-use millstream_operators::window::{Framed, Reverse, WindowExt};
+use millstream_operators::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use Customer::{Ann, Bob};
@@ -24,23 +24,20 @@ fn main() {
         let mut orders = worker.dataflow::<u64, _, _>(|scope| {
             let (input, orders) = scope.new_collection::<Order, isize>();
 
-            orders
-                .clone()
-                .window(|order| order.0, |order| order.1)
+            window(orders.clone(), "By day", |order| order.0, |order| order.1)
                 .select(|w| {
                     let spent = w.sum(|order| order.2).rows(..=0);
                     (w.row_number(), w.lag(1, |order| order.2), spent)
                 })
                 .inspect(|(((customer, day, amount), (number, before, spent)), _, _)| {
                     let before = before.map_or("nothing".into(), |amount| amount.to_string());
-                    let spent = spent.expect("amounts are small").expect("the order itself counts");
+                    let spent = spent.expect("amounts fit 64 bits").expect("the frame contains the order");
                     println!("{customer:?}'s order {number}, on day {day}: {amount} after {before}, {spent} in all");
                 });
 
-            orders
-                .window(|order| order.0, |order| Reverse(order.2))
-                .first(2)
-                .inspect(|((customer, _, amount), _, _)| println!("one of {customer:?}'s two best orders: {amount}"));
+            window(orders, "Largest", |order| order.0, |order| Reverse(order.2)).first(2).inspect(
+                |((customer, _, amount), _, _)| println!("one of {customer:?}'s two largest orders: {amount}"),
+            );
 
             input
         });

@@ -37,7 +37,7 @@
 //! | operator | answers | updates | work | state | times |
 //! |---|---|---|---|---|---|
 //! | [`collect_list`], [`collect_set`] | all values of a key in one record | ≤ 2, as large as the group | n | the values, twice | any |
-//! | [`window`] | every SQL window function, over any frame | see there | O(log n + rows in reach) | the rows | total; any, by recomputing |
+//! | [`window`](mod@window) | every SQL window function, over any frame | see there | O(log n + rows in reach) | the rows | total; any, by recomputing |
 //!
 //! **Joins and upserts.**
 //!
@@ -78,6 +78,7 @@ mod latest_joined;
 mod left_join_unique;
 mod moments;
 mod pile;
+pub mod prelude;
 mod reduce_sorted;
 mod side_input;
 mod sorted;
@@ -109,6 +110,7 @@ pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub use upserts::upserts;
 pub use visit::Visit;
+pub use window::{window, window_over};
 
 use std::hash::{BuildHasher, Hash};
 

@@ -1,10 +1,10 @@
-//! Window functions, kept exact while rows come, change and vanish.
+//! Window functions, kept exact as rows are inserted, corrected and deleted.
 //!
-//! A window parts rows and orders each partition. Functions answer for every row, by what stands around it:
+//! A window partitions the rows of a collection and orders each partition. Window functions compute an answer for every
+//! row from the rows around it:
 //!
 //! ```
-//! use differential_dataflow::input::Input;
-//! use millstream_operators::window::WindowExt;
+//! use millstream_operators::prelude::*;
 //!
 //! #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 //! struct Order {
@@ -18,8 +18,7 @@
 //!     let order = |id, day, amount| Order { customer: 7, day, id, amount };
 //!     let orders = scope.new_collection_from([order(1, 20, 500), order(2, 10, 300)]).1;
 //!
-//!     let answers = orders
-//!         .window(|order| order.customer, |order| (order.day, order.id))
+//!     let answers = window(orders, "By day", |order| order.customer, |order| (order.day, order.id))
 //!         .select(|w| (w.row_number(), w.lag(1, |order| order.amount), w.ntile(4)));
 //!
 //!     answers.map(|(order, answers)| (order.id, answers)).assert_eq(
@@ -28,153 +27,184 @@
 //! });
 //! ```
 //!
-//! # Which function
+//! [`window()`] takes a collection, [`window_over`] an existing arrangement.
 //!
-//! One row is inserted into a partition of n. *Updates* are what must be sent, and what is sent: an answer that stays
-//! is not. *Rows looked at* is what [`Window::select`] does beside O(log n) for each stretch of rows.
+//! # Functions
 //!
-//! Functions are methods of [`Functions`], which [`Window::select`] hands out.
+//! The functions are methods of [`Functions`], which [`Window::select`] passes to its closure. The table gives the cost
+//! of one inserted row in a partition of n rows. *Updates* is both an upper bound and what is sent: an unchanged answer
+//! is never sent. *Rows evaluated* is the work of [`Window::select`], besides O(log n) for each range of rows.
 //!
-//! | function | answers | updates | rows looked at |
+//! | function | answer | updates | rows evaluated |
 //! |---|---|---|---|
-//! | [`row_number`](Functions::row_number), [`rank`](Functions::rank) | the place of the row; of it and its peers | 2 · rows behind + 1 | those |
-//! | [`dense_rank`](Functions::dense_rank) | the place of its order key | 1 if the key is there, else 2 · rows behind + 1 | those |
-//! | [`lag`](Functions::lag), [`lead`](Functions::lead) | what the row k places before or behind says | ≤ 2k + 1 | k + 1 |
-//! | [`ntile`](Functions::ntile) | its tile of b equal ones | ≤ 2(b − 1) + 1 | b |
-//! | [`cume_dist`](Functions::cume_dist), [`percent_rank`](Functions::percent_rank) | the share of rows before it | 2n + 1 | n |
-//! | [`through_peers`](Functions::through_peers) | the numerator of `cume_dist` | 2 · rows from its first peer on + 1 | those |
-//! | [`first_value`](Functions::first_value), [`nth_value`](Functions::nth_value) | what a row of the frame says | default frame: 1, or 2n + 1 if that row differs | 1, or n |
-//! | [`last_value`](Functions::last_value) | what the last row of the frame says | default frame: ≤ 2 · peers + 1 | peers + 1 |
-//! | [`sum`](Functions::sum), [`count`](Functions::count), [`mean`](Functions::mean), [`total`](Functions::total) | a sum over the frame | 2 · rows whose frame has the row + 1 | those |
-//! | [`min`](Functions::min), [`max`](Functions::max) | the least or greatest of the frame | of those, the rows where it differs | those, up to where nothing differs any more |
+//! | [`row_number`](Functions::row_number), [`rank`](Functions::rank) | position of the row; of the row and its peers | 2 · rows after it + 1 | those |
+//! | [`dense_rank`](Functions::dense_rank) | position of its order key | 1 if the key exists, else 2 · rows after it + 1 | those |
+//! | [`lag`](Functions::lag), [`lead`](Functions::lead) | value of the row k rows before or after | ≤ 2k + 1 | k + 1 |
+//! | [`ntile`](Functions::ntile) | number of its tile, of b tiles | ≤ 2(b − 1) + 1 | b |
+//! | [`cume_dist`](Functions::cume_dist), [`percent_rank`](Functions::percent_rank) | relative position | 2n + 1 | n |
+//! | [`through_peers`](Functions::through_peers) | numerator of `cume_dist` | 2 · rows from its first peer on + 1 | those |
+//! | [`first_value`](Functions::first_value), [`nth_value`](Functions::nth_value) | value of a row of the frame | default frame: 1, or 2n + 1 if that value changes | 1, or n |
+//! | [`last_value`](Functions::last_value) | value of the frame's last row | default frame: ≤ 2 · peers + 1 | peers + 1 |
+//! | [`sum`](Functions::sum), [`count`](Functions::count), [`mean`](Functions::mean), [`total`](Functions::total) | sum over the frame | 2 · rows whose frame contains it + 1 | those |
+//! | [`min`](Functions::min), [`max`](Functions::max) | least or greatest value of the frame | 2 · those whose answer changes + 1 | rows whose frame contains it, until no answer can change |
+//! | [`aggregate`](Functions::aggregate) | a [`FrameAggregate`] of your own | as `min` | as `min` |
 //!
-//! Functions in one tuple share the window: the rows are kept once, and an answer is sent as a whole.
+//! A tuple of up to eight functions is a function; nest tuples for more than eight. The functions of a tuple share the
+//! window's state, and their answers are sent together.
 //!
-//! Where an answer is the same for a whole partition, or has a part that is, keep that part alone: it moves with 2
-//! updates where it would move every row. [`Window::per_partition`] gives what functions answer for the last row, whose
-//! default frame is the partition; [`median`](Functions::median) and [`percentile`](Functions::percentile) are made for it. [`Window::first`] and
-//! [`Window::first_numbered`] are the first rows: 2 updates, 2k if they are numbered.
+//! If an answer, or part of it, is the same for the whole partition, keep that part separately: 2 updates instead of 2
+//! for each row. [`Window::per_partition`] answers for the last row of each partition, whose default frame is the
+//! partition; [`median`](Functions::median) and [`percentile`](Functions::percentile) are meant for it.
+//! [`Window::first`] and [`Window::first_numbered`] keep the first k rows of each partition: ≤ 2 updates, or ≤ 2k if
+//! numbered.
 //!
 //! # Order, ties, nulls, duplicates
 //!
-//! Rows are ordered by the order key and then by the row itself, so every function is one of the *set* of rows: the
-//! same whatever way it came about. Rows with the same order key are *peers*, and share ranks and default frames. An order
-//! is ascending with nulls first; [`Reverse`] and [`NullsLast`] make the others.
+//! Rows are ordered by the order key and then by the row itself, so answers are determined by the *set* of rows and not
+//! by the history that produced it. Rows with equal order keys are *peers*: they share ranks and default frames. Order
+//! is ascending, nulls first; [`Reverse`] and [`NullsLast`] give the other orders.
 //!
-//! A row of weight w is w rows, with a number each, and costs as many. Weights that are not positive are no rows, and are remembered: a
-//! retraction may come before its row.
+//! A row of weight w is w rows, each with its own number, and costs as many. A row whose weight is not positive is no
+//! row, but its weight is kept: a retraction may precede its row.
 //!
-//! Value functions, `min` and `max` take nulls for values like others, unless told to `ignore_nulls`; sums skip them.
+//! Value functions, `min` and `max` treat nulls (`None`) as values unless `ignore_nulls` is called. Sums skip nulls.
+//!
+//! Keys and rows need a total order, and answers are compared for equality, so neither can contain floats. Sums are
+//! exact for the same reason: a float sum depends on the order of additions, so a retraction would leave an error
+//! behind. Use integers or fixed point (cents, milli-units), and divide when an answer is read.
 //!
 //! # Frames
 //!
-//! The default is SQL's, from the partition's start through the row's last peer. Another is told by [`rows`](Framed::rows),
-//! which counts places, or [`range`](Framed::range), which compares order keys.
+//! The default is SQL's, from the start of the partition through the row's last peer. `.rows(..)` counts rows,
+//! `.range(..)` compares order keys; see [`WindowFrame`].
+//! `GROUPS` frames and `EXCLUDE` are not supported.
 //!
 //! # Two drivers
 //!
 //! | | [`Window::select`]: *ranges* | [`Window::recomputed`]: *recompute* |
 //! |---|---|---|
 //! | times | totally ordered | any lattice |
-//! | a change | O(log n) and the rows looked at | the partition |
+//! | one change | O(log n), and the rows evaluated | the partition |
 //! | state | the rows, in a counted B-tree for each partition | the rows, and the rows with their answers |
 //!
-//! The rule: where times are totally ordered, ranges, and else recompute. `benches/window.rs` found no crossover between
-//! them in what a change costs, from one change to ten thousand an epoch: ranges took half the time in partitions of ten
-//! to a hundred rows, a thousandth and less in partitions of a million where few answers move, and a third even where
-//! every answer moves or ten thousand rows of a million change at once. Loading takes both about as long.
+//! Use *ranges* unless times are only partially ordered, as in a loop. `benches/window.rs` found no crossover in the
+//! cost of a change, from one change per epoch to ten thousand: *ranges* took half the time in partitions of ten to a
+//! hundred rows, a thousandth or less in partitions of a million where few answers change, and a third even where every
+//! answer changes or ten thousand rows of a million change at once. Loading takes both about as long.
 //!
-//! Within ranges there is another rule: once d changed rows of a partition of n make d · log₂ n ≥ n, the whole partition
-//! is walked side by side. It follows from the costs, a search for each stretch against a step for each row, and has not
-//! been measured by itself.
+//! *Ranges* evaluates the whole partition once d changed rows of n make d · log₂ n ≥ n. That rule follows from the
+//! costs, a search for each range against a step for each row; it has not been measured by itself.
 //!
-//! Definitions are those of SQL:2016, but for nulls in `min` and `max`; where engines disagree, PostgreSQL's, with which a
-//! script compares.
+//! Definitions are those of SQL:2016, except that `min` and `max` treat nulls as values. Where engines disagree, they
+//! are PostgreSQL's: `tests/postgres.sh` compares with it.
 
-mod counted;
+mod aggregate;
+mod distribution;
+mod extreme;
 mod frame;
 mod function;
-mod least;
+mod in_order;
+mod lag_lead;
 mod limit;
-mod offset;
+mod nth_value;
+mod nulls;
 mod order;
 mod order_tree;
+mod partitions;
 mod percentile;
 mod ranges;
 mod rank;
 mod recompute;
-mod share;
+mod row_diff;
 mod totals;
-mod value;
 
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
-use differential_dataflow::{ExchangeData, VecCollection};
-use timely::order::TotalOrder;
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use timely::dataflow::operators::vec::Map;
 use timely::progress::Timestamp;
 
-pub use counted::{Counted, Every, NotNull, RowCount};
-pub use frame::{Frame, Framed};
-pub use function::{At, Change, Epoch, Rows, Span, Summary, WindowFunction};
-pub use least::{Extreme, Found};
-pub use offset::{Offset, Or};
+pub use aggregate::{FrameAggregate, OverFrame};
+pub use distribution::{CumeDist, Fraction, Ntile, PercentRank, ThroughPeers};
+pub use extreme::{Extreme, ExtremeValue};
+pub use frame::WindowFrame;
+pub use function::{
+    AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, RowChange, WindowFunction,
+};
+pub use in_order::InOrder;
+pub use lag_lead::{LagLead, WithDefault};
+pub use nth_value::NthValue;
+pub use nulls::{IgnoreNulls, NotNullCount, NullTreatment, RespectNulls};
 pub use order::{NullsLast, Reverse};
-pub use percentile::{Between, Percentile};
-pub use rank::{DenseRank, Distinct, Rank, RowNumber};
-pub use share::{CumeDist, Ntile, PercentRank, Share, ThroughPeers};
-pub use totals::{Added, Number, Read, Total};
-pub use value::Nth;
+pub use percentile::{Percentile, PercentileValue};
+pub use rank::{DenseRank, DistinctKeys, Rank, RowNumber};
+pub use row_diff::RowDiff;
+pub use totals::{Integer, TermSum, Total};
 
 use super::ByKey;
+use partitions::Partitions;
 
-/// Opens a window over the rows of a collection; see the [module](self).
-pub trait WindowExt<'scope, T: Timestamp + Lattice, D: ExchangeData>: Sized {
-    /// The rows, parted by `partition` and ordered by `order` and then by the row itself.
-    fn window<P, O>(
-        self,
-        partition: impl Fn(&D) -> P + 'static,
-        order: impl Fn(&D) -> O + 'static,
-    ) -> Window<'scope, T, P, O, D>
-    where
-        P: ExchangeData + Hash,
-        O: ExchangeData,
-    {
-        self.window_named("Window", partition, order)
-    }
-
-    /// As [`window`](Self::window), with a name for its operators.
-    fn window_named<P, O>(
-        self,
-        name: &str,
-        partition: impl Fn(&D) -> P + 'static,
-        order: impl Fn(&D) -> O + 'static,
-    ) -> Window<'scope, T, P, O, D>
-    where
-        P: ExchangeData + Hash,
-        O: ExchangeData;
-}
-
-impl<'scope, T: Timestamp + Lattice, D: ExchangeData> WindowExt<'scope, T, D> for VecCollection<'scope, T, D> {
-    fn window_named<P, O>(
-        self,
-        name: &str,
-        partition: impl Fn(&D) -> P + 'static,
-        order: impl Fn(&D) -> O + 'static,
-    ) -> Window<'scope, T, P, O, D>
-    where
-        P: ExchangeData + Hash,
-        O: ExchangeData,
-    {
-        let rows = self.map(move |row| (partition(&row), (order(&row), row)));
-        Window { name: name.into(), partitions: rows.arrange_by_key_named(&format!("{name}: rows")) }
-    }
-}
-
-/// The window functions there are: see the [module](self).
+/// The rows of a collection, partitioned by `partition` and ordered by `order` and then by the row itself; see the
+/// [module](self).
 ///
-/// What is asked of a window is made with its own, so that closures know the row they are given.
+/// The rows are exchanged by partition, so each partition is kept by one worker.
+pub fn window<'scope, T, P, O, D, R>(
+    rows: VecCollection<'scope, T, D, R>,
+    name: &str,
+    partition: impl Fn(&D) -> P + 'static,
+    order: impl Fn(&D) -> O + 'static,
+) -> Window<'scope, T, P, O, D>
+where
+    T: Timestamp + Lattice,
+    P: ExchangeData + Hash,
+    O: ExchangeData,
+    D: ExchangeData,
+    R: RowDiff,
+{
+    let keyed = rows.inner.map(move |(row, time, diff)| ((partition(&row), (order(&row), row)), time, diff.copies()));
+    let partitions = Partitions::Ordered(keyed.as_collection().arrange_by_key_named(&format!("{name}: rows")));
+    Window { name: name.into(), partitions }
+}
+
+/// The rows of an existing arrangement, partitioned by its key and ordered by `order` and then by the row itself.
+///
+/// The rows are neither exchanged nor arranged again: each changed row is sorted once more, by its order key.
+/// [`window()`] answers the same.
+///
+/// *State*: as [`window()`]. [`Window::select`] and its siblings keep the rows in trees of their own, and hold no
+/// handle to the arrangement.
+///
+/// ```
+/// # use millstream_operators::prelude::*;
+/// # timely::example(|scope| {
+/// let amounts = scope.new_collection_from([('T', 3), ('T', 9), ('U', 4)]).1.arrange_by_key();
+/// let best = window_over(amounts.clone(), "Best", |amount| Reverse(*amount)).first(1);
+/// best.assert_eq(scope.new_collection_from([9, 4]).1);
+/// let numbers = window_over(amounts, "Numbers", |amount| *amount).select(|w| w.row_number());
+/// numbers.assert_eq(scope.new_collection_from([(3, 1), (9, 2), (4, 1)]).1);
+/// # });
+/// ```
+pub fn window_over<'scope, T, P, O, D>(
+    rows: ByKey<'scope, T, P, D>,
+    name: &str,
+    order: impl Fn(&D) -> O + 'static,
+) -> Window<'scope, T, P, O, D>
+where
+    T: Timestamp + Lattice,
+    P: ExchangeData + Hash,
+    O: ExchangeData,
+    D: ExchangeData,
+{
+    Window { name: name.into(), partitions: Partitions::Unordered(rows, Rc::new(order)) }
+}
+
+/// The window functions, as methods; see the [module](self).
+///
+/// It carries the types of the window's order key and rows, so that the closures passed to its methods need no type
+/// annotations.
 pub struct Functions<O, D>(PhantomData<fn(&O, &D)>);
 
 impl<O, D> Clone for Functions<O, D> {
@@ -185,52 +215,55 @@ impl<O, D> Clone for Functions<O, D> {
 
 impl<O, D> Copy for Functions<O, D> {}
 
-/// The rows of a collection by partition, in order.
+/// The rows of a collection by partition, in order; made by [`window()`] or [`window_over`].
 ///
-/// Several questions may be asked of one window: a copy shares its arrangement.
+/// Clones share the arrangement, so one window can be queried several times.
 #[derive(Clone)]
+#[must_use = "a window does nothing until it is queried: call `select`, `per_partition`, `first` or `first_numbered`"]
 pub struct Window<'scope, T, P, O, D>
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
-    O: ExchangeData,
-    D: ExchangeData,
-{
-    name: String,
-    partitions: ByKey<'scope, T, P, (O, D)>,
-}
-
-impl<'scope, T, P, O, D> Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice + TotalOrder,
     P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
 {
-    /// Each row with what the functions answer for it: one function, or a tuple of up to eight.
+    name: String,
+    partitions: Partitions<'scope, T, P, O, D>,
+}
+
+impl<'scope, T, P, O, D> Window<'scope, T, P, O, D>
+where
+    T: Timestamp + Lattice,
+    P: ExchangeData + Hash,
+    O: ExchangeData,
+    D: ExchangeData,
+{
+    /// Each row with its answers. `functions` returns one function or a tuple of up to eight; nest tuples for more.
     ///
-    /// *Updates*: of each row whose answer differs. *Work*: O(log n) for each stretch of rows that a change may reach, and
-    /// the rows in it; at most the partition. *State*: every row once, and what the functions' frames need of stretches.
+    /// *Updates*: 2 for each row whose answer changes. *Work*: O(log n) for each range of rows that a change may
+    /// affect, and the rows in it; at most the partition. *State*: every row once, and a summary for each node of the
+    /// tree if a function needs one.
     pub fn select<F: WindowFunction<O, D>>(
         self,
         functions: impl FnOnce(Functions<O, D>) -> F,
-    ) -> VecCollection<'scope, T, (D, F::Answer)> {
+    ) -> VecCollection<'scope, T, (D, F::Answer)>
+    where
+        T: InOrder,
+    {
         ranges::each_row(self.partitions, &self.name, functions(Functions(PhantomData)), with_answer)
     }
 
-    /// Each partition that has rows, with what the functions answer for its last row.
+    /// Each partition that has rows, with the answers for its last row.
     ///
-    /// With the default frame that is the partition: its first value, sum, number of rows, or median.
+    /// The last row's default frame is the partition, so this is the partition's first value, sum, row count or median.
     ///
     /// *Updates*: ≤ 2. *Work*: O(log n). *State*: as [`select`](Self::select).
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::WindowExt;
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let amounts = scope.new_collection_from([('T', 3), ('T', 4), ('T', 9)]).1;
-    /// let found = amounts
-    ///     .window(|row| row.0, |row| row.1)
+    /// let found = window(amounts, "Products", |row| row.0, |row| row.1)
     ///     .per_partition(|w| (w.median(), w.sum(|row| row.1)))
     ///     .map(|(product, (median, sum))| (product, median.unwrap().lower, sum.unwrap().unwrap()));
     /// found.assert_eq(scope.new_collection_from([('T', 4, 16)]).1);
@@ -239,26 +272,31 @@ where
     pub fn per_partition<F: WindowFunction<O, D>>(
         self,
         functions: impl FnOnce(Functions<O, D>) -> F,
-    ) -> VecCollection<'scope, T, (P, F::Answer)> {
+    ) -> VecCollection<'scope, T, (P, F::Answer)>
+    where
+        T: InOrder,
+    {
         ranges::last_row(self.partitions, &self.name, functions(Functions(PhantomData)), of_partition)
     }
 
-    /// The first `rows` rows of each partition; of rows that are equal, as many as fit.
+    /// The first `rows` rows of each partition. Of equal rows, as many as fit.
     ///
-    /// *Updates*: ≤ 2. *Work*: O(log n). *State*: as [`select`](Self::select), for every row may come to be among the
-    /// first.
+    /// *Updates*: ≤ 2. *Work*: O(log n). *State*: as [`select`](Self::select), since deletions can make any row one of
+    /// the first.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::{Reverse, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let amounts = scope.new_collection_from([('T', 3), ('T', 4), ('T', 9)]).1;
-    /// let best = amounts.window(|row| row.0, |row| Reverse(row.1)).first(2);
+    /// let best = window(amounts, "Best", |row| row.0, |row| Reverse(row.1)).first(2);
     /// best.assert_eq(scope.new_collection_from([('T', 9), ('T', 4)]).1);
     /// # });
     /// ```
-    pub fn first(self, rows: u64) -> VecCollection<'scope, T, D> {
-        ranges::each_row(self.partitions, &self.name, limit::Within { rows }, if_within)
+    pub fn first(self, rows: u64) -> VecCollection<'scope, T, D>
+    where
+        T: InOrder,
+    {
+        ranges::each_row(self.partitions, &self.name, limit::FirstRows { rows }, if_within)
     }
 
     /// The first `rows` rows of each partition, numbered from 1.
@@ -266,49 +304,43 @@ where
     /// *Updates*: ≤ 2 · `rows`. *Work*: O(log n + `rows`). *State*: as [`select`](Self::select).
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::{Reverse, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let amounts = scope.new_collection_from([('T', 3), ('T', 4), ('T', 9)]).1;
-    /// let best = amounts.window(|row| row.0, |row| Reverse(row.1)).first_numbered(2);
+    /// let best = window(amounts, "Best", |row| row.0, |row| Reverse(row.1)).first_numbered(2);
     /// best.assert_eq(scope.new_collection_from([(('T', 9), 1), (('T', 4), 2)]).1);
     /// # });
     /// ```
-    pub fn first_numbered(self, rows: u64) -> VecCollection<'scope, T, (D, u64)> {
-        ranges::each_row(self.partitions, &self.name, limit::Numbered { rows }, if_numbered)
+    pub fn first_numbered(self, rows: u64) -> VecCollection<'scope, T, (D, u64)>
+    where
+        T: InOrder,
+    {
+        ranges::each_row(self.partitions, &self.name, limit::FirstNumbered { rows }, if_numbered)
+    }
+
+    /// The same window, evaluated by recomputing each partition that changes: for times that are only partially
+    /// ordered, as in a loop.
+    pub fn recomputed(self) -> RecomputedWindow<'scope, T, P, O, D> {
+        RecomputedWindow(self)
     }
 }
 
-impl<'scope, T, P, O, D> Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData,
-    O: ExchangeData,
-    D: ExchangeData,
-{
-    /// The window with every answer of a partition worked out again when one of its rows changes: for times that are not
-    /// totally ordered, as in a loop.
-    #[must_use]
-    pub fn recomputed(self) -> Recomputed<'scope, T, P, O, D> {
-        Recomputed(self)
-    }
-}
-
-/// A window whose answers are worked out again, partition by partition.
+/// A [`Window`] that recomputes each partition that changes; made by [`Window::recomputed`].
 ///
-/// It answers what a [`Window`] answers. *Work*: the partition. *State*: every row, and every row with its answers.
+/// The answers are those of a [`Window`]. *Work*: the partition. *State*: every row, and every row with its answers.
 #[derive(Clone)]
-pub struct Recomputed<'scope, T, P, O, D>(Window<'scope, T, P, O, D>)
+#[must_use = "a window does nothing until it is queried: call `select`, `per_partition`, `first` or `first_numbered`"]
+pub struct RecomputedWindow<'scope, T, P, O, D>(Window<'scope, T, P, O, D>)
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
+    P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData;
 
-impl<'scope, T, P, O, D> Recomputed<'scope, T, P, O, D>
+impl<'scope, T, P, O, D> RecomputedWindow<'scope, T, P, O, D>
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
+    P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
 {
@@ -330,12 +362,12 @@ where
 
     /// As [`Window::first`].
     pub fn first(self, rows: u64) -> VecCollection<'scope, T, D> {
-        recompute::each_row(self.0.partitions, &self.0.name, limit::Within { rows }, if_within)
+        recompute::each_row(self.0.partitions, &self.0.name, limit::FirstRows { rows }, if_within)
     }
 
     /// As [`Window::first_numbered`].
     pub fn first_numbered(self, rows: u64) -> VecCollection<'scope, T, (D, u64)> {
-        recompute::each_row(self.0.partitions, &self.0.name, limit::Numbered { rows }, if_numbered)
+        recompute::each_row(self.0.partitions, &self.0.name, limit::FirstNumbered { rows }, if_numbered)
     }
 }
 

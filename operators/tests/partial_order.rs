@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use differential_dataflow::VecCollection;
 use lattice::{Row, Time, check, histories};
-use millstream_operators::window::WindowExt;
+use millstream_operators::window;
 use millstream_operators::{
     Sum, accumulate, aggregate, anti_join, arg_max, arg_min, broadcast_join, collect_list, collect_set, complete,
     histogram, inner_join, left_join, max, min, semi_join, top_k, top_k_numbered,
@@ -24,7 +24,7 @@ proptest! {
     fn recomputed_windows(history in histories()) {
         type Answer = (Row, (u64, Option<u8>, u64, Result<Option<i128>, millstream_operators::Overflow>));
         fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, Answer> {
-            let window = rows.window(|row| row.0, |row| row.1);
+            let window = window(rows, "Window", |row| row.0, |row| row.1);
             window.recomputed().select(|w| (w.row_number(), w.lag(1, |row| row.1), w.ntile(2), w.sum(|row| row.1)))
         }
         check(&history, operator, |by_key| {
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn recomputed_scalars_and_first_rows(history in histories()) {
         fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, (u8, u8)> {
-            let window = rows.window(|row| row.0, |row| row.1).recomputed();
+            let window = window(rows, "Window", |row| row.0, |row| row.1).recomputed();
             let medians = window.clone().per_partition(|w| w.median());
             medians.map(|(key, found)| (key, found.expect("rows").lower)).concat(window.first(2))
         }

@@ -1,8 +1,8 @@
 //! The window functions against PostgreSQL's: run by `tests/postgres.sh`, not by default.
 //!
-//! Random tables with ties, nulls and rows that are there twice, which come about by inserts and retractions. What each
-//! function answers must be what PostgreSQL answers, row by row. (It has no IGNORE NULLS; that is held against its
-//! definition in `tests/window.rs`.)
+//! The tables are random, with ties, nulls and duplicate rows, and are built by inserts and retractions. Each function's
+//! answer must equal PostgreSQL's, row by row. (It has no IGNORE NULLS; `tests/window.rs` compares that with its
+//! definition.)
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
 use fastrand::Rng;
-use millstream_operators::window::{Framed, NullsLast, Reverse, WindowExt};
+use millstream_operators::window::{NullsLast, Reverse, window};
 
 /// part, ord, id, val
 type Row = (i32, Option<i32>, i32, Option<i32>);
@@ -117,7 +117,7 @@ fn ranks_and_shares() {
         let found = answered(
             &table,
             |rows| {
-                let window = rows.window(|row| row.0, |row| NullsLast(row.1));
+                let window = window(rows, "Window", |row| row.0, |row| NullsLast(row.1));
                 window.select(|w| (w.rank(), w.dense_rank(), w.cume_dist(), w.percent_rank()))
             },
             |(row, (rank, dense, share, percent))| {
@@ -140,11 +140,14 @@ fn ranks_of_a_descending_order() {
         let found = answered(
             &table,
             |rows| {
-                let ranks = rows
-                    .clone()
-                    .window(|row| row.0, |row| Reverse(NullsLast(row.1)))
+                let ranks = window(rows.clone(), "Ranks", |row| row.0, |row| Reverse(NullsLast(row.1)))
                     .select(|w| (w.rank(), w.dense_rank()));
-                let last = rows.window(|row| row.0, |row| (Reverse(NullsLast(row.1)), Reverse(row.2), Reverse(row.3)));
+                let last = window(
+                    rows,
+                    "Window",
+                    |row| row.0,
+                    |row| (Reverse(NullsLast(row.1)), Reverse(row.2), Reverse(row.3)),
+                );
                 ranks.distinct().join_map(last.select(|w| w.last_value(val)), |row, ranks, last| (*row, *ranks, *last))
             },
             |(row, (rank, dense), last)| format!("{},{rank},{dense},{}", of(row), flat(last)),
@@ -165,7 +168,7 @@ fn numbers_tiles_and_offsets() {
         let found = answered(
             &table,
             |rows| {
-                let window = rows.window(|row| row.0, |row| (NullsLast(row.1), row.2));
+                let window = window(rows, "Window", |row| row.0, |row| (NullsLast(row.1), row.2));
                 window.select(|w| {
                     (
                         w.row_number(),
@@ -199,7 +202,7 @@ fn values_and_sums_of_the_default_frame() {
         let found = answered(
             &table,
             |rows| {
-                let window = rows.window(|row| row.0, |row| NullsLast(row.1));
+                let window = window(rows, "Window", |row| row.0, |row| NullsLast(row.1));
                 window.select(|w| {
                     (
                         w.sum(val),
@@ -239,7 +242,7 @@ fn values_and_sums_over_rows() {
         let found = answered(
             &table,
             |all| {
-                let window = all.window(|row| row.0, |row| (NullsLast(row.1), row.2));
+                let window = window(all, "Window", |row| row.0, |row| (NullsLast(row.1), row.2));
                 window.select(|w| {
                     (
                         w.first_value(val).rows(-2..=1),
@@ -282,7 +285,7 @@ fn sums_over_ranges() {
                         NullsLast(key.map(|key| key - before))..=NullsLast(key.map(|key| key + behind))
                     }
                 };
-                all.window(|row| row.0, |row| NullsLast(row.1)).select(|w| {
+                window(all, "Window", |row| row.0, |row| NullsLast(row.1)).select(|w| {
                     (
                         w.sum(val).range(near(2, 1)),
                         w.count(|_| true).range(|key| *key..),
@@ -309,7 +312,8 @@ fn percentiles() {
             &table,
             |rows| {
                 let values = rows.flat_map(|row| row.3.map(|value| (row.0, value)));
-                values.window(|row| row.0, |row| row.1).per_partition(|w| (w.percentile(1, 2), w.percentile(9, 10)))
+                window(values, "Window", |row| row.0, |row| row.1)
+                    .per_partition(|w| (w.percentile(1, 2), w.percentile(9, 10)))
             },
             |(part, places)| {
                 let [median, nine] = [&places.0, &places.1]

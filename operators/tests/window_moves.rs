@@ -1,13 +1,13 @@
-//! How much moves under a window when one row comes, goes or moves, and how many rows are looked at for it.
+//! How many updates a window sends when one row is inserted, deleted or corrected, and how many rows it evaluates.
 //!
-//! The partition: forty rows, number n with the order key 10 n.
+//! The partition has forty rows; row number n has the order key 10 n.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
-use millstream_operators::window::{Framed, Functions, Window, WindowExt, WindowFunction};
+use millstream_operators::window::{Functions, Window, WindowFunction, window};
 
 /// Order key and number.
 type Row = (i32, i32);
@@ -26,7 +26,7 @@ fn moved<D: Data>(
     timely::execute_directly(move |worker| {
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
-            operator(rows.window(|_| (), |row| row.0)).inspect(move |(_, epoch, _)| {
+            operator(window(rows, "Window", |_| (), |row| row.0)).inspect(move |(_, epoch, _)| {
                 *count.lock().expect("no panic") += usize::from(*epoch == 1);
             });
             input

@@ -1,47 +1,54 @@
-//! What a window function is: an answer for a row in its partition, and how far a change to the partition reaches.
+//! The interface between window functions and the drivers: [`WindowFunction`] on one side, [`PartitionRows`] on the
+//! other.
 //!
-//! Both drivers know a function by this one trait, and a function knows a partition by [`Rows`] alone: *recompute* lays
-//! a slice under it, *ranges* a tree.
+//! Both drivers evaluate a function through this trait alone. A function reads its partition through [`PartitionRows`]:
+//! *recompute* implements it on a sorted slice, *ranges* on a counted B-tree.
 
 use std::cell::OnceCell;
 use std::ops::Range;
 
 use differential_dataflow::Data;
 
-/// What is known of a stretch of rows without looking at each: the sum of their values, the least of them, nothing.
+/// An aggregate of consecutive rows, such as a sum or a maximum: a monoid whose neutral element is `default()`.
 ///
-/// Appending must be associative, with `default()` as its neutral element.
-pub trait Summary: Clone + Default + PartialEq + 'static {
-    /// Adds the stretch of rows that comes next.
+/// [`append`](Self::append) must be associative; it need not be commutative. *Ranges* stores one summary in each node
+/// of its tree, so that a frame of any length is aggregated from O(log n) of them. `()` is the summary of functions
+/// that need none.
+pub trait RangeSummary: Clone + Default + PartialEq + 'static {
+    /// Extends the summary by that of the rows that follow.
     fn append(&mut self, next: &Self);
 }
 
-/// The rows of one partition at one time, in order: by order key, then by row. A row of weight w is w rows.
-pub trait Rows<'a, O: 'a, D: 'a>: Copy {
-    /// What can be asked of a stretch of rows.
-    type Summary: Summary;
+/// The rows of one partition at one time, ordered by order key and then by row, at positions from 0.
+///
+/// A row of weight w occupies w positions. All methods cost O(log n).
+pub trait PartitionRows<'a, O: 'a, D: 'a>: Copy {
+    /// The function's summary of consecutive rows.
+    type Summary: RangeSummary;
 
-    /// How many rows there are.
+    /// The number of rows.
     fn len(self) -> u64;
 
-    /// True if there are none.
+    /// True if the partition has no rows.
     fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// The row at a position, and the position of the first of the rows equal to it; `None` from the end on.
+    /// The row at `position`, and the position of its first copy; `None` past the end.
     fn entry(self, position: u64) -> Option<(&'a (O, D), u64)>;
 
-    /// How many first rows are `before` something; it must hold for some first rows and for none after them.
+    /// The number of leading rows for which `before` holds. The rows must be partitioned by it, as for
+    /// [`partition_point`](slice::partition_point).
     fn count_while(self, before: impl Fn(&(O, D)) -> bool) -> u64;
 
-    /// The summary of the rows at these positions.
+    /// The summary of the rows at `positions`.
     fn summary(self, positions: Range<u64>) -> Self::Summary;
 
-    /// The position of the row with which the summary of all rows up to it is enough; the number of rows if none is.
+    /// The least position p such that `is_enough` holds for the summary of the rows 0..=p; the number of rows if there
+    /// is none. `is_enough` must be monotone.
     fn search(self, is_enough: impl Fn(&Self::Summary) -> bool) -> u64;
 
-    /// The positions of the rows with this order key.
+    /// The positions of the rows with this order key; an empty range at their place if there are none.
     fn peers(self, order: &O) -> Range<u64>
     where
         O: Ord,
@@ -50,87 +57,96 @@ pub trait Rows<'a, O: 'a, D: 'a>: Copy {
     }
 }
 
-/// A row in its partition.
-pub struct At<'a, 'b, O, D, R> {
+/// The row for which a function is evaluated, in its partition.
+pub struct CurrentRow<'a, 'b, O, D, R> {
     /// The partition.
     pub rows: R,
-    /// The row: its order key and what it says.
+    /// The order key and the row.
     pub row: &'a (O, D),
-    /// How many rows are before it.
+    /// The position of this copy of the row.
     pub position: u64,
     pub(super) peers: &'b OnceCell<Range<u64>>,
 }
 
-impl<'a, 'b, O, D, R: Copy> At<'a, 'b, O, D, R> {
-    /// The row, with its partition seen through one part of the summaries.
-    fn part<S, P>(&self, part: fn(&S) -> &P) -> At<'a, 'b, O, D, Part<R, S, P>> {
-        At { rows: Part { rows: self.rows, part }, row: self.row, position: self.position, peers: self.peers }
+impl<'a, 'b, O, D, R: Copy> CurrentRow<'a, 'b, O, D, R> {
+    /// The same row for one function of a tuple: summaries are projected to that function's part.
+    fn part<S, P>(&self, part: fn(&S) -> &P) -> CurrentRow<'a, 'b, O, D, RowsOfOne<R, S, P>> {
+        CurrentRow {
+            rows: RowsOfOne { rows: self.rows, part },
+            row: self.row,
+            position: self.position,
+            peers: self.peers,
+        }
     }
 }
 
-impl<'a, O: Ord + 'a, D: 'a, R: Rows<'a, O, D>> At<'a, '_, O, D, R> {
-    /// The positions of the rows with the same order key, this one among them.
+impl<'a, O: Ord + 'a, D: 'a, R: PartitionRows<'a, O, D>> CurrentRow<'a, '_, O, D, R> {
+    /// The positions of the rows with the same order key, including this one.
     pub fn peers(&self) -> Range<u64> {
         self.peers.get_or_init(|| self.rows.peers(&self.row.0)).clone()
     }
 }
 
-/// A row whose weight has changed.
-pub struct Change<'a, O, D> {
+/// A row whose weight changed, with its positions before and after.
+pub struct RowChange<'a, O, D> {
     pub(super) row: &'a (O, D),
-    /// Where the row was; empty if it was not there.
+    /// Its positions before the change; if it was absent, an empty range at its place.
     pub(super) old: Range<u64>,
-    /// Where it is now.
+    /// Its positions after the change; if it is absent, an empty range at its place.
     pub(super) new: Range<u64>,
 }
 
-/// A partition before and after some rows have changed.
-pub struct Epoch<'a, 'b, O, D, R> {
-    /// Before.
+/// A partition before and after an epoch, and the rows that changed.
+pub struct ChangedPartition<'a, 'b, O, D, R> {
+    /// The rows before the epoch.
     pub old: R,
-    /// After.
+    /// The rows after the epoch.
     pub new: R,
-    /// Which rows, in order.
-    pub(super) changes: &'b [Change<'a, O, D>],
+    /// The changed rows, in order.
+    pub(super) changes: &'b [RowChange<'a, O, D>],
 }
 
-/// Rows whose answers a change may reach, told by the first and the last; `None` is the end of the partition.
+/// A range of rows whose answers may have changed: the rows that *ranges* evaluates again.
 #[derive(Clone, Copy)]
-pub struct Span<'a, O, D> {
+pub struct AffectedRange<'a, O, D> {
     pub(super) from: &'a (O, D),
+    /// The last row; `None` for the end of the partition.
     pub(super) through: Option<&'a (O, D)>,
-    /// True if it goes on behind the last, until the function is [settled](WindowFunction::settled).
-    pub(super) runs_on: bool,
+    /// True if the range continues past `through` until all functions have [converged](WindowFunction::converged).
+    pub(super) open_ended: bool,
 }
 
-impl<'a, O: Ord, D: Ord, R: Rows<'a, O, D>> Epoch<'a, '_, O, D, R> {
-    /// Adds the rows at the positions that `reach` gives: it is shown each row that has changed, once in the partition
-    /// before and once in the one after, with its positions there, or the empty range where it would be. With `runs_on`,
-    /// also the rows behind them, up to one where all functions are [settled](WindowFunction::settled).
+impl<'a, O: Ord, D: Ord, R: PartitionRows<'a, O, D>> ChangedPartition<'a, '_, O, D, R> {
+    /// Adds, for each changed row, the rows at the positions that `reach` returns.
+    ///
+    /// `reach` is called twice for each changed row: with the partition before the epoch and with the partition after
+    /// it, each time with the positions of the row in that partition (an empty range at its place if it is absent). If
+    /// `open_ended`, the range continues past those positions until all functions have
+    /// [converged](WindowFunction::converged).
     pub fn reach_each(
         &self,
-        spans: &mut Vec<Span<'a, O, D>>,
-        runs_on: bool,
+        affected: &mut Vec<AffectedRange<'a, O, D>>,
+        open_ended: bool,
         reach: impl Fn(R, &'a (O, D), Range<u64>) -> Range<u64>,
     ) {
         for change in self.changes {
             for (rows, positions) in [(self.old, &change.old), (self.new, &change.new)] {
                 let reached = reach(rows, change.row, positions.clone());
-                spans.extend(stretch(rows, reached, runs_on));
+                affected.extend(range_of(rows, reached, open_ended));
             }
         }
     }
 
-    /// Adds all rows.
-    pub fn reach_all(&self, spans: &mut Vec<Span<'a, O, D>>) {
+    /// Adds the whole partition.
+    pub fn reach_all(&self, affected: &mut Vec<AffectedRange<'a, O, D>>) {
         for rows in [self.old, self.new] {
-            spans.extend(stretch(rows, 0..rows.len(), false));
+            affected.extend(range_of(rows, 0..rows.len(), false));
         }
     }
 
-    /// Adds the rows that a boundary has passed over which was before the row at position `old` and is before the row at
-    /// position `new` now.
-    pub fn reach_between(&self, spans: &mut Vec<Span<'a, O, D>>, old: u64, new: u64) {
+    /// Adds the rows that crossed a boundary which was in front of position `old` before the epoch and is in front of
+    /// position `new` after it.
+    pub fn reach_between(&self, affected: &mut Vec<AffectedRange<'a, O, D>>, old: u64, new: u64) {
         if self.moved(old) == Some(new) {
             return;
         }
@@ -140,10 +156,10 @@ impl<'a, O: Ord, D: Ord, R: Rows<'a, O, D>> Epoch<'a, '_, O, D, R> {
             (Some((only, _)), None) | (None, Some((only, _))) => (only, None),
             (None, None) => return,
         };
-        spans.push(Span { from, through, runs_on: false });
+        affected.push(AffectedRange { from, through, open_ended: false });
     }
 
-    /// Where the row that was at a position is now, if it has not changed.
+    /// The new position of the row at position `old`, unless the row itself changed.
     fn moved(&self, old: u64) -> Option<u64> {
         let behind = self.changes.partition_point(|change| change.old.end <= old);
         let changes_itself = self.changes[behind..].first().is_some_and(|next| next.old.contains(&old));
@@ -154,66 +170,152 @@ impl<'a, O: Ord, D: Ord, R: Rows<'a, O, D>> Epoch<'a, '_, O, D, R> {
     }
 }
 
-/// The rows at these positions, and at least the first; `None` if that is behind the end.
-fn stretch<'a, O, D, R: Rows<'a, O, D>>(rows: R, positions: Range<u64>, runs_on: bool) -> Option<Span<'a, O, D>> {
+/// The rows at `positions`, but at least the first; `None` if that is past the end.
+fn range_of<'a, O, D, R: PartitionRows<'a, O, D>>(
+    rows: R,
+    positions: Range<u64>,
+    open_ended: bool,
+) -> Option<AffectedRange<'a, O, D>> {
     let (from, _) = rows.entry(positions.start)?;
     let through = rows.entry(positions.end.saturating_sub(1).max(positions.start)).map(|(row, _)| row);
-    Some(Span { from, through, runs_on })
+    Some(AffectedRange { from, through, open_ended })
 }
 
-/// A function of a row and the partition it is in.
+/// A window function: the answer for a row of a partition, and the rows whose answers a change may affect.
 ///
-/// A new function says what it answers, and which rows a change may reach; saying too many costs time and never
-/// correctness, for only answers that differ are sent.
+/// [`reach`](Self::reach) is an upper bound: reporting too many rows costs time but not correctness, since only answers
+/// that differ are emitted; reporting too few leaves stale answers. [`Window::recomputed`](super::Window::recomputed)
+/// ignores `reach` and `converged`, so it is the oracle to test them against. A tuple of up to eight functions is a
+/// function; nest tuples for more than eight. For a function of a frame's rows only, implement the simpler
+/// [`FrameAggregate`](super::FrameAggregate).
+///
+/// # Example
+///
+/// A row is a *record* if its value is greater than all before it. The answer depends on the maximum of the preceding
+/// rows, so a change affects all rows after it, up to the first row whose preceding maximum is as before:
+///
+/// ```
+/// use millstream_operators::prelude::*;
+/// use millstream_operators::window::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary};
+///
+/// /// Day and value.
+/// type Reading = (u32, i64);
+///
+/// #[derive(Clone, Default, PartialEq)]
+/// struct Maximum(Option<i64>);
+///
+/// impl RangeSummary for Maximum {
+///     fn append(&mut self, next: &Self) {
+///         self.0 = self.0.max(next.0);
+///     }
+/// }
+///
+/// struct IsRecord;
+///
+/// impl WindowFunction<u32, Reading> for IsRecord {
+///     type Answer = bool;
+///     type Summary = Maximum;
+///
+///     fn summary(&self, (_, reading): &(u32, Reading), _copies: u64) -> Maximum {
+///         Maximum(Some(reading.1))
+///     }
+///
+///     fn answer<'a, R>(&self, at: &CurrentRow<'a, '_, u32, Reading, R>) -> bool
+///     where
+///         R: PartitionRows<'a, u32, Reading, Summary = Maximum>,
+///     {
+///         let (_, reading) = at.row;
+///         Some(reading.1) > at.rows.summary(0..at.position).0
+///     }
+///
+///     fn reach<'a, R>(
+///         &self,
+///         partition: &ChangedPartition<'a, '_, u32, Reading, R>,
+///         affected: &mut Vec<AffectedRange<'a, u32, Reading>>,
+///     ) where
+///         R: PartitionRows<'a, u32, Reading, Summary = Maximum>,
+///     {
+///         partition.reach_each(affected, true, |_, _, positions| positions);
+///     }
+///
+///     fn converged<'a, R>(
+///         &self,
+///         old: &CurrentRow<'a, '_, u32, Reading, R>,
+///         new: &CurrentRow<'a, '_, u32, Reading, R>,
+///     ) -> bool
+///     where
+///         R: PartitionRows<'a, u32, Reading, Summary = Maximum>,
+///     {
+///         old.rows.summary(0..old.position) == new.rows.summary(0..new.position)
+///     }
+/// }
+///
+/// timely::example(|scope| {
+///     let readings = scope.new_collection_from([(1, 20), (2, 15), (3, 31)]).1;
+///     let records = window(readings, "Records", |_| (), |reading| reading.0).select(|w| (w.row_number(), IsRecord));
+///     records.assert_eq(
+///         scope.new_collection_from([((1, 20), (1, true)), ((2, 15), (2, false)), ((3, 31), (3, true))]).1,
+///     );
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a window function of rows of type `{D}`",
+    label = "not a window function of these rows",
+    note = "a tuple of up to eight window functions is a window function; nest tuples for more than eight"
+)]
 pub trait WindowFunction<O: Ord + 'static, D: Ord + 'static>: 'static {
-    /// What it answers.
+    /// The answer for a row.
     type Answer: Data;
-    /// What it wants to know of stretches of rows.
-    type Summary: Summary;
+    /// The summary of consecutive rows that answers are computed from; `()` if none is needed.
+    type Summary: RangeSummary;
 
-    /// The summary of some rows that are equal to this one.
+    /// The summary of `copies` copies of a row.
     fn summary(&self, row: &(O, D), copies: u64) -> Self::Summary;
 
-    /// The answer for a row.
-    fn answer<'a, R>(&self, at: &At<'a, '_, O, D, R>) -> Self::Answer
+    /// The answer for the current row: a function of the partition and the position alone.
+    fn answer<'a, R>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> Self::Answer
     where
-        R: Rows<'a, O, D, Summary = Self::Summary>;
+        R: PartitionRows<'a, O, D, Summary = Self::Summary>;
 
-    /// Which rows may have other answers after some have changed, beside these themselves.
-    fn reach<'a, R>(&self, epoch: &Epoch<'a, '_, O, D, R>, spans: &mut Vec<Span<'a, O, D>>)
+    /// Adds the rows whose answers an epoch may have changed. The changed rows themselves are always included.
+    fn reach<'a, R>(&self, partition: &ChangedPartition<'a, '_, O, D, R>, affected: &mut Vec<AffectedRange<'a, O, D>>)
     where
-        R: Rows<'a, O, D, Summary = Self::Summary>;
+        R: PartitionRows<'a, O, D, Summary = Self::Summary>;
 
-    /// True if, with no change ahead, this row's answer and those of all behind it must be as they were.
+    /// True if the answers for this row and all rows after it are the same in both partitions, given that no changed
+    /// row follows.
     ///
-    /// It is asked where a span runs on, be it another function's: one that makes no such spans says true.
-    fn settled<'a, R>(&self, _old: &At<'a, '_, O, D, R>, _new: &At<'a, '_, O, D, R>) -> bool
+    /// Called for unchanged rows in an open-ended range, which may be another function's: a function that adds no
+    /// open-ended ranges keeps the default, `true`.
+    fn converged<'a, R>(&self, _old: &CurrentRow<'a, '_, O, D, R>, _new: &CurrentRow<'a, '_, O, D, R>) -> bool
     where
-        R: Rows<'a, O, D, Summary = Self::Summary>,
+        R: PartitionRows<'a, O, D, Summary = Self::Summary>,
     {
         true
     }
 }
 
-impl Summary for () {
+impl RangeSummary for () {
     fn append(&mut self, (): &Self) {}
 }
 
-/// The rows as one function of several sees them: with its own part of their summary.
-struct Part<R, S, P> {
+/// The rows as one function of a tuple sees them: summaries are projected to that function's part.
+struct RowsOfOne<R, S, P> {
     rows: R,
     part: fn(&S) -> &P,
 }
 
-impl<R: Copy, S, P> Clone for Part<R, S, P> {
+impl<R: Copy, S, P> Clone for RowsOfOne<R, S, P> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R: Copy, S, P> Copy for Part<R, S, P> {}
+impl<R: Copy, S, P> Copy for RowsOfOne<R, S, P> {}
 
-impl<'a, O: 'a, D: 'a, R: Rows<'a, O, D>, P: Summary> Rows<'a, O, D> for Part<R, R::Summary, P> {
+impl<'a, O: 'a, D: 'a, R: PartitionRows<'a, O, D>, P: RangeSummary> PartitionRows<'a, O, D>
+    for RowsOfOne<R, R::Summary, P>
+{
     type Summary = P;
 
     fn len(self) -> u64 {
@@ -244,16 +346,21 @@ impl<'a, O: 'a, D: 'a, R: Rows<'a, O, D>, P: Summary> Rows<'a, O, D> for Part<R,
     }
 }
 
-/// Several functions over one window are one function.
-macro_rules! several {
+/// Makes a tuple of functions a function.
+macro_rules! tuple {
     ($($function:ident $index:tt),+) => {
-        impl<$($function: Summary),+> Summary for ($($function,)+) {
+        impl<$($function: RangeSummary),+> RangeSummary for ($($function,)+) {
             fn append(&mut self, next: &Self) {
                 $(self.$index.append(&next.$index);)+
             }
         }
 
-        impl<O: Ord + 'static, D: Ord + 'static, $($function: WindowFunction<O, D>),+> WindowFunction<O, D> for ($($function,)+) {
+        impl<O, D, $($function),+> WindowFunction<O, D> for ($($function,)+)
+        where
+            O: Ord + 'static,
+            D: Ord + 'static,
+            $($function: WindowFunction<O, D>,)+
+        {
             type Answer = ($($function::Answer,)+);
             type Summary = ($($function::Summary,)+);
 
@@ -261,29 +368,32 @@ macro_rules! several {
                 ($(self.$index.summary(row, copies),)+)
             }
 
-            fn answer<'a, R>(&self, at: &At<'a, '_, O, D, R>) -> Self::Answer
+            fn answer<'a, R>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> Self::Answer
             where
-                R: Rows<'a, O, D, Summary = Self::Summary>,
+                R: PartitionRows<'a, O, D, Summary = Self::Summary>,
             {
                 ($(self.$index.answer(&at.part(|summary: &Self::Summary| &summary.$index)),)+)
             }
 
-            fn reach<'a, R>(&self, epoch: &Epoch<'a, '_, O, D, R>, spans: &mut Vec<Span<'a, O, D>>)
-            where
-                R: Rows<'a, O, D, Summary = Self::Summary>,
+            fn reach<'a, R>(
+                &self,
+                partition: &ChangedPartition<'a, '_, O, D, R>,
+                affected: &mut Vec<AffectedRange<'a, O, D>>,
+            ) where
+                R: PartitionRows<'a, O, D, Summary = Self::Summary>,
             {
-                $(self.$index.reach(&Epoch {
-                    old: Part { rows: epoch.old, part: |summary: &Self::Summary| &summary.$index },
-                    new: Part { rows: epoch.new, part: |summary: &Self::Summary| &summary.$index },
-                    changes: epoch.changes,
-                }, spans);)+
+                $(self.$index.reach(&ChangedPartition {
+                    old: RowsOfOne { rows: partition.old, part: |summary: &Self::Summary| &summary.$index },
+                    new: RowsOfOne { rows: partition.new, part: |summary: &Self::Summary| &summary.$index },
+                    changes: partition.changes,
+                }, affected);)+
             }
 
-            fn settled<'a, R>(&self, old: &At<'a, '_, O, D, R>, new: &At<'a, '_, O, D, R>) -> bool
+            fn converged<'a, R>(&self, old: &CurrentRow<'a, '_, O, D, R>, new: &CurrentRow<'a, '_, O, D, R>) -> bool
             where
-                R: Rows<'a, O, D, Summary = Self::Summary>,
+                R: PartitionRows<'a, O, D, Summary = Self::Summary>,
             {
-                $(self.$index.settled(
+                $(self.$index.converged(
                     &old.part(|summary: &Self::Summary| &summary.$index),
                     &new.part(|summary: &Self::Summary| &summary.$index),
                 ))&&+
@@ -292,11 +402,11 @@ macro_rules! several {
     };
 }
 
-several!(A 0);
-several!(A 0, B 1);
-several!(A 0, B 1, C 2);
-several!(A 0, B 1, C 2, E 3);
-several!(A 0, B 1, C 2, E 3, F 4);
-several!(A 0, B 1, C 2, E 3, F 4, G 5);
-several!(A 0, B 1, C 2, E 3, F 4, G 5, H 6);
-several!(A 0, B 1, C 2, E 3, F 4, G 5, H 6, I 7);
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, E 3);
+tuple!(A 0, B 1, C 2, E 3, F 4);
+tuple!(A 0, B 1, C 2, E 3, F 4, G 5);
+tuple!(A 0, B 1, C 2, E 3, F 4, G 5, H 6);
+tuple!(A 0, B 1, C 2, E 3, F 4, G 5, H 6, I 7);

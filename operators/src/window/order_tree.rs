@@ -1,64 +1,64 @@
-//! A counted B-tree: the rows of one partition in order, found by key or by position.
+//! A persistent counted B-tree: the rows of one partition in order, found by key or by position.
 //!
 //! ```text
-//!                 │ 7 rows ≤ f │ 5 rows ≤ k │            each child is known by its greatest row, the number
-//!                   ╱              ╲                    of its rows and their summary
+//!                 │ 7 rows ≤ f │ 5 rows ≤ k │            each subtree is stored with its greatest row,
+//!                   ╱              ╲                    its number of rows and their summary
 //!     │ 3 ≤ b │ 4 ≤ f │        │ 2 ≤ h │ 3 ≤ k │
 //! ```
 //!
-//! A change makes a new path from a leaf to the root and leaves the old one as it is, so the tree before an epoch and
-//! the tree after it stand side by side and share all that did not change. Changes are applied in one pass, many as
-//! well as one. *Cost*: O(log n) for each of the questions, O(d log n) for d changes; a large first batch is O(n).
+//! A change copies the path from a leaf to the root and leaves the old tree intact, so the trees before and after an
+//! epoch exist side by side and share all unchanged nodes. A set of changes is applied in one pass. *Cost*: O(log n)
+//! for each query, O(d log n) for d changes, O(n) for a first load.
 
 mod walk;
 
 use std::ops::Range;
 use std::rc::Rc;
 
-pub(super) use walk::Walk;
+pub(super) use walk::TreeWalk;
 
-use super::function::{Rows, Summary, WindowFunction};
+use super::function::{PartitionRows, RangeSummary, WindowFunction};
 
-/// Most entries of a leaf, and children of an inner node.
+/// The maximum number of rows of a leaf, and of children of an inner node.
 const WIDTH: usize = 32;
-/// A node with fewer is joined with its neighbour.
+/// A node with fewer is merged with its neighbour.
 const WIDTH_MIN: usize = WIDTH / 4;
 
-/// The rows of one partition. A copy costs nothing and is not touched by later changes.
+/// The rows of one partition.
 pub(super) struct OrderTree<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
     function: Rc<F>,
-    root: Option<Child<O, D, F::Summary>>,
+    root: Option<Subtree<O, D, F::Summary>>,
 }
 
-enum Node<O, D, S> {
-    Leaf(Vec<Entry<O, D>>),
-    Inner(Vec<Child<O, D, S>>),
+enum TreeNode<O, D, S> {
+    Leaf(Vec<WeightedRow<O, D>>),
+    Inner(Vec<Subtree<O, D, S>>),
 }
 
-/// A row and its weight. One that is not positive is kept for what may come, and counts as no row.
+/// A row and its weight. A weight that is not positive counts as no row, and is kept in case the row is inserted later.
 #[derive(Clone)]
-pub(super) struct Entry<O, D> {
+pub(super) struct WeightedRow<O, D> {
     pub(super) row: (O, D),
     weight: isize,
 }
 
-impl<O, D> Entry<O, D> {
-    /// How many rows it stands for.
+impl<O, D> WeightedRow<O, D> {
+    /// How many rows it counts as.
     pub(super) fn copies(&self) -> u64 {
         u64::try_from(self.weight).unwrap_or(0)
     }
 }
 
-struct Child<O, D, S> {
-    node: Rc<Node<O, D, S>>,
+struct Subtree<O, D, S> {
+    node: Rc<TreeNode<O, D, S>>,
     greatest: (O, D),
     rows: u64,
     summary: S,
 }
 
-impl<O: Clone, D: Clone, S: Clone> Clone for Child<O, D, S> {
+impl<O: Clone, D: Clone, S: Clone> Clone for Subtree<O, D, S> {
     fn clone(&self) -> Self {
-        Child {
+        Subtree {
             node: Rc::clone(&self.node),
             greatest: self.greatest.clone(),
             rows: self.rows,
@@ -72,19 +72,19 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
         OrderTree { function, root: None }
     }
 
-    /// True if there is nothing, not even a row of negative weight.
+    /// True if the tree has no entry, not even one of negative weight.
     pub(super) fn is_vacant(&self) -> bool {
         self.root.is_none()
     }
 
-    /// A walk from the first row that is not `before`.
-    pub(super) fn walk_from(&self, before: impl Fn(&(O, D)) -> bool) -> Walk<'_, O, D, F::Summary> {
-        Walk::below(self.root.as_ref().map(|root| &*root.node), before)
+    /// A walk from the first row that does not satisfy `before`.
+    pub(super) fn walk_from(&self, before: impl Fn(&(O, D)) -> bool) -> TreeWalk<'_, O, D, F::Summary> {
+        TreeWalk::below(self.root.as_ref().map(|root| &*root.node), before)
     }
 }
 
 impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
-    /// The tree with these changes of weights, which are sorted by row, one for each.
+    /// The tree after changes of weights, which must be sorted by row, one for each row.
     pub(super) fn with(&self, changes: &[((O, D), isize)]) -> Self {
         let function = &*self.function;
         let mut level = match &self.root {
@@ -92,29 +92,29 @@ impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>
             None => leaves(entries_of(changes), function),
         };
         while level.len() > 1 {
-            level = chunks(level).map(|children| Child::inner(children)).collect();
+            level = chunks(level).map(|children| Subtree::inner(children)).collect();
         }
         let mut root = level.pop();
-        while let Some(only) = root.as_ref().and_then(Child::only_child) {
+        while let Some(only) = root.as_ref().and_then(Subtree::only_child) {
             root = Some(only);
         }
         OrderTree { function: Rc::clone(&self.function), root }
     }
 }
 
-fn entries_of<O: Clone, D: Clone>(changes: &[((O, D), isize)]) -> Vec<Entry<O, D>> {
-    changes.iter().map(|(row, weight)| Entry { row: row.clone(), weight: *weight }).collect()
+fn entries_of<O: Clone, D: Clone>(changes: &[((O, D), isize)]) -> Vec<WeightedRow<O, D>> {
+    changes.iter().map(|(row, weight)| WeightedRow { row: row.clone(), weight: *weight }).collect()
 }
 
-/// What a node becomes: none, one or several nodes of the same height.
+/// The nodes that replace a node: zero or more of the same height.
 fn changed<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
-    node: &Node<O, D, F::Summary>,
+    node: &TreeNode<O, D, F::Summary>,
     mut changes: &[((O, D), isize)],
     function: &F,
-) -> Vec<Child<O, D, F::Summary>> {
+) -> Vec<Subtree<O, D, F::Summary>> {
     match node {
-        Node::Leaf(entries) => leaves(merged(entries, changes), function),
-        Node::Inner(children) => {
+        TreeNode::Leaf(entries) => leaves(merged(entries, changes), function),
+        TreeNode::Inner(children) => {
             let mut after = Vec::with_capacity(children.len() + 1);
             for (index, child) in children.iter().enumerate() {
                 let is_last = index + 1 == children.len();
@@ -128,13 +128,16 @@ fn changed<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction
                 changes = &changes[here..];
             }
             let after = without_small(after, function);
-            chunks(after).map(|children| Child::inner(children)).collect()
+            chunks(after).map(|children| Subtree::inner(children)).collect()
         }
     }
 }
 
-/// Entries with changed weights.
-fn merged<O: Ord + Clone, D: Ord + Clone>(entries: &[Entry<O, D>], changes: &[((O, D), isize)]) -> Vec<Entry<O, D>> {
+/// A leaf's entries after changes of weights.
+fn merged<O: Ord + Clone, D: Ord + Clone>(
+    entries: &[WeightedRow<O, D>],
+    changes: &[((O, D), isize)],
+) -> Vec<WeightedRow<O, D>> {
     let mut after = Vec::with_capacity(entries.len() + changes.len());
     let mut rest = entries;
     for (row, change) in changes {
@@ -147,7 +150,7 @@ fn merged<O: Ord + Clone, D: Ord + Clone>(entries: &[Entry<O, D>], changes: &[((
             rest = others;
         }
         if weight != 0 {
-            after.push(Entry { row: row.clone(), weight });
+            after.push(WeightedRow { row: row.clone(), weight });
         }
     }
     after.extend_from_slice(rest);
@@ -155,13 +158,13 @@ fn merged<O: Ord + Clone, D: Ord + Clone>(entries: &[Entry<O, D>], changes: &[((
 }
 
 fn leaves<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
-    entries: Vec<Entry<O, D>>,
+    entries: Vec<WeightedRow<O, D>>,
     function: &F,
-) -> Vec<Child<O, D, F::Summary>> {
-    chunks(entries).map(|entries| Child::leaf(entries, function)).collect()
+) -> Vec<Subtree<O, D, F::Summary>> {
+    chunks(entries).map(|entries| Subtree::leaf(entries, function)).collect()
 }
 
-/// Parts of about equal size, none too wide.
+/// Splits a list into chunks of about equal size, at most [`WIDTH`].
 fn chunks<E>(all: Vec<E>) -> impl Iterator<Item = Vec<E>> {
     let parts = all.len().div_ceil(WIDTH);
     let mut all = all.into_iter();
@@ -171,19 +174,19 @@ fn chunks<E>(all: Vec<E>) -> impl Iterator<Item = Vec<E>> {
     })
 }
 
-/// Joins each node that has become small with the one before it.
+/// Merges each node that has become too small with its predecessor.
 fn without_small<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFunction<O, D>>(
-    children: Vec<Child<O, D, F::Summary>>,
+    children: Vec<Subtree<O, D, F::Summary>>,
     function: &F,
-) -> Vec<Child<O, D, F::Summary>> {
-    let mut after: Vec<Child<O, D, F::Summary>> = Vec::with_capacity(children.len());
+) -> Vec<Subtree<O, D, F::Summary>> {
+    let mut after: Vec<Subtree<O, D, F::Summary>> = Vec::with_capacity(children.len());
     for child in children {
         match after.last() {
             Some(before) if before.node.width().min(child.node.width()) < WIDTH_MIN => {
                 let joined = match (&*before.node, &*child.node) {
-                    (Node::Leaf(a), Node::Leaf(b)) => leaves([&a[..], b].concat(), function),
-                    (Node::Inner(a), Node::Inner(b)) => {
-                        chunks([&a[..], b].concat()).map(|children| Child::inner(children)).collect()
+                    (TreeNode::Leaf(a), TreeNode::Leaf(b)) => leaves([&a[..], b].concat(), function),
+                    (TreeNode::Inner(a), TreeNode::Inner(b)) => {
+                        chunks([&a[..], b].concat()).map(|children| Subtree::inner(children)).collect()
                     }
                     _ => unreachable!("children of a node have one height"),
                 };
@@ -196,46 +199,48 @@ fn without_small<O: Ord + Clone + 'static, D: Ord + Clone + 'static, F: WindowFu
     after
 }
 
-impl<O, D, S> Node<O, D, S> {
+impl<O, D, S> TreeNode<O, D, S> {
     fn width(&self) -> usize {
         match self {
-            Node::Leaf(entries) => entries.len(),
-            Node::Inner(children) => children.len(),
+            TreeNode::Leaf(entries) => entries.len(),
+            TreeNode::Inner(children) => children.len(),
         }
     }
 }
 
-impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, S: Summary> Child<O, D, S> {
-    fn leaf<F: WindowFunction<O, D, Summary = S>>(entries: Vec<Entry<O, D>>, function: &F) -> Self {
+impl<O: Ord + Clone + 'static, D: Ord + Clone + 'static, S: RangeSummary> Subtree<O, D, S> {
+    fn leaf<F: WindowFunction<O, D, Summary = S>>(entries: Vec<WeightedRow<O, D>>, function: &F) -> Self {
         let (mut rows, mut summary) = (0, S::default());
         for entry in entries.iter().filter(|entry| entry.copies() > 0) {
             rows += entry.copies();
             summary.append(&function.summary(&entry.row, entry.copies()));
         }
         let greatest = entries.last().expect("a chunk is not empty").row.clone();
-        Child { node: Rc::new(Node::Leaf(entries)), greatest, rows, summary }
+        Subtree { node: Rc::new(TreeNode::Leaf(entries)), greatest, rows, summary }
     }
 
-    fn inner(children: Vec<Child<O, D, S>>) -> Self {
+    fn inner(children: Vec<Subtree<O, D, S>>) -> Self {
         let (mut rows, mut summary) = (0, S::default());
         for child in &children {
             rows += child.rows;
             summary.append(&child.summary);
         }
         let greatest = children.last().expect("a chunk is not empty").greatest.clone();
-        Child { node: Rc::new(Node::Inner(children)), greatest, rows, summary }
+        Subtree { node: Rc::new(TreeNode::Inner(children)), greatest, rows, summary }
     }
 
-    /// The child of a node that has only one.
+    /// The only child of the node, if it has just one.
     fn only_child(&self) -> Option<Self> {
         match &*self.node {
-            Node::Inner(children) if children.len() == 1 => children.first().cloned(),
+            TreeNode::Inner(children) if children.len() == 1 => children.first().cloned(),
             _ => None,
         }
     }
 }
 
-impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &'a OrderTree<O, D, F> {
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> PartitionRows<'a, O, D>
+    for &'a OrderTree<O, D, F>
+{
     type Summary = F::Summary;
 
     fn len(self) -> u64 {
@@ -247,7 +252,7 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O
         let mut start = 0;
         loop {
             match node {
-                Node::Inner(children) => {
+                TreeNode::Inner(children) => {
                     let next = children.iter().find(|child| {
                         let is_it = position - start < child.rows;
                         start += if is_it { 0 } else { child.rows };
@@ -255,7 +260,7 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O
                     });
                     node = &next?.node;
                 }
-                Node::Leaf(entries) => {
+                TreeNode::Leaf(entries) => {
                     let entry = entries.iter().find(|entry| {
                         let is_it = position - start < entry.copies();
                         start += if is_it { 0 } else { entry.copies() };
@@ -272,15 +277,15 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O
         let (mut node, mut count) = (&*root.node, 0);
         loop {
             match node {
-                Node::Inner(children) => {
+                TreeNode::Inner(children) => {
                     let skipped = children.partition_point(|child| before(&child.greatest));
                     count += children[..skipped].iter().map(|child| child.rows).sum::<u64>();
                     let Some(next) = children.get(skipped) else { return count };
                     node = &next.node;
                 }
-                Node::Leaf(entries) => {
+                TreeNode::Leaf(entries) => {
                     let skipped = entries.partition_point(|entry| before(&entry.row));
-                    return count + entries[..skipped].iter().map(Entry::copies).sum::<u64>();
+                    return count + entries[..skipped].iter().map(WeightedRow::copies).sum::<u64>();
                 }
             }
         }
@@ -312,16 +317,16 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O
                 return position;
             };
             match &*child.node {
-                Node::Inner(inner) => children = inner,
-                Node::Leaf(entries) => return position + self.search_leaf(entries, summary, is_enough),
+                TreeNode::Inner(inner) => children = inner,
+                TreeNode::Leaf(entries) => return position + self.search_leaf(entries, summary, is_enough),
             }
         }
     }
 }
 
 impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {
-    /// Adds what lies at these positions of a child, counted from its first row.
-    fn append_child(&self, child: &Child<O, D, F::Summary>, positions: Range<u64>, summary: &mut F::Summary) {
+    /// Appends the summary of the rows at these positions of a child, counted from its first row.
+    fn append_child(&self, child: &Subtree<O, D, F::Summary>, positions: Range<u64>, summary: &mut F::Summary) {
         if positions.start == 0 && positions.end >= child.rows {
             summary.append(&child.summary);
             return;
@@ -333,14 +338,14 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
             Some(here).filter(|here| here.start < here.end)
         };
         match &*child.node {
-            Node::Inner(children) => {
+            TreeNode::Inner(children) => {
                 for child in children {
                     if let Some(here) = overlap(child.rows) {
                         self.append_child(child, here, summary);
                     }
                 }
             }
-            Node::Leaf(entries) => {
+            TreeNode::Leaf(entries) => {
                 for entry in entries {
                     if let Some(here) = overlap(entry.copies()) {
                         summary.append(&self.function.summary(&entry.row, here.end - here.start));
@@ -350,10 +355,10 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
         }
     }
 
-    /// How many rows of a leaf are before the one with which the summary is enough.
+    /// The number of rows of a leaf before the one at which `is_enough` first holds.
     fn search_leaf(
         &self,
-        entries: &[Entry<O, D>],
+        entries: &[WeightedRow<O, D>],
         mut summary: F::Summary,
         is_enough: impl Fn(&F::Summary) -> bool,
     ) -> u64 {
@@ -375,7 +380,7 @@ impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D
     }
 }
 
-/// The least number from 1 to `most` for which something holds that holds from some number on, and for `most`.
+/// The least number in 1..=`most` for which `holds`, which must be monotone and hold for `most`.
 pub(super) fn least(most: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut fails, mut works) = (0, most);
     while works - fails > 1 {

@@ -4,33 +4,39 @@ use differential_dataflow::Data;
 use serde::{Deserialize, Serialize};
 
 use super::Functions;
-use super::function::{At, Epoch, Rows, Span, WindowFunction};
+use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
 
 impl<O, D> Functions<O, D> {
-    /// The value in the middle of the partition, by order key: of an even number, between the two.
+    /// The median of the partition's order keys: [`percentile`](Self::percentile) 1/2. For an even number of rows it
+    /// lies between the two in the middle.
     ///
-    /// See [`percentile`](Self::percentile).
+    /// ```
+    /// # use millstream_operators::prelude::*;
+    /// # timely::example(|scope| {
+    /// let ages = scope.new_collection_from([20, 30, 90]).1;
+    /// let median = window(ages, "Median age", |_| (), |age| *age).per_partition(|w| w.median());
+    /// median.map(|(_, median)| median.unwrap().lower).assert_eq(scope.new_collection_from([30]).1);
+    /// # });
+    /// ```
     #[must_use]
     pub fn median(self) -> Percentile {
         self.percentile(1, 2)
     }
 
-    /// The value below which `part` of `whole` of the partition lies, by order key.
+    /// The percentile `part` / `whole` of the partition's order keys: SQL's `percentile_cont`, Spark's `percentile`.
     ///
-    /// It stands at place (n − 1) · `part` / `whole` of the n rows, counted from 0 (SQL's `percentile_cont`, Spark's
-    /// `percentile`); where that is between two rows, the answer tells both and how far it is between them. Nulls are for
-    /// the caller to filter: they are rows like others.
+    /// It lies at position (n − 1) · `part` / `whole` of the n rows, counted from 0. Between two rows, the answer has
+    /// both order keys and the distance between them, exactly. Nulls count as rows; filter them first.
     ///
-    /// Made for [per-partition](super::Window::per_partition) answers, where a change emits ≤ 2 updates at O(log n). For
-    /// every row, all rows are looked at.
+    /// *Updates per change*: ≤ 2 with [`per_partition`](super::Window::per_partition), for which it is meant, at O(log
+    /// n). With [`select`](super::Window::select), a change evaluates the whole partition.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::{Between, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let ages = scope.new_collection_from([20, 30, 50, 90]).1;
-    /// let quarter = ages.window(|_| 'S', |age| *age).per_partition(|w| w.percentile(1, 4));
-    /// let found = Between { lower: 20, upper: 30, part: 3, whole: 4 };
+    /// let quarter = window(ages, "Ages", |_| 'S', |age| *age).per_partition(|w| w.percentile(1, 4));
+    /// let found = PercentileValue { lower: 20, upper: 30, part: 3, whole: 4 };
     /// quarter.assert_eq(scope.new_collection_from([('S', Some(found.clone()))]).1);
     /// assert_eq!(found.interpolate(|age| f64::from(*age)), 27.5);
     /// # });
@@ -52,21 +58,21 @@ pub struct Percentile {
     whole: u32,
 }
 
-/// A place between two order keys.
+/// A percentile: an order key, or a point between two order keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Between<O> {
-    /// The order key before it, or at it.
+pub struct PercentileValue<O> {
+    /// The greatest order key at or below the percentile.
     pub lower: O,
-    /// The order key behind it; the same if the place is a row's.
+    /// The least order key at or above the percentile.
     pub upper: O,
-    /// How far it is from the one to the other, as a fraction: numerator.
+    /// The distance from `lower` to the percentile as a fraction of the distance to `upper`: the numerator.
     pub part: u32,
-    /// How far it is from the one to the other, as a fraction: denominator.
+    /// The denominator of that fraction.
     pub whole: u32,
 }
 
-impl<O> Between<O> {
-    /// The value between the two, on a straight line.
+impl<O> PercentileValue<O> {
+    /// The percentile by linear interpolation, with `value` as the number that an order key stands for.
     pub fn interpolate(&self, value: impl Fn(&O) -> f64) -> f64 {
         let (lower, upper) = (value(&self.lower), value(&self.upper));
         lower + (upper - lower) * f64::from(self.part) / f64::from(self.whole)
@@ -74,26 +80,29 @@ impl<O> Between<O> {
 }
 
 impl<O: Data, D: Ord + 'static> WindowFunction<O, D> for Percentile {
-    type Answer = Option<Between<O>>;
+    type Answer = Option<PercentileValue<O>>;
     type Summary = ();
 
     fn summary(&self, _row: &(O, D), _copies: u64) {}
 
-    fn answer<'a, R: Rows<'a, O, D, Summary = ()>>(&self, at: &At<'a, '_, O, D, R>) -> Option<Between<O>> {
+    fn answer<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
+        &self,
+        at: &CurrentRow<'a, '_, O, D, R>,
+    ) -> Option<PercentileValue<O>> {
         let (part, whole) = (u128::from(self.part), u128::from(self.whole));
         let place = u128::from(at.rows.len() - 1) * part;
         let lower = u64::try_from(place / whole).expect("a position among the rows");
         let part = u32::try_from(place % whole).expect("less than the whole");
         let ((upper, _), _) = at.rows.entry(lower + u64::from(part > 0))?;
         let ((lower, _), _) = at.rows.entry(lower)?;
-        Some(Between { lower: lower.clone(), upper: upper.clone(), part, whole: self.whole })
+        Some(PercentileValue { lower: lower.clone(), upper: upper.clone(), part, whole: self.whole })
     }
 
-    fn reach<'a, R: Rows<'a, O, D, Summary = ()>>(
+    fn reach<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
-        epoch: &Epoch<'a, '_, O, D, R>,
-        spans: &mut Vec<Span<'a, O, D>>,
+        partition: &ChangedPartition<'a, '_, O, D, R>,
+        affected: &mut Vec<AffectedRange<'a, O, D>>,
     ) {
-        epoch.reach_all(spans);
+        partition.reach_all(affected);
     }
 }

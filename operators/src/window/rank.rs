@@ -1,19 +1,19 @@
-//! Where a row stands: row number, rank, dense rank.
+//! Row number, rank and dense rank.
 
 use super::Functions;
-use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
+use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, WindowFunction};
 
 impl<O, D> Functions<O, D> {
-    /// The number of the row in its partition, from 1; of peers, the lesser row is the first.
+    /// The number of the row in its partition, from 1. Peers are numbered in the order of the rows themselves.
     ///
-    /// *Updates per change*: 2 for each row behind it, until as many rows have come as have gone.
+    /// *Updates per change*: 2 for each row after the changed one, plus 1; if an epoch inserts and deletes as many
+    /// rows, only rows between them are renumbered. *Work*: the same rows.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::WindowExt;
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
-    /// let numbers = scores.window(|_| (), |score| *score).select(|w| w.row_number());
+    /// let numbers = window(scores, "Scores", |_| (), |score| *score).select(|w| w.row_number());
     /// numbers.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 3), (30, 4)]).1);
     /// # });
     /// ```
@@ -22,16 +22,16 @@ impl<O, D> Functions<O, D> {
         RowNumber
     }
 
-    /// One more than the rows with a lesser order key: peers share it, and leave a gap behind them.
+    /// One more than the number of rows with a lesser order key: peers share a rank, and a gap follows them.
     ///
-    /// *Updates per change*: 2 for each row behind it and its peers, until as many rows have come as have gone.
+    /// *Updates per change*: 2 for each row after the changed one and its peers, plus 1; if an epoch inserts and
+    /// deletes as many rows, only rows between them are ranked anew. *Work*: the same rows.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::WindowExt;
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
-    /// let ranks = scores.window(|_| (), |score| *score).select(|w| w.rank());
+    /// let ranks = window(scores, "Scores", |_| (), |score| *score).select(|w| w.rank());
     /// ranks.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 2), (30, 4)]).1);
     /// # });
     /// ```
@@ -40,17 +40,16 @@ impl<O, D> Functions<O, D> {
         Rank
     }
 
-    /// One more than the distinct lesser order keys: peers share it, and leave no gap.
+    /// One more than the number of distinct lesser order keys: peers share a rank, and no gap follows them.
     ///
-    /// *Updates per change*: 1 where the order key has other rows, else as [`rank`](Self::rank). *State*: beside the
-    /// rows, the first and the last order key of each node of the tree.
+    /// *Updates per change*: 1 if the order key has other rows, else as [`rank`](Self::rank). *State*: the rows, and
+    /// the first and last order key of each node of the tree.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::WindowExt;
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let scores = scope.new_collection_from([10, 20, 20, 30]).1;
-    /// let ranks = scores.window(|_| (), |score| *score).select(|w| w.dense_rank());
+    /// let ranks = window(scores, "Scores", |_| (), |score| *score).select(|w| w.dense_rank());
     /// ranks.assert_eq(scope.new_collection_from([(10, 1), (20, 2), (20, 2), (30, 3)]).1);
     /// # });
     /// ```
@@ -78,22 +77,22 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for RowNumber {
 
     fn summary(&self, _row: &(O, D), _copies: u64) {}
 
-    fn answer<'a, R: Rows<'a, O, D, Summary = ()>>(&self, at: &At<'a, '_, O, D, R>) -> u64 {
+    fn answer<'a, R: PartitionRows<'a, O, D, Summary = ()>>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> u64 {
         at.position + 1
     }
 
-    fn reach<'a, R: Rows<'a, O, D, Summary = ()>>(
+    fn reach<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
-        epoch: &Epoch<'a, '_, O, D, R>,
-        spans: &mut Vec<Span<'a, O, D>>,
+        partition: &ChangedPartition<'a, '_, O, D, R>,
+        affected: &mut Vec<AffectedRange<'a, O, D>>,
     ) {
-        epoch.reach_each(spans, true, |_, _, positions| positions);
+        partition.reach_each(affected, true, |_, _, positions| positions);
     }
 
-    fn settled<'a, R: Rows<'a, O, D, Summary = ()>>(
+    fn converged<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
-        old: &At<'a, '_, O, D, R>,
-        new: &At<'a, '_, O, D, R>,
+        old: &CurrentRow<'a, '_, O, D, R>,
+        new: &CurrentRow<'a, '_, O, D, R>,
     ) -> bool {
         old.position == new.position
     }
@@ -105,23 +104,23 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for Rank {
 
     fn summary(&self, _row: &(O, D), _copies: u64) {}
 
-    fn answer<'a, R: Rows<'a, O, D, Summary = ()>>(&self, at: &At<'a, '_, O, D, R>) -> u64 {
+    fn answer<'a, R: PartitionRows<'a, O, D, Summary = ()>>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> u64 {
         at.peers().start + 1
     }
 
-    fn reach<'a, R: Rows<'a, O, D, Summary = ()>>(
+    fn reach<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
-        epoch: &Epoch<'a, '_, O, D, R>,
-        spans: &mut Vec<Span<'a, O, D>>,
+        partition: &ChangedPartition<'a, '_, O, D, R>,
+        affected: &mut Vec<AffectedRange<'a, O, D>>,
     ) {
-        epoch.reach_each(spans, true, |_, _, positions| positions);
+        partition.reach_each(affected, true, |_, _, positions| positions);
     }
 
-    /// A new tie changes no tie but every row after: the rows before count too, not only the answer.
-    fn settled<'a, R: Rows<'a, O, D, Summary = ()>>(
+    /// A new peer leaves its peers' rank as it is but not the ranks after them, so equal answers are not enough.
+    fn converged<'a, R: PartitionRows<'a, O, D, Summary = ()>>(
         &self,
-        old: &At<'a, '_, O, D, R>,
-        new: &At<'a, '_, O, D, R>,
+        old: &CurrentRow<'a, '_, O, D, R>,
+        new: &CurrentRow<'a, '_, O, D, R>,
     ) -> bool {
         old.position == new.position && old.peers().start == new.peers().start
     }
@@ -129,48 +128,51 @@ impl<O: Ord + 'static, D: Ord + 'static> WindowFunction<O, D> for Rank {
 
 impl<O: Ord + Clone + 'static, D: Ord + 'static> WindowFunction<O, D> for DenseRank {
     type Answer = u64;
-    type Summary = Distinct<O>;
+    type Summary = DistinctKeys<O>;
 
-    fn summary(&self, row: &(O, D), _copies: u64) -> Distinct<O> {
-        Distinct { keys: 1, ends: Some((row.0.clone(), row.0.clone())) }
+    fn summary(&self, row: &(O, D), _copies: u64) -> DistinctKeys<O> {
+        DistinctKeys { keys: 1, ends: Some((row.0.clone(), row.0.clone())) }
     }
 
-    fn answer<'a, R: Rows<'a, O, D, Summary = Distinct<O>>>(&self, at: &At<'a, '_, O, D, R>) -> u64 {
-        // The keys up to the row, its own among them.
+    fn answer<'a, R: PartitionRows<'a, O, D, Summary = DistinctKeys<O>>>(
+        &self,
+        at: &CurrentRow<'a, '_, O, D, R>,
+    ) -> u64 {
+        // The distinct keys through the current row's.
         at.rows.summary(0..at.position + 1).keys
     }
 
-    fn reach<'a, R: Rows<'a, O, D, Summary = Distinct<O>>>(
+    fn reach<'a, R: PartitionRows<'a, O, D, Summary = DistinctKeys<O>>>(
         &self,
-        epoch: &Epoch<'a, '_, O, D, R>,
-        spans: &mut Vec<Span<'a, O, D>>,
+        partition: &ChangedPartition<'a, '_, O, D, R>,
+        affected: &mut Vec<AffectedRange<'a, O, D>>,
     ) {
-        epoch.reach_each(spans, true, |_, _, positions| positions);
+        partition.reach_each(affected, true, |_, _, positions| positions);
     }
 
-    fn settled<'a, R: Rows<'a, O, D, Summary = Distinct<O>>>(
+    fn converged<'a, R: PartitionRows<'a, O, D, Summary = DistinctKeys<O>>>(
         &self,
-        old: &At<'a, '_, O, D, R>,
-        new: &At<'a, '_, O, D, R>,
+        old: &CurrentRow<'a, '_, O, D, R>,
+        new: &CurrentRow<'a, '_, O, D, R>,
     ) -> bool {
         self.answer(old) == self.answer(new)
     }
 }
 
-/// How many distinct order keys a stretch of rows has, and the first and the last of them.
+/// The number of distinct order keys of some rows, and the first and the last of them.
 #[derive(Clone, PartialEq)]
-pub struct Distinct<O> {
+pub struct DistinctKeys<O> {
     keys: u64,
     ends: Option<(O, O)>,
 }
 
-impl<O> Default for Distinct<O> {
+impl<O> Default for DistinctKeys<O> {
     fn default() -> Self {
-        Distinct { keys: 0, ends: None }
+        DistinctKeys { keys: 0, ends: None }
     }
 }
 
-impl<O: Clone + PartialEq + 'static> Summary for Distinct<O> {
+impl<O: Clone + PartialEq + 'static> RangeSummary for DistinctKeys<O> {
     fn append(&mut self, next: &Self) {
         match (&mut self.ends, &next.ends) {
             (Some((_, last)), Some((first, next_last))) => {

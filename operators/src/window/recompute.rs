@@ -1,9 +1,10 @@
-//! The plain driver: every answer of a partition that has changed is worked out again.
+//! The simple driver: it recomputes every answer of a partition that changed.
 //!
-//! A function of the sorted partition under differential's `reduce`, which sends only what differs. *Cost per change*:
-//! the partition. *State*: every row, and every row with its answer. *Times*: any lattice.
+//! A function of the sorted partition under differential's `reduce`, which emits only differences. *Cost per change*:
+//! the partition. *State*: every row, and every row with its answers. *Times*: any lattice.
 
 use std::cell::OnceCell;
+use std::hash::Hash;
 use std::ops::Range;
 
 use differential_dataflow::lattice::Lattice;
@@ -11,20 +12,21 @@ use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::progress::Timestamp;
 
-use super::function::{At, Rows, Summary, WindowFunction};
+use super::function::{CurrentRow, PartitionRows, RangeSummary, WindowFunction};
 use super::order_tree::least;
+use super::partitions::Partitions;
 use crate::{self as operators, ByKey};
 
-/// What `output` makes of each row and its answer.
+/// The `output` for each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
-    partitions: ByKey<'scope, T, P, (O, D)>,
+    partitions: Partitions<'scope, T, P, O, D>,
     name: &str,
     function: F,
     output: impl Fn(&(O, D), F::Answer) -> Option<Out> + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
+    P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -34,22 +36,22 @@ where
         for (row, start, copies) in rows.entries() {
             let peers = OnceCell::new();
             for position in start..start + copies {
-                give.extend(output(row, function.answer(&At { rows, row, position, peers: &peers })));
+                give.extend(output(row, function.answer(&CurrentRow { rows, row, position, peers: &peers })));
             }
         }
     })
 }
 
-/// What `output` makes of each partition that has rows, and the answer for its last row.
+/// The `output` for each partition that has rows, and the answer for its last row.
 pub(super) fn last_row<'scope, T, P, O, D, F, Out>(
-    partitions: ByKey<'scope, T, P, (O, D)>,
+    partitions: Partitions<'scope, T, P, O, D>,
     name: &str,
     function: F,
     output: impl Fn(&P, F::Answer) -> Out + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
+    P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -59,31 +61,57 @@ where
         if let Some(position) = rows.len().checked_sub(1)
             && let Some((row, _)) = rows.entry(position)
         {
-            let at = At { rows, row, position, peers: &OnceCell::new() };
+            let at = CurrentRow { rows, row, position, peers: &OnceCell::new() };
             give.push(output(partition, function.answer(&at)));
         }
     })
 }
 
 fn each_partition<'scope, T, P, O, D, F, Out>(
-    partitions: ByKey<'scope, T, P, (O, D)>,
+    partitions: Partitions<'scope, T, P, O, D>,
     name: &str,
     function: F,
-    logic: impl Fn(&P, &Sorted<'_, O, D, F>, &F, &mut Vec<Out>) + 'static,
+    logic: impl Fn(&P, &SortedRows<'_, O, D, F>, &F, &mut Vec<Out>) + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
     T: Timestamp + Lattice,
-    P: ExchangeData,
+    P: ExchangeData + Hash,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
     Out: Data,
 {
+    match partitions {
+        Partitions::Ordered(rows) => reduce(rows, name, move |partition, entries, answers| {
+            logic(partition, &SortedRows::new(entries, &function), &function, answers);
+        }),
+        Partitions::Unordered(rows, order) => reduce(rows, name, move |partition, entries, answers| {
+            let mut sorted: Vec<_> =
+                entries.iter().map(|(row, weight): &(&D, isize)| ((order(row), (*row).clone()), *weight)).collect();
+            sorted.sort();
+            let entries: Vec<_> = sorted.iter().map(|(row, weight)| (row, *weight)).collect();
+            logic(partition, &SortedRows::new(&entries, &function), &function, answers);
+        }),
+    }
+}
+
+/// Differential's `reduce`, with a list of answers as the result of a key.
+fn reduce<'scope, T, P, V, Out>(
+    rows: ByKey<'scope, T, P, V>,
+    name: &str,
+    logic: impl Fn(&P, &[(&V, isize)], &mut Vec<Out>) + 'static,
+) -> VecCollection<'scope, T, Out>
+where
+    T: Timestamp + Lattice,
+    P: ExchangeData,
+    V: ExchangeData,
+    Out: Data,
+{
     let mut given = Vec::new();
-    let answers = partitions.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+    let answers = rows.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,
         move |partition, entries, answers| {
-            logic(partition, &Sorted::new(entries, &function), &function, &mut given);
+            logic(partition, entries, &mut given);
             answers.extend(given.drain(..).map(|answer| (answer, 1)));
         },
         operators::give,
@@ -91,20 +119,20 @@ where
     answers.as_collection(|_, answer| answer.clone())
 }
 
-/// The rows of a partition as a slice.
-struct Sorted<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
+/// The rows of a partition as a sorted slice.
+struct SortedRows<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
     function: &'a F,
     rows: Vec<&'a (O, D)>,
-    /// How many rows are before each, and at the end how many there are.
+    /// The position of the first copy of each row, and at the end the number of rows.
     starts: Vec<u64>,
-    /// A binary tree of summaries, made when first asked for: node n is made of 2n and 2n + 1, and the rows are the
-    /// last.
+    /// A segment tree of summaries, built on first use: node n combines nodes 2n and 2n + 1, and the rows are its
+    /// leaves.
     summaries: OnceCell<Vec<F::Summary>>,
 }
 
-impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a, O, D, F> {
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> SortedRows<'a, O, D, F> {
     fn new(entries: &[(&'a (O, D), isize)], function: &'a F) -> Self {
-        let mut sorted = Sorted { function, rows: Vec::new(), starts: vec![0], summaries: OnceCell::new() };
+        let mut sorted = SortedRows { function, rows: Vec::new(), starts: vec![0], summaries: OnceCell::new() };
         for (row, weight) in entries {
             if let Ok(copies @ 1..) = u64::try_from(*weight) {
                 sorted.rows.push(row);
@@ -114,13 +142,13 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a,
         sorted
     }
 
-    /// Each row, how many are before it, and its copies.
+    /// Each row, the position of its first copy, and the number of copies.
     fn entries(&self) -> impl Iterator<Item = (&'a (O, D), u64, u64)> {
         let copies = self.starts.windows(2).map(|starts| (starts[0], starts[1] - starts[0]));
         self.rows.iter().zip(copies).map(|(row, (start, copies))| (*row, start, copies))
     }
 
-    /// The entry that holds a position.
+    /// The index of the row at a position.
     fn index(&self, position: u64) -> usize {
         self.starts.partition_point(|start| *start <= position) - 1
     }
@@ -129,7 +157,7 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a,
         self.function.summary(self.rows[index], copies)
     }
 
-    /// The summary of whole entries.
+    /// The summary of rows with all their copies.
     fn entries_summary(&self, entries: Range<usize>) -> F::Summary {
         let width = self.rows.len().next_power_of_two();
         let nodes = self.summaries.get_or_init(|| {
@@ -163,7 +191,9 @@ impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Sorted<'a,
     }
 }
 
-impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> Rows<'a, O, D> for &Sorted<'a, O, D, F> {
+impl<'a, O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> PartitionRows<'a, O, D>
+    for &SortedRows<'a, O, D, F>
+{
     type Summary = F::Summary;
 
     fn len(self) -> u64 {

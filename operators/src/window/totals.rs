@@ -1,51 +1,48 @@
-//! Sums over a frame: of anything that can be added up.
-
-use std::fmt;
+//! Sums over a frame, of anything that can be added.
 
 use differential_dataflow::Data;
 use differential_dataflow::difference::{Monoid, Multiply};
 
 use super::Functions;
-use super::frame::{Frame, Framed};
-use super::function::{At, Epoch, Rows, Span, Summary, WindowFunction};
+use super::aggregate::{FrameAggregate, MappedAnswer, OverFrame};
+use super::function::RangeSummary;
 use crate::{Overflow, Sum};
 
 impl<O, D> Functions<O, D> {
-    /// The sum of `term` over the frame: any diff, such as [`Moments`](crate::Moments), and so a moving
-    /// variance or correlation.
+    /// The sum over the frame of `term`, which may be any diff: with [`Variance`](crate::Variance) or
+    /// [`Covariance`](crate::Covariance), a moving variance or correlation.
     ///
-    /// *Updates per change*: 2 for each row whose frame it is in. *Cost*: O(log n) for each. *State*: beside the rows, a
-    /// sum for each node of the tree.
+    /// *Updates per change*: 2 for each row whose frame contains the changed row, plus 1. *Work*: O(log n) for each.
+    /// *State*: the rows, and a sum for each node of the tree.
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::Variance;
-    /// # use millstream_operators::window::{Framed, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let prices = scope.new_collection_from([(1, 10), (2, 14), (3, 30)]).1;
-    /// let spread = prices
-    ///     .window(|_| (), |row| row.0)
+    /// let spread = window(prices, "Spread", |_| (), |row| row.0)
     ///     .select(|w| w.total(|row| Variance::<0>::of(row.1)).rows(-1..=0))
     ///     .filter(|((day, _), _)| *day == 2);
     /// spread.inspect(|((_, variance), _, _)| assert_eq!(variance.population(), Ok(Some(4.0))));
     /// # });
     /// ```
-    pub fn total<R, F: Fn(&D) -> R + 'static>(self, term: F) -> Total<O, F> {
-        Total { term, frame: Frame::default() }
+    pub fn total<R, F>(self, term: F) -> OverFrame<O, Total<F>>
+    where
+        F: Fn(&D) -> R + 'static,
+        R: Data + Monoid + Multiply<isize, Output = R>,
+    {
+        self.aggregate(Total { term })
     }
 
-    /// The number of rows in the frame for which `counts` holds: `count(|_| true)` counts rows, and
-    /// `count(|order| order.note.is_some())` those whose note is not null.
+    /// The number of rows in the frame that satisfy `predicate`: `count(|_| true)` is SQL's `count(*)`, and
+    /// `count(|order| order.note.is_some())` is `count(note)`.
     ///
-    /// *Updates and cost*: as [`total`](Self::total).
+    /// *Updates, work*: as [`total`](Self::total).
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::{Framed, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let notes = scope.new_collection_from([(1, Some('A')), (2, None), (3, Some('B'))]).1;
-    /// let counts = notes
-    ///     .window(|_| (), |row| row.0)
+    /// let counts = window(notes, "Counts", |_| (), |row| row.0)
     ///     .select(|w| (w.count(|_| true), w.count(|row| row.1.is_some()).rows(-1..=1)))
     ///     .map(|((day, _), counts)| (day, counts));
     /// counts.assert_eq(scope.new_collection_from([(1, (1, 1)), (2, (2, 2)), (3, (3, 1))]).1);
@@ -53,66 +50,71 @@ impl<O, D> Functions<O, D> {
     /// ```
     pub fn count<F: Fn(&D) -> bool + 'static>(
         self,
-        counts: F,
-    ) -> Read<Total<O, impl Fn(&D) -> isize + 'static>, impl Fn(isize) -> u64 + 'static> {
-        let term = move |row: &D| isize::from(counts(row));
-        Read { of: self.total(term), read: |count: isize| u64::try_from(count).unwrap_or(0) }
+        predicate: F,
+    ) -> OverFrame<O, impl FrameAggregate<D, Answer = u64>> {
+        let counted = self.total(move |row: &D| isize::from(predicate(row)));
+        counted.map(|of| MappedAnswer { of, to: |count: isize| u64::try_from(count).unwrap_or(0) })
     }
 
-    /// The sum of integers over the frame; `None` if there is no value that is not null.
+    /// The sum of integers over the frame, nulls skipped; `None` if the frame has no value that is not null.
     ///
-    /// *Updates and cost*: as [`total`](Self::total). Values beyond 64 bits make it an [`Overflow`] while they are in the
-    /// frame.
+    /// *Updates, work*: as [`total`](Self::total). While the frame contains a value that does not fit 64 bits, the
+    /// answer is [`Overflow`].
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::{Framed, WindowExt};
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let sales = scope.new_collection_from([(1_u32, Some(5)), (3, None), (9, Some(7))]).1;
-    /// let in_a_week = sales
-    ///     .window(|_| (), |row| row.0)
+    /// let in_a_week = window(sales, "Week", |_| (), |row| row.0)
     ///     .select(|w| w.sum(|row| row.1).range(|day| day.saturating_sub(6)..=*day))
     ///     .map(|((day, _), sum)| (day, sum.unwrap()));
     /// in_a_week.assert_eq(scope.new_collection_from([(1, Some(5)), (3, Some(5)), (9, Some(7))]).1);
     /// # });
     /// ```
-    pub fn sum<V: Number, F: Fn(&D) -> V + 'static>(
+    pub fn sum<V: Integer, F: Fn(&D) -> V + 'static>(
         self,
         value: F,
-    ) -> Read<Total<O, impl Fn(&D) -> Sum + 'static>, impl Fn(Sum) -> Result<Option<i128>, Overflow> + 'static> {
-        Read { of: self.mean(value), read: |sum: Sum| sum.total() }
+    ) -> OverFrame<O, impl FrameAggregate<D, Answer = Result<Option<i128>, Overflow>>> {
+        self.mean(value).map(|of| MappedAnswer { of, to: |sum: Sum| sum.total() })
     }
 
-    /// The mean of integers over the frame, as their [`Sum`]: its [`mean`](Sum::mean) is a float, and floats are for
-    /// whoever reads the answer.
+    /// The mean of integers over the frame, nulls skipped, as a [`Sum`]: [`Sum::mean`] divides. The answer itself is
+    /// not a float because floats are no keys (they have no total order).
     ///
-    /// *Updates and cost*: as [`total`](Self::total).
+    /// *Updates, work*: as [`total`](Self::total).
     ///
     /// ```
-    /// # use differential_dataflow::input::Input;
-    /// # use millstream_operators::window::WindowExt;
+    /// # use millstream_operators::prelude::*;
     /// # timely::example(|scope| {
     /// let amounts = scope.new_collection_from([1, 2]).1;
-    /// let means = amounts.window(|_| (), |_| ()).select(|w| w.mean(|amount| *amount));
+    /// let means = window(amounts, "Means", |_| (), |_| ()).select(|w| w.mean(|amount| *amount));
     /// means.inspect(|((_, mean), _, _)| assert_eq!(mean.mean(), Ok(Some(1.5))));
     /// # });
     /// ```
-    pub fn mean<V: Number, F: Fn(&D) -> V + 'static>(self, value: F) -> Total<O, impl Fn(&D) -> Sum + 'static> {
-        self.total(move |row: &D| Sum::of_nullable(value(row).number()))
+    pub fn mean<V: Integer, F: Fn(&D) -> V + 'static>(
+        self,
+        value: F,
+    ) -> OverFrame<O, Total<impl Fn(&D) -> Sum + 'static>> {
+        self.total(move |row: &D| Sum::of_nullable(value(row).value()))
     }
 }
 
-/// An integer, or none.
-pub trait Number {
-    /// The number, unless it is null.
-    fn number(self) -> Option<i128>;
+/// An integer or a nullable integer: the values that can be summed exactly.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an integer, so it cannot be summed",
+    note = "sums are exact: use an integer of any width, or an `Option` of one; represent decimals and floats in fixed \
+            point, such as cents or milli-units"
+)]
+pub trait Integer {
+    /// The value, unless it is null.
+    fn value(self) -> Option<i128>;
 }
 
-macro_rules! numbers {
+macro_rules! integers {
     ($($integer:ty)*) => {
         $(
-            impl Number for $integer {
-                fn number(self) -> Option<i128> {
+            impl Integer for $integer {
+                fn value(self) -> Option<i128> {
                     Some(self.into())
                 }
             }
@@ -120,147 +122,62 @@ macro_rules! numbers {
     };
 }
 
-numbers!(i8 i16 i32 i64 i128 u8 u16 u32 u64);
+integers!(i8 i16 i32 i64 i128 u8 u16 u32 u64);
 
-impl Number for isize {
-    fn number(self) -> Option<i128> {
+impl Integer for isize {
+    fn value(self) -> Option<i128> {
         Some(self as i128)
     }
 }
 
-impl Number for usize {
-    fn number(self) -> Option<i128> {
+impl Integer for usize {
+    fn value(self) -> Option<i128> {
         Some(self as i128)
     }
 }
 
-impl<N: Number> Number for Option<N> {
-    fn number(self) -> Option<i128> {
-        self.and_then(N::number)
+impl<N: Integer> Integer for Option<N> {
+    fn value(self) -> Option<i128> {
+        self.and_then(N::value)
     }
 }
 
 /// See [`Functions::total`].
-pub struct Total<O, F> {
+#[derive(Clone, Copy, Debug)]
+pub struct Total<F> {
     term: F,
-    frame: Frame<O>,
 }
 
-impl<O: Clone, F> Framed for Total<O, F> {
-    type Order = O;
-
-    fn over(mut self, frame: Frame<O>) -> Self {
-        self.frame = frame;
-        self
-    }
-}
-
-impl<O, F> fmt::Debug for Total<O, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "total over {:?}", self.frame)
-    }
-}
-
-/// Adds up the terms of a stretch of rows.
+/// The sum of the terms of some rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Added<R>(pub(super) R);
+pub struct TermSum<R>(pub(super) R);
 
-impl<R: Monoid> Default for Added<R> {
+impl<R: Monoid> Default for TermSum<R> {
     fn default() -> Self {
-        Added(R::zero())
+        TermSum(R::zero())
     }
 }
 
-impl<R: Monoid + PartialEq + 'static> Summary for Added<R> {
+impl<R: Monoid + PartialEq + 'static> RangeSummary for TermSum<R> {
     fn append(&mut self, next: &Self) {
         self.0.plus_equals(&next.0);
     }
 }
 
-impl<O, D, F, R> WindowFunction<O, D> for Total<O, F>
+impl<D, F, R> FrameAggregate<D> for Total<F>
 where
-    O: Ord + 'static,
-    D: Ord + 'static,
     F: Fn(&D) -> R + 'static,
     R: Data + Monoid + Multiply<isize, Output = R>,
 {
     type Answer = R;
-    type Summary = Added<R>;
+    type Summary = TermSum<R>;
 
-    fn summary(&self, row: &(O, D), copies: u64) -> Added<R> {
+    fn summary(&self, row: &D, copies: u64) -> TermSum<R> {
         let weight = isize::try_from(copies).expect("a weight is an isize");
-        Added((self.term)(&row.1).multiply(&weight))
+        TermSum((self.term)(row).multiply(&weight))
     }
 
-    fn answer<'a, S: Rows<'a, O, D, Summary = Added<R>>>(&self, at: &At<'a, '_, O, D, S>) -> R {
-        at.rows.summary(self.frame.of(at)).0
-    }
-
-    fn reach<'a, S: Rows<'a, O, D, Summary = Added<R>>>(
-        &self,
-        epoch: &Epoch<'a, '_, O, D, S>,
-        spans: &mut Vec<Span<'a, O, D>>,
-    ) {
-        self.frame.reach(epoch, spans);
-    }
-
-    fn settled<'a, S: Rows<'a, O, D, Summary = Added<R>>>(
-        &self,
-        old: &At<'a, '_, O, D, S>,
-        new: &At<'a, '_, O, D, S>,
-    ) -> bool {
-        self.frame.ends_alike(old, new, |old, new| old == new)
-    }
-}
-
-/// What is read from a function's answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Read<W, L> {
-    of: W,
-    read: L,
-}
-
-impl<W: Framed, L> Framed for Read<W, L> {
-    type Order = W::Order;
-
-    fn over(mut self, frame: Frame<W::Order>) -> Self {
-        self.of = self.of.over(frame);
-        self
-    }
-}
-
-impl<O, D, W, L, A> WindowFunction<O, D> for Read<W, L>
-where
-    O: Ord + 'static,
-    D: Ord + 'static,
-    W: WindowFunction<O, D>,
-    L: Fn(W::Answer) -> A + 'static,
-    A: Data,
-{
-    type Answer = A;
-    type Summary = W::Summary;
-
-    fn summary(&self, row: &(O, D), copies: u64) -> W::Summary {
-        self.of.summary(row, copies)
-    }
-
-    fn answer<'a, R: Rows<'a, O, D, Summary = W::Summary>>(&self, at: &At<'a, '_, O, D, R>) -> A {
-        (self.read)(self.of.answer(at))
-    }
-
-    fn reach<'a, R: Rows<'a, O, D, Summary = W::Summary>>(
-        &self,
-        epoch: &Epoch<'a, '_, O, D, R>,
-        spans: &mut Vec<Span<'a, O, D>>,
-    ) {
-        self.of.reach(epoch, spans);
-    }
-
-    fn settled<'a, R: Rows<'a, O, D, Summary = W::Summary>>(
-        &self,
-        old: &At<'a, '_, O, D, R>,
-        new: &At<'a, '_, O, D, R>,
-    ) -> bool {
-        self.of.settled(old, new)
+    fn answer(&self, frame: TermSum<R>) -> R {
+        frame.0
     }
 }

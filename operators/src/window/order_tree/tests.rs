@@ -9,27 +9,27 @@ use std::marker::PhantomData;
 
 use super::*;
 use crate::Sum;
-use crate::window::{Added, Functions};
+use crate::window::{Functions, TermSum};
 
-type Row = (u16, i32);
-type Weights = BTreeMap<Row, isize>;
+type OrderedRow = (u16, i32);
+type Weights = BTreeMap<OrderedRow, isize>;
 
-fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = Added<Sum>>> {
+fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = TermSum<Sum>>> {
     OrderTree::new(Rc::new(Functions(PhantomData).mean(|row: &i32| *row)))
 }
 
 /// The rows in order, each as often as it weighs.
-fn rows_of(weights: &Weights) -> Vec<Row> {
+fn rows_of(weights: &Weights) -> Vec<OrderedRow> {
     weights.iter().flat_map(|(row, weight)| std::iter::repeat_n(*row, usize::try_from(*weight).unwrap_or(0))).collect()
 }
 
 /// The depth of a node, whose children are as wide as they should be.
-fn depth<S>(node: &Node<u16, i32, S>, is_root: bool) -> Option<usize> {
+fn depth<S>(node: &TreeNode<u16, i32, S>, is_root: bool) -> Option<usize> {
     let is_wide_enough = is_root || node.width() >= WIDTH_MIN;
     let children = match node {
         _ if !is_wide_enough || node.width() > WIDTH => return None,
-        Node::Leaf(_) => return Some(1),
-        Node::Inner(children) => children,
+        TreeNode::Leaf(_) => return Some(1),
+        TreeNode::Inner(children) => children,
     };
     let depths: Option<Vec<usize>> = children.iter().map(|child| depth(&child.node, false)).collect();
     depths.filter(|depths| depths.iter().all(|depth| *depth == depths[0])).map(|depths| depths[0] + 1)
@@ -67,12 +67,12 @@ proptest! {
     }
 }
 
-fn check<F: WindowFunction<u16, i32, Summary = Added<Sum>>>(
+fn check<F: WindowFunction<u16, i32, Summary = TermSum<Sum>>>(
     tree: &OrderTree<u16, i32, F>,
-    rows: &[Row],
+    rows: &[OrderedRow],
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(tree.len(), rows.len() as u64);
-    let sum_of = |rows: &[Row]| rows.iter().map(|row| i128::from(row.1)).sum::<i128>();
+    let sum_of = |rows: &[OrderedRow]| rows.iter().map(|row| i128::from(row.1)).sum::<i128>();
     for (position, row) in rows.iter().enumerate().step_by(7) {
         let first = rows.partition_point(|other| other < row);
         prop_assert_eq!(tree.entry(position as u64), Some((row, first as u64)));
@@ -81,7 +81,7 @@ fn check<F: WindowFunction<u16, i32, Summary = Added<Sum>>>(
         let end = (position + 100).min(rows.len());
         let sum = tree.summary(position as u64..end as u64).0;
         prop_assert_eq!(sum.total().expect("fits").unwrap_or(0), sum_of(&rows[position..end]));
-        let found = tree.search(|Added(sum)| sum.count().expect("few") > i64::try_from(position).expect("few"));
+        let found = tree.search(|TermSum(sum)| sum.count().expect("few") > i64::try_from(position).expect("few"));
         prop_assert_eq!(found, position as u64);
     }
     prop_assert_eq!(tree.entry(rows.len() as u64), None);

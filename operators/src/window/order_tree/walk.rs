@@ -1,22 +1,22 @@
-//! A walk along the rows of a tree, from any row on.
+//! A walk over the rows of a tree in order, from any row.
 
 use std::ops::Range;
 
-use super::{Child, Entry, Node};
+use super::{Subtree, TreeNode, WeightedRow};
 
-/// A walk along the rows.
-pub(in crate::window) struct Walk<'a, O, D, S> {
-    /// The children still to come, from the root down.
-    path: Vec<std::slice::Iter<'a, Child<O, D, S>>>,
-    entries: std::slice::Iter<'a, Entry<O, D>>,
-    /// How many rows are before the next.
+/// A walk over the rows in order.
+pub(in crate::window) struct TreeWalk<'a, O, D, S> {
+    /// The subtrees not yet visited at each level, from the root down.
+    path: Vec<std::slice::Iter<'a, Subtree<O, D, S>>>,
+    entries: std::slice::Iter<'a, WeightedRow<O, D>>,
+    /// The number of rows before the next.
     position: u64,
 }
 
-impl<'a, O, D, S> Walk<'a, O, D, S> {
-    /// From the first row below a node that is not `before`; of no node, over nothing.
-    pub(super) fn below(root: Option<&'a Node<O, D, S>>, before: impl Fn(&(O, D)) -> bool) -> Self {
-        let mut walk = Walk { path: Vec::new(), entries: [].iter(), position: 0 };
+impl<'a, O, D, S> TreeWalk<'a, O, D, S> {
+    /// From the first row under `root` that does not satisfy `before`; empty without a root.
+    pub(super) fn below(root: Option<&'a TreeNode<O, D, S>>, before: impl Fn(&(O, D)) -> bool) -> Self {
+        let mut walk = TreeWalk { path: Vec::new(), entries: [].iter(), position: 0 };
         if let Some(root) = root {
             walk.descend(root, before);
         }
@@ -24,19 +24,19 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
         walk
     }
 
-    /// The next row, its copies, and how many rows are before them.
+    /// The next row, and the positions of its copies.
     pub(in crate::window) fn peek(&self) -> Option<(&'a (O, D), Range<u64>)> {
         let entry = self.entries.as_slice().first()?;
         Some((&entry.row, self.position..self.position + entry.copies()))
     }
 
-    /// The next row and those behind it in its leaf, each with its copies.
+    /// The next row and those after it in its leaf, each with its number of copies.
     pub(in crate::window) fn rest_of_leaf(&self) -> impl Iterator<Item = (&'a (O, D), u64)> {
         let there = self.entries.as_slice().iter().filter(|entry| entry.copies() > 0);
         there.map(|entry| (&entry.row, entry.copies()))
     }
 
-    /// How many rows are before the next.
+    /// The number of rows before the next.
     pub(in crate::window) fn position(&self) -> u64 {
         self.position
     }
@@ -48,7 +48,7 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
         self.skip();
     }
 
-    /// Goes to the next row, over entries that stand for none and into the next leaf.
+    /// Moves to the next row, past entries that count as none, and into the next leaf.
     fn skip(&mut self) {
         loop {
             match self.entries.as_slice().first() {
@@ -65,10 +65,10 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
         }
     }
 
-    fn descend(&mut self, mut node: &'a Node<O, D, S>, before: impl Fn(&(O, D)) -> bool) {
+    fn descend(&mut self, mut node: &'a TreeNode<O, D, S>, before: impl Fn(&(O, D)) -> bool) {
         loop {
             match node {
-                Node::Inner(children) => {
+                TreeNode::Inner(children) => {
                     let skipped = children.partition_point(|child| before(&child.greatest));
                     self.position += children[..skipped].iter().map(|child| child.rows).sum::<u64>();
                     let mut rest = children[skipped..].iter();
@@ -76,9 +76,9 @@ impl<'a, O, D, S> Walk<'a, O, D, S> {
                     self.path.push(rest);
                     node = &next.node;
                 }
-                Node::Leaf(entries) => {
+                TreeNode::Leaf(entries) => {
                     let skipped = entries.partition_point(|entry| before(&entry.row));
-                    self.position += entries[..skipped].iter().map(Entry::copies).sum::<u64>();
+                    self.position += entries[..skipped].iter().map(WeightedRow::copies).sum::<u64>();
                     self.entries = entries[skipped..].iter();
                     return;
                 }
