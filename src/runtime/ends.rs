@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::model::{IntId, Rejection};
 use crate::pipeline::{Job, least};
 use crate::sinks::{Epoch, RowChanges, SinkPart};
-use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd};
+use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
 
 use super::context::RunContext;
 use super::probe::EpochProbe;
@@ -74,7 +74,7 @@ impl<'scope> Ends<'scope> {
 
     /// Ends the rejected rows, of which those of sources are given, and makes the operators.
     pub(super) fn build(mut self, rejected: VecCollection<'scope, Epoch, Rejection>) -> EpochProbe {
-        let end_of = |rows, context: &EndContext| TableEnd::of_rows::<_, IntId>(Arc::new(RejectedTable), rows, context);
+        let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
         let name = RejectedTable::NAME.to_owned();
         if self.context.derived.is_empty() {
             self.add(name, |context| end_of(rejected, context));

@@ -14,6 +14,7 @@ use crate::sinks::Epoch;
 use crate::suggest::did_you_mean;
 
 use super::end::{EndContext, TableEnd};
+use super::rows_end::rows_end;
 use super::{
     CategoryStatsTable, CohortAnalysisTable, CustomerPatternsTable, CustomerProductMatrixTable, DailySalesTable,
     EnrichedDataTable, Layout, OrderAnomaliesTable, ProductFeaturesTable, ProductRankingTable, ProductSalesTable,
@@ -135,12 +136,24 @@ impl<B: Table> AnyTable for B {
     }
 
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope> {
-        self.end(job, context)
+        end(self, job, context)
     }
 
     fn end_of_any<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, AnyId>, context: &EndContext) -> TableEnd<'scope> {
-        self.end(job, context)
+        end(self, job, context)
     }
+}
+
+/// The end of a table, where its rows become record batches.
+fn end<'scope, B: Table, I: ShopId>(
+    table: Arc<B>,
+    job: &Job<'scope, Epoch, I>,
+    context: &EndContext,
+) -> TableEnd<'scope> {
+    table.special_end(job, context).unwrap_or_else(|| {
+        let rows = table.rows(job);
+        rows_end::<B, I>(table, rows, context)
+    })
 }
 
 /// The id types of jobs that sinks can be given.

@@ -109,33 +109,39 @@ impl Table for EnrichedDataTable {
     }
 
     /// Rows are joined where they become columns; those of the first epoch are never rows of their own.
-    fn end<'scope, I: ShopId>(self: Arc<Self>, job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
-        if !context.is_wanted {
-            return unwanted(job);
-        }
-        let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
-        TableEnd::new(move |builder| {
-            let (mut join, mut receive) = inputs.connect(builder);
-            let mut items = None;
-            Box::new(move |frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>| {
-                receive(&mut join);
-                let frontier = least(frontiers);
-                let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
-                    EnrichedRows::First(parts, products) => {
-                        let items =
-                            get_or_make(&mut items, || Items::of(products.iter().map(|item| Some(&**item)), &layout))?;
-                        give(*epoch, RowChanges { plus: Some(batch_of(columns(parts, items, &layout)?)?), minus: None })
-                    }
-                    EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, give),
-                })?;
-                if !is_more {
-                    items = None;
-                    join.compact(frontier.borrow());
-                }
-                Ok(is_more)
-            })
-        })
+    fn special_end<'scope, I: ShopId>(
+        &self,
+        job: &Job<'scope, Epoch, I>,
+        context: &EndContext,
+    ) -> Option<TableEnd<'scope>> {
+        Some(if context.is_wanted { joined(job, context) } else { unwanted(job) })
     }
+}
+
+/// An end at which the parts of the rows are joined.
+fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
+    let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
+    TableEnd::new(move |builder| {
+        let (mut join, mut receive) = inputs.connect(builder);
+        let mut items = None;
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>| {
+            receive(&mut join);
+            let frontier = least(frontiers);
+            let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
+                EnrichedRows::First(parts, products) => {
+                    let all = || Items::of(products.iter().map(|item| Some(&**item)), &layout);
+                    let columns = columns(parts, get_or_make(&mut items, all)?, &layout)?;
+                    give(*epoch, RowChanges { plus: Some(batch_of(columns)?), minus: None })
+                }
+                EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, give),
+            })?;
+            if !is_more {
+                items = None;
+                join.compact(frontier.borrow());
+            }
+            Ok(is_more)
+        })
+    })
 }
 
 /// An end at which the parts of the rows arrive, which are not joined.

@@ -10,7 +10,7 @@ use crate::columns::ShopId;
 use crate::columns::build::money;
 use crate::error::Result;
 use crate::model::{Amount, Id, ProductSales};
-use crate::operators::window::{Share, WindowExt};
+use crate::operators::window::{Fraction, window};
 use crate::pipeline::{Epochs, Job};
 
 use super::product_sales::ProductSalesTable;
@@ -45,9 +45,9 @@ pub struct Standing {
     /// `second_sales`: the second revenue of the default frame; `None` where that has one row.
     pub second: Option<Amount>,
     /// `cumulative_dist`: the share of rows up to its last peer.
-    pub cumulative_dist: Share,
+    pub cumulative_dist: Fraction,
     /// `percentile_rank`: the share of the other rows that lie before its first peer.
-    pub percentile_rank: Share,
+    pub percentile_rank: Fraction,
     /// `quartile`: which of four equal parts it is in, the first ones larger by one where they can't be equal.
     pub quartile: u64,
 }
@@ -70,13 +70,13 @@ impl Table for ProductRankingTable {
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
         // Equal revenues are ordered by id, which is the order of rows of sales. Unknown products are a category.
         let revenue = |sales: &ProductSales<I>| sales.revenue;
-        let ranked =
-            job.product_sales().window_named("Product ranking", |sales| sales.category.clone(), revenue).select(|w| {
-                let places = (w.row_number(), w.rank(), w.dense_rank(), w.ntile(4));
-                let neighbours = (w.lag(1, revenue), w.lead(1, revenue));
-                let frame = (w.first_value(revenue), w.last_value(revenue), w.nth_value(2, revenue));
-                (places, neighbours, frame, (w.cume_dist(), w.percent_rank()))
-            });
+        let category = |sales: &ProductSales<I>| sales.category.clone();
+        let ranked = window(job.product_sales(), "Product ranking", category, revenue).select(|w| {
+            let places = (w.row_number(), w.rank(), w.dense_rank(), w.ntile(4));
+            let neighbours = (w.lag(1, revenue), w.lead(1, revenue));
+            let frame = (w.first_value(revenue), w.last_value(revenue), w.nth_value(2, revenue));
+            (places, neighbours, frame, (w.cume_dist(), w.percent_rank()))
+        });
         ranked.map(|(sales, (places, (previous, next), (first, last, second), shares))| {
             let (row_number, rank, dense_rank, quartile) = places;
             let (cumulative_dist, percentile_rank) = shares;
@@ -113,8 +113,8 @@ impl Table for ProductRankingTable {
             ("first_sales", amounts(|standing| standing.first)?),
             ("last_sales", amounts(|standing| standing.last)?),
             ("second_sales", amounts(|standing| standing.second)?),
-            ("cumulative_dist", shares(standings().map(|standing| standing.cumulative_dist))),
-            ("percentile_rank", shares(standings().map(|standing| standing.percentile_rank))),
+            ("cumulative_dist", fractions(standings().map(|standing| standing.cumulative_dist))),
+            ("percentile_rank", fractions(standings().map(|standing| standing.percentile_rank))),
             ("quartile", integers(standings().map(|standing| standing.quartile))),
         ]);
         Ok(columns)
@@ -134,6 +134,6 @@ fn integers(numbers: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(numbers.map(u64::cast_signed)))
 }
 
-fn shares(shares: impl Iterator<Item = Share>) -> ArrayRef {
-    Arc::new(Float64Array::from_iter_values(shares.map(Share::to_f64)))
+fn fractions(fractions: impl Iterator<Item = Fraction>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter_values(fractions.map(Fraction::to_f64)))
 }

@@ -2,9 +2,7 @@
 
 use std::cmp::Ordering;
 use std::hash::Hash;
-use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use differential_dataflow::{ExchangeData, VecCollection};
 
 use crate::columns::ShopId;
@@ -13,8 +11,8 @@ use crate::model::Id;
 use crate::pipeline::{Epochs, Job};
 use crate::sinks::Epoch;
 
-use super::Layout;
-use super::end::{EndContext, TableEnd};
+use super::end::{EndContext, TableColumn, TableEnd};
+use super::layout::Layout;
 
 /// A table: its name and key, its rows, and their columns.
 pub trait Table: Send + Sync + 'static {
@@ -53,19 +51,17 @@ pub trait Table: Send + Sync + 'static {
         false
     }
 
-    /// The end of the table in a dataflow, where rows become record batches.
+    /// The end of the table in a dataflow, if its rows are not to be collected first.
     #[doc(hidden)]
-    fn end<'scope, I: ShopId>(self: Arc<Self>, job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope>
-    where
-        Self: Sized,
-    {
-        let rows = self.rows(job);
-        TableEnd::of_rows::<Self, I>(self, rows, context)
+    fn special_end<'scope, I: ShopId>(
+        &self,
+        job: &Job<'scope, Epoch, I>,
+        context: &EndContext,
+    ) -> Option<TableEnd<'scope>> {
+        let _ = (job, context);
+        None
     }
 }
-
-/// The name of a column, and its values.
-pub type TableColumn = (&'static str, ArrayRef);
 
 /// How two rows are ordered.
 pub type RowOrder<R> = fn(&R, &R) -> Ordering;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::difference::Semigroup;
 use millstream::model::{Amount, Id, Order, Product, ProductSales, Score, Text, TextMap};
-use millstream::operators::window::Share;
+use millstream::operators::window::Fraction;
 use millstream::operators::{Covariance, Moments};
 use millstream::tables::{CategoryProducts, CategoryStats, OrderAnomaly, ProductFeatures, ProductRanking, Standing};
 
@@ -30,8 +30,8 @@ pub fn ranking<I: Id>(all: &[ProductSales<I>], sales: &ProductSales<I>) -> Produ
         first: revenue(Some(0)),
         last: revenue(Some(through_peers - 1)),
         second: revenue((through_peers > 1).then_some(1)),
-        cumulative_dist: Share { part: number(through_peers), whole: number(rows.len()) },
-        percentile_rank: Share { part: number(before), whole: number(rows.len() - 1).max(1) },
+        cumulative_dist: Fraction { part: number(through_peers), whole: number(rows.len()) },
+        percentile_rank: Fraction { part: number(before), whole: number(rows.len() - 1).max(1) },
         quartile: number(ends.take_while(|end| *end <= at).count() + 1),
     };
     ProductRanking { sales: sales.clone(), standing }

@@ -1,0 +1,126 @@
+//! A table, a sink and a source of one's own, in a live job.
+//!
+//! The source has record batches in memory. The table has a row for each product that was never ordered. The sink prints the
+//! rows that each epoch inserts and deletes, of that table only.
+//!
+//! ```text
+//! cargo run --release --example own_table
+//! ```
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::util::pretty::pretty_format_batches;
+use millstream::columns::ShopId;
+use millstream::config::RunConfig;
+use millstream::model::{AnyId, Change, Day, Id, Order};
+use millstream::operators::differential_dataflow::VecCollection;
+use millstream::operators::anti_join;
+use millstream::pipeline::{Epochs, Job};
+use millstream::runtime::{Live, Progress};
+use millstream::sinks::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use millstream::sources::BatchSource;
+use millstream::tables::{Catalog, Layout, Table, TableColumn};
+
+/// `unsold_products`: the products that nobody ordered.
+struct UnsoldProducts;
+
+impl Table for UnsoldProducts {
+    type Row<I: Id> = (I, Option<String>);
+
+    fn name(&self) -> &str {
+        "unsold_products"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["product_id"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
+        let products = job.products().map(|(id, product)| (Some(id), product.name.as_deref().map(str::to_owned)));
+        let sold = job.product_totals().map(|(id, _)| (id, ()));
+        let unsold = anti_join(products.arrange_by_key(), sold.arrange_by_key(), "Unsold products", |id, name| {
+            (id.clone().expect("a product has an id"), name.clone())
+        });
+        unsold
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> millstream::error::Result<Vec<TableColumn>> {
+        Ok(vec![
+            ("product_id", I::column(rows.iter().map(|(id, _)| Some(id)))),
+            ("product_name", Arc::new(StringArray::from_iter(rows.iter().map(|(_, name)| name.as_deref())))),
+        ])
+    }
+}
+
+/// Prints the rows of one table that an epoch inserts and deletes.
+struct Print(&'static str);
+
+struct PrintPart;
+
+impl Sink for Print {
+    fn open(&mut self, _: &SinkContext) -> millstream::error::Result<bool> {
+        Ok(true)
+    }
+
+    fn part(&mut self, table: &TableInfo, _: usize) -> millstream::error::Result<Option<Box<dyn SinkPart>>> {
+        Ok((table.name == self.0).then(|| Box::new(PrintPart) as Box<dyn SinkPart>))
+    }
+
+    fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> millstream::error::Result<()> {
+        println!("epoch {epoch} is committed");
+        Ok(())
+    }
+}
+
+impl SinkPart for PrintPart {
+    fn write(&mut self, _: Epoch, changes: &RowChanges) -> millstream::error::Result<()> {
+        for (sign, rows) in [('+', &changes.plus), ('-', &changes.minus)] {
+            if let Some(rows) = rows {
+                let rows = pretty_format_batches(std::slice::from_ref(rows)).expect("rows can be shown");
+                println!("{sign}\n{rows}");
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, _: Epoch) -> millstream::error::Result<()> {
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let products = RecordBatch::try_from_iter([
+        ("product_id", Arc::new(Int64Array::from(vec![1, 2])) as _),
+        ("product_name", Arc::new(StringArray::from(vec!["Desk", "Lamp"])) as _),
+        ("category", Arc::new(StringArray::from(vec!["Furniture", "Light"])) as _),
+        ("price", Arc::new(Float64Array::from(vec![250.0, 40.0])) as _),
+    ])?;
+    let orders = RecordBatch::try_from_iter([
+        ("order_id", Arc::new(Int64Array::from(vec![100])) as _),
+        ("customer_id", Arc::new(Int64Array::from(vec![7])) as _),
+        ("product_id", Arc::new(Int64Array::from(vec![1])) as _),
+        ("order_date", Arc::new(StringArray::from(vec!["2024-05-01"])) as _),
+        ("quantity", Arc::new(Int64Array::from(vec![1])) as _),
+        ("discount", Arc::new(Float64Array::from(vec![0.0])) as _),
+    ])?;
+    let customers = RecordBatch::try_from_iter([("customer_id", Arc::new(Int64Array::from(vec![7])) as _)])?;
+    let schemas = [orders.schema(), products.schema(), customers.schema()];
+    let source =
+        BatchSource::new((&schemas[0], vec![orders]), (&schemas[1], vec![products]), (&schemas[2], vec![customers]))?;
+
+    // Neither folder is used: the rows are in memory, and no sink writes files.
+    let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
+    let mut config = RunConfig::new(Path::new("unused"), Path::new("unused"), as_of);
+    config.tables = Catalog::standard().with(UnsoldProducts).select(&["unsold_products"])?;
+
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Print("unsold_products"))];
+    let mut live = Live::start_with(&config, Arc::new(source), sinks, &Arc::new(Progress::default()))?;
+    let lamp = Order::of(AnyId::from(7), AnyId::from(2));
+    live.apply([Change::Order(101.into(), Some(lamp))])?; // the lamp is sold
+    live.apply([Change::Order(101.into(), None)])?; // and the order cancelled
+    live.stop()?;
+    Ok(())
+}
