@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use crate::exchange::LocalHash;
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::{BatchCursor, BatchKey, BatchVal, Cursor, Navigable, TraceReader};
 use differential_dataflow::{AsCollection, Data, VecCollection};
-use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
@@ -77,7 +77,7 @@ where
 
 /// Updates that are being added up. Those that come in a row for one group and time cost no look-up.
 pub(crate) struct Sums<G, T, R> {
-    epochs: BTreeMap<T, IndexMap<G, R, FixedState>>,
+    epochs: BTreeMap<T, IndexMap<G, R, LocalHash>>,
     /// Which sum was added to last.
     last: usize,
 }

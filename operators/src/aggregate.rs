@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use crate::exchange::LocalHash;
 use differential_dataflow::difference::{Monoid, Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
@@ -113,7 +113,7 @@ where
 {
     let by_group = Exchange::new(|(group, _, _): &(G, T, R)| route(group));
     let totals = sums.inner.unary_frontier(by_group, name, move |_, _| {
-        let mut totals: HashMap<G, R, FixedState> = HashMap::default();
+        let mut totals: HashMap<G, R, LocalHash> = HashMap::default();
         let mut pending: BTreeMap<T, (Capability<T>, Sums<G, T, R>)> = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each(|capability, updates| {

@@ -27,7 +27,9 @@ use timely::progress::frontier::{Antichain, AntichainRef};
 use super::pile::Pile;
 use super::{ByKey, route};
 
-/// The rows by key, on the worker that [`route`] gives the key to: `arrange_by_key`, in less time.
+/// The rows by key, as `arrange_by_key` arranges them, in less time.
+///
+/// Keys are exchanged by the same hash as there, so the two can be joined.
 pub fn arrange<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
 where
     T: Timestamp + Lattice,

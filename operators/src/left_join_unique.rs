@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use crate::exchange::LocalHash;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -77,7 +77,7 @@ where
                 };
                 let keys = row_updates.iter().map(|((key, _), _)| key);
                 let keys = keys.chain(partner_updates.iter().map(|((key, _), _)| key));
-                let before: IndexMap<K, Option<D>, FixedState> =
+                let before: IndexMap<K, Option<D>, LocalHash> =
                     keys.map(|key| (key.clone(), shown(key, &rows, &partners))).collect();
                 rows.apply(row_updates);
                 partners.apply(partner_updates);

@@ -71,6 +71,7 @@ mod collect;
 mod complete;
 mod covariance;
 mod distinct_count;
+mod exchange;
 mod histogram;
 mod join;
 mod latest;
@@ -96,6 +97,7 @@ pub use complete::complete;
 pub use covariance::Covariance;
 pub use distinct_count::accumulate_distinct;
 pub use distinct_count::distinct_count;
+pub use exchange::{ToWorker, to_all_workers};
 pub use histogram::histogram;
 pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
 pub use latest::{Position, Upsert, latest};
@@ -110,15 +112,10 @@ pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub use upserts::upserts;
 pub use visit::Visit;
 
-use std::hash::{BuildHasher, Hash};
+pub(crate) use exchange::route;
 
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::{ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
@@ -126,28 +123,6 @@ use timely::progress::Timestamp;
 /// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
 /// weights. It is what `arrange_by_key` gives.
 pub type ByKey<'scope, T, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, T, isize>>>;
-
-/// What decides the worker of a key, where an operator deals rows by key itself; not the hash of maps, which must differ
-/// between the keys of one worker.
-///
-/// Differential's own arrangements have another (`hashed`), so that these and those can't be joined.
-pub(crate) fn route<K: Hash>(key: &K) -> u64 {
-    const HASHER: FixedState = FixedState::with_seed(0x0072_6f75_7465);
-    HASHER.hash_one(key)
-}
-
-/// The updates of a collection for every worker to have, each with the worker that it is for.
-pub fn to_all_workers<'scope, T: Timestamp, D: ExchangeData>(
-    rows: VecCollection<'scope, T, D>,
-) -> (StreamVec<'scope, T, ToWorker<D, T>>, Exchange<ToWorker<D, T>, impl FnMut(&ToWorker<D, T>) -> u64 + 'static>) {
-    let peers = rows.scope().peers() as u64;
-    // One operator, where timely's own broadcast is three.
-    let updates = rows.inner.flat_map(move |update| (0..peers).map(move |worker| (worker, update.clone())));
-    (updates, Exchange::new(|(worker, _): &ToWorker<D, T>| *worker))
-}
-
-/// An update and the worker that it is for.
-pub type ToWorker<D, T> = (u64, (D, T, isize));
 
 /// A capability for the time of a message, where times are totally ordered.
 pub(crate) fn retain<T: Timestamp + TotalOrder>(capability: &InputCapability<T>) -> Capability<T> {

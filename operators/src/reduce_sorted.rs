@@ -9,11 +9,11 @@
 
 use std::hash::Hash;
 
+use crate::exchange::LocalHash;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use timely::dataflow::operators::CapabilitySet;
 use timely::order::TotalOrder;
@@ -133,7 +133,7 @@ where
 struct Summed<T: Timestamp, K, R, A: Data, F, L> {
     term: F,
     logic: L,
-    sums: HashMap<K, R, FixedState>,
+    sums: HashMap<K, R, LocalHash>,
     /// What `logic` pushed last.
     pushed: Vec<A>,
     answers: Answers<T, A, isize>,

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use foldhash::fast::FixedState;
+use crate::exchange::LocalHash;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
@@ -14,7 +14,7 @@ use crate::pile::Pile;
 
 pub(crate) struct Table<K, V> {
     parts: Vec<Part<K, V>>,
-    hasher: FixedState,
+    hasher: LocalHash,
     /// The parts for which something waits.
     touched: Vec<usize>,
 }
@@ -95,7 +95,7 @@ impl<K, V> Default for Table<K, V> {
         Table {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
-            hasher: FixedState::with_seed(0x006d_696c_6c73),
+            hasher: LocalHash::default(),
             touched: Vec::new(),
         }
     }
@@ -144,7 +144,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
-    fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
+    fn settle(&mut self, part: usize, hasher: &LocalHash) -> Written<V> {
         let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.

@@ -2,14 +2,14 @@
 
 use std::hash::Hash;
 
+use crate::exchange::LocalHash;
 use differential_dataflow::consolidation::consolidate;
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::latest::{PARTS, Slot};
 
 /// Rows by key, of which each key has one at most.
-pub(crate) struct Dimension<J, P>(HashMap<J, P, FixedState>);
+pub(crate) struct Dimension<J, P>(HashMap<J, P, LocalHash>);
 
 impl<J, P> Default for Dimension<J, P> {
     fn default() -> Self {
@@ -23,7 +23,7 @@ impl<J: Ord + Hash + Clone, P: Ord> Dimension<J, P> {
     }
 
     /// Applies an epoch's updates; gives the keys that changed, each with the partner it had.
-    pub(crate) fn apply(&mut self, mut updates: Vec<((J, P), isize)>) -> HashMap<J, Option<P>, FixedState> {
+    pub(crate) fn apply(&mut self, mut updates: Vec<((J, P), isize)>) -> HashMap<J, Option<P>, LocalHash> {
         consolidate(&mut updates);
         let mut changed = HashMap::default();
         let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
@@ -46,7 +46,7 @@ impl<J: Ord + Hash + Clone, P: Ord> Dimension<J, P> {
 
 /// The slots of the rows that name each partner, as doubly linked lists.
 pub(super) struct Chains<J> {
-    first: HashMap<J, Slot, FixedState>,
+    first: HashMap<J, Slot, LocalHash>,
     /// By part and slot.
     links: Vec<Vec<Link>>,
 }
