@@ -44,8 +44,8 @@ pub type Upsert<K, V> = (K, Position, Option<V>);
 
 /// The rows that upserts leave: for each key the last one written, unless that was `None`.
 ///
-/// An upsert belongs to the epoch of the message that brings it. Two upserts of one key must not share both epoch and
-/// position.
+/// An upsert belongs to the epoch of the message that brings it. If two upserts of
+/// one key share epoch and position, the greater row wins, and any row wins over a delete.
 ///
 /// ```
 /// use millstream_operators::{Position, latest};

@@ -13,6 +13,7 @@
 mod partners;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::hash::Hash;
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
@@ -26,13 +27,18 @@ use timely::scheduling::Activator;
 
 use super::latest::{Slot, Table, Upsert};
 use super::{retain, route, to_all_workers};
+use crate::unique::UniqueRows;
 use partners::Chains;
-pub(crate) use partners::Dimension;
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
 /// it names none or there is none.
 ///
-/// `partner_of` says which partner a row names. At every time, `partners` must have at most one row under a key.
+/// `partner_of` says which partner a row names. Of two upserts of one key in one epoch and at one position, the greater row wins, as in [`latest`](super::latest()).
+///
+/// # Panics
+///
+/// If `partners` has two different rows under one key at the end of an epoch, or one of negative weight. Copies of one
+/// row count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -67,9 +73,10 @@ where
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let (partners, to_worker) = to_all_workers(partners);
     let scope = upserts.scope();
+    let operator = name.to_owned();
     let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {
         let activator = Activator::new(info.address, scope.activations());
-        let mut join = Join::new(partner_of, logic);
+        let mut join = Join::new(&operator, partner_of, logic);
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
             upserts.for_each(|capability, rows| {
                 let capability = retain(&capability);
@@ -106,7 +113,9 @@ where
 /// The rows, their partners, and the epochs that are not over.
 struct Join<T: Timestamp, K, V, J, P, F, L> {
     table: Table<K, V>,
-    dimension: Dimension<J, P>,
+    dimension: UniqueRows<J, P>,
+    /// Names the operator and its partners, in what a violated assumption reports.
+    place: String,
     chains: Chains<J>,
     pending: BTreeMap<T, Epoch<T, K, V, (J, P)>>,
     /// True while the first pending epoch's rows are written as they come.
@@ -128,16 +137,17 @@ impl<T, K, V, J, P, D, F, L> Join<T, K, V, J, P, F, L>
 where
     T: Timestamp,
     K: Clone + Eq + Hash,
-    V: Clone + Eq,
-    J: Clone + Ord + Hash,
-    P: Clone + Ord,
+    V: Clone + Ord,
+    J: Clone + Ord + Hash + Debug,
+    P: Clone + Ord + Debug,
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
-    fn new(partner_of: F, logic: L) -> Self {
+    fn new(name: &str, partner_of: F, logic: L) -> Self {
         Join {
             table: Table::default(),
-            dimension: Dimension::default(),
+            dimension: UniqueRows::default(),
+            place: format!("latest_joined {name:?}: partners"),
             chains: Chains::default(),
             pending: BTreeMap::new(),
             is_open: false,
@@ -178,7 +188,7 @@ where
 
     /// Changes partners under the rows as they were before the epoch.
     fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) {
-        for (partner, before) in self.dimension.apply(updates) {
+        for (partner, before) in self.dimension.apply(updates, &self.place) {
             for slot in self.chains.of(&partner) {
                 if let (key, Some(row)) = self.table.get(slot) {
                     give((self.logic)(key, row, before.as_ref()), -1);

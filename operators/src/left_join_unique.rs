@@ -9,21 +9,22 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use crate::exchange::LocalHash;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::latest_joined::Dimension;
 use super::route;
+use crate::unique::UniqueRows;
 
 /// What `logic` makes of each row and the partner with its key, or `None` where there is none.
 ///
-/// At every time, `rows` and `partners` must each have at most one row under a key, with weight 1.
+/// # Panics
+///
+/// If `rows` or `partners` has two different rows under one key at the end of an epoch, or one of negative weight.
+/// Copies of one row count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -53,8 +54,9 @@ where
 {
     let row_by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
+    let places = ["rows", "partners"].map(|input| format!("left_join_unique {name:?}: {input}"));
     let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, _| {
-        let (mut rows, mut partners) = (Dimension::default(), Dimension::default());
+        let (mut rows, mut partners) = (UniqueRows::default(), UniqueRows::default());
         let mut pending: BTreeMap<T, (Capability<T>, Updates<K, V>, Updates<K, P>)> = BTreeMap::new();
         move |(row_input, row_frontier), (partner_input, partner_frontier), output| {
             row_input.for_each(|capability, updates| {
@@ -72,21 +74,25 @@ where
             let is_over = |time: &T| !row_frontier.less_equal(time) && !partner_frontier.less_equal(time);
             while let Some(epoch) = pending.first_entry().filter(|epoch| is_over(epoch.key())) {
                 let (capability, row_updates, partner_updates) = epoch.remove();
-                let shown = |key: &K, rows: &Dimension<K, V>, partners: &Dimension<K, P>| {
-                    rows.get(Some(key)).map(|row| logic(key, row, partners.get(Some(key))))
-                };
-                let keys = row_updates.iter().map(|((key, _), _)| key);
-                let keys = keys.chain(partner_updates.iter().map(|((key, _), _)| key));
-                let before: IndexMap<K, Option<D>, LocalHash> =
-                    keys.map(|key| (key.clone(), shown(key, &rows, &partners))).collect();
-                rows.apply(row_updates);
-                partners.apply(partner_updates);
+                let former_rows = rows.apply(row_updates, &places[0]);
+                let former_partners = partners.apply(partner_updates, &places[1]);
                 let (mut session, time) = (output.session(&capability), capability.time());
-                for (key, before) in before {
-                    let after = shown(&key, &rows, &partners);
+                let mut give = |key: &K, row: Option<&V>, partner: Option<&P>| {
+                    let before = row.map(|row| logic(key, row, partner));
+                    let after = rows.get(Some(key)).map(|row| logic(key, row, partners.get(Some(key))));
                     if before != after {
                         let updates = [(before, -1), (after, 1)].into_iter();
                         session.give_iterator(updates.filter_map(|(row, diff)| Some((row?, time.clone(), diff))));
+                    }
+                };
+                for (key, row) in &former_rows {
+                    let partner = former_partners.binary_search_by(|(other, _)| other.cmp(key)).ok();
+                    let partner = partner.map_or_else(|| partners.get(Some(key)), |at| former_partners[at].1.as_ref());
+                    give(key, row.as_ref(), partner);
+                }
+                for (key, partner) in &former_partners {
+                    if former_rows.binary_search_by(|(other, _)| other.cmp(key)).is_err() {
+                        give(key, rows.get(Some(key)), partner.as_ref());
                     }
                 }
             }

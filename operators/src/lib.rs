@@ -83,6 +83,7 @@ mod reduce_sorted;
 mod side_input;
 mod sorted;
 mod top_k;
+mod unique;
 mod upserts;
 mod visit;
 mod wide;

@@ -37,16 +37,18 @@ use timely::scheduling::Activator;
 
 use super::sorted::Batch;
 use super::{ByKey, retain, to_all_workers};
+use crate::unique::{Settled, Weighted, settle};
 use walk::{Asked, Give, Walk};
 
 /// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
 ///
 /// `logic` is given some rows and must push an answer for each, in order, that depends on that row and the record
-/// alone. At every time, `side` must have at most one record, with weight 1.
+/// alone.
 ///
 /// # Panics
 ///
-/// The operator panics if there are two records at one time, or `logic` gives more or fewer answers than rows.
+/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer answers
+/// than rows. Copies of one record count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -82,7 +84,7 @@ where
     let (output, answers) = builder.new_output();
     let mut output = OutputBuilder::<T, timely::container::CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
     let activator = Activator::new(builder.operator_info().address, scope.activations());
-    let mut side = Side::new(rows.trace);
+    let mut side = Side::new(name, rows.trace);
     builder.build_reschedule(move |_| {
         move |frontiers| {
             row_input.for_each(|capability, spans| {
@@ -121,6 +123,7 @@ const TOGETHER: usize = 1 << 10;
 
 /// What one worker has of rows and records.
 struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
+    name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
     /// How far rows were received.
     received: Antichain<T>,
@@ -129,7 +132,7 @@ struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + L
     unanswered: Unanswered<T>,
     /// Changes of the record that are still to come.
     changes: BTreeMap<T, (Capability<T>, Vec<(S, isize)>)>,
-    record: Option<S>,
+    record: Option<Weighted<S>>,
     /// True once rows have been answered.
     has_answers: bool,
     walk: Option<Walk<K, V, T, S>>,
@@ -167,8 +170,9 @@ where
     T: Timestamp + Lattice + TotalOrder,
     S: ExchangeData,
 {
-    fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+    fn new(name: &str, trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
         Side {
+            name: name.to_owned(),
             trace: Some(trace),
             received: Antichain::from_elem(T::minimum()),
             novel: Vec::new(),
@@ -190,7 +194,7 @@ where
     ) -> bool {
         loop {
             if let Some(mut walk) = self.walk.take() {
-                if walk.proceed(self.record.as_ref(), logic, give) {
+                if walk.proceed(self.record.as_ref().map(|(record, _)| record), logic, give) {
                     self.walk = Some(walk);
                     return true;
                 }
@@ -240,12 +244,12 @@ where
                     }
                     if asked.rows.len() >= TOGETHER {
                         self.has_answers = true;
-                        asked.answer(self.record.as_ref(), logic, held, give);
+                        asked.answer(self.record.as_ref().map(|(record, _)| record), logic, held, give);
                     }
                 }
             }
             self.has_answers |= !asked.rows.is_empty();
-            asked.answer(self.record.as_ref(), logic, held, give);
+            asked.answer(self.record.as_ref().map(|(record, _)| record), logic, held, give);
         }
     }
 
@@ -257,10 +261,18 @@ where
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
         give: &mut Give<'_, T, D>,
     ) {
-        let record = changed(self.record.as_ref(), updates);
-        if record == self.record {
-            return;
-        }
+        let mut updates = updates;
+        consolidate(&mut updates);
+        let record = match settle(self.record.clone(), updates.into_iter()) {
+            Settled::Unchanged(record) => return self.record = Some(record),
+            Settled::Replaced { former: None, held: None } => return,
+            Settled::Replaced { held, .. } => held,
+            Settled::Violated(found) => panic!(
+                "with_side_input {:?}: found {found} at time {:?}, wanted at most one record",
+                self.name,
+                at.time()
+            ),
+        };
         // What changes at this time is answered with the former record, as if it had come before: except where there are
         // no answers that would have to be taken back, as in a first epoch.
         if self.has_answers {
@@ -286,17 +298,6 @@ where
             trace.set_physical_compaction(self.received.borrow());
         }
     }
-}
-
-/// The record after a change of what there is.
-fn changed<S: Ord + Clone>(record: Option<&S>, mut updates: Vec<(S, isize)>) -> Option<S> {
-    updates.extend(record.map(|record| (record.clone(), 1)));
-    consolidate(&mut updates);
-    assert!(
-        updates.len() <= 1 && updates.iter().all(|(_, weight)| *weight == 1),
-        "at every time there is at most one record"
-    );
-    updates.pop().map(|(record, _)| record)
 }
 
 impl<T: Ord + Clone> Unanswered<T> {

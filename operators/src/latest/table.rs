@@ -101,7 +101,7 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone + Ord> Table<K, V> {
     /// Takes rows of the open epoch.
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
         for upsert in upserts {
@@ -115,7 +115,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     }
 
     /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
-    /// last counts.
+    /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<Written<V>> {
         let part = self.touched.pop()?;
         Some(self.parts[part].settle(part, &self.hasher))
@@ -143,7 +143,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone + Ord> Part<K, V> {
     fn settle(&mut self, part: usize, hasher: &LocalHash) -> Written<V> {
         let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
@@ -158,7 +158,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
             match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
                 Place::Vacant(place) => {
                     let new = Row { key, position: Some(position), row };
-                    let slot = self.free.pop().unwrap_or(Slot::new(part, self.rows.len()));
+                    let slot = self.free.pop().unwrap_or_else(|| Slot::new(part, self.rows.len()));
                     match self.rows.get_mut(slot.at()) {
                         Some(free) => *free = new,
                         None => {
@@ -175,7 +175,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
                 Place::Occupied(place) => {
                     let slot = place.get().slot;
                     let known = &mut self.rows[slot.at()];
-                    if known.position < Some(position) {
+                    if (known.position, &known.row) < (Some(position), &row) {
                         let settled = known.position.replace(position).is_none();
                         let before = std::mem::replace(&mut known.row, row);
                         let before = before.filter(|_| settled);

@@ -3,46 +3,9 @@
 use std::hash::Hash;
 
 use crate::exchange::LocalHash;
-use differential_dataflow::consolidation::consolidate;
 use hashbrown::HashMap;
 
 use crate::latest::{PARTS, Slot};
-
-/// Rows by key, of which each key has one at most.
-pub(crate) struct Dimension<J, P>(HashMap<J, P, LocalHash>);
-
-impl<J, P> Default for Dimension<J, P> {
-    fn default() -> Self {
-        Dimension(HashMap::default())
-    }
-}
-
-impl<J: Ord + Hash + Clone, P: Ord> Dimension<J, P> {
-    pub(crate) fn get(&self, key: Option<&J>) -> Option<&P> {
-        self.0.get(key?)
-    }
-
-    /// Applies an epoch's updates; gives the keys that changed, each with the partner it had.
-    pub(crate) fn apply(&mut self, mut updates: Vec<((J, P), isize)>) -> HashMap<J, Option<P>, LocalHash> {
-        consolidate(&mut updates);
-        let mut changed = HashMap::default();
-        let (put, taken): (Vec<_>, Vec<_>) = updates.into_iter().partition(|(_, diff)| *diff > 0);
-        for ((key, partner), _) in taken {
-            let before = self.0.remove(&key);
-            debug_assert!(
-                before == Some(partner),
-                "a partner goes that is there, and there is one at most under a key"
-            );
-            changed.insert(key, before);
-        }
-        for ((key, partner), _) in put {
-            let before = self.0.insert(key.clone(), partner);
-            debug_assert!(before.is_none(), "there is one partner at most under a key");
-            changed.entry(key).or_insert(before);
-        }
-        changed
-    }
-}
 
 /// The slots of the rows that name each partner, as doubly linked lists.
 pub(super) struct Chains<J> {

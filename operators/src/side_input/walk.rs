@@ -10,6 +10,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use crate::sorted::Batch;
+use crate::unique::Weighted;
 
 use super::TOGETHER;
 
@@ -22,7 +23,7 @@ pub(super) type Give<'a, T, D> = dyn FnMut(&Capability<T>, Vec<(D, T, isize)>) +
 /// All rows, on their way from one record to the next.
 pub(super) struct Walk<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
     pub(super) at: Capability<T>,
-    pub(super) record: Option<S>,
+    pub(super) record: Option<Weighted<S>>,
     /// False if there are no answers to take back.
     pub(super) takes_back: bool,
     pub(super) rows: CursorList<BatchCursor<TraceAgent<ValSpine<K, V, T, isize>>>>,
@@ -110,7 +111,7 @@ where
             if self.takes_back {
                 asked.give(former, -1, logic, &self.at, give);
             }
-            asked.give(self.record.as_ref(), 1, logic, &self.at, give);
+            asked.give(self.record.as_ref().map(|(record, _)| record), 1, logic, &self.at, give);
             if !is_more {
                 return false;
             }
