@@ -79,6 +79,7 @@ mod latest_joined;
 mod left_join_unique;
 mod moments;
 mod pile;
+mod received;
 mod reduce_sorted;
 mod side_input;
 mod sorted;

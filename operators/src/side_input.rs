@@ -18,6 +18,7 @@
 mod walk;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::lattice::Lattice;
@@ -32,11 +33,12 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use timely::progress::frontier::Antichain;
+use timely::progress::frontier::{Antichain, AntichainRef};
 use timely::scheduling::Activator;
 
 use super::sorted::Batch;
 use super::{ByKey, retain, to_all_workers};
+use crate::received::Received;
 use crate::unique::{Settled, Weighted, settle};
 use walk::{Asked, Give, Walk};
 
@@ -89,7 +91,7 @@ where
         move |frontiers| {
             row_input.for_each(|capability, spans| {
                 for span in spans.drain(..) {
-                    side.received.clone_from(span.upper());
+                    side.received.advance(span.upper());
                     if let Some(batch) = span.inner {
                         let held = retain(&capability);
                         // The last batch of an input that was closed has no bound but its own times.
@@ -126,7 +128,7 @@ struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + L
     name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
     /// How far rows were received.
-    received: Antichain<T>,
+    received: Received<T>,
     /// Batches that have updates which are not answered.
     novel: Vec<Novel<K, V, T>>,
     unanswered: Unanswered<T>,
@@ -174,7 +176,7 @@ where
         Side {
             name: name.to_owned(),
             trace: Some(trace),
-            received: Antichain::from_elem(T::minimum()),
+            received: Received::nothing(),
             novel: Vec::new(),
             unanswered: Unanswered::From(T::minimum()),
             changes: BTreeMap::new(),
@@ -204,7 +206,7 @@ where
             let until = self.changes.keys().next().into_iter().chain(&open[1]).min().cloned();
             let is_due = |time: &T| until.as_ref().is_none_or(|until| time < until);
             self.answer(is_due, logic, give);
-            if let Some(next) = until.iter().chain(self.received.first()).min() {
+            if let Some(next) = until.iter().chain(self.received.frontier().first()).min() {
                 self.unanswered = Unanswered::From(next.clone()).max_of(&self.unanswered);
             }
             self.novel.retain(|novel| !novel.ends_by(until.as_ref()));
@@ -218,7 +220,7 @@ where
                 None => break,
             }
         }
-        self.let_go(open[1].is_none());
+        self.let_go(&open);
         false
     }
 
@@ -279,23 +281,35 @@ where
             self.answer(|time| time <= at.time(), logic, give);
         }
         self.unanswered = Unanswered::After(at.time().clone());
-        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
-        let batches = trace.batches_through(self.received.borrow());
-        let (rows, batches) = cursor_list(batches.expect("the trace was not compacted past what was received"));
+        let (rows, batches) = cursor_list(self.batches());
         self.walk = Some(Walk { at, record, takes_back: self.has_answers, rows, batches });
         self.has_answers = true;
     }
 
+    /// All rows received. Before the first answer these are the batches as they came, which are exact at every time
+    /// where an imported trace may have been compacted past some.
+    fn batches(&mut self) -> Vec<Batch<K, V, T>> {
+        if !self.has_answers {
+            return self.novel.iter().map(|novel| Rc::clone(&novel.batch)).collect();
+        }
+        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
+        let batches = trace.batches_through(self.received.frontier());
+        batches.expect("the trace was not compacted past what was received")
+    }
+
     /// Lets the trace compact, and drops it when the record can't change any more.
-    fn let_go(&mut self, is_last_record: bool) {
-        if is_last_record && self.changes.is_empty() {
+    fn let_go(&mut self, open: &[Option<T>; 2]) {
+        if open[1].is_none() && self.changes.is_empty() {
             self.trace = None;
         } else if let Some(trace) = &mut self.trace {
             // A record that changes later changes at one of the times that are not answered, or after.
             let (Unanswered::From(time) | Unanswered::After(time)) = &self.unanswered;
             trace.set_logical_compaction(Antichain::from_elem(time.clone()).borrow());
-            trace.advance_upper(&mut self.received);
-            trace.set_physical_compaction(self.received.borrow());
+            self.received.advance_through(
+                trace,
+                open[0].as_ref().map_or(AntichainRef::new(&[]), |time| AntichainRef::new(std::slice::from_ref(time))),
+            );
+            trace.set_physical_compaction(self.received.frontier());
         }
     }
 }

@@ -29,7 +29,9 @@ use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::InputHandleCore;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use timely::progress::frontier::{Antichain, MutableAntichain};
+use timely::progress::frontier::MutableAntichain;
+
+use crate::received::Received;
 
 /// A batch of an arrangement by key.
 pub type Batch<K, V, T> = Rc<OrdValBatch<Vector<((K, V), T, isize)>>>;
@@ -258,12 +260,12 @@ impl<V, T: Timestamp> Run<'_, V, T> {
 /// Follows an arrangement: collects what arrives, finds what was there before, and lets the trace compact behind it.
 pub(crate) struct Reader<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> {
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
-    read_through: Antichain<T>,
+    received: Received<T>,
 }
 
 impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> Reader<K, V, T> {
     pub(crate) fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
-        Reader { trace: Some(trace), read_through: Antichain::from_elem(T::minimum()) }
+        Reader { trace: Some(trace), received: Received::nothing() }
     }
 
     /// What has arrived, for an operator of so many outputs; `None` if nothing has.
@@ -274,13 +276,13 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice>
     ) -> Option<Arrival<K, V, T>> {
         let mut capabilities = vec![CapabilitySet::new(); outputs];
         let mut novel = Vec::new();
-        let read_before = self.read_through.clone();
+        let received_before = self.received.frontier().to_owned();
         input.for_each(|capability, spans| {
             for (output, held) in capabilities.iter_mut().enumerate() {
                 capability.retain_stamp(output).iter().for_each(|capability| held.insert(capability.clone()));
             }
             for span in spans.drain(..) {
-                self.read_through.clone_from(span.upper());
+                self.received.advance(span.upper());
                 novel.extend(span.inner);
             }
         });
@@ -288,8 +290,9 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice>
             return None;
         }
         let trace = self.trace.as_mut().expect("the trace is kept while its input is open");
-        let earlier =
-            trace.batches_through(read_before.borrow()).expect("the trace was not compacted past what was read");
+        let earlier = trace
+            .batches_through(received_before.borrow())
+            .expect("the trace was not compacted past what was received");
         Some(Arrival { capabilities, earlier, novel })
     }
 
@@ -298,9 +301,9 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice>
         if frontier.is_empty() {
             self.trace = None;
         } else if let Some(trace) = &mut self.trace {
-            trace.advance_upper(&mut self.read_through);
-            trace.set_logical_compaction(self.read_through.borrow());
-            trace.set_physical_compaction(self.read_through.borrow());
+            self.received.advance_through(trace, frontier.frontier());
+            trace.set_logical_compaction(self.received.frontier());
+            trace.set_physical_compaction(self.received.frontier());
         }
     }
 }
