@@ -20,7 +20,8 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::accumulate::{Group, Sums};
-use super::{give, route};
+use super::route;
+use crate::batch::push_values;
 
 /// The sum of the terms of each group's rows.
 ///
@@ -60,7 +61,7 @@ where
     let totals = arranged.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,
         |_, sums, total| total.extend(sums.iter().map(|(_, (_rows, sum))| (sum.clone(), 1))),
-        give,
+        push_values,
     );
     totals.as_collection(|group, total| (group.clone(), total.clone()))
 }

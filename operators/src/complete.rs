@@ -10,7 +10,7 @@ use differential_dataflow::{ExchangeData, VecCollection};
 use std::hash::Hash;
 use timely::progress::Timestamp;
 
-use super::{ByKey, give};
+use crate::batch::{ByKey, push_values};
 
 /// The values by key, and `None` under each key of `needed` that has no value.
 ///
@@ -48,6 +48,6 @@ where
             let greatest = candidates.last().expect("reduce shows keys that have values").0;
             chosen.push((greatest.clone(), 1));
         },
-        give,
+        push_values,
     )
 }

@@ -17,15 +17,19 @@ mod merge;
 use std::hash::Hash;
 use std::rc::Rc;
 
+use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::operators::join::join_with_tactic;
+use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::progress::Timestamp;
 
-use super::{ByKey, arrange_in_place, give};
-use merge::Merge;
+use crate::arrange::arrange_in_place;
+use crate::batch::{ByKey, DiffOf, KeyOf, ProductOf, SortedBatch, ValOf, push_values};
+use merge::MergeTactic;
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
@@ -43,20 +47,19 @@ use merge::Merge;
 ///     amounts.assert_eq(scope.new_collection_from([('T', 12)]).1);
 /// });
 /// ```
-pub fn inner_join<'scope, T, K, V1, V2, D>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
+pub fn inner_join<'scope, Tr0, Tr1, D>(
+    rows: Arranged<'scope, Tr0>,
+    partners: Arranged<'scope, Tr1>,
     name: &str,
-    logic: impl FnMut(&K, &V1, &V2) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    logic: impl FnMut(&KeyOf<Tr0>, &ValOf<Tr0>, &ValOf<Tr1>) -> D + 'static,
+) -> VecCollection<'scope, Tr0::Time, D, ProductOf<Tr0, Tr1>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData,
-    V1: ExchangeData,
-    V2: ExchangeData,
+    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Diff: Multiply<DiffOf<Tr1>>>> + 'static,
+    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
     D: Data,
+    ProductOf<Tr0, Tr1>: Semigroup + 'static,
 {
-    join_with_tactic(rows, partners, name, Merge::new(logic)).as_collection()
+    join_with_tactic(rows, partners, name, MergeTactic::new(logic)).as_collection()
 }
 
 /// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.
@@ -132,7 +135,7 @@ where
         .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         &format!("{name}: present"),
         |_, weight, present| present.extend(weight.iter().filter(|((), weight)| *weight > 0).map(|_| ((), 1))),
-        give,
+        push_values,
     );
     inner_join(rows, present, name, move |key, row, ()| logic(key, row))
 }

@@ -67,6 +67,7 @@
 mod accumulate;
 mod aggregate;
 mod arrange;
+mod batch;
 mod collect;
 mod complete;
 mod covariance;
@@ -94,6 +95,7 @@ pub use accumulate::{Group, accumulate};
 pub use aggregate::totals;
 pub use aggregate::{aggregate, aggregate_total};
 pub use arrange::{arrange, arrange_in_place};
+pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, ValOf};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;
 pub use covariance::Covariance;
@@ -108,7 +110,6 @@ pub use left_join_unique::left_join_unique;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
 pub use side_input::with_side_input;
-pub use sorted::Batch;
 pub use sorted::Values;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub use upserts::upserts;
@@ -116,23 +117,11 @@ pub use visit::Visit;
 
 pub(crate) use exchange::route;
 
-use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ValSpine;
 use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-/// An arrangement by key of values that are counted, in differential's default layout: sorted vectors, and `isize`
-/// weights. It is what `arrange_by_key` gives.
-pub type ByKey<'scope, T, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, T, isize>>>;
-
 /// A capability for the time of a message, where times are totally ordered.
 pub(crate) fn retain<T: Timestamp + TotalOrder>(capability: &InputCapability<T>) -> Capability<T> {
     capability.retain_least(0).expect("what comes has a time")
-}
-
-/// Hands what a reduction has pushed for a key on to a batch: the last argument of differential's `reduce_abelian`.
-pub(crate) fn give<K: Clone, V, T, R>(updates: &mut Vec<((K, V), T, R)>, key: &K, values: &mut Vec<(V, T, R)>) {
-    updates.clear();
-    updates.extend(values.drain(..).map(|(value, time, diff)| ((key.clone(), value), time, diff)));
 }

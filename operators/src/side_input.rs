@@ -36,8 +36,8 @@ use timely::progress::Timestamp;
 use timely::progress::frontier::{Antichain, AntichainRef};
 use timely::scheduling::Activator;
 
-use super::sorted::Batch;
-use super::{ByKey, retain, to_all_workers};
+use super::{retain, to_all_workers};
+use crate::batch::{Batch, ByKey, SortedBatch};
 use crate::received::Received;
 use crate::unique::{Settled, Weighted, settle};
 use walk::{Asked, Give, Walk};
@@ -234,14 +234,12 @@ where
         let is_any_due = |novel: &&Novel<K, V, T>| novel.times.lower().iter().any(&is_due);
         for Novel { batch, held, .. } in self.novel.iter().filter(is_any_due) {
             let mut asked = Asked::new();
-            let (keys, values, updates) = (&batch.storage.keys, &batch.storage.vals, &batch.storage.upds);
-            for (nth, key) in keys.iter().enumerate() {
-                let (first, end) = values.bounds(nth);
-                for value in first..end {
-                    let (lower, upper) = updates.bounds(value);
-                    for (time, diff) in updates.times[lower..upper].iter().zip(&updates.diffs[lower..upper]) {
+            for (key, values) in batch.by_key() {
+                for value in values {
+                    let (times, diffs) = batch.updates(value);
+                    for (time, diff) in times.iter().zip(diffs) {
                         if self.unanswered.has(time) && is_due(time) {
-                            asked.add((key, &values.vals[value]), time.clone(), *diff);
+                            asked.add((key, &batch.values()[value]), time.clone(), *diff);
                         }
                     }
                     if asked.rows.len() >= TOGETHER {

@@ -16,12 +16,10 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::TraceAgent;
-use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, Upds};
-use differential_dataflow::trace::implementations::{BatchContainer, OffsetList, ValSpine, Vector};
+use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::trace::{Span, TraceReader};
 use timely::communication::Pull;
 use timely::dataflow::channels::Message;
@@ -31,10 +29,8 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use timely::progress::frontier::MutableAntichain;
 
+use crate::batch::{Batch, BatchUpdates, SortedBatch, advance, updates_at};
 use crate::received::Received;
-
-/// A batch of an arrangement by key.
-pub type Batch<K, V, T> = Rc<OrdValBatch<Vector<((K, V), T, isize)>>>;
 
 /// The values of one key as of a time, sorted, each with a positive weight.
 ///
@@ -57,15 +53,14 @@ struct Run<'a, V, T> {
     values: &'a [V],
     /// Where they start among the batch's values, and so among its updates.
     start: usize,
-    updates: &'a Upds<OffsetList, Vec<T>, Vec<isize>>,
+    updates: &'a BatchUpdates<T, isize>,
     novel: bool,
 }
 
 impl<V, T: Timestamp + TotalOrder> Run<'_, V, T> {
     /// The weight of the value at this position.
     fn weight(&self, position: usize, as_of: &AsOf<'_, T>) -> isize {
-        let (lower, upper) = self.updates.bounds(self.start + position);
-        let (times, diffs) = (&self.updates.times[lower..upper], &self.updates.diffs[lower..upper]);
+        let (times, diffs) = updates_at(self.updates, self.start + position);
         match as_of {
             AsOf::Through(last) if self.novel => {
                 times.iter().zip(diffs).filter(|(time, _)| time.less_equal(last)).map(|(_, diff)| diff).sum()
@@ -181,8 +176,8 @@ impl<V: Ord, T: Timestamp + TotalOrder> Change<'_, V, T> {
     pub(crate) fn updates(&self, mut show: impl FnMut(&V, &T, isize)) {
         for run in self.runs.iter().filter(|run| run.novel) {
             for (position, value) in run.values.iter().enumerate() {
-                let (lower, upper) = run.updates.bounds(run.start + position);
-                for (time, diff) in run.updates.times[lower..upper].iter().zip(&run.updates.diffs[lower..upper]) {
+                let (times, diffs) = updates_at(run.updates, run.start + position);
+                for (time, diff) in times.iter().zip(diffs) {
                     show(value, time, *diff);
                 }
             }
@@ -212,9 +207,8 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice 
         while let Some(key) = self.next_key(&sources) {
             change.runs.clear();
             for (batch, position, novel) in &mut sources {
-                let keys = &batch.storage.keys;
-                *position += keys.advance(*position, keys.len(), |other| other < key);
-                if keys.get(*position) == Some(key) {
+                *position = advance(batch.keys(), *position, key);
+                if batch.keys().get(*position) == Some(key) {
                     change.runs.push(run_at(batch, *position, *novel));
                     *position += 1;
                 }
@@ -230,7 +224,7 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice 
     /// The smallest key among the novel batches that has not been shown.
     fn next_key<'a>(&self, sources: &[(&'a Batch<K, V, T>, usize, bool)]) -> Option<&'a K> {
         let novel = sources.iter().filter(|(_, _, novel)| *novel);
-        novel.filter_map(|(batch, position, _)| batch.storage.keys.get(*position)).min()
+        novel.filter_map(|(batch, position, _)| batch.keys().get(*position)).min()
     }
 }
 
@@ -239,16 +233,15 @@ fn run_at<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lat
     key: usize,
     novel: bool,
 ) -> Run<'_, V, T> {
-    let (start, end) = batch.storage.vals.bounds(key);
-    Run { values: &batch.storage.vals.vals[start..end], start, updates: &batch.storage.upds, novel }
+    let values = batch.range(key);
+    Run { start: values.start, values: &batch.values()[values], updates: &batch.storage.upds, novel }
 }
 
 impl<V, T: Timestamp> Run<'_, V, T> {
     /// Adds the times of all updates, those in a row that are equal once.
     fn times_into(&self, times: &mut Vec<T>) {
         for position in 0..self.values.len() {
-            let (lower, upper) = self.updates.bounds(self.start + position);
-            for time in &self.updates.times[lower..upper] {
+            for time in updates_at(self.updates, self.start + position).0 {
                 if times.last() != Some(time) {
                     times.push(time.clone());
                 }

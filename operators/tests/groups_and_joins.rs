@@ -5,9 +5,10 @@
 mod drive;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use differential_dataflow::difference::Semigroup;
-use differential_dataflow::{Data, VecCollection};
+use differential_dataflow::{AsCollection, Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream_operators::{
     ByKey, Moments, Sum, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min, arrange, broadcast_join,
@@ -16,6 +17,8 @@ use millstream_operators::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 
 /// Rows (key, value) and by how much the weight of each changes, epoch by epoch.
 type History = Changes<(u8, u8)>;
@@ -418,4 +421,52 @@ fn what_is_read_off_an_arrangement_is_joined_with_it_again() {
     let alone = run(1);
     assert!(alone.iter().all(|states| states.iter().all(|held| held.len() > 100)));
     assert_eq!(run(2), alone, "on two workers");
+}
+
+/// One key with many rows on both sides, of several batches and with rows that cancel: its pairs are sent in pieces.
+#[test]
+fn a_key_with_many_pairs_is_joined_in_pieces() {
+    const ROWS: u32 = 3_000;
+    let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let kept = Arc::clone(&sizes);
+    let partners = (0..50_u32).map(|value| ((7_u32, 10_000 + value), 1));
+    let rows = (0..ROWS).map(|value| ((7, value), 1 + isize::from(value == 5)));
+    let fewer = (0..ROWS).filter(|value| value % 3 == 0).map(|value| ((7, value), -1)).chain([((7, 10_001), -1)]);
+    let history: Changes<(u32, u32)> = vec![
+        rows.chain(partners).chain((0..2_000).map(|key| ((key + 10, 1), 1))).collect(),
+        vec![((7, 20_000), 1), ((7, 5), -1)],
+        fewer.collect(),
+        (0..30).map(|value| ((7, 30_000 + value), 1)).collect(),
+    ];
+    let sent = drive(&history, 1, 1, move |rows| {
+        let kept = Arc::clone(&kept);
+        let left = rows.clone().filter(|(_, value)| *value < 10_000).arrange_by_key();
+        let right = rows.filter(|(_, value)| *value >= 10_000).arrange_by_key();
+        let pairs = inner_join(left, right, "Pairs", |key, value, partner| (*key, *value, *partner));
+        let pairs = pairs.inner.unary(Pipeline, "Sizes", move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, records| {
+                    kept.lock().expect("no panic").push(records.len());
+                    output.session(&capability).give_container(records);
+                });
+            }
+        });
+        vec![pairs.as_collection()]
+    });
+    let pairs = |held: &Held<(u32, u32)>| {
+        let (rows, partners): (Vec<_>, Vec<_>) =
+            held.iter().filter(|((key, _), _)| *key == 7).partition(|((_, value), _)| *value < 10_000);
+        let pair = |((key, value), weight): (&(u32, u32), &isize)| {
+            let (key, value, weight) = (*key, *value, *weight);
+            partners
+                .iter()
+                .map(move |((_, partner), times)| ((key, value, *partner), weight * **times))
+                .collect::<Vec<_>>()
+        };
+        rows.into_iter().flat_map(pair).collect::<Held<_>>()
+    };
+    let expected: Vec<_> = states(&history).iter().map(pairs).collect();
+    assert_eq!(states(&sent[0]), expected);
+    let most = sizes.lock().expect("no panic").iter().max().copied();
+    assert!(most.is_some_and(|most| most <= 2_048), "found a container of {most:?} records, wanted 2,048 at most");
 }

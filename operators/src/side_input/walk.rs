@@ -9,7 +9,7 @@ use timely::dataflow::operators::Capability;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::sorted::Batch;
+use crate::batch::Batch;
 use crate::unique::Weighted;
 
 use super::TOGETHER;

@@ -13,7 +13,7 @@ use timely::progress::Timestamp;
 
 use super::function::{At, Rows, Summary, WindowFunction};
 use super::order_tree::least;
-use crate::{self as operators, ByKey};
+use crate::batch::{ByKey, push_values};
 
 /// What `output` makes of each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
@@ -86,7 +86,7 @@ where
             logic(partition, &Sorted::new(entries, &function), &function, &mut given);
             answers.extend(given.drain(..).map(|answer| (answer, 1)));
         },
-        operators::give,
+        push_values,
     );
     answers.as_collection(|_, answer| answer.clone())
 }
