@@ -24,8 +24,8 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::progress::Timestamp;
 use timely::progress::frontier::{Antichain, AntichainRef};
 
-use super::pile::Pile;
 use super::{ByKey, route};
+use crate::chunked_vec::ChunkedVec;
 
 /// The rows by key, as `arrange_by_key` arranges them, in less time.
 ///
@@ -134,13 +134,13 @@ fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
 struct Piles<K, V, T, R> {
     /// What the second and each later bucket begins with: keys, which mostly decide and lie close together, and values.
     splitters: (Vec<K>, Vec<V>),
-    buckets: Vec<Pile<Update<K, V, T, R>>>,
+    buckets: Vec<ChunkedVec<Update<K, V, T, R>>>,
     count: usize,
 }
 
 impl<K, V, T, R> Default for Piles<K, V, T, R> {
     fn default() -> Self {
-        Piles { splitters: (Vec::new(), Vec::new()), buckets: vec![Pile::default()], count: 0 }
+        Piles { splitters: (Vec::new(), Vec::new()), buckets: vec![ChunkedVec::default()], count: 0 }
     }
 }
 
@@ -176,10 +176,10 @@ impl<K: Data, V: Data, T, R> Piles<K, V, T, R> {
         let mut sample: Vec<&(K, V)> = like.iter().step_by(step).map(|(row, _, _)| row).collect();
         sample.sort_unstable();
         self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
-        self.buckets = (0..BUCKETS).map(|_| Pile::default()).collect();
+        self.buckets = (0..BUCKETS).map(|_| ChunkedVec::default()).collect();
     }
 
     fn updates(&self) -> impl Iterator<Item = &Update<K, V, T, R>> {
-        self.buckets.iter().flat_map(Pile::iter)
+        self.buckets.iter().flat_map(ChunkedVec::iter)
     }
 }

@@ -1,7 +1,7 @@
 //! The rows by key, and what the open epoch writes over them.
 //!
 //! Keys are dealt by their hash to parts that are each small enough for the cache of a core: what an epoch writes
-//! waits in piles, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
+//! waits in lists, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
 use super::{Position, Upsert};
-use crate::pile::Pile;
+use crate::chunked_vec::ChunkedVec;
 
 pub(crate) struct Table<K, V> {
     parts: Vec<Part<K, V>>,
@@ -64,12 +64,12 @@ struct Part<K, V> {
     rows: Vec<Row<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    waiting: Pile<Upsert<K, V>>,
+    waiting: ChunkedVec<Upsert<K, V>>,
 }
 
 impl<K, V> Default for Part<K, V> {
     fn default() -> Self {
-        Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: Pile::default() }
+        Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: ChunkedVec::default() }
     }
 }
 
