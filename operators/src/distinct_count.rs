@@ -16,11 +16,11 @@ use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::CapabilitySet;
 use timely::progress::Timestamp;
 
-use crate::accumulate::{Group, Sums};
 use crate::batch::ByKey;
 use crate::bounds::Epochs;
 use crate::key_changes::KeyChange;
 use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
+use crate::sums::{Group, Sums};
 use crate::values::Values;
 
 /// Counts, for each group, the keys that have a row in it. The count is the group's weight.

@@ -87,15 +87,20 @@ mod reduce_sorted;
 mod replay;
 mod shared_reduce;
 mod side_input;
+mod slot_chains;
+mod stash;
+mod sums;
 mod top_k;
+mod totals;
 mod unique;
+mod upsert;
+mod upsert_table;
 mod upserts;
 mod values;
 mod wide;
 pub mod window;
 
-pub use accumulate::{Group, accumulate};
-pub use aggregate::totals;
+pub use accumulate::accumulate;
 pub use aggregate::{aggregate, aggregate_total};
 pub use arrange::{arrange, arrange_in_place};
 pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, ValOf};
@@ -103,29 +108,23 @@ pub use bounds::{Epochs, Key, Times};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;
 pub use covariance::Covariance;
-pub use distinct_count::accumulate_distinct;
-pub use distinct_count::distinct_count;
+pub use distinct_count::{accumulate_distinct, distinct_count};
 pub use exchange::{ToWorker, to_all_workers};
 pub use histogram::histogram;
 pub use join::{anti_join, broadcast_join, inner_join, left_join, semi_join};
-pub use latest::{Position, Upsert, latest};
+pub use latest::latest;
 pub use latest_joined::latest_joined;
 pub use left_join_unique::left_join_unique;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
 pub use shared_reduce::SharedReduce;
 pub use side_input::with_side_input;
+pub use sums::Group;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
+pub use totals::totals;
+pub use upsert::{Position, Upsert};
 pub use upserts::upserts;
 pub use values::Values;
 
-pub(crate) use exchange::route;
-
-use timely::dataflow::operators::{Capability, InputCapability};
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
-
-/// A capability for the time of a message, where times are totally ordered.
-pub(crate) fn retain<T: Timestamp + TotalOrder>(capability: &InputCapability<T>) -> Capability<T> {
-    capability.retain_least(0).expect("what comes has a time")
-}
+/// The versions of the engine that this crate is built on: programs that use these need no dependency of their own.
+pub use {differential_dataflow, timely};

@@ -1,8 +1,6 @@
 //! A collection as upserts: what changes in an epoch, as rows that are written and deleted.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::hash::Hash;
 
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::{ExchangeData, VecCollection};
@@ -10,11 +8,11 @@ use hashbrown::HashSet;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
 
-use super::{Position, Upsert, retain, route};
-use crate::exchange::LocalHash;
+use crate::bounds::{Epochs, Key};
+use crate::exchange::{LocalHash, route};
+use crate::stash::Stash;
+use crate::upsert::{Position, Upsert};
 
 /// The changes of a collection as upserts, one for each key and epoch in which its row changed.
 ///
@@ -34,56 +32,52 @@ use crate::exchange::LocalHash;
 ///     latest(upserts(prices.clone(), "Written"), "Prices").assert_eq(prices);
 /// });
 /// ```
-pub fn upserts<'scope, T, K, V>(
+pub fn upserts<'scope, T: Epochs, K: Key, V: ExchangeData>(
     rows: VecCollection<'scope, T, (K, V)>,
     name: &str,
-) -> StreamVec<'scope, T, Upsert<K, V>>
-where
-    T: Timestamp + TotalOrder,
-    K: ExchangeData + Hash,
-    V: ExchangeData,
-{
+) -> StreamVec<'scope, T, Upsert<K, V>> {
     let by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let place = format!("upserts {name:?}");
     rows.inner.unary_frontier(by_key, name, |_, _| {
-        let mut pending = BTreeMap::new();
-        let mut present: HashSet<K, LocalHash> = HashSet::default();
+        let mut stash: Stash<T, Vec<((K, V), isize)>> = Stash::default();
+        let mut present = HashSet::default();
         move |(input, frontier), output| {
-            input.for_each(|capability, updates| {
-                let capability = retain(&capability);
-                for (row, time, diff) in updates.drain(..) {
-                    let epoch = pending.entry(time);
-                    let (_, waiting) = epoch.or_insert_with_key(|time| (capability.delayed(time), Vec::new()));
-                    waiting.push((row, diff));
-                }
+            let frontiers = [frontier];
+            input.for_each(|message, updates| {
+                stash.accept_updates(&message, updates.drain(..), |epoch, row, diff| epoch.push((row, diff)));
             });
-            while let Some(first) = pending.first_entry() {
-                if frontier.less_equal(first.key()) {
-                    break;
-                }
-                let (capability, mut updates) = first.remove();
-                consolidate(&mut updates);
-                let mut session = output.session(&capability);
-                let mut updates = updates.into_iter().peekable();
-                while let Some(((key, row), weight)) = updates.next() {
-                    let others = std::iter::from_fn(|| updates.next_if(|((other, _), _)| *other == key));
-                    let of_key = std::iter::once((row, weight)).chain(others.map(|((_, row), weight)| (row, weight)));
-                    let written = written(present.contains(&key), of_key).unwrap_or_else(|found| {
-                        panic!("{place}: found {found} under key {key:?}, wanted at most one row")
-                    });
-                    if written.is_none() {
-                        present.remove(&key);
-                    } else if !present.contains(&key) {
-                        present.insert(key.clone());
-                    }
-                    session.give((key, Position::after(0), written));
-                }
+            while let Some((epoch, updates)) = stash.next_complete(&frontiers) {
+                let mut session = output.session(&epoch);
+                write(updates, &mut present, &place, |upsert| session.give(upsert));
             }
-            if frontier.is_empty() {
+            if stash.is_closed(&frontiers) {
                 present = HashSet::default();
             }
         }
     })
+}
+
+/// Gives the upserts that the updates of an epoch are, and updates which keys have a row.
+fn write<K: Key, V: ExchangeData>(
+    mut updates: Vec<((K, V), isize)>,
+    present: &mut HashSet<K, LocalHash>,
+    place: &str,
+    mut give: impl FnMut(Upsert<K, V>),
+) {
+    consolidate(&mut updates);
+    let mut updates = updates.into_iter().peekable();
+    while let Some(((key, row), weight)) = updates.next() {
+        let others = std::iter::from_fn(|| updates.next_if(|((other, _), _)| *other == key));
+        let of_key = std::iter::once((row, weight)).chain(others.map(|((_, row), weight)| (row, weight)));
+        let written = written(present.contains(&key), of_key)
+            .unwrap_or_else(|found| panic!("{place}: found {found} under key {key:?}, wanted at most one row"));
+        if written.is_none() {
+            present.remove(&key);
+        } else if !present.contains(&key) {
+            present.insert(key.clone());
+        }
+        give((key, Position::after(0), written));
+    }
 }
 
 /// The row that consolidated updates of one key write, or `None` if they delete it; `Err` with what is wrong with them.

@@ -127,7 +127,7 @@ pub use share::{CumeDist, Ntile, PercentRank, Share, ThroughPeers};
 pub use totals::{Added, Number, Read, Total};
 pub use value::Nth;
 
-use super::ByKey;
+use crate::batch::ByKey;
 
 /// Opens a window over the rows of a collection; see the [module](self).
 pub trait WindowExt<'scope, T: Timestamp + Lattice, D: ExchangeData>: Sized {

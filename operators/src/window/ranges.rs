@@ -36,7 +36,7 @@ use timely::progress::Timestamp;
 
 use super::function::{At, Change, Epoch, Rows, Span, Summary, WindowFunction};
 use super::order_tree::{OrderTree, Walk};
-use crate::ByKey;
+use crate::batch::ByKey;
 
 /// What `output` makes of each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(

@@ -1,53 +1,53 @@
-//! The partners that rows are joined to, and the rows that name each.
+//! For each partner, the slots of the rows that name it.
 
 use std::hash::Hash;
 
 use crate::exchange::LocalHash;
 use hashbrown::HashMap;
 
-use crate::latest::{PARTS, Slot};
+use crate::upsert_table::{PARTS, Slot};
 
 /// The slots of the rows that name each partner, as doubly linked lists.
-pub(super) struct Chains<J> {
+pub(crate) struct SlotChains<J> {
     first: HashMap<J, Slot, LocalHash>,
     /// By part and slot.
-    links: Vec<Vec<Link>>,
+    links: Vec<Vec<SlotLink>>,
 }
 
 #[derive(Clone, Copy)]
-struct Link {
+struct SlotLink {
     before: Slot,
     after: Slot,
 }
 
-impl<J> Default for Chains<J> {
+impl<J> Default for SlotChains<J> {
     fn default() -> Self {
-        Chains { first: HashMap::default(), links: (0..PARTS).map(|_| Vec::new()).collect() }
+        SlotChains { first: HashMap::default(), links: (0..PARTS).map(|_| Vec::new()).collect() }
     }
 }
 
-impl<J: Eq + Hash> Chains<J> {
-    fn link(&mut self, slot: Slot) -> Option<&mut Link> {
+impl<J: Eq + Hash> SlotChains<J> {
+    fn link(&mut self, slot: Slot) -> Option<&mut SlotLink> {
         self.links[slot.part()].get_mut(slot.at())
     }
 
-    pub(super) fn add(&mut self, partner: J, slot: Slot) {
+    pub(crate) fn add(&mut self, partner: J, slot: Slot) {
         let after = self.first.insert(partner, slot).unwrap_or(Slot::NONE);
         let (links, at) = (&mut self.links[slot.part()], slot.at());
         if links.len() <= at {
             if links.capacity() <= at {
                 links.reserve_exact((at + 1 - links.len()).max(links.len() / 8));
             }
-            links.resize(at + 1, Link { before: Slot::NONE, after: Slot::NONE });
+            links.resize(at + 1, SlotLink { before: Slot::NONE, after: Slot::NONE });
         }
-        links[at] = Link { before: Slot::NONE, after };
+        links[at] = SlotLink { before: Slot::NONE, after };
         if let Some(next) = self.link(after) {
             next.before = slot;
         }
     }
 
-    pub(super) fn remove(&mut self, partner: &J, slot: Slot) {
-        let Some(Link { before, after }) = self.link(slot).copied() else { return };
+    pub(crate) fn remove(&mut self, partner: &J, slot: Slot) {
+        let Some(SlotLink { before, after }) = self.link(slot).copied() else { return };
         if let Some(next) = self.link(after) {
             next.before = before;
         }
@@ -60,7 +60,7 @@ impl<J: Eq + Hash> Chains<J> {
         }
     }
 
-    pub(super) fn of(&self, partner: &J) -> impl Iterator<Item = Slot> {
+    pub(crate) fn of(&self, partner: &J) -> impl Iterator<Item = Slot> {
         let next = |slot: &Slot| Some(self.links[slot.part()].get(slot.at())?.after);
         std::iter::successors(self.first.get(partner).copied(), next).take_while(|slot| *slot != Slot::NONE)
     }
