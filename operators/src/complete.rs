@@ -4,11 +4,9 @@
 //! the *right* side is made complete instead: it gets a `None` for each key that the left side has and it has not.
 //! The keys are few where the rows are many, and the join after it is an inner one, with one partner for every row.
 
-use differential_dataflow::lattice::Lattice;
+use crate::bounds::{Key, Times};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{ExchangeData, VecCollection};
-use std::hash::Hash;
-use timely::progress::Timestamp;
 
 use crate::batch::{ByKey, push_values};
 
@@ -34,8 +32,8 @@ pub fn complete<'scope, T, K, V>(
     name: &str,
 ) -> ByKey<'scope, T, K, Option<V>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData,
 {
     let missing = needed.map(|key| (key, None));

@@ -1,7 +1,7 @@
-//! How many distinct keys each group has, read off an arrangement that is there anyway.
+//! How many distinct keys each group has, read from an existing arrangement.
 //!
-//! The usual way arranges every distinct (group, key) pair. But where an arrangement is sorted by key and then by
-//! group, the rows of one pair lie side by side: they are a *run*, and a pair is there while its run has a row.
+//! The usual way arranges every distinct (group, key) pair. Where an arrangement is sorted by key and then by group, the
+//! rows of one pair are adjacent: they are a *run*, and a pair is present while its run has a row.
 //!
 //! ```text
 //! customer   1                          2
@@ -54,19 +54,40 @@ where
     P: Ord,
     G: Group,
 {
-    accumulate_distinct(arranged, name, part, group, |_, _| None, 1)
+    accumulate_distinct(arranged, name, 1, part, group, |_, _| None)
 }
 
-/// Sums over rows, as [`accumulate`](super::accumulate()) makes them, and what distinct keys add to them, in one visit.
+/// Sums by group of a term for each row and a term for each distinct key, in one pass: [`accumulate`](crate::accumulate())
+/// and [`distinct_count`] fused.
 ///
-/// `term` says what a row adds and to which group; each key that has a row in a part adds `once` to the part's group.
+/// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
+/// `once` to the group of that part; `part` and `group` are as in [`distinct_count`].
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::{accumulate_distinct, totals};
+/// # timely::example(|scope| {
+/// // Customers, days and pieces: how many customers and how many pieces has each day?
+/// let orders = scope.new_collection_from([(1, ('M', 3)), (1, ('M', 4)), (1, ('T', 1)), (2, ('M', 5))]).1.arrange_by_key();
+/// let sums = accumulate_distinct(
+///     orders,
+///     "Days",
+///     (1_isize, 0_isize),
+///     |_, (day, _)| Some(*day),
+///     |_, day| *day,
+///     |_, (day, pieces)| Some((*day, (0, *pieces))),
+/// );
+/// let days = totals(sums, "Totals", |day, (customers, pieces)| (*day, *customers, *pieces));
+/// days.assert_eq(scope.new_collection_from([('M', 2, 12), ('T', 1, 1)]).1);
+/// # });
+/// ```
 pub fn accumulate_distinct<'scope, T, K, V, P, G, R>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
+    once: R,
     part: impl Fn(&K, &V) -> Option<P> + 'static,
     group: impl Fn(&K, &P) -> G + 'static,
     term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-    once: R,
 ) -> VecCollection<'scope, T, G, R>
 where
     T: Epochs,
@@ -77,7 +98,7 @@ where
     R: Data + Semigroup + Multiply<isize, Output = R>,
 {
     let mut shared = SharedReduce::new(arranged, name);
-    let counts = shared.accumulate_distinct(part, group, term, once);
+    let counts = shared.accumulate_distinct(once, part, group, term);
     shared.build();
     counts
 }
@@ -86,10 +107,10 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
     /// Adds the reduction of [`accumulate_distinct`].
     pub fn accumulate_distinct<P, G, R>(
         &mut self,
+        once: R,
         part: impl Fn(&K, &V) -> Option<P> + 'static,
         group: impl Fn(&K, &P) -> G + 'static,
         term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-        once: R,
     ) -> VecCollection<'scope, T, G, R>
     where
         P: Ord,

@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash};
 use differential_dataflow::{Data, ExchangeData, Hashable, VecCollection};
 use foldhash::fast::{FixedState, FoldHasher};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
 use timely::progress::Timestamp;
 
 /// The hash that selects a key's worker. It is differential's own, so that every arrangement by key can be joined with
@@ -50,7 +50,7 @@ pub type ToWorker<D, T, R = isize> = (u64, (D, T, R));
 ///
 /// timely::example(|scope| {
 ///     let rates = scope.new_collection_from([('F', 33), ('D', 49)]).1;
-///     let (updates, to_worker) = to_all_workers(rates);
+///     let (updates, to_worker) = to_all_workers(rates, "Rates to all");
 ///     updates.sink(to_worker, "Rates", |(input, _frontier)| {
 ///         input.for_each(|_, updates| {
 ///             for (_worker, ((country, dial), _time, diff)) in updates.drain(..) {
@@ -64,6 +64,7 @@ pub type ToWorker<D, T, R = isize> = (u64, (D, T, R));
 /// [`unary_frontier`]: timely::dataflow::operators::generic::Operator::unary_frontier
 pub fn to_all_workers<'scope, T, D, R>(
     rows: VecCollection<'scope, T, D, R>,
+    name: &str,
 ) -> (
     StreamVec<'scope, T, ToWorker<D, T, R>>,
     Exchange<ToWorker<D, T, R>, impl FnMut(&ToWorker<D, T, R>) -> u64 + 'static>,
@@ -74,6 +75,15 @@ where
     R: ExchangeData + Data,
 {
     let peers = rows.scope().peers() as u64;
-    let updates = rows.inner.flat_map(move |update| (0..peers).map(move |worker| (worker, update.clone())));
+    let updates = rows.inner.unary(Pipeline, name, move |_, _| {
+        move |input, output| {
+            input.for_each(|message, updates| {
+                let mut session = output.session(&message);
+                for update in updates.drain(..) {
+                    session.give_iterator((0..peers).map(|worker| (worker, update.clone())));
+                }
+            });
+        }
+    });
     (updates, Exchange::new(|(worker, _): &ToWorker<D, T, R>| *worker))
 }

@@ -147,15 +147,15 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs> NovelBatches<K, V, T> {
 }
 
 /// Batches, each with the position of its next key.
-type Positions<'a, K, V, T> = Vec<(&'a Batch<K, V, T>, usize)>;
+type KeyPositions<'a, K, V, T> = Vec<(&'a Batch<K, V, T>, usize)>;
 
-fn start_of<K: ExchangeData, V: ExchangeData, T: Epochs>(batches: &[Batch<K, V, T>]) -> Positions<'_, K, V, T> {
+fn start_of<K: ExchangeData, V: ExchangeData, T: Epochs>(batches: &[Batch<K, V, T>]) -> KeyPositions<'_, K, V, T> {
     batches.iter().map(|batch| (batch, 0)).collect()
 }
 
 /// Collects the values of a key from the batches that have it, and passes it.
 fn collect_runs<'a, K: ExchangeData, V: ExchangeData, T: Epochs>(
-    batches: &mut Positions<'a, K, V, T>,
+    batches: &mut KeyPositions<'a, K, V, T>,
     key: &K,
     runs: &mut Vec<ValueRun<'a, V, T>>,
 ) {

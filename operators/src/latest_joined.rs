@@ -67,7 +67,7 @@ where
     D: Data,
 {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
-    let (partners, to_worker) = to_all_workers(partners);
+    let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
     let scope = upserts.scope();
     let mut join = LatestJoin::new(name, partner_of, logic);
     let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {

@@ -52,7 +52,7 @@ where
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
     let mut join = UniqueJoin::new(name, logic);
     let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, _| {
-        let mut stash: Stash<T, (KeyedUpdates<K, V>, KeyedUpdates<K, P>)> = Stash::default();
+        let mut stash: Stash<T, (RowUpdates<K, V>, RowUpdates<K, P>)> = Stash::default();
         move |(row_input, row_frontier), (partner_input, partner_frontier), output| {
             let frontiers = [row_frontier, partner_frontier];
             row_input.for_each(|message, updates| {
@@ -73,7 +73,7 @@ where
     joined.as_collection()
 }
 
-type KeyedUpdates<K, V> = Vec<((K, V), isize)>;
+type RowUpdates<K, V> = Vec<((K, V), isize)>;
 
 /// The rows and partners of a join.
 struct UniqueJoin<K, V, P, L> {
@@ -91,7 +91,7 @@ impl<K: Key, V: ExchangeData, P: ExchangeData, D: Data, L: Fn(&K, &V, Option<&P>
     }
 
     /// Applies the updates of an epoch, and gives the records that differ.
-    fn apply(&mut self, rows: KeyedUpdates<K, V>, partners: KeyedUpdates<K, P>, mut give: impl FnMut(D, isize)) {
+    fn apply(&mut self, rows: RowUpdates<K, V>, partners: RowUpdates<K, P>, mut give: impl FnMut(D, isize)) {
         let former_rows = self.rows.apply(rows, &self.places[0]);
         let former_partners = self.partners.apply(partners, &self.places[1]);
         let mut give_differences = |key: &K, former_row: Option<&V>, former_partner: Option<&P>| {

@@ -35,7 +35,7 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///         |_, _| (),
 ///         |customer, days, (), rows| rows.extend(days.descending().map(|(day, _)| (*customer, *day)).next()),
 ///     );
-///     let daily = by_customer.accumulate_distinct(|_, day| Some(*day), |_, day| *day, |_, _| None, 1_isize);
+///     let daily = by_customer.accumulate_distinct(1_isize, |_, day| Some(*day), |_, day| *day, |_, _| None);
 ///     by_customer.build();
 ///     last.assert_eq(scope.new_collection_from([(1, 'T'), (2, 'M')]).1);
 ///     daily.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);

@@ -80,7 +80,7 @@ where
     let scope = rows.stream.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut row_input = builder.new_input(rows.stream, Pipeline);
-    let (records, to_worker) = to_all_workers(side);
+    let (records, to_worker) = to_all_workers(side, &format!("{name}: side input"));
     let mut side_input = builder.new_input(records, to_worker);
     let (output, answers) = builder.new_output();
     let mut output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
@@ -111,7 +111,7 @@ struct SideInput<K: ExchangeData, V: ExchangeData, T: Epochs, S> {
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
     received: Received<T>,
     /// Batches with updates that are not answered.
-    novel: Vec<NovelBatch<K, V, T>>,
+    novel: Vec<UnansweredBatch<K, V, T>>,
     unanswered: Unanswered<T>,
     /// Changes of the record that are not applied.
     changes: Stash<T, Vec<(S, isize)>>,
@@ -122,7 +122,7 @@ struct SideInput<K: ExchangeData, V: ExchangeData, T: Epochs, S> {
 }
 
 /// A batch that was received, and the interval of its updates.
-struct NovelBatch<K: ExchangeData, V: ExchangeData, T: Epochs> {
+struct UnansweredBatch<K: ExchangeData, V: ExchangeData, T: Epochs> {
     batch: Batch<K, V, T>,
     times: Description<T>,
     /// Its greatest time, if the interval has no upper bound.
@@ -167,7 +167,7 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
             // The last batch of a closed input is bounded only by its own times.
             let is_unbounded = span.desc.upper().is_empty();
             let last = batch.storage.upds.times.iter().filter(|_| is_unbounded).max().cloned();
-            self.novel.push(NovelBatch { batch, times: span.desc, last, held });
+            self.novel.push(UnansweredBatch { batch, times: span.desc, last, held });
         }
     }
 
@@ -218,8 +218,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
         send: &mut SendAnswers<'_, T, D>,
     ) {
-        let is_any_due = |novel: &&NovelBatch<K, V, T>| novel.times.lower().iter().any(&is_due);
-        for NovelBatch { batch, held, .. } in self.novel.iter().filter(is_any_due) {
+        let is_any_due = |novel: &&UnansweredBatch<K, V, T>| novel.times.lower().iter().any(&is_due);
+        for UnansweredBatch { batch, held, .. } in self.novel.iter().filter(is_any_due) {
             let mut block = RowBlock::new();
             for (key, values) in batch.by_key() {
                 for value in values {
@@ -309,7 +309,7 @@ impl<T: Ord + Clone> Unanswered<T> {
     }
 }
 
-impl<K: ExchangeData, V: ExchangeData, T: Epochs> NovelBatch<K, V, T> {
+impl<K: ExchangeData, V: ExchangeData, T: Epochs> UnansweredBatch<K, V, T> {
     /// True if all its updates are before this time.
     fn ends_by(&self, time: Option<&T>) -> bool {
         time.is_none_or(|time| match self.times.upper().first() {

@@ -26,9 +26,9 @@ impl<L> MergeTactic<L> {
 }
 
 /// What the diffs of two sides make.
-type Product<B0, B1> = <<B0 as SortedBatch>::Diff as Multiply<<B1 as SortedBatch>::Diff>>::Output;
+type DiffProduct<B0, B1> = <<B0 as SortedBatch>::Diff as Multiply<<B1 as SortedBatch>::Diff>>::Output;
 
-impl<B0, B1, T, D, L> JoinTactic<T, B0, B1, Vec<(D, T, Product<B0, B1>)>> for MergeTactic<L>
+impl<B0, B1, T, D, L> JoinTactic<T, B0, B1, Vec<(D, T, DiffProduct<B0, B1>)>> for MergeTactic<L>
 where
     T: Timestamp + Lattice,
     B0: SortedBatch<Time = T, Diff: Multiply<B1::Diff>>,
@@ -42,7 +42,7 @@ where
         input1: Vec<B1>,
         fresh: Fresh,
         meet: T,
-    ) -> Box<dyn Iterator<Item = Vec<(D, T, Product<B0, B1>)>>> {
+    ) -> Box<dyn Iterator<Item = Vec<(D, T, DiffProduct<B0, B1>)>>> {
         let (meet0, meet1) = match fresh {
             Fresh::Input0 => (None, Some(meet)),
             Fresh::Input1 => (Some(meet), None),
@@ -78,7 +78,7 @@ where
     B1: SortedBatch<Time = B0::Time, Key = B0::Key>,
     L: FnMut(&B0::Key, &B0::Val, &B1::Val) -> D,
 {
-    type Item = Vec<(D, B0::Time, Product<B0, B1>)>;
+    type Item = Vec<(D, B0::Time, DiffProduct<B0, B1>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut records = Vec::with_capacity(PIECE * 5 / 4);
@@ -136,7 +136,7 @@ where
         side0: &JoinSide<B0>,
         side1: &JoinSide<B1>,
         logic: &mut impl FnMut(&B0::Key, &B0::Val, &B1::Val) -> D,
-        records: &mut Vec<(D, B0::Time, Product<B0, B1>)>,
+        records: &mut Vec<(D, B0::Time, DiffProduct<B0, B1>)>,
     ) -> bool {
         let (mut at0, mut at1) = self.next;
         while let Some((place0, time0, diff0)) = self.places0.get(at0) {
