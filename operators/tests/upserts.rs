@@ -234,7 +234,9 @@ fn alone<D: differential_dataflow::Data + Send>(
             changes.into_iter().for_each(|(side, diff)| input.update(side, diff));
             input.advance_to(epoch);
             input.flush();
-            (0..10).for_each(|_| drop(worker.step()));
+            for _ in 0..10 {
+                worker.step();
+            }
         }
     });
     let mut by_epoch = vec![Vec::new(); epochs];
