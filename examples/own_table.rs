@@ -11,13 +11,13 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::util::pretty::pretty_format_batches;
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::util::display::array_value_to_string;
 use millstream::columns::ShopId;
 use millstream::config::RunConfig;
 use millstream::model::{AnyId, Change, Day, Id, Order};
-use millstream::operators::differential_dataflow::VecCollection;
 use millstream::operators::anti_join;
+use millstream::operators::differential_dataflow::VecCollection;
 use millstream::pipeline::{Epochs, Job};
 use millstream::runtime::{Live, Progress};
 use millstream::sinks::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
@@ -77,10 +77,10 @@ impl Sink for Print {
 
 impl SinkPart for PrintPart {
     fn write(&mut self, _: Epoch, changes: &RowChanges) -> millstream::error::Result<()> {
-        for (sign, rows) in [('+', &changes.plus), ('-', &changes.minus)] {
-            if let Some(rows) = rows {
-                let rows = pretty_format_batches(std::slice::from_ref(rows)).expect("rows can be shown");
-                println!("{sign}\n{rows}");
+        for (sign, rows) in [('-', &changes.minus), ('+', &changes.plus)] {
+            for (rows, row) in rows.iter().flat_map(|rows| (0..rows.num_rows()).map(move |row| (rows, row))) {
+                let cell = |column: &ArrayRef| array_value_to_string(column, row).expect("a cell can be shown");
+                println!("  {sign} {}", rows.columns().iter().map(cell).collect::<Vec<_>>().join(", "));
             }
         }
         Ok(())

@@ -50,11 +50,9 @@
 //! assert_eq!(updates, [(sales(5_00000000), 0, 1), (sales(5_00000000), 1, -1), (sales(7_50000000), 1, 1)]);
 //! ```
 
-mod batches;
 mod customers;
 mod enriched;
 mod enriched_inputs;
-mod epochs;
 mod lines;
 mod lookup;
 mod products;
@@ -71,12 +69,12 @@ use crate::forest::{Forest, Training};
 use crate::model::{
     Account, Customer, CustomerPattern, Day, Id, Line, Order, PriceCategories, Product, ProductSales, Tiers,
 };
-use crate::operators::{ByKey, Upsert, Visit as SharedReduce};
+use crate::operators::{ByKey, SharedReduce, Upsert};
 
+pub use crate::operators::Epochs;
 pub use enriched::{Enriched, EnrichedJoin, EnrichedRows, LinePart};
 pub(crate) use enriched_inputs::least;
 pub use enriched_inputs::{EnrichedInputs, Receive};
-pub use epochs::Epochs;
 pub use lookup::buyers_of_changed;
 pub use totals::{ProductTotals, Sale, Totals};
 

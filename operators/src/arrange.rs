@@ -2,15 +2,13 @@
 //!
 //! An arrangement sorts. Differential's batcher sorts each container of 8 KiB as it comes and merges the runs as they
 //! double: sixteen passes over three million rows of eighty bytes. But nobody can see a row before its epoch is over.
-//! So [`Batcher`] deals rows into buckets as they come, between splitters chosen from a sample of the first, and when they
+//! So [`BucketBatcher`] deals rows into buckets as they come, between splitters chosen from a sample of the first, and when they
 //! are asked for sorts one bucket after the other, each small enough for the cache: two passes, however many rows
 //! there are. A bucket that became large, because the first rows were not like the others, is dealt again.
 //!
 //! The batches are differential's own, and so is all else.
 
-use std::hash::Hash;
-
-use differential_dataflow::batcher::{Batcher as AcceptUpdates, Extract};
+use differential_dataflow::batcher::{Batcher, Extract};
 use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::lattice::Lattice;
@@ -24,72 +22,102 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::progress::Timestamp;
 use timely::progress::frontier::{Antichain, AntichainRef};
 
-use super::pile::Pile;
-use super::{ByKey, route};
+use crate::batch::ByKey;
+use crate::bounds::{Key, Times};
+use crate::chunked_vec::ChunkedVec;
+use crate::exchange::route;
 
-/// The rows by key, on the worker that [`route`] gives the key to: `arrange_by_key`, in less time.
-pub fn arrange<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
-where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
-    V: ExchangeData,
-{
-    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
-    arrange_core::<_, _, _, _>(rows.inner, exchange, name, |_, _| Batcher::default())
+/// The rows by key, as `arrange_by_key` arranges them, in less time.
+///
+/// Keys are exchanged by the same hash as there, so the two can be joined.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::{arrange, inner_join};
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1;
+///     let prices = scope.new_collection_from([('T', 4)]).1.arrange_by_key();
+///     let orders = arrange(orders, "Orders");
+///     let amounts = inner_join(orders, prices, "Amounts", |product, pieces, price| (*product, pieces * price));
+///     amounts.assert_eq(scope.new_collection_from([('T', 12)]).1);
+/// });
+/// ```
+pub fn arrange<'scope, T: Times, K: Key, V: ExchangeData, R: ExchangeData + Semigroup>(
+    rows: VecCollection<'scope, T, (K, V), R>,
+    name: &str,
+) -> ByKey<'scope, T, K, V, R> {
+    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, R)| route(key));
+    arrange_core::<_, _, _, _>(rows.inner, exchange, name, |_, _| BucketBatcher::default())
 }
 
-/// The rows by key, each on the worker that has it.
-pub fn arrange_in_place<'scope, T, K, V>(rows: VecCollection<'scope, T, (K, V)>, name: &str) -> ByKey<'scope, T, K, V>
-where
-    T: Timestamp + Lattice,
-    K: ExchangeData,
-    V: ExchangeData,
-{
-    arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, |_, _| Batcher::default())
+/// The rows by key, without sending them: each worker arranges its own.
+///
+/// A key may then have rows on several workers. Join it with what all workers have whole, as
+/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as those of
+/// an operator over an arrangement.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::{arrange_in_place, inner_join};
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
+///     // What is read off an arrangement stays on the worker of its key.
+///     let doubled = orders.clone().as_collection(|product, pieces| (*product, 2 * pieces));
+///     let pairs = inner_join(orders, arrange_in_place(doubled, "Doubled"), "Pairs", |_, pieces, twice| (*pieces, *twice));
+///     pairs.assert_eq(scope.new_collection_from([(3, 6), (1, 2)]).1);
+/// });
+/// ```
+pub fn arrange_in_place<'scope, T: Times, K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup>(
+    rows: VecCollection<'scope, T, (K, V), R>,
+    name: &str,
+) -> ByKey<'scope, T, K, V, R> {
+    arrange_core::<_, _, _, _>(rows.inner, Pipeline, name, |_, _| BucketBatcher::default())
 }
 
-type Update<K, V, T, R> = ((K, V), T, R);
+type KeyedUpdate<K, V, T, R> = ((K, V), T, R);
 
 /// Keeps updates until they are asked for; then sorts them, adds up those that are equal, and builds a batch of them.
-struct Batcher<K, V, T, R> {
-    piles: Piles<K, V, T, R>,
+struct BucketBatcher<K, V, T, R> {
+    buckets: Buckets<K, V, T, R>,
     /// Below the times of what is kept.
     frontier: Antichain<T>,
     /// Where a bucket is sorted.
-    sorting: Vec<Update<K, V, T, R>>,
+    sorting: Vec<KeyedUpdate<K, V, T, R>>,
 }
 
-impl<K, V, T, R> Default for Batcher<K, V, T, R> {
+impl<K, V, T, R> Default for BucketBatcher<K, V, T, R> {
     fn default() -> Self {
-        Batcher { piles: Piles::default(), frontier: Antichain::new(), sorting: Vec::new() }
+        BucketBatcher { buckets: Buckets::default(), frontier: Antichain::new(), sorting: Vec::new() }
     }
 }
 
-impl<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static> AcceptUpdates<Vec<Update<K, V, T, R>>>
-    for Batcher<K, V, T, R>
+impl<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static> Batcher<Vec<KeyedUpdate<K, V, T, R>>>
+    for BucketBatcher<K, V, T, R>
 where
     Self: Extract,
 {
-    fn insert(&mut self, container: &mut Vec<Update<K, V, T, R>>) {
-        self.piles.extend(container.drain(..));
+    fn insert(&mut self, container: &mut Vec<KeyedUpdate<K, V, T, R>>) {
+        self.buckets.extend(container.drain(..));
     }
 }
 
-impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Extract for Batcher<K, V, T, R> {
+impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Extract for BucketBatcher<K, V, T, R> {
     type Time = T;
     type Output = OrdValBatch<Vector<((K, V), T, R)>>;
 
     fn extract<'a>(&'a mut self, upper: AntichainRef<'_, T>) -> (Option<Self::Output>, AntichainRef<'a, T>) {
-        let mut builder = ValBuilder::with_capacity(0, self.piles.count, 0);
-        let mut kept = Piles::default();
-        for bucket in std::mem::take(&mut self.piles).buckets {
+        let mut builder = ValBuilder::with_capacity(0, self.buckets.count, 0);
+        let mut kept = Buckets::default();
+        for bucket in std::mem::take(&mut self.buckets).buckets {
             self.sorting.extend(bucket);
             kept.extend(self.sorting.extract_if(.., |(_, time, _)| upper.less_equal(time)));
             sort_in_parts(&mut self.sorting, &mut |part| builder.push(part));
         }
         self.sorting.shrink_to(BUCKET);
         self.frontier = kept.updates().map(|(_, time, _)| time.clone()).collect();
-        self.piles = kept;
+        self.buckets = kept;
         (builder.done(), self.frontier.borrow())
     }
 }
@@ -103,8 +131,8 @@ const SAMPLES: usize = 16;
 
 /// Sorts updates, adds up those that are equal, and shows them a part at a time; leaves none.
 fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
-    updates: &mut Vec<Update<K, V, T, R>>,
-    show: &mut impl FnMut(&mut Vec<Update<K, V, T, R>>),
+    updates: &mut Vec<KeyedUpdate<K, V, T, R>>,
+    show: &mut impl FnMut(&mut Vec<KeyedUpdate<K, V, T, R>>),
 ) {
     if updates.len() <= 4 * BUCKET {
         consolidate_updates(updates);
@@ -112,7 +140,7 @@ fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
         updates.clear();
         return;
     }
-    let mut parts = Piles::default();
+    let mut parts = Buckets::default();
     let count = updates.len();
     parts.split(updates);
     parts.extend(updates.drain(..));
@@ -129,21 +157,21 @@ fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
 }
 
 /// Updates in buckets: each bucket's come before the next one's.
-struct Piles<K, V, T, R> {
+struct Buckets<K, V, T, R> {
     /// What the second and each later bucket begins with: keys, which mostly decide and lie close together, and values.
     splitters: (Vec<K>, Vec<V>),
-    buckets: Vec<Pile<Update<K, V, T, R>>>,
+    buckets: Vec<ChunkedVec<KeyedUpdate<K, V, T, R>>>,
     count: usize,
 }
 
-impl<K, V, T, R> Default for Piles<K, V, T, R> {
+impl<K, V, T, R> Default for Buckets<K, V, T, R> {
     fn default() -> Self {
-        Piles { splitters: (Vec::new(), Vec::new()), buckets: vec![Pile::default()], count: 0 }
+        Buckets { splitters: (Vec::new(), Vec::new()), buckets: vec![ChunkedVec::default()], count: 0 }
     }
 }
 
-impl<K: Data, V: Data, T, R> Piles<K, V, T, R> {
-    fn extend(&mut self, updates: impl Iterator<Item = Update<K, V, T, R>>) {
+impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
+    fn extend(&mut self, updates: impl Iterator<Item = KeyedUpdate<K, V, T, R>>) {
         for update in updates {
             let at = self.bucket(&update.0);
             self.buckets[at].push(update);
@@ -169,15 +197,15 @@ impl<K: Data, V: Data, T, R> Piles<K, V, T, R> {
     }
 
     /// Makes buckets into which updates like these go in about equal parts.
-    fn split(&mut self, like: &[Update<K, V, T, R>]) {
+    fn split(&mut self, like: &[KeyedUpdate<K, V, T, R>]) {
         let step = (like.len() / (BUCKETS * SAMPLES)).max(1);
         let mut sample: Vec<&(K, V)> = like.iter().step_by(step).map(|(row, _, _)| row).collect();
         sample.sort_unstable();
         self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
-        self.buckets = (0..BUCKETS).map(|_| Pile::default()).collect();
+        self.buckets = (0..BUCKETS).map(|_| ChunkedVec::default()).collect();
     }
 
-    fn updates(&self) -> impl Iterator<Item = &Update<K, V, T, R>> {
-        self.buckets.iter().flat_map(Pile::iter)
+    fn updates(&self) -> impl Iterator<Item = &KeyedUpdate<K, V, T, R>> {
+        self.buckets.iter().flat_map(ChunkedVec::iter)
     }
 }

@@ -6,11 +6,8 @@
 //! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Nulls*:
 //! values like others, where Spark's functions skip them. *Times*: any lattice.
 
-use std::hash::Hash;
-
-use differential_dataflow::lattice::Lattice;
+use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, VecCollection};
-use timely::progress::Timestamp;
 
 /// The values of each key, in the order of what stands before each, and of those alike in their own; a value of weight
 /// w comes w times. A key without values is not there.
@@ -30,8 +27,8 @@ pub fn collect_list<'scope, T, K, O, V>(
     name: &str,
 ) -> VecCollection<'scope, T, (K, Vec<V>)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     O: ExchangeData,
     V: ExchangeData,
 {
@@ -62,8 +59,8 @@ pub fn collect_set<'scope, T, K, V>(
     name: &str,
 ) -> VecCollection<'scope, T, (K, Vec<V>)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData,
 {
     values.reduce_named(name, |_, values, sets| {

@@ -4,13 +4,11 @@
 //! the *right* side is made complete instead: it gets a `None` for each key that the left side has and it has not.
 //! The keys are few where the rows are many, and the join after it is an inner one, with one partner for every row.
 
-use differential_dataflow::lattice::Lattice;
+use crate::bounds::{Key, Times};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{ExchangeData, VecCollection};
-use std::hash::Hash;
-use timely::progress::Timestamp;
 
-use super::{ByKey, give};
+use crate::batch::{ByKey, push_values};
 
 /// The values by key, and `None` under each key of `needed` that has no value.
 ///
@@ -34,8 +32,8 @@ pub fn complete<'scope, T, K, V>(
     name: &str,
 ) -> ByKey<'scope, T, K, Option<V>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData,
 {
     let missing = needed.map(|key| (key, None));
@@ -48,6 +46,6 @@ where
             let greatest = candidates.last().expect("reduce shows keys that have values").0;
             chosen.push((greatest.clone(), 1));
         },
-        give,
+        push_values,
     )
 }

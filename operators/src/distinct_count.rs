@@ -1,7 +1,7 @@
-//! How many distinct keys each group has, read off an arrangement that is there anyway.
+//! How many distinct keys each group has, read from an existing arrangement.
 //!
-//! The usual way arranges every distinct (group, key) pair. But where an arrangement is sorted by key and then by
-//! group, the rows of one pair lie side by side: they are a *run*, and a pair is there while its run has a row.
+//! The usual way arranges every distinct (group, key) pair. Where an arrangement is sorted by key and then by group, the
+//! rows of one pair are adjacent: they are a *run*, and a pair is present while its run has a row.
 //!
 //! ```text
 //! customer   1                          2
@@ -12,16 +12,16 @@
 //! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
 
 use differential_dataflow::difference::{Multiply, Semigroup};
-use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::CapabilitySet;
-use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::ByKey;
-use super::accumulate::{Group, Sums};
-use super::sorted::{Change, Values};
-use super::visit::{Answers, Question, Visit};
+use crate::batch::ByKey;
+use crate::bounds::Epochs;
+use crate::key_changes::KeyChange;
+use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
+use crate::sums::{Group, Sums};
+use crate::values::Values;
 
 /// Counts, for each group, the keys that have a row in it. The count is the group's weight.
 ///
@@ -48,70 +48,91 @@ pub fn distinct_count<'scope, T, K, V, P, G>(
     group: impl Fn(&K, &P) -> G + 'static,
 ) -> VecCollection<'scope, T, G>
 where
-    T: Timestamp + Lattice + TotalOrder,
+    T: Epochs,
     K: ExchangeData,
     V: ExchangeData,
     P: Ord,
     G: Group,
 {
-    accumulate_distinct(arranged, name, part, group, |_, _| None, 1)
+    accumulate_distinct(arranged, name, 1, part, group, |_, _| None)
 }
 
-/// Sums over rows, as [`accumulate`](super::accumulate()) makes them, and what distinct keys add to them, in one visit.
+/// Sums by group of a term for each row and a term for each distinct key, in one pass: [`accumulate`](crate::accumulate())
+/// and [`distinct_count`] fused.
 ///
-/// `term` says what a row adds and to which group; each key that has a row in a part adds `once` to the part's group.
+/// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
+/// `once` to the group of that part; `part` and `group` are as in [`distinct_count`].
+///
+/// ```
+/// # use differential_dataflow::input::Input;
+/// # use millstream_operators::{accumulate_distinct, totals};
+/// # timely::example(|scope| {
+/// // Customers, days and pieces: how many customers and how many pieces has each day?
+/// let orders = scope.new_collection_from([(1, ('M', 3)), (1, ('M', 4)), (1, ('T', 1)), (2, ('M', 5))]).1.arrange_by_key();
+/// let sums = accumulate_distinct(
+///     orders,
+///     "Days",
+///     (1_isize, 0_isize),
+///     |_, (day, _)| Some(*day),
+///     |_, day| *day,
+///     |_, (day, pieces)| Some((*day, (0, *pieces))),
+/// );
+/// let days = totals(sums, "Totals", |day, (customers, pieces)| (*day, *customers, *pieces));
+/// days.assert_eq(scope.new_collection_from([('M', 2, 12), ('T', 1, 1)]).1);
+/// # });
+/// ```
 pub fn accumulate_distinct<'scope, T, K, V, P, G, R>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
+    once: R,
     part: impl Fn(&K, &V) -> Option<P> + 'static,
     group: impl Fn(&K, &P) -> G + 'static,
     term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-    once: R,
 ) -> VecCollection<'scope, T, G, R>
 where
-    T: Timestamp + Lattice + TotalOrder,
+    T: Epochs,
     K: ExchangeData,
     V: ExchangeData,
     P: Ord,
     G: Group,
     R: Data + Semigroup + Multiply<isize, Output = R>,
 {
-    let mut visit = Visit::new(arranged, name);
-    let counts = visit.accumulate_distinct(part, group, term, once);
-    visit.build();
+    let mut shared = SharedReduce::new(arranged, name);
+    let counts = shared.accumulate_distinct(once, part, group, term);
+    shared.build();
     counts
 }
 
-impl<'scope, T: Timestamp + Lattice + TotalOrder, K: ExchangeData, V: ExchangeData> Visit<'scope, T, K, V> {
-    /// Asks what [`accumulate_distinct`] answers.
+impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
+    /// Adds the reduction of [`accumulate_distinct`].
     pub fn accumulate_distinct<P, G, R>(
         &mut self,
+        once: R,
         part: impl Fn(&K, &V) -> Option<P> + 'static,
         group: impl Fn(&K, &P) -> G + 'static,
         term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-        once: R,
     ) -> VecCollection<'scope, T, G, R>
     where
         P: Ord,
         G: Group,
         R: Data + Semigroup + Multiply<isize, Output = R>,
     {
-        self.add(|answers| Distinct { part, group, term, once, sums: Sums::default(), answers })
+        self.add(|output| DistinctReducer { part, group, term, once, sums: Sums::default(), output })
     }
 }
 
-struct Distinct<T: Timestamp, G: Group, R: Data, F, N, M> {
+struct DistinctReducer<T: Timestamp, G: Group, R: Data, F, N, M> {
     part: F,
     group: N,
     term: M,
     once: R,
     sums: Sums<G, T, R>,
-    answers: Answers<T, G, R>,
+    output: OutputBuffer<T, G, R>,
 }
 
-impl<T, K, V, P, G, R, F, N, M> Question<K, V, T> for Distinct<T, G, R, F, N, M>
+impl<T, K, V, P, G, R, F, N, M> Reducer<K, V, T> for DistinctReducer<T, G, R, F, N, M>
 where
-    T: Timestamp + TotalOrder,
+    T: Epochs,
     K: ExchangeData,
     V: ExchangeData,
     P: Ord,
@@ -121,30 +142,32 @@ where
     N: Fn(&K, &P) -> G,
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
-    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, _: &CapabilitySet<T>) {
-        let Distinct { part, group, term, once, sums, .. } = self;
-        change.updates(|value, time, weight| {
+    fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
+        let DistinctReducer { part, group, term, once, sums, .. } = self;
+        for (value, time, weight) in change.updates() {
             if let Some((group, term)) = term(key, value) {
                 sums.add(group, time, term.multiply(&weight));
             }
-        });
+        }
         let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
-        match change.times() {
-            [time] if change.is_new() => {
-                each_part(&change.through(time), |row| part(key, row), |found| count(found, time, 1));
+        match change.only_time() {
+            Some(time) if change.is_new() => {
+                let mut steps = change.steps();
+                steps.advance();
+                each_part(&steps.values(), |value| part(key, value), |found| count(found, time, 1));
             }
-            _ => each_change(change, |row| part(key, row), &mut count),
+            _ => each_change(change, |value| part(key, value), &mut count),
         }
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
-        self.answers.give(std::mem::take(&mut self.sums).into_updates(), held);
-        self.answers.flush(held);
+        self.output.extend(std::mem::take(&mut self.sums).into_updates(), held);
+        self.output.flush(held);
     }
 }
 
-/// Shows each part that has a row, by one walk over all rows.
-fn each_part<V: Ord, T: Timestamp + TotalOrder, P: PartialEq>(
+/// Shows each part that has a row, by one pass over all rows.
+fn each_part<V: Ord, T: Timestamp, P: PartialEq>(
     values: &Values<'_, V, T>,
     part: impl Fn(&V) -> Option<P>,
     mut show: impl FnMut(&P),
@@ -159,28 +182,28 @@ fn each_part<V: Ord, T: Timestamp + TotalOrder, P: PartialEq>(
     }
 }
 
-/// Shows when each part that was touched got its first row or lost its last.
-fn each_change<V: Ord, T: Timestamp + TotalOrder, P: Ord>(
-    change: &Change<'_, V, T>,
+/// Shows when each part with an update got its first row or lost its last.
+fn each_change<V: Ord, T: Epochs, P: Ord>(
+    change: &KeyChange<'_, V, T>,
     part: impl Fn(&V) -> Option<P>,
     show: &mut impl FnMut(&P, &T, isize),
 ) {
-    let mut touched: Vec<P> = change.touched().filter_map(&part).collect();
-    touched.sort();
-    touched.dedup();
-    for found in touched {
-        let found = Some(found);
-        let is_there = |values: Values<'_, V, T>| {
-            let next = values.ascending_from(|row| part(row) < found).next();
-            next.is_some_and(|(row, _)| part(row) == found)
-        };
-        let mut was_there = is_there(change.before());
-        for time in change.times() {
-            let now = is_there(change.through(time));
-            if now != was_there {
-                found.iter().for_each(|found| show(found, time, if now { 1 } else { -1 }));
+    let has_row = |values: &Values<'_, V, T>, wanted: &P| {
+        let next = values.ascending_from(|value| part(value).as_ref() < Some(wanted)).next();
+        next.is_some_and(|(value, _)| part(value).as_ref() == Some(wanted))
+    };
+    let mut steps = change.steps();
+    while let Some(time) = steps.time() {
+        let mut parts = Vec::new();
+        steps.for_each_update(|value, _| parts.extend(part(value)));
+        parts.sort();
+        parts.dedup();
+        let had_row: Vec<bool> = parts.iter().map(|part| has_row(&steps.values(), part)).collect();
+        steps.advance();
+        for (part, had_row) in parts.iter().zip(had_row) {
+            if has_row(&steps.values(), part) != had_row {
+                show(part, time, if had_row { -1 } else { 1 });
             }
-            was_there = now;
         }
     }
 }

@@ -1,10 +1,7 @@
 //! How many values of a key lie between given bounds, the empty stretches too.
 
-use std::hash::Hash;
-
-use differential_dataflow::lattice::Lattice;
+use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, VecCollection};
-use timely::progress::Timestamp;
 
 /// Counts, for each key, the values below the first bound, from each bound up to the next, and from the last on.
 ///
@@ -33,8 +30,8 @@ pub fn histogram<'scope, T, K, V>(
     bounds: Vec<V>,
 ) -> VecCollection<'scope, T, (K, Vec<u64>)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData,
 {
     assert!(bounds.is_sorted_by(|a, b| a < b), "histogram {name}: found bounds {bounds:?}, wanted ascending ones");

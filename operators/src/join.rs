@@ -8,24 +8,30 @@
 //! | [`anti_join`] | each row that has no partner |
 //! | [`broadcast_join`] | the pairs, where one side is small enough for every worker to have it whole |
 //!
-//! The weight of a pair is the product of the weights. Keys are compared as they are: a null that is to match nothing
+//! The weight of a pair is the product of the weights, of whatever type; an arrangement may be one of keys alone. Keys are compared as they are: a null that is to match nothing
 //! must not be a key. *Cost per change*: O(log n) and the matches. *State*: none beside the arrangements; `left_join`,
 //! `semi_join` and `anti_join` also keep the partners' keys. *Times*: any lattice.
 
 mod merge;
+mod presence;
 
-use std::hash::Hash;
 use std::rc::Rc;
 
-use differential_dataflow::lattice::Lattice;
+use differential_dataflow::difference::{Abelian, Monoid, Multiply, Semigroup};
+use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::operators::join::join_with_tactic;
+use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use timely::dataflow::operators::vec::Broadcast;
-use timely::progress::Timestamp;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 
-use super::{ByKey, arrange_in_place, give};
-use merge::Merge;
+use crate::arrange::arrange_in_place;
+use crate::batch::{DiffOf, KeyOf, ProductOf, SortedBatch, ValOf, push_values};
+use crate::bounds::{Key, Times};
+use crate::exchange::to_all_workers;
+use merge::MergeTactic;
+use presence::Presence;
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
@@ -43,20 +49,19 @@ use merge::Merge;
 ///     amounts.assert_eq(scope.new_collection_from([('T', 12)]).1);
 /// });
 /// ```
-pub fn inner_join<'scope, T, K, V1, V2, D>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
+pub fn inner_join<'scope, Tr0, Tr1, D>(
+    rows: Arranged<'scope, Tr0>,
+    partners: Arranged<'scope, Tr1>,
     name: &str,
-    logic: impl FnMut(&K, &V1, &V2) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    logic: impl FnMut(&KeyOf<Tr0>, &ValOf<Tr0>, &ValOf<Tr1>) -> D + 'static,
+) -> VecCollection<'scope, Tr0::Time, D, ProductOf<Tr0, Tr1>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData,
-    V1: ExchangeData,
-    V2: ExchangeData,
+    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Diff: Multiply<DiffOf<Tr1>>>> + 'static,
+    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
     D: Data,
+    ProductOf<Tr0, Tr1>: Semigroup + 'static,
 {
-    join_with_tactic(rows, partners, name, Merge::new(logic)).as_collection()
+    join_with_tactic(rows, partners, name, MergeTactic::new(logic)).as_collection()
 }
 
 /// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.
@@ -74,27 +79,24 @@ where
 ///     priced.assert_eq(scope.new_collection_from([('T', 3, Some(4)), ('M', 1, None)]).1);
 /// });
 /// ```
-pub fn left_join<'scope, T, K, V1, V2, D>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
+pub fn left_join<'scope, Tr0, Tr1, D>(
+    rows: Arranged<'scope, Tr0>,
+    partners: Arranged<'scope, Tr1>,
     name: &str,
-    logic: impl Fn(&K, &V1, Option<&V2>) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>, Option<&ValOf<Tr1>>) -> D + 'static,
+) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
-    V1: ExchangeData,
-    V2: ExchangeData,
+    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key, Val: ExchangeData>> + Clone + 'static,
+    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + Clone + 'static,
+    DiffOf<Tr0>: ExchangeData + Abelian + Multiply<DiffOf<Tr1>, Output = DiffOf<Tr0>>,
+    DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
 {
     let logic = Rc::new(logic);
     let alone = Rc::clone(&logic);
-    anti_join(rows.clone(), partners.clone(), name, move |key, row| alone(key, row, None)).concat(inner_join(
-        rows,
-        partners,
-        name,
-        move |key, row, partner| logic(key, row, Some(partner)),
-    ))
+    let unmatched = anti_join(rows.clone(), partners.clone(), name, move |key, row| alone(key, row, None));
+    let matched = inner_join(rows, partners, name, move |key, row, partner| logic(key, row, Some(partner)));
+    unmatched.concat(matched)
 }
 
 /// What `logic` makes of each row whose key has a partner, however many.
@@ -113,28 +115,30 @@ where
 ///     semi_join(orders, sold, "Sold", |product, _| *product).assert_eq(scope.new_collection_from(['T']).1);
 /// });
 /// ```
-pub fn semi_join<'scope, T, K, V1, V2, D>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
+pub fn semi_join<'scope, Tr0, Tr1, D>(
+    rows: Arranged<'scope, Tr0>,
+    partners: Arranged<'scope, Tr1>,
     name: &str,
-    logic: impl Fn(&K, &V1) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>) -> D + 'static,
+) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
-    V1: ExchangeData,
-    V2: ExchangeData,
+    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key>> + 'static,
+    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
+    DiffOf<Tr0>: Abelian,
+    DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
 {
-    let present = partners
-        .as_collection(|key, _| key.clone())
+    let present = flatten(partners, &format!("{name}: partners"), |key, _| key.clone())
         .arrange_by_self_named(&format!("{name}: keys"))
-        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
-        &format!("{name}: present"),
-        |_, weight, present| present.extend(weight.iter().filter(|((), weight)| *weight > 0).map(|_| ((), 1))),
-        give,
-    );
-    inner_join(rows, present, name, move |key, row, ()| logic(key, row))
+        .reduce_abelian::<_, ValBuilder<_, _, _, Presence>, ValSpine<_, _, _, Presence>, _, _>(
+            &format!("{name}: present"),
+            |_, weight, present| {
+                let zero = DiffOf::<Tr1>::zero();
+                present.extend(weight.iter().filter(|((), weight)| *weight > zero).map(|_| ((), Presence::ONE)));
+            },
+            push_values,
+        );
+    inner_join(present, rows, name, move |key, (), row| logic(key, row))
 }
 
 /// What `logic` makes of each row whose key has no partner: all rows, without those of [`semi_join`].
@@ -151,23 +155,24 @@ where
 ///     anti_join(orders, prices, "Unpriced", |product, _| *product).assert_eq(scope.new_collection_from(['M']).1);
 /// });
 /// ```
-pub fn anti_join<'scope, T, K, V1, V2, D>(
-    rows: ByKey<'scope, T, K, V1>,
-    partners: ByKey<'scope, T, K, V2>,
+pub fn anti_join<'scope, Tr0, Tr1, D>(
+    rows: Arranged<'scope, Tr0>,
+    partners: Arranged<'scope, Tr1>,
     name: &str,
-    logic: impl Fn(&K, &V1) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>) -> D + 'static,
+) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
-    V1: ExchangeData,
-    V2: ExchangeData,
+    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key, Val: ExchangeData>> + Clone + 'static,
+    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
+    DiffOf<Tr0>: ExchangeData + Abelian,
+    DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
 {
-    let matched = semi_join(rows.clone(), partners, name, |key, row| (key.clone(), row.clone()));
-    let others = rows.as_collection(|key, row| (key.clone(), row.clone())).concat(matched.negate());
+    let pair = |key: &KeyOf<Tr0>, row: &ValOf<Tr0>| (key.clone(), row.clone());
+    let matched = semi_join(rows.clone(), partners, name, pair);
+    let others = flatten(rows, &format!("{name}: rows"), pair).concat(matched.negate());
     let others = arrange_in_place(others, &format!("{name}: without a partner"));
-    others.as_collection(move |key, row| logic(key, row))
+    flatten(others, &format!("{name}: unmatched"), logic)
 }
 
 /// What `logic` makes of each pair of a row and an entry of a small table with the row's key.
@@ -188,21 +193,56 @@ where
 ///     dialled.assert_eq(scope.new_collection_from([(1, 33), (3, 33)]).1);
 /// });
 /// ```
-pub fn broadcast_join<'scope, T, R, K, V, D>(
-    rows: VecCollection<'scope, T, R>,
-    small: VecCollection<'scope, T, (K, V)>,
+pub fn broadcast_join<'scope, T, D0, R0, K, V, R1, D>(
+    rows: VecCollection<'scope, T, D0, R0>,
+    small: VecCollection<'scope, T, (K, V), R1>,
     name: &str,
-    key: impl Fn(&R) -> K + 'static,
-    logic: impl Fn(&R, &V) -> D + 'static,
-) -> VecCollection<'scope, T, D>
+    key: impl Fn(&D0) -> K + 'static,
+    logic: impl Fn(&D0, &V) -> D + 'static,
+) -> VecCollection<'scope, T, D, R0::Output>
 where
-    T: Timestamp + Lattice,
-    R: ExchangeData,
-    K: ExchangeData + Hash,
+    T: Times,
+    D0: ExchangeData,
+    R0: ExchangeData + Semigroup + Multiply<R1, Output: Semigroup + 'static>,
+    K: Key,
     V: ExchangeData,
+    R1: ExchangeData + Semigroup,
     D: Data,
 {
     let rows = arrange_in_place(rows.map(move |row| (key(&row), row)), &format!("{name}: rows"));
-    let small = arrange_in_place(small.inner.broadcast().as_collection(), &format!("{name}: small table"));
+    let (updates, to_worker) = to_all_workers(small, &format!("{name}: copies"));
+    let small = updates.unary(to_worker, &format!("{name}: broadcast"), |_, _| {
+        |input, output| {
+            input.for_each(|message, updates| {
+                output.session(&message).give_iterator(updates.drain(..).map(|(_, update)| update));
+            });
+        }
+    });
+    let small = arrange_in_place(small.as_collection(), &format!("{name}: small table"));
     inner_join(rows, small, name, move |_, row, entry| logic(row, entry))
+}
+
+/// A record for each row of an arrangement.
+fn flatten<'scope, Tr, D>(
+    arranged: Arranged<'scope, Tr>,
+    name: &str,
+    logic: impl Fn(&KeyOf<Tr>, &ValOf<Tr>) -> D + 'static,
+) -> VecCollection<'scope, Tr::Time, D, DiffOf<Tr>>
+where
+    Tr: TraceReader<Batch: SortedBatch<Time = Tr::Time>>,
+    D: Data,
+{
+    let records = arranged.stream.unary(Pipeline, name, move |_, _| {
+        move |input, output| {
+            input.for_each(|message, spans| {
+                let mut session = output.session(&message);
+                for batch in spans.drain(..).filter_map(|span| span.inner) {
+                    for (key, row, time, diff) in batch.rows() {
+                        session.give((logic(key, row), time.clone(), diff.clone()));
+                    }
+                }
+            });
+        }
+    });
+    records.as_collection()
 }

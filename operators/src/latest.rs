@@ -9,43 +9,21 @@
 //!
 //! *Cost per change*: O(1). *State*: one row for each key; none once the input is closed.
 
-mod table;
-
-use std::collections::BTreeMap;
-use std::hash::Hash;
-use std::num::NonZeroU64;
-
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
-use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
 
-use super::{retain, route};
-pub(crate) use table::{PARTS, Slot, Table};
-
-/// Where a row stands in its source: of two rows with one key in one epoch, the one with the greater position wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Position(NonZeroU64);
-
-impl Position {
-    /// The position after `rows_before` others.
-    #[must_use]
-    pub fn after(rows_before: u64) -> Position {
-        Position(NonZeroU64::MIN.saturating_add(rows_before))
-    }
-}
-
-/// A row to be written under a key, or `None` to delete what is there.
-pub type Upsert<K, V> = (K, Position, Option<V>);
+use crate::bounds::{Epochs, Key};
+use crate::exchange::route;
+use crate::stash::{Accepted, Stash};
+use crate::upsert::Upsert;
+use crate::upsert_table::UpsertTable;
 
 /// The rows that upserts leave: for each key the last one written, unless that was `None`.
 ///
-/// An upsert belongs to the epoch of the message that brings it. Two upserts of one key must not share both epoch and
-/// position.
+/// An upsert belongs to the epoch of the message that brings it. If two upserts of
+/// one key share epoch and position, the greater row wins, and any row wins over a delete.
 ///
 /// ```
 /// use millstream_operators::{Position, latest};
@@ -67,63 +45,50 @@ pub type Upsert<K, V> = (K, Position, Option<V>);
 /// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
 /// assert_eq!(updates, [((TEA, 250), 0, 1), ((TEA, 250), 1, -1)]);
 /// ```
-pub fn latest<'scope, T, K, V>(
+pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     name: &str,
-) -> VecCollection<'scope, T, (K, V)>
-where
-    T: Timestamp + TotalOrder,
-    K: ExchangeData + Hash,
-    V: ExchangeData,
-{
+) -> VecCollection<'scope, T, (K, V)> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let rows = upserts.unary_frontier(by_key, name, |_, _| {
-        let mut table = Table::default();
-        let mut pending: BTreeMap<T, (Capability<T>, Vec<Upsert<K, V>>)> = BTreeMap::new();
-        let mut open: Option<Capability<T>> = None;
+        let mut table = UpsertTable::default();
+        let mut stash: Stash<T, Vec<Upsert<K, V>>> = Stash::default();
         move |(input, frontier), output| {
-            input.for_each(|capability, upserts| {
-                let capability = retain(&capability);
-                match &open {
-                    Some(epoch) if epoch.time() == capability.time() => table.write_all(upserts.drain(..)),
-                    _ => {
-                        let time = capability.time().clone();
-                        let (_, waiting) = pending.entry(time).or_insert_with(|| (capability, Vec::new()));
-                        waiting.append(upserts);
-                    }
-                }
+            let frontiers = [frontier];
+            input.for_each(|message, upserts| match stash.accept(&message) {
+                Some(Accepted::Open) => table.write_all(upserts.drain(..)),
+                Some(Accepted::Held(waiting)) => waiting.append(upserts),
+                None => (),
             });
             loop {
-                if let Some(epoch) = open.take_if(|open| !frontier.less_equal(open.time())) {
-                    let (mut session, time) = (output.session(&epoch), epoch.time());
-                    let mut give =
-                        |key: &K, row: &V, diff| session.give(((key.clone(), row.clone()), time.clone(), diff));
-                    while let Some(written) = table.settle() {
-                        for (slot, before) in written.slots() {
-                            let (key, after) = table.get(slot);
-                            if before.as_ref() != after {
-                                before.iter().for_each(|row| give(key, row, -1));
-                                after.iter().for_each(|row| give(key, row, 1));
-                            }
-                            if after.is_none() {
-                                table.remove(slot);
-                            }
-                        }
-                    }
-                    if frontier.is_empty() && pending.is_empty() {
-                        table = Table::default();
-                    }
+                // The earliest epoch is written as it arrives; a later one waits until no earlier one can begin.
+                if let Some(waiting) = stash.open(&frontiers) {
+                    table.write_all(waiting.drain(..));
                 }
-                // The earliest epoch is written as it arrives; a later one waits until no earlier one can come.
-                let Some(first) = pending.first_entry() else { break };
-                if open.is_some() || frontier.less_than(first.key()) {
-                    break;
+                let Some((epoch, _)) = stash.next_complete(&frontiers) else { break };
+                let (mut session, time) = (output.session(&epoch), epoch.time());
+                settle(&mut table, |key, row, diff| session.give(((key.clone(), row.clone()), time.clone(), diff)));
+                if stash.is_closed(&frontiers) {
+                    table = UpsertTable::default();
                 }
-                let (capability, waiting) = first.remove();
-                table.write_all(waiting.into_iter());
-                open = Some(capability);
             }
         }
     });
     rows.as_collection()
+}
+
+/// Ends the open epoch: gives the rows that were replaced or deleted, and those written.
+fn settle<K: Key, V: ExchangeData>(table: &mut UpsertTable<K, V>, mut give: impl FnMut(&K, &V, isize)) {
+    while let Some(written) = table.settle() {
+        for (slot, before) in written.slots() {
+            let (key, after) = table.get(slot);
+            if before.as_ref() != after {
+                before.iter().for_each(|row| give(key, row, -1));
+                after.iter().for_each(|row| give(key, row, 1));
+            }
+            if after.is_none() {
+                table.remove(slot);
+            }
+        }
+    }
 }

@@ -10,29 +10,31 @@
 //! *Cost per change*: O(1) a row; a change of the dimension, each of its rows. *State*: one row for each key and 8 bytes
 //! to chain it, and the dimension on every worker; none once both inputs are closed.
 
-mod partners;
-
-use std::collections::BTreeMap;
-use std::hash::Hash;
-
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
+use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
-use super::latest::{Slot, Table, Upsert};
-use super::{retain, route, to_all_workers};
-use partners::Chains;
-pub(crate) use partners::Dimension;
+use crate::bounds::{Epochs, Key};
+use crate::exchange::{route, to_all_workers};
+use crate::slot_chains::SlotChains;
+use crate::stash::{Accepted, Stash};
+use crate::unique::UniqueRows;
+use crate::upsert::Upsert;
+use crate::upsert_table::{Slot, UpsertTable};
 
 /// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
 /// it names none or there is none.
 ///
-/// `partner_of` says which partner a row names. At every time, `partners` must have at most one row under a key.
+/// `partner_of` says which partner a row names. Of two upserts of one key in one epoch and at one position, the greater row wins, as in [`latest`](super::latest()).
+///
+/// # Panics
+///
+/// If `partners` has two different rows under one key at the end of an epoch, or one of negative weight. Copies of one
+/// row count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -57,147 +59,128 @@ pub fn latest_joined<'scope, T, K, V, J, P, D>(
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D>
 where
-    T: Timestamp + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
-    J: ExchangeData + Hash,
+    J: Key,
     P: ExchangeData,
     D: Data,
 {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
-    let (partners, to_worker) = to_all_workers(partners);
+    let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
     let scope = upserts.scope();
+    let mut join = LatestJoin::new(name, partner_of, logic);
     let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {
         let activator = Activator::new(info.address, scope.activations());
-        let mut join = Join::new(partner_of, logic);
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
-            upserts.for_each(|capability, rows| {
-                let capability = retain(&capability);
-                join.write(capability, rows);
+            let frontiers = [upserts_frontier, partners_frontier];
+            upserts.for_each(|message, rows| match join.stash.accept(&message) {
+                Some(Accepted::Open) => join.table.write_all(rows.drain(..)),
+                Some(Accepted::Held(epoch)) => epoch.upserts.append(rows),
+                None => (),
             });
-            partners.for_each(|capability, updates| {
-                let capability = retain(&capability);
-                // An update may lie after the time of its message.
-                for (_, (row, time, diff)) in updates.drain(..) {
-                    join.epoch(capability.delayed(&time)).partners.push((row, diff));
-                }
+            partners.for_each(|message, updates| {
+                let updates = updates.drain(..).map(|(_, update)| update);
+                join.stash.accept_updates(&message, updates, |epoch, row, diff| epoch.partners.push((row, diff)));
             });
-            let may_come = |time: &T| upserts_frontier.less_equal(time) || partners_frontier.less_equal(time);
-            let may_come_before = |time: &T| upserts_frontier.less_than(time) || partners_frontier.less_than(time);
-            let is_closed = upserts_frontier.is_empty() && partners_frontier.is_empty();
             loop {
-                if let Some(capability) = join.settling.clone() {
-                    let (mut session, time) = (output.session(&capability), capability.time());
-                    // A large epoch is handed on in parts, so that what comes after takes them in between.
-                    if join.settle(is_closed, |row, diff| session.give((row, time.clone(), diff))) {
+                if let Some(epoch) = join.settling.clone() {
+                    let (mut session, time) = (output.session(&epoch), epoch.time());
+                    // A large epoch is sent in parts, so that its rows are consumed before they accumulate.
+                    if join.settle(&frontiers, |row, diff| session.give((row, time.clone(), diff))) {
                         return activator.activate();
                     }
                 }
-                let Some(epoch) = join.next_epoch(may_come, may_come_before) else { break };
-                let (mut session, time) = (output.session(&epoch.capability), epoch.capability.time());
-                join.change_partners(epoch.partners, |row, diff| session.give((row, time.clone(), diff)));
-                join.settling = Some(epoch.capability.clone());
+                let Some((epoch, changes)) = join.next_epoch(&frontiers) else { break };
+                let (mut session, time) = (output.session(&epoch), epoch.time());
+                join.change_partners(changes, |row, diff| session.give((row, time.clone(), diff)));
+                join.settling = Some(epoch.clone());
             }
         }
     });
     joined.as_collection()
 }
 
-/// The rows, their partners, and the epochs that are not over.
-struct Join<T: Timestamp, K, V, J, P, F, L> {
-    table: Table<K, V>,
-    dimension: Dimension<J, P>,
-    chains: Chains<J>,
-    pending: BTreeMap<T, Epoch<T, K, V, (J, P)>>,
-    /// True while the first pending epoch's rows are written as they come.
-    is_open: bool,
-    /// The epoch whose rows are being ended.
+/// The rows, their partners, and the epochs that are not complete.
+struct LatestJoin<T: Epochs, K, V, J, P, F, L> {
+    table: UpsertTable<K, V>,
+    partners: UniqueRows<J, P>,
+    /// Names the operator and its input of partners.
+    place: String,
+    chains: SlotChains<J>,
+    stash: Stash<T, EpochInputs<K, V, J, P>>,
+    /// The epoch whose rows are being sent.
     settling: Option<Capability<T>>,
     partner_of: F,
     logic: L,
 }
 
-/// What has come of an epoch that is not over.
-struct Epoch<T: Timestamp, K, V, P> {
-    capability: Capability<T>,
+/// What arrived of an epoch.
+struct EpochInputs<K, V, J, P> {
     upserts: Vec<Upsert<K, V>>,
-    partners: Vec<(P, isize)>,
+    partners: Vec<((J, P), isize)>,
 }
 
-impl<T, K, V, J, P, D, F, L> Join<T, K, V, J, P, F, L>
+impl<K, V, J, P> Default for EpochInputs<K, V, J, P> {
+    fn default() -> Self {
+        EpochInputs { upserts: Vec::new(), partners: Vec::new() }
+    }
+}
+
+impl<T, K, V, J, P, D, F, L> LatestJoin<T, K, V, J, P, F, L>
 where
-    T: Timestamp,
-    K: Clone + Eq + Hash,
-    V: Clone + Eq,
-    J: Clone + Ord + Hash,
-    P: Clone + Ord,
+    T: Epochs,
+    K: Key,
+    V: ExchangeData,
+    J: Key,
+    P: ExchangeData,
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
-    fn new(partner_of: F, logic: L) -> Self {
-        Join {
-            table: Table::default(),
-            dimension: Dimension::default(),
-            chains: Chains::default(),
-            pending: BTreeMap::new(),
-            is_open: false,
+    fn new(name: &str, partner_of: F, logic: L) -> Self {
+        LatestJoin {
+            table: UpsertTable::default(),
+            partners: UniqueRows::default(),
+            place: format!("latest_joined {name:?}: partners"),
+            chains: SlotChains::default(),
+            stash: Stash::default(),
             settling: None,
             partner_of,
             logic,
         }
     }
 
-    fn write(&mut self, capability: Capability<T>, rows: &mut Vec<Upsert<K, V>>) {
-        let first = self.pending.first_key_value();
-        if self.is_open && first.is_some_and(|(first, _)| first == capability.time()) {
-            self.table.write_all(rows.drain(..));
-        } else {
-            self.epoch(capability).upserts.append(rows);
+    /// The next epoch that is complete, and the changes of partners in it. Rows are written as soon as no earlier epoch
+    /// can begin.
+    fn next_epoch(&mut self, frontiers: &[&MutableAntichain<T>]) -> Option<(Capability<T>, Vec<((J, P), isize)>)> {
+        if let Some(epoch) = self.stash.open(frontiers) {
+            self.table.write_all(epoch.upserts.drain(..));
         }
-    }
-
-    fn epoch(&mut self, capability: Capability<T>) -> &mut Epoch<T, K, V, (J, P)> {
-        let new = |capability| Epoch { capability, upserts: Vec::new(), partners: Vec::new() };
-        self.pending.entry(capability.time().clone()).or_insert_with(|| new(capability))
-    }
-
-    /// The next epoch that is over. Until it is, its rows are written as soon as no earlier epoch can come.
-    fn next_epoch(
-        &mut self,
-        may_come: impl Fn(&T) -> bool,
-        may_come_before: impl Fn(&T) -> bool,
-    ) -> Option<Epoch<T, K, V, (J, P)>> {
-        let mut first = self.pending.first_entry()?;
-        if !self.is_open && may_come_before(first.key()) {
-            return None;
-        }
-        self.table.write_all(first.get_mut().upserts.drain(..));
-        self.is_open = may_come(first.key());
-        if self.is_open { None } else { Some(first.remove()) }
+        self.stash.next_complete(frontiers).map(|(epoch, inputs)| (epoch, inputs.partners))
     }
 
     /// Changes partners under the rows as they were before the epoch.
     fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) {
-        for (partner, before) in self.dimension.apply(updates) {
+        for (partner, before) in self.partners.apply(updates, &self.place) {
             for slot in self.chains.of(&partner) {
                 if let (key, Some(row)) = self.table.get(slot) {
                     give((self.logic)(key, row, before.as_ref()), -1);
-                    give((self.logic)(key, row, self.dimension.get(Some(&partner))), 1);
+                    give((self.logic)(key, row, self.partners.get(Some(&partner))), 1);
                 }
             }
         }
     }
 
-    /// Ends some of the rows of the epoch whose partners have changed; true if there are more. If nothing can come any
+    /// Sends some of the epoch's rows, after its partners have changed; true if there are more. If nothing can arrive any
     /// more, rows are not kept.
-    fn settle(&mut self, is_closed: bool, mut give: impl FnMut(D, isize)) -> bool {
-        let is_last = is_closed && self.pending.is_empty();
+    fn settle(&mut self, frontiers: &[&MutableAntichain<T>], mut give: impl FnMut(D, isize)) -> bool {
+        let is_last = self.stash.is_closed(frontiers);
         let mut given = 0;
         while given < AT_A_TIME {
             let Some(written) = self.table.settle() else {
                 self.settling = None;
                 if is_last {
-                    (self.table, self.chains, self.dimension) = Default::default();
+                    (self.table, self.chains, self.partners) = Default::default();
                 }
                 return false;
             };
@@ -221,10 +204,10 @@ where
         let partner = |row: Option<&V>| row.and_then(|row| (self.partner_of)(key, row));
         let (old, new) = (partner(before.as_ref()), partner(after));
         if let Some(row) = &before {
-            give((self.logic)(key, row, self.dimension.get(old.as_ref())), -1);
+            give((self.logic)(key, row, self.partners.get(old.as_ref())), -1);
         }
         match after {
-            Some(row) => give((self.logic)(key, row, self.dimension.get(new.as_ref())), 1),
+            Some(row) => give((self.logic)(key, row, self.partners.get(new.as_ref())), 1),
             None => self.table.remove(slot),
         }
         if old != new && !is_last {

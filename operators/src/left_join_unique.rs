@@ -6,24 +6,21 @@
 //! *Updates per change*: ≤ 2. *Cost per change*: O(log n) of the n changes of its epoch. *State*: the rows and the partners, each once;
 //! none once both inputs are closed.
 
-use std::collections::BTreeMap;
-use std::hash::Hash;
-
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
 
-use super::latest_joined::Dimension;
-use super::route;
+use crate::bounds::{Epochs, Key};
+use crate::exchange::route;
+use crate::stash::Stash;
+use crate::unique::UniqueRows;
 
 /// What `logic` makes of each row and the partner with its key, or `None` where there is none.
 ///
-/// At every time, `rows` and `partners` must each have at most one row under a key, with weight 1.
+/// # Panics
+///
+/// If `rows` or `partners` has two different rows under one key at the end of an epoch, or one of negative weight.
+/// Copies of one row count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -45,57 +42,76 @@ pub fn left_join_unique<'scope, T, K, V, P, D>(
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D>
 where
-    T: Timestamp + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
     P: ExchangeData,
     D: Data,
 {
     let row_by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
+    let mut join = UniqueJoin::new(name, logic);
     let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, _| {
-        let (mut rows, mut partners) = (Dimension::default(), Dimension::default());
-        let mut pending: BTreeMap<T, (Capability<T>, Updates<K, V>, Updates<K, P>)> = BTreeMap::new();
+        let mut stash: Stash<T, (RowUpdates<K, V>, RowUpdates<K, P>)> = Stash::default();
         move |(row_input, row_frontier), (partner_input, partner_frontier), output| {
-            row_input.for_each(|capability, updates| {
-                for (row, time, diff) in updates.drain(..) {
-                    let new = || (capability.delayed(&time, 0), Vec::new(), Vec::new());
-                    pending.entry(time.clone()).or_insert_with(new).1.push((row, diff));
-                }
+            let frontiers = [row_frontier, partner_frontier];
+            row_input.for_each(|message, updates| {
+                stash.accept_updates(&message, updates.drain(..), |epoch, row, diff| epoch.0.push((row, diff)));
             });
-            partner_input.for_each(|capability, updates| {
-                for (partner, time, diff) in updates.drain(..) {
-                    let new = || (capability.delayed(&time, 0), Vec::new(), Vec::new());
-                    pending.entry(time.clone()).or_insert_with(new).2.push((partner, diff));
-                }
+            partner_input.for_each(|message, updates| {
+                stash.accept_updates(&message, updates.drain(..), |epoch, row, diff| epoch.1.push((row, diff)));
             });
-            let is_over = |time: &T| !row_frontier.less_equal(time) && !partner_frontier.less_equal(time);
-            while let Some(epoch) = pending.first_entry().filter(|epoch| is_over(epoch.key())) {
-                let (capability, row_updates, partner_updates) = epoch.remove();
-                let shown = |key: &K, rows: &Dimension<K, V>, partners: &Dimension<K, P>| {
-                    rows.get(Some(key)).map(|row| logic(key, row, partners.get(Some(key))))
-                };
-                let keys = row_updates.iter().map(|((key, _), _)| key);
-                let keys = keys.chain(partner_updates.iter().map(|((key, _), _)| key));
-                let before: IndexMap<K, Option<D>, FixedState> =
-                    keys.map(|key| (key.clone(), shown(key, &rows, &partners))).collect();
-                rows.apply(row_updates);
-                partners.apply(partner_updates);
-                let (mut session, time) = (output.session(&capability), capability.time());
-                for (key, before) in before {
-                    let after = shown(&key, &rows, &partners);
-                    if before != after {
-                        let updates = [(before, -1), (after, 1)].into_iter();
-                        session.give_iterator(updates.filter_map(|(row, diff)| Some((row?, time.clone(), diff))));
-                    }
-                }
+            while let Some((epoch, (rows, partners))) = stash.next_complete(&frontiers) {
+                let (mut session, time) = (output.session(&epoch), epoch.time());
+                join.apply(rows, partners, |record, diff| session.give((record, time.clone(), diff)));
             }
-            if row_frontier.is_empty() && partner_frontier.is_empty() {
-                (rows, partners) = Default::default();
+            if stash.is_closed(&frontiers) {
+                (join.rows, join.partners) = Default::default();
             }
         }
     });
     joined.as_collection()
 }
 
-type Updates<K, V> = Vec<((K, V), isize)>;
+type RowUpdates<K, V> = Vec<((K, V), isize)>;
+
+/// The rows and partners of a join.
+struct UniqueJoin<K, V, P, L> {
+    /// Name the operator and each of its inputs.
+    places: [String; 2],
+    rows: UniqueRows<K, V>,
+    partners: UniqueRows<K, P>,
+    logic: L,
+}
+
+impl<K: Key, V: ExchangeData, P: ExchangeData, D: Data, L: Fn(&K, &V, Option<&P>) -> D> UniqueJoin<K, V, P, L> {
+    fn new(name: &str, logic: L) -> Self {
+        let places = ["rows", "partners"].map(|input| format!("left_join_unique {name:?}: {input}"));
+        UniqueJoin { places, rows: UniqueRows::default(), partners: UniqueRows::default(), logic }
+    }
+
+    /// Applies the updates of an epoch, and gives the records that differ.
+    fn apply(&mut self, rows: RowUpdates<K, V>, partners: RowUpdates<K, P>, mut give: impl FnMut(D, isize)) {
+        let former_rows = self.rows.apply(rows, &self.places[0]);
+        let former_partners = self.partners.apply(partners, &self.places[1]);
+        let mut give_differences = |key: &K, former_row: Option<&V>, former_partner: Option<&P>| {
+            let record = |row, partner| Some((self.logic)(key, row?, partner));
+            let before = record(former_row, former_partner);
+            let after = record(self.rows.get(Some(key)), self.partners.get(Some(key)));
+            if before != after {
+                before.into_iter().for_each(|record| give(record, -1));
+                after.into_iter().for_each(|record| give(record, 1));
+            }
+        };
+        for (key, row) in &former_rows {
+            let changed = former_partners.binary_search_by(|(other, _)| other.cmp(key));
+            let same = || self.partners.get(Some(key));
+            give_differences(key, row.as_ref(), changed.map_or_else(|_| same(), |at| former_partners[at].1.as_ref()));
+        }
+        for (key, partner) in &former_partners {
+            if former_rows.binary_search_by(|(other, _)| other.cmp(key)).is_err() {
+                give_differences(key, self.rows.get(Some(key)), partner.as_ref());
+            }
+        }
+    }
+}

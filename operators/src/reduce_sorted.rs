@@ -7,21 +7,19 @@
 //! The answer before a change is worked out again from the values before it, so no answers are stored.
 //! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
 
-use std::hash::Hash;
-
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::difference::{Multiply, Semigroup};
-use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{Data, ExchangeData, VecCollection};
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use timely::dataflow::operators::CapabilitySet;
-use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::ByKey;
-use super::sorted::{Change, Values};
-use super::visit::{Answers, Question, Visit};
+use crate::batch::ByKey;
+use crate::bounds::{Epochs, Key};
+use crate::exchange::LocalHash;
+use crate::key_changes::KeyChange;
+use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
+use crate::values::Values;
 
 /// For each key, the answers that `logic` pushes when shown the key's values, each once.
 ///
@@ -57,8 +55,8 @@ pub fn reduce_sorted<'scope, T, K, V, A>(
     mut logic: impl FnMut(&K, Values<'_, V, T>, &mut Vec<A>) + 'static,
 ) -> VecCollection<'scope, T, (K, A)>
 where
-    T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
     A: Data,
 {
@@ -98,25 +96,25 @@ pub fn reduce_summed<'scope, T, K, V, R, A>(
     logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
 ) -> VecCollection<'scope, T, A>
 where
-    T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
     R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
     A: Data,
 {
-    let mut visit = Visit::new(arranged, name);
-    let answers = visit.reduce_summed(term, logic);
-    visit.build();
-    answers
+    let mut shared = SharedReduce::new(arranged, name);
+    let reduced = shared.reduce_summed(term, logic);
+    shared.build();
+    reduced
 }
 
-impl<'scope, T, K, V> Visit<'scope, T, K, V>
+impl<'scope, T, K, V> SharedReduce<'scope, T, K, V>
 where
-    T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
 {
-    /// Asks what [`reduce_summed`] answers.
+    /// Adds the reduction of [`reduce_summed`].
     pub fn reduce_summed<R, A>(
         &mut self,
         term: impl Fn(&K, &V) -> R + 'static,
@@ -126,48 +124,46 @@ where
         R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
         A: Data,
     {
-        self.add(|answers| Summed { term, logic, sums: HashMap::default(), pushed: Vec::new(), answers })
+        self.add(|output| SummedReducer { term, logic, sums: HashMap::default(), pushed: Vec::new(), output })
     }
 }
 
-struct Summed<T: Timestamp, K, R, A: Data, F, L> {
+struct SummedReducer<T: Timestamp, K, R, A: Data, F, L> {
     term: F,
     logic: L,
-    sums: HashMap<K, R, FixedState>,
+    sums: HashMap<K, R, LocalHash>,
     /// What `logic` pushed last.
     pushed: Vec<A>,
-    answers: Answers<T, A, isize>,
+    output: OutputBuffer<T, A, isize>,
 }
 
-impl<T, K, V, R, A, F, L> Question<K, V, T> for Summed<T, K, R, A, F, L>
+impl<T, K, V, R, A, F, L> Reducer<K, V, T> for SummedReducer<T, K, R, A, F, L>
 where
-    T: Timestamp + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
     R: Semigroup + Default + Multiply<isize, Output = R>,
     A: Data,
     F: Fn(&K, &V) -> R,
     L: FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>),
 {
-    fn ask(&mut self, key: &K, change: &Change<'_, V, T>, held: &CapabilitySet<T>) {
+    fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, held: &CapabilitySet<T>) {
         let mut sum = self.sums.remove(key).unwrap_or_default();
         let mut changes: Vec<(A, isize)> = Vec::new();
+        let mut steps = change.steps();
         if !change.is_new() {
-            (self.logic)(key, change.before(), &sum, &mut self.pushed);
-            changes.extend(self.pushed.drain(..).map(|answer| (answer, -1)));
+            (self.logic)(key, steps.values(), &sum, &mut self.pushed);
+            changes.extend(self.pushed.drain(..).map(|record| (record, -1)));
         }
-        for time in change.times() {
-            change.updates(|value, at, weight| {
-                if at == time {
-                    sum.plus_equals(&(self.term)(key, value).multiply(&weight));
-                }
-            });
-            (self.logic)(key, change.through(time), &sum, &mut self.pushed);
-            let known: Vec<_> = self.pushed.iter().map(|answer| (answer.clone(), -1)).collect();
-            changes.extend(self.pushed.drain(..).map(|answer| (answer, 1)));
+        while let Some(time) = steps.time() {
+            steps.for_each_update(|value, diff| sum.plus_equals(&(self.term)(key, value).multiply(&diff)));
+            steps.advance();
+            (self.logic)(key, steps.values(), &sum, &mut self.pushed);
+            let known: Vec<_> = self.pushed.iter().map(|record| (record.clone(), -1)).collect();
+            changes.extend(self.pushed.drain(..).map(|record| (record, 1)));
             consolidate(&mut changes);
             let updates = std::mem::replace(&mut changes, known).into_iter();
-            self.answers.give(updates.map(|(answer, diff)| (answer, time.clone(), diff)), held);
+            self.output.extend(updates.map(|(record, diff)| (record, time.clone(), diff)), held);
         }
         if !sum.is_zero() {
             self.sums.insert(key.clone(), sum);
@@ -175,7 +171,7 @@ where
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
-        self.answers.flush(held);
+        self.output.flush(held);
     }
 }
 
@@ -191,8 +187,8 @@ where
 /// ```
 pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
 where
-    T: Timestamp + Lattice + TotalOrder,
-    K: ExchangeData + Hash,
+    T: Epochs,
+    K: Key,
     V: ExchangeData,
 {
     let present = reduce_sorted(arranged, name, |_, values, answers| {

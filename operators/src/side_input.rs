@@ -17,36 +17,39 @@
 
 mod walk;
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{Description, TraceReader};
+use differential_dataflow::trace::{Description, Span, TraceReader};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::order::TotalOrder;
-use timely::progress::Timestamp;
-use timely::progress::frontier::Antichain;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::progress::frontier::{Antichain, MutableAntichain};
 use timely::scheduling::Activator;
 
-use super::sorted::Batch;
-use super::{ByKey, retain, to_all_workers};
-use walk::{Asked, Give, Walk};
+use crate::batch::{Batch, ByKey, SortedBatch};
+use crate::bounds::Epochs;
+use crate::exchange::to_all_workers;
+use crate::received::Received;
+use crate::stash::Stash;
+use crate::unique::{Settled, Weighted, settle};
+use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 
 /// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
 ///
 /// `logic` is given some rows and must push an answer for each, in order, that depends on that row and the record
-/// alone. At every time, `side` must have at most one record, with weight 1.
+/// alone.
 ///
 /// # Panics
 ///
-/// The operator panics if there are two records at one time, or `logic` gives more or fewer answers than rows.
+/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer answers
+/// than rows. Copies of one record count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -68,7 +71,7 @@ pub fn with_side_input<'scope, T, K, V, S, D>(
     logic: impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>) + 'static,
 ) -> VecCollection<'scope, T, D>
 where
-    T: Timestamp + Lattice + TotalOrder,
+    T: Epochs,
     K: ExchangeData,
     V: ExchangeData,
     S: ExchangeData,
@@ -77,34 +80,20 @@ where
     let scope = rows.stream.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut row_input = builder.new_input(rows.stream, Pipeline);
-    let (records, to_worker) = to_all_workers(side);
+    let (records, to_worker) = to_all_workers(side, &format!("{name}: side input"));
     let mut side_input = builder.new_input(records, to_worker);
     let (output, answers) = builder.new_output();
-    let mut output = OutputBuilder::<T, timely::container::CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
+    let mut output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
     let activator = Activator::new(builder.operator_info().address, scope.activations());
-    let mut side = Side::new(rows.trace);
+    let mut side = SideInput::new(name, rows.trace);
     builder.build_reschedule(move |_| {
         move |frontiers| {
-            row_input.for_each(|capability, spans| {
-                for span in spans.drain(..) {
-                    side.received.clone_from(span.upper());
-                    if let Some(batch) = span.inner {
-                        let held = retain(&capability);
-                        // The last batch of an input that was closed has no bound but its own times.
-                        let last =
-                            batch.storage.upds.times.iter().filter(|_| span.desc.upper().is_empty()).max().cloned();
-                        side.novel.push(Novel { batch, times: span.desc, last, held });
-                    }
-                }
+            row_input.for_each(|message, spans| spans.drain(..).for_each(|span| side.receive(&message, span)));
+            side_input.for_each(|message, updates| {
+                let updates = updates.drain(..).map(|(_, update)| update);
+                side.changes.accept_updates(&message, updates, |changes, record, diff| changes.push((record, diff)));
             });
-            side_input.for_each(|capability, updates| {
-                for (_, (record, time, diff)) in updates.drain(..) {
-                    let new = || (retain(&capability).delayed(&time), Vec::new());
-                    side.changes.entry(time.clone()).or_insert_with(new).1.push((record, diff));
-                }
-            });
-            let open = [&frontiers[0], &frontiers[1]].map(|frontier| frontier.frontier().first().cloned());
-            let is_more = side.proceed(open, &logic, &mut |held, mut answers| {
+            let is_more = side.proceed([&frontiers[0], &frontiers[1]], &logic, &mut |held, mut answers| {
                 output.activate().session(held).give_container(&mut answers);
             });
             if is_more {
@@ -116,30 +105,27 @@ where
     answers.as_collection()
 }
 
-/// Rows that the logic is given together.
-const TOGETHER: usize = 1 << 10;
-
-/// What one worker has of rows and records.
-struct Side<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice, S> {
+/// What one worker holds of rows and records.
+struct SideInput<K: ExchangeData, V: ExchangeData, T: Epochs, S> {
+    name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
-    /// How far rows were received.
-    received: Antichain<T>,
-    /// Batches that have updates which are not answered.
-    novel: Vec<Novel<K, V, T>>,
+    received: Received<T>,
+    /// Batches with updates that are not answered.
+    novel: Vec<UnansweredBatch<K, V, T>>,
     unanswered: Unanswered<T>,
-    /// Changes of the record that are still to come.
-    changes: BTreeMap<T, (Capability<T>, Vec<(S, isize)>)>,
-    record: Option<S>,
+    /// Changes of the record that are not applied.
+    changes: Stash<T, Vec<(S, isize)>>,
+    record: Option<Weighted<S>>,
     /// True once rows have been answered.
     has_answers: bool,
-    walk: Option<Walk<K, V, T, S>>,
+    walk: Option<RecordWalk<K, V, T, S>>,
 }
 
-/// A batch that has come, and between which times its updates are.
-struct Novel<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice> {
+/// A batch that was received, and the interval of its updates.
+struct UnansweredBatch<K: ExchangeData, V: ExchangeData, T: Epochs> {
     batch: Batch<K, V, T>,
     times: Description<T>,
-    /// Its greatest time, if it has no upper bound.
+    /// Its greatest time, if the interval has no upper bound.
     last: Option<T>,
     held: Capability<T>,
 }
@@ -160,62 +146,69 @@ impl<T: Ord> Unanswered<T> {
     }
 }
 
-impl<K, V, T, S> Side<K, V, T, S>
-where
-    K: Ord + Clone + 'static,
-    V: Ord + Clone + 'static,
-    T: Timestamp + Lattice + TotalOrder,
-    S: ExchangeData,
-{
-    fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
-        Side {
+impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, V, T, S> {
+    fn new(name: &str, trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+        SideInput {
+            name: name.to_owned(),
             trace: Some(trace),
-            received: Antichain::from_elem(T::minimum()),
+            received: Received::nothing(),
             novel: Vec::new(),
             unanswered: Unanswered::From(T::minimum()),
-            changes: BTreeMap::new(),
+            changes: Stash::default(),
             record: None,
             has_answers: false,
             walk: None,
         }
     }
 
-    /// Answers what can be answered, in the order of times, where rows and records may still come at the times `open`; true if
-    /// there is more that can be.
+    fn receive(&mut self, message: &InputCapability<T>, span: Span<T, Batch<K, V, T>>) {
+        self.received.advance(span.upper());
+        if let (Some(batch), Some(held)) = (span.inner, message.retain_least(0)) {
+            // The last batch of a closed input is bounded only by its own times.
+            let is_unbounded = span.desc.upper().is_empty();
+            let last = batch.storage.upds.times.iter().filter(|_| is_unbounded).max().cloned();
+            self.novel.push(UnansweredBatch { batch, times: span.desc, last, held });
+        }
+    }
+
+    /// Answers what can be answered, in the order of times; true if more can be. The frontiers are those of the rows and of
+    /// the record.
     fn proceed<D>(
         &mut self,
-        open: [Option<T>; 2],
+        frontiers: [&MutableAntichain<T>; 2],
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
-        give: &mut Give<'_, T, D>,
+        send: &mut SendAnswers<'_, T, D>,
     ) -> bool {
         loop {
             if let Some(mut walk) = self.walk.take() {
-                if walk.proceed(self.record.as_ref(), logic, give) {
+                if walk.proceed(record(&self.record), logic, send) {
                     self.walk = Some(walk);
                     return true;
                 }
                 self.record = walk.record;
             }
-            // Rows are answered with the record that is there until it changes, or may change.
-            let until = self.changes.keys().next().into_iter().chain(&open[1]).min().cloned();
-            let is_due = |time: &T| until.as_ref().is_none_or(|until| time < until);
-            self.answer(is_due, logic, give);
-            if let Some(next) = until.iter().chain(self.received.first()).min() {
-                self.unanswered = Unanswered::From(next.clone()).max_of(&self.unanswered);
-            }
-            self.novel.retain(|novel| !novel.ends_by(until.as_ref()));
-            self.novel.iter_mut().for_each(|novel| novel.hold_from(until.as_ref()));
-            let is_whole = |time: &T| open.iter().flatten().all(|open| time < open);
-            match self.changes.first_entry().filter(|change| is_whole(change.key())) {
-                Some(change) => {
-                    let (at, updates) = change.remove();
-                    self.change_record(at, updates, logic, give);
-                }
-                None => break,
-            }
+            self.answer_until_change(frontiers[1], logic, send);
+            let Some((at, updates)) = self.changes.next_complete(&frontiers) else { break };
+            self.change_record(at, updates, logic, send);
         }
-        self.let_go(open[1].is_none());
+        self.release(frontiers);
         false
+    }
+
+    /// Answers rows with the present record, up to the time at which it changes or may change.
+    fn answer_until_change<D>(
+        &mut self,
+        frontier: &MutableAntichain<T>,
+        logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
+        send: &mut SendAnswers<'_, T, D>,
+    ) {
+        let until = self.changes.first_time().into_iter().chain(frontier.frontier().first()).min().cloned();
+        self.answer(|time| until.as_ref().is_none_or(|until| time < until), logic, send);
+        if let Some(next) = until.iter().chain(self.received.frontier().first()).min() {
+            self.unanswered = Unanswered::From(next.clone()).max_of(&self.unanswered);
+        }
+        self.novel.retain(|novel| !novel.ends_by(until.as_ref()));
+        self.novel.iter_mut().for_each(|novel| novel.hold_from(until.as_ref()));
     }
 
     /// Answers the updates that are due and not answered yet.
@@ -223,80 +216,89 @@ where
         &mut self,
         is_due: impl Fn(&T) -> bool,
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
-        give: &mut Give<'_, T, D>,
+        send: &mut SendAnswers<'_, T, D>,
     ) {
-        let is_any_due = |novel: &&Novel<K, V, T>| novel.times.lower().iter().any(&is_due);
-        for Novel { batch, held, .. } in self.novel.iter().filter(is_any_due) {
-            let mut asked = Asked::new();
-            let (keys, values, updates) = (&batch.storage.keys, &batch.storage.vals, &batch.storage.upds);
-            for (nth, key) in keys.iter().enumerate() {
-                let (first, end) = values.bounds(nth);
-                for value in first..end {
-                    let (lower, upper) = updates.bounds(value);
-                    for (time, diff) in updates.times[lower..upper].iter().zip(&updates.diffs[lower..upper]) {
+        let is_any_due = |novel: &&UnansweredBatch<K, V, T>| novel.times.lower().iter().any(&is_due);
+        for UnansweredBatch { batch, held, .. } in self.novel.iter().filter(is_any_due) {
+            let mut block = RowBlock::new();
+            for (key, values) in batch.by_key() {
+                for value in values {
+                    let (times, diffs) = batch.updates(value);
+                    for (time, diff) in times.iter().zip(diffs) {
                         if self.unanswered.has(time) && is_due(time) {
-                            asked.add((key, &values.vals[value]), time.clone(), *diff);
+                            block.add((key, &batch.values()[value]), time.clone(), *diff);
                         }
                     }
-                    if asked.rows.len() >= TOGETHER {
+                    if block.rows.len() >= BLOCK_ROWS {
                         self.has_answers = true;
-                        asked.answer(self.record.as_ref(), logic, held, give);
+                        block.answer(record(&self.record), logic, held, send);
                     }
                 }
             }
-            self.has_answers |= !asked.rows.is_empty();
-            asked.answer(self.record.as_ref(), logic, held, give);
+            self.has_answers |= !block.rows.is_empty();
+            block.answer(record(&self.record), logic, held, send);
         }
     }
 
-    /// Begins to take all answers back, and to give those with the next record.
+    /// Begins to retract all answers, and to send those with the next record.
     fn change_record<D>(
         &mut self,
         at: Capability<T>,
         updates: Vec<(S, isize)>,
         logic: &impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>),
-        give: &mut Give<'_, T, D>,
+        send: &mut SendAnswers<'_, T, D>,
     ) {
-        let record = changed(self.record.as_ref(), updates);
-        if record == self.record {
-            return;
-        }
+        let mut updates = updates;
+        consolidate(&mut updates);
+        let record = match settle(self.record.clone(), updates.into_iter()) {
+            Settled::Unchanged(record) => return self.record = Some(record),
+            Settled::Replaced { former: None, held: None } => return,
+            Settled::Replaced { held, .. } => held,
+            Settled::Violated(found) => panic!(
+                "with_side_input {:?}: found {found} at time {:?}, wanted at most one record",
+                self.name,
+                at.time()
+            ),
+        };
         // What changes at this time is answered with the former record, as if it had come before: except where there are
         // no answers that would have to be taken back, as in a first epoch.
         if self.has_answers {
-            self.answer(|time| time <= at.time(), logic, give);
+            self.answer(|time| time <= at.time(), logic, send);
         }
         self.unanswered = Unanswered::After(at.time().clone());
-        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
-        let batches = trace.batches_through(self.received.borrow());
-        let (rows, batches) = cursor_list(batches.expect("the trace was not compacted past what was received"));
-        self.walk = Some(Walk { at, record, takes_back: self.has_answers, rows, batches });
+        let (rows, batches) = cursor_list(self.batches());
+        self.walk = Some(RecordWalk { at, record, retracts: self.has_answers, rows, batches });
         self.has_answers = true;
     }
 
+    /// All rows received. Before the first answer these are the batches as they came, which are exact at every time
+    /// where an imported trace may have been compacted past some.
+    fn batches(&mut self) -> Vec<Batch<K, V, T>> {
+        if !self.has_answers {
+            return self.novel.iter().map(|novel| Rc::clone(&novel.batch)).collect();
+        }
+        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
+        let batches = trace.batches_through(self.received.frontier());
+        batches.expect("the trace was not compacted past what was received")
+    }
+
     /// Lets the trace compact, and drops it when the record can't change any more.
-    fn let_go(&mut self, is_last_record: bool) {
-        if is_last_record && self.changes.is_empty() {
+    fn release(&mut self, frontiers: [&MutableAntichain<T>; 2]) {
+        if frontiers[1].is_empty() && self.changes.first_time().is_none() {
             self.trace = None;
         } else if let Some(trace) = &mut self.trace {
             // A record that changes later changes at one of the times that are not answered, or after.
             let (Unanswered::From(time) | Unanswered::After(time)) = &self.unanswered;
             trace.set_logical_compaction(Antichain::from_elem(time.clone()).borrow());
-            trace.advance_upper(&mut self.received);
-            trace.set_physical_compaction(self.received.borrow());
+            self.received.advance_through(trace, frontiers[0].frontier());
+            trace.set_physical_compaction(self.received.frontier());
         }
     }
 }
 
-/// The record after a change of what there is.
-fn changed<S: Ord + Clone>(record: Option<&S>, mut updates: Vec<(S, isize)>) -> Option<S> {
-    updates.extend(record.map(|record| (record.clone(), 1)));
-    consolidate(&mut updates);
-    assert!(
-        updates.len() <= 1 && updates.iter().all(|(_, weight)| *weight == 1),
-        "at every time there is at most one record"
-    );
-    updates.pop().map(|(record, _)| record)
+/// The record, without its weight.
+fn record<S>(record: &Option<Weighted<S>>) -> Option<&S> {
+    record.as_ref().map(|(record, _)| record)
 }
 
 impl<T: Ord + Clone> Unanswered<T> {
@@ -307,7 +309,7 @@ impl<T: Ord + Clone> Unanswered<T> {
     }
 }
 
-impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice + TotalOrder> Novel<K, V, T> {
+impl<K: ExchangeData, V: ExchangeData, T: Epochs> UnansweredBatch<K, V, T> {
     /// True if all its updates are before this time.
     fn ends_by(&self, time: Option<&T>) -> bool {
         time.is_none_or(|time| match self.times.upper().first() {
@@ -316,7 +318,7 @@ impl<K: Ord + Clone + 'static, V: Ord + Clone + 'static, T: Timestamp + Lattice 
         })
     }
 
-    /// Lets go of the times before this one.
+    /// Releases the times before this one.
     fn hold_from(&mut self, time: Option<&T>) {
         if let Some(time) = time.filter(|time| self.held.time() < *time) {
             self.held.downgrade(time);

@@ -22,9 +22,8 @@
 use std::cmp::Reverse;
 use std::hash::Hash;
 
-use differential_dataflow::lattice::Lattice;
+use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, Hashable, VecCollection};
-use timely::progress::Timestamp;
 
 /// Buckets of one stage that become one bucket of the next, as a power of two.
 const FAN_IN_BITS: u32 = 4;
@@ -55,8 +54,8 @@ pub fn top_k<'scope, T, K, V>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, V)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
 {
     let k = isize::try_from(k).unwrap_or(isize::MAX);
@@ -89,8 +88,8 @@ pub fn top_k_numbered<'scope, T, K, V>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, (V, u64))>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
 {
     top_k(rows, name, k, rows_max).reduce_named(&format!("{name}: numbers"), |_, rows, numbered| {
@@ -116,8 +115,8 @@ pub fn min<'scope, T, K, V>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, V)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
 {
     top_k(values, name, 1, rows_max)
@@ -130,8 +129,8 @@ pub fn max<'scope, T, K, V>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, V)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
 {
     let values = values.map(|(key, value)| (key, Reverse(value)));
@@ -159,8 +158,8 @@ pub fn arg_min<'scope, T, K, V, A>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, (V, A))>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
     A: ExchangeData + Hash,
 {
@@ -174,8 +173,8 @@ pub fn arg_max<'scope, T, K, V, A>(
     rows_max: u64,
 ) -> VecCollection<'scope, T, (K, (V, A))>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData + Hash,
     A: ExchangeData + Hash,
 {
@@ -190,8 +189,8 @@ fn first_of_bucket<'scope, T, K, V>(
     k: isize,
 ) -> VecCollection<'scope, T, ((K, u64), V)>
 where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hash,
+    T: Times,
+    K: Key,
     V: ExchangeData,
 {
     rows.reduce_named(name, move |_, rows, first| {

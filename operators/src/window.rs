@@ -144,7 +144,7 @@ pub use rank::{DenseRank, DistinctKeys, Rank, RowNumber};
 pub use row_diff::RowDiff;
 pub use totals::{Integer, TermSum, Total};
 
-use super::ByKey;
+use crate::batch::ByKey;
 use partitions::Partitions;
 
 /// The rows of a collection, partitioned by `partition` and ordered by `order` and then by the row itself; see the

@@ -5,17 +5,20 @@
 mod drive;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use differential_dataflow::difference::Semigroup;
-use differential_dataflow::{Data, VecCollection};
+use differential_dataflow::{AsCollection, Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream_operators::{
-    ByKey, Moments, Sum, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min, broadcast_join,
+    ByKey, Moments, Sum, accumulate, aggregate, aggregate_total, anti_join, arg_max, arg_min, arrange, broadcast_join,
     collect_list, collect_set, complete, distinct_count, histogram, inner_join, left_join, max, min, present_keys,
-    reduce_sorted, semi_join, top_k, top_k_numbered,
+    reduce_sorted, reduce_summed, semi_join, top_k, top_k_numbered, with_side_input,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 
 /// Rows (key, value) and by how much the weight of each changes, epoch by epoch.
 type History = Changes<(u8, u8)>;
@@ -342,4 +345,128 @@ fn rows_that_cancel_do_not_hide_each_other_from_a_join() {
     let expected = [(0, 7, None), (1, 7, Some(5)), (1, 7, Some(99))].map(|row| (row, 1));
     let negative = [(0, 8, None), (1, 8, Some(5)), (1, 8, Some(99))].map(|row| (row, -1));
     assert_eq!(run(&history, 1, 1, operator), [expected.into_iter().chain(negative).collect::<Held<_>>()]);
+}
+
+/// Keys and values of which half the keys are of another worker, wherever keys are dealt by different hashes.
+fn many_keys() -> History {
+    let rows = (0..200_u8).map(|key| ((key, key % 7), 1)).chain((0..200).step_by(3).map(|key| ((key, 9), 1)));
+    vec![rows.collect(), (0..200).step_by(5).map(|key| ((key, key % 7), -1)).collect()]
+}
+
+#[test]
+fn what_arrange_hands_out_is_joined_with_what_arrange_by_key_makes() {
+    type Joined = (u8, u8, Option<u8>);
+    fn one_way<'a>(
+        kind: &str,
+        left: ByKey<'a, u64, u8, u8>,
+        right: ByKey<'a, u64, u8, u8>,
+    ) -> VecCollection<'a, u64, Joined> {
+        let joins = inner_join(left.clone(), right.clone(), "Inner", |key, row, partner| (*key, *row, Some(*partner)));
+        let outer = left_join(left.clone(), right.clone(), "Left", |key, row, partner| (*key, *row, partner.copied()));
+        let semi = semi_join(left.clone(), right.clone(), "Semi", |key, row| (*key, *row, Some(100)));
+        let anti = anti_join(left, right, kind, |key, row| (*key, *row, Some(101)));
+        joins.concat(outer).concat(semi).concat(anti)
+    }
+    let run = |workers| {
+        let sent = drive(&many_keys(), workers, 1, |rows| {
+            let partners =
+                rows.clone().filter(|(key, value)| key % 4 != 0 && *value != 9).map(|(key, value)| (key, value + 1));
+            let ours = arrange(rows.clone(), "Rows");
+            let theirs = partners.clone().arrange_by_key();
+            let core = ours.clone().join_core(theirs.clone(), |key, row, partner| Some((*key, *row, Some(*partner))));
+            vec![one_way("Ours", ours.clone(), theirs.clone()), one_way("Theirs", theirs, ours), core]
+        });
+        sent.iter().map(|sent| states(sent)).collect::<Vec<_>>()
+    };
+    let alone = run(1);
+    assert!(alone.iter().all(|states| states.iter().all(|held| held.len() > 100)));
+    assert_eq!(run(2), alone, "on two workers");
+    assert_eq!(run(4), alone, "on four workers");
+}
+
+#[test]
+fn what_is_read_off_an_arrangement_is_joined_with_it_again() {
+    type Read = (u8, u8, isize);
+    fn operators(rows: VecCollection<'_, u64, (u8, u8)>) -> Vec<VecCollection<'_, u64, Read>> {
+        let ours = arrange(rows.clone(), "Rows");
+        let greatest = reduce_sorted(ours.clone(), "Greatest", |_, values, greatest| {
+            greatest.extend(values.descending().map(|(value, _)| *value).next());
+        });
+        let sums = reduce_summed(
+            ours.clone(),
+            "Sums",
+            |_, value| isize::from(*value),
+            |key, _, sum, sums| {
+                sums.push((*key, *sum));
+            },
+        );
+        let counts = accumulate(ours.clone(), "Counts", |key, _| Some((*key, 1_isize))).count();
+        let distinct = distinct_count(ours.clone(), "Distinct", |_, value| Some(*value), |key, _| *key).count();
+        let present = present_keys(ours.clone(), "Present").map(|key| (key, 1));
+        let sides = with_side_input(ours.clone(), rows.filter(|row| *row == (1, 1)), "Side", |rows, _, answers| {
+            answers.extend(rows.iter().map(|(key, value)| (**key, isize::from(**value))));
+        });
+        let numbers = [sums, counts, distinct, present, sides].map(|numbers| {
+            inner_join(ours.clone(), numbers.arrange_by_key(), "Joined", |key, value, number| (*key, *value, *number))
+        });
+        let needed = present_keys(ours.clone(), "Needed");
+        let completed =
+            inner_join(ours.clone(), complete(needed, greatest, "Complete"), "Joined", |key, value, greatest| {
+                (*key, *value, greatest.map_or(-1, isize::from))
+            });
+        numbers.into_iter().chain([completed]).collect()
+    }
+    let run =
+        |workers| -> Vec<_> { drive(&many_keys(), workers, 1, operators).iter().map(|sent| states(sent)).collect() };
+    let alone = run(1);
+    assert!(alone.iter().all(|states| states.iter().all(|held| held.len() > 100)));
+    assert_eq!(run(2), alone, "on two workers");
+}
+
+/// One key with many rows on both sides, of several batches and with rows that cancel: its pairs are sent in pieces.
+#[test]
+fn a_key_with_many_pairs_is_joined_in_pieces() {
+    const ROWS: u32 = 3_000;
+    let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let kept = Arc::clone(&sizes);
+    let partners = (0..50_u32).map(|value| ((7_u32, 10_000 + value), 1));
+    let rows = (0..ROWS).map(|value| ((7, value), 1 + isize::from(value == 5)));
+    let fewer = (0..ROWS).filter(|value| value % 3 == 0).map(|value| ((7, value), -1)).chain([((7, 10_001), -1)]);
+    let history: Changes<(u32, u32)> = vec![
+        rows.chain(partners).chain((0..2_000).map(|key| ((key + 10, 1), 1))).collect(),
+        vec![((7, 20_000), 1), ((7, 5), -1)],
+        fewer.collect(),
+        (0..30).map(|value| ((7, 30_000 + value), 1)).collect(),
+    ];
+    let sent = drive(&history, 1, 1, move |rows| {
+        let kept = Arc::clone(&kept);
+        let left = rows.clone().filter(|(_, value)| *value < 10_000).arrange_by_key();
+        let right = rows.filter(|(_, value)| *value >= 10_000).arrange_by_key();
+        let pairs = inner_join(left, right, "Pairs", |key, value, partner| (*key, *value, *partner));
+        let pairs = pairs.inner.unary(Pipeline, "Sizes", move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, records| {
+                    kept.lock().expect("no panic").push(records.len());
+                    output.session(&capability).give_container(records);
+                });
+            }
+        });
+        vec![pairs.as_collection()]
+    });
+    let pairs = |held: &Held<(u32, u32)>| {
+        let (rows, partners): (Vec<_>, Vec<_>) =
+            held.iter().filter(|((key, _), _)| *key == 7).partition(|((_, value), _)| *value < 10_000);
+        let pair = |((key, value), weight): (&(u32, u32), &isize)| {
+            let (key, value, weight) = (*key, *value, *weight);
+            partners
+                .iter()
+                .map(move |((_, partner), times)| ((key, value, *partner), weight * **times))
+                .collect::<Vec<_>>()
+        };
+        rows.into_iter().flat_map(pair).collect::<Held<_>>()
+    };
+    let expected: Vec<_> = states(&history).iter().map(pairs).collect();
+    assert_eq!(states(&sent[0]), expected);
+    let most = sizes.lock().expect("no panic").iter().max().copied();
+    assert!(most.is_some_and(|most| most <= 2_048), "found a container of {most:?} records, wanted 2,048 at most");
 }

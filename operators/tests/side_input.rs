@@ -223,3 +223,26 @@ fn an_input_that_is_behind_holds_answers_back_and_then_each_row_has_the_record_o
     ]);
     assert_eq!(sent, [vec![], vec![answer(1, Some(7), 0, 1)], vec![answer(2, Some(7), 1, 1)]]);
 }
+
+#[test]
+fn a_record_given_twice_and_retracted_once_is_still_there() {
+    let copies = vec![
+        vec![(Input::Row(0, 1), 1), (Input::Record(7), 1), (Input::Record(7), 1)],
+        vec![(Input::Record(7), -1)],
+        vec![(Input::Record(7), -1)],
+    ];
+    let answer = |record| ((0, 1, record), 1);
+    let answered = states(&updates(&copies, 1, 1));
+    assert_eq!(answered, [[answer(Some(7))], [answer(Some(7))], [answer(None)]].map(|held| held.into()));
+}
+
+#[test]
+#[should_panic(
+    expected = "with_side_input \"Answers\": found 7 with weight 1 and 8 with weight 1 at time 1, wanted at most one record"
+)]
+fn a_second_record_is_reported() {
+    with_two_inputs(vec![
+        (vec![(Input::Row(0, 1), 1), (Input::Record(7), 1)], Some(1), Some(1)),
+        (vec![(Input::Record(8), 1)], Some(2), Some(2)),
+    ]);
+}

@@ -214,3 +214,124 @@ fn run_latest(epochs: &[Vec<(u8, Option<u8>)>], workers: usize, in_flight: u64) 
     }
     states(&by_epoch)
 }
+
+/// What an operator holds after each epoch, of a history of key and row on one worker.
+fn alone<D: differential_dataflow::Data + Send>(
+    history: &Changes<Side>,
+    operator: impl for<'a> Fn(Sides<'a>, Sides<'a>) -> Collection<'a, D> + Send + Sync + 'static,
+) -> Vec<Held<D>> {
+    use differential_dataflow::input::Input;
+    let (sent, history) = (Arc::new(Mutex::new(Vec::new())), history.clone());
+    let (kept, epochs) = (Arc::clone(&sent), history.len());
+    timely::execute_directly(move |worker| {
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, sides) = scope.new_collection::<Side, isize>();
+            let (rows, partners) = (sides.clone().flat_map(Side::row), sides.flat_map(Side::partner));
+            operator(rows, partners).inspect(move |update| kept.lock().expect("no panic").push(update.clone()));
+            input
+        });
+        for (epoch, changes) in (1..).zip(history) {
+            changes.into_iter().for_each(|(side, diff)| input.update(side, diff));
+            input.advance_to(epoch);
+            input.flush();
+            for _ in 0..10 {
+                worker.step();
+            }
+        }
+    });
+    let mut by_epoch = vec![Vec::new(); epochs];
+    for (row, epoch, diff) in sent.lock().expect("no panic").drain(..) {
+        by_epoch[usize::try_from(epoch).expect("small")].push((row, diff));
+    }
+    states(&by_epoch)
+}
+
+type Collection<'a, D> = differential_dataflow::VecCollection<'a, u64, D>;
+type Sides<'a> = Collection<'a, (u8, u8)>;
+type Joined = (u8, u8, Option<u8>);
+
+fn joined_by_key<'a>(rows: Sides<'a>, partners: Sides<'a>) -> Collection<'a, Joined> {
+    left_join_unique(rows, partners, "Names", |key, row, partner| (*key, *row, partner.copied()))
+}
+
+fn joined_by_row<'a>(rows: Sides<'a>, partners: Sides<'a>) -> Collection<'a, Joined> {
+    let rows = upserts(rows, "Rows");
+    latest_joined(rows, partners, "Prices", |_, row| Some(*row), |key, row, partner| (*key, *row, partner.copied()))
+}
+
+/// Row 7 under key 7, whose partner is 7 either way.
+const ROW: (Side, isize) = (Side::Row(7, 7), 1);
+
+/// A partner given twice and retracted once, in one epoch and over several.
+fn copies() -> Changes<Side> {
+    let partner = Side::Partner(7, 5);
+    vec![
+        vec![ROW, (partner, 1), (partner, 1), (partner, -1)],
+        vec![(partner, 1)],
+        vec![(partner, -1)],
+        vec![(partner, 2), (partner, -1)],
+        vec![(partner, -2)],
+    ]
+}
+
+#[test]
+fn a_partner_given_twice_and_retracted_once_is_still_there() {
+    let held = |partner: Option<u8>| Held::from([((7, 7, partner), 1)]);
+    let expected = vec![held(Some(5)), held(Some(5)), held(Some(5)), held(Some(5)), held(None)];
+    assert_eq!(alone(&copies(), joined_by_key), expected);
+    assert_eq!(alone(&copies(), joined_by_row), expected);
+}
+
+#[test]
+#[should_panic(
+    expected = "left_join_unique \"Names\": partners: found 5 with weight 1 and 6 with weight 1 under key 7"
+)]
+fn a_second_partner_under_a_key_is_reported() {
+    alone(&vec![vec![ROW, (Side::Partner(7, 5), 1)], vec![(Side::Partner(7, 6), 1)]], joined_by_key);
+}
+
+#[test]
+#[should_panic(expected = "left_join_unique \"Names\": rows: found 7 with weight 1 and 8 with weight 1 under key 7")]
+fn a_second_row_under_a_key_is_reported() {
+    alone(&vec![vec![ROW, (Side::Row(7, 8), 1)]], joined_by_key);
+}
+
+#[test]
+#[should_panic(expected = "latest_joined \"Prices\": partners: found 5 with weight 1 and 6 with weight 1 under key 7")]
+fn a_second_partner_of_the_latest_is_reported() {
+    alone(&vec![vec![ROW, (Side::Partner(7, 5), 1)], vec![(Side::Partner(7, 6), 1)]], joined_by_row);
+}
+
+#[test]
+#[should_panic(expected = "upserts \"Rows\": found a row already present and 8 under key 7, wanted at most one row")]
+fn a_second_row_of_upserts_is_reported() {
+    alone(&vec![vec![ROW], vec![(Side::Row(7, 8), 1)]], joined_by_row);
+}
+
+#[test]
+#[should_panic(expected = "upserts \"Rows\": found Some(7) and 8 under key 7, wanted at most one row")]
+fn two_rows_of_upserts_in_one_epoch_are_reported() {
+    alone(&vec![vec![ROW, (Side::Row(7, 8), 1)]], joined_by_row);
+}
+
+/// Of two upserts that share key, epoch and position, the greater row wins, however they arrive.
+#[test]
+fn equal_positions_are_decided_by_the_row() {
+    for writes in [[Some(3), Some(5), None], [None, Some(5), Some(3)], [Some(5), None, Some(3)]] {
+        let updates = timely::execute_directly(move |worker| {
+            let (mut input, captured) = worker.dataflow::<u64, _, _>(|scope| {
+                use timely::dataflow::operators::capture::Capture;
+                let (input, upserts) = scope.new_input::<Upsert<u8, u8>>();
+                (input, latest(upserts, "Latest").inner.capture())
+            });
+            input.send((1, Position::after(4), Some(9)));
+            input.advance_to(1);
+            writes.into_iter().for_each(|row| input.send((1, Position::after(4), row)));
+            captured
+        });
+        use timely::dataflow::operators::capture::Extract;
+        let mut updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
+        updates.sort();
+        assert_eq!(updates, [((1, 5), 1, 1), ((1, 9), 0, 1), ((1, 9), 1, -1)], "written as {writes:?}");
+    }
+}

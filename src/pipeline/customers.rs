@@ -5,10 +5,10 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, Tiers};
-use crate::operators::{Visit as SharedReduce, left_join_unique};
+use crate::operators::{SharedReduce, left_join_unique};
 
-use super::epochs::Epochs;
 use super::totals::Totals;
+use crate::operators::Epochs;
 
 /// A row for each customer with orders; guests are one group.
 pub(super) fn patterns<'scope, T: Epochs, I: Id>(

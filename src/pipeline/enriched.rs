@@ -14,20 +14,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::ops::Range;
 use std::sync::Arc;
 
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
+use differential_dataflow::trace::{Cursor, TraceReader};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use timely::progress::frontier::AntichainRef;
 
 use crate::model::{Account, Id, Line, Product};
-use crate::operators::Batch;
-
-use super::epochs::Epochs;
+use crate::operators::{Batch, Epochs, SortedBatch};
 
 /// A row of `enriched_data`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,8 +76,8 @@ type ById<K, V> = HashMap<K, V, FixedState>;
 pub struct EnrichedJoin<T: Epochs, I: Id> {
     /// All lines; `None` if nothing changes after the first epoch.
     trace: Option<Trace<T, I>>,
-    /// Batches of lines that are not joined yet, in the order of their times.
-    batches: Vec<Lines<T, I>>,
+    /// Batches of lines that are not joined yet, in the order of their times, each with its least time.
+    batches: Vec<(T, Lines<T, I>)>,
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: ById<Option<I>, Arc<Account>>,
     products: ById<I, Arc<Product>>,
@@ -111,7 +110,7 @@ struct CurrentEpoch<T, I> {
 /// What is left to be joined of an epoch.
 enum Remaining<I> {
     /// Of the first epoch: the lines of the batch from this key and value on. Products are found by their positions.
-    First { next: (usize, usize), positions: ById<I, u32>, items: Vec<Arc<Product>> },
+    First { next: (usize, usize), is_only_epoch: bool, positions: ById<I, u32>, items: Vec<Arc<Product>> },
     /// Of any other: these customers, in order, with all their lines or only those that changed.
     Customers(std::iter::Peekable<std::vec::IntoIter<(Option<I>, bool)>>),
 }
@@ -126,7 +125,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// Takes a batch of changed lines.
     pub fn take_lines(&mut self, batch: Lines<T, I>) {
-        self.batches.push(batch);
+        self.batches.extend(least_time(&batch).cloned().map(|least| (least, batch)));
     }
 
     /// Takes changes of accounts.
@@ -183,7 +182,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// The least epoch before the frontier that has changes.
     fn begin_next(&mut self, frontier: AntichainRef<'_, T>) -> Option<CurrentEpoch<T, I>> {
-        let of_lines = self.batches.first().and_then(|batch| batch.storage.upds.times.iter().min());
+        let of_lines = self.batches.first().map(|(least, _)| least);
         let epoch = of_lines.into_iter().chain(self.changes.keys().next()).min()?.clone();
         if frontier.less_equal(&epoch) {
             return None;
@@ -191,7 +190,8 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let EpochChanges { accounts, products, buyers } = self.changes.remove(&epoch).unwrap_or_default();
         let (accounts, products) = (after(accounts), after(products));
         let is_first = self.accounts.is_empty() && self.products.is_empty();
-        let work = if is_first { first(&products) } else { self.affected(&epoch, &accounts, buyers) };
+        let is_only_epoch = self.batches.iter().all(|(_, batch)| is_only(batch, &epoch));
+        let work = if is_first { first(&products, is_only_epoch) } else { self.affected(&epoch, &accounts, buyers) };
         Some(CurrentEpoch { epoch, accounts, products, work })
     }
 
@@ -207,8 +207,10 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         };
         let changed = accounts.iter().filter(has_changed).map(|(customer, _)| customer.clone());
         let mut customers: BTreeMap<Option<I>, bool> = changed.chain(buyers).map(|customer| (customer, true)).collect();
-        for batch in &self.batches {
-            for (customer, _) in batch.storage.keys.iter().zip(0..).filter(|(_, key)| changes_at(batch, *key, epoch)) {
+        for (_, batch) in &self.batches {
+            let changes =
+                |(_, values): &(_, Range<usize>)| values.clone().any(|value| batch.updates(value).0.contains(epoch));
+            for (customer, _) in batch.by_key().filter(changes) {
                 customers.entry(customer.clone()).or_insert(false);
             }
         }
@@ -221,24 +223,25 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         current: &mut CurrentEpoch<T, I>,
         give: &mut impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let CurrentEpoch { epoch, accounts, work: Remaining::First { next, positions, items }, .. } = current else {
+        let CurrentEpoch { epoch, accounts, work: Remaining::First { next, is_only_epoch, positions, items }, .. } =
+            current
+        else {
             unreachable!("the first epoch is joined as such")
         };
-        let Some(batch) = self.batches.first() else { return Ok(false) };
-        let (keys, values) = (&batch.storage.keys, &batch.storage.vals);
-        let is_only_epoch = batch.storage.upds.times.iter().all(|time| time == epoch);
+        let Some((_, batch)) = self.batches.first() else { return Ok(false) };
+        let (keys, values) = (batch.keys(), batch.values());
         let (mut key, mut value) = *next;
         let mut rows = Vec::with_capacity(ROWS_MAX);
         while key < keys.len() && rows.len() < ROWS_MAX {
             let customer = &keys[key];
-            let (start, end) = values.bounds(key);
+            let Range { start, end } = batch.range(key);
             let from = start.max(value);
             let to = end.min(from + ROWS_MAX - rows.len());
             // A customer without an account has lines in later epochs only.
             if let Some(Some(account)) = accounts.get(customer) {
-                let is_here = |at: &usize| is_only_epoch || weight_at(batch, *at, epoch) > 0;
+                let is_here = |at: &usize| *is_only_epoch || weight_at(batch, *at, epoch) > 0;
                 rows.extend((from..to).filter(is_here).map(|at| {
-                    let line = &values.vals[at];
+                    let line = &values[at];
                     let item = line.product.as_ref().and_then(|product| positions.get(product)).copied();
                     LinePart { customer, line, item, account }
                 }));
@@ -305,7 +308,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
                     }
                 }
             } else {
-                for batch in &self.batches {
+                for (_, batch) in &self.batches {
                     each_change(batch, &customer, epoch, |line, diff| see(line, (-diff).max(0), diff.max(0)));
                 }
             }
@@ -319,7 +322,8 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     /// Takes over what an epoch changed.
     fn finish(&mut self, current: CurrentEpoch<T, I>) {
         let CurrentEpoch { epoch, accounts, products, .. } = current;
-        self.batches.retain(|batch| batch.storage.upds.times.iter().any(|time| *time > epoch));
+        self.batches =
+            std::mem::take(&mut self.batches).into_iter().filter_map(|(_, batch)| after_epoch(batch, &epoch)).collect();
         let Some(trace) = &mut self.trace else { return };
         replace(&mut self.accounts, accounts);
         replace(&mut self.products, products);
@@ -333,14 +337,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 }
 
 /// The first epoch's work: all lines, with products by their positions.
-fn first<I: Id>(products: &ById<I, Option<Arc<Product>>>) -> Remaining<I> {
+fn first<I: Id>(products: &ById<I, Option<Arc<Product>>>, is_only_epoch: bool) -> Remaining<I> {
     let there = products.iter().filter_map(|(id, product)| Some((id, product.as_ref()?)));
     let (mut positions, mut items) = (HashMap::default(), Vec::new());
     for ((id, product), position) in there.zip(0..) {
         positions.insert(id.clone(), position);
         items.push(Arc::clone(product));
     }
-    Remaining::First { next: (0, 0), positions, items }
+    Remaining::First { next: (0, 0), is_only_epoch, positions, items }
 }
 
 /// What each key has after changes; `None` if nothing.
@@ -367,11 +371,36 @@ fn replace<K: Hash + Eq, V>(values: &mut ById<K, V>, changed: ById<K, Option<V>>
     }
 }
 
+/// The least time of a batch.
+fn least_time<T: Epochs, I: Id>(batch: &Lines<T, I>) -> Option<&T> {
+    let mut last = None;
+    // Updates in sequence that share their time are stored once: the first of each is enough.
+    let times = (0..batch.values().len()).map(|value| batch.updates(value).0);
+    let changed = times.filter(|times| last.replace(times.as_ptr()) != Some(times.as_ptr()));
+    changed.flatten().min()
+}
+
+/// A batch that has updates after an epoch, and the least time of these.
+fn after_epoch<T: Epochs, I: Id>(batch: Lines<T, I>, epoch: &T) -> Option<(T, Lines<T, I>)> {
+    if is_only(&batch, epoch) {
+        return None;
+    }
+    let least = batch.rows().map(|(_, _, time, _)| time).filter(|time| *time > epoch).min().cloned();
+    least.map(|least| (least, batch))
+}
+
+/// True if all updates of a batch are in this epoch.
+fn is_only<T: Epochs, I: Id>(batch: &Lines<T, I>, epoch: &T) -> bool {
+    let mut last = None;
+    let times = (0..batch.values().len()).map(|value| batch.updates(value).0);
+    let mut changed = times.filter(|times| last.replace(times.as_ptr()) != Some(times.as_ptr()));
+    changed.all(|times| times.iter().all(|time| time == epoch))
+}
+
 /// The weight that an epoch gives to the value at this position of a batch.
-fn weight_at<T: Epochs, I: Id>(batch: &Lines<T, I>, at: usize, epoch: &T) -> isize {
-    let updates = &batch.storage.upds;
-    let (first, last) = updates.bounds(at);
-    (first..last).map(|at| updates.get_abs(at)).filter(|(time, _)| *time == epoch).map(|(_, diff)| *diff).sum()
+fn weight_at<T: Epochs, I: Id>(batch: &Lines<T, I>, value: usize, epoch: &T) -> isize {
+    let (times, diffs) = batch.updates(value);
+    times.iter().zip(diffs).filter(|(time, _)| *time == epoch).map(|(_, diff)| diff).sum()
 }
 
 /// The changes of a customer's lines in an epoch of a batch.
@@ -381,26 +410,11 @@ fn each_change<T: Epochs, I: Id>(
     epoch: &T,
     mut see: impl FnMut(&Line<I>, isize),
 ) {
-    let mut cursor = batch.cursor();
-    cursor.seek_key(batch, customer);
-    if cursor.get_key(batch) != Some(customer) {
-        return;
-    }
-    while let Some(line) = cursor.get_val(batch) {
-        let mut weight = 0;
-        cursor.map_times(batch, |time, diff| weight += if time == epoch { *diff } else { 0 });
+    let Ok(key) = batch.keys().binary_search(customer) else { return };
+    for value in batch.range(key) {
+        let weight = weight_at(batch, value, epoch);
         if weight != 0 {
-            see(line, weight);
+            see(&batch.values()[value], weight);
         }
-        cursor.step_val(batch);
     }
-}
-
-/// True if a batch changes lines of the customer at this position in the epoch.
-fn changes_at<T: Epochs, I: Id>(batch: &Lines<T, I>, key: usize, epoch: &T) -> bool {
-    let (first, last) = batch.storage.vals.bounds(key);
-    (first..last).any(|value| {
-        let (first, last) = batch.storage.upds.bounds(value);
-        (first..last).any(|at| batch.storage.upds.get_abs(at).0 == epoch)
-    })
 }

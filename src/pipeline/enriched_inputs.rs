@@ -19,8 +19,8 @@ use crate::model::{Account, Id, Line, Product};
 use crate::operators::{Batch, to_all_workers};
 
 use super::enriched::{Enriched, EnrichedJoin, EnrichedRows};
-use super::epochs::Epochs;
 use super::{Job, buyers_of_changed};
+use crate::operators::Epochs;
 
 type LineTrace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
 type LineSpan<T, I> = Span<T, Batch<Option<I>, Line<I>, T>>;
@@ -106,7 +106,7 @@ impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
     /// Makes the streams inputs of an operator.
     #[must_use]
     pub fn connect(self, builder: &mut OperatorBuilder<'scope, T>) -> (EnrichedJoin<T, I>, Receive<T, I>) {
-        let (products, to_worker) = to_all_workers(self.products);
+        let (products, to_worker) = to_all_workers(self.products, "Products to all workers");
         let mut lines = builder.new_input(self.lines, Pipeline);
         let mut accounts = builder.new_input(self.accounts, Pipeline);
         let mut products = builder.new_input(products, to_worker);

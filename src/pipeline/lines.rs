@@ -8,7 +8,7 @@ use timely::dataflow::StreamVec;
 use crate::model::{Id, Line, Order, Price, Product};
 use crate::operators::{ByKey, Upsert, arrange, latest_joined};
 
-use super::epochs::Epochs;
+use crate::operators::Epochs;
 
 /// Every order with its price, the last write of each order id, keyed by customer.
 pub(super) fn priced<'scope, T: Epochs, I: Id>(

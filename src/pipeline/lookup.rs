@@ -15,8 +15,8 @@ use timely::progress::frontier::AntichainRef;
 use crate::model::{Id, Product};
 use crate::operators::ByKey;
 
-use super::epochs::Epochs;
 use super::totals::Sale;
+use crate::operators::Epochs;
 
 /// The customers who bought a product that changed in another column than its price, in the epoch in which it did.
 ///

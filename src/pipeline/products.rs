@@ -7,8 +7,8 @@ use differential_dataflow::VecCollection;
 use crate::model::{Amount, Id, Line, Product, ProductSales};
 use crate::operators::{ByKey, accumulate_distinct, arrange, left_join_unique, totals};
 
-use super::epochs::Epochs;
 use super::totals::{ProductTotals, Sale};
+use crate::operators::Epochs;
 
 /// The sales of each product. A price is not among them: when it changes, no sale does.
 pub(super) fn by_product<'scope, T: Epochs, I: Id>(
@@ -28,10 +28,10 @@ pub(super) fn totals_by_product<'scope, T: Epochs, I: Id>(
     let sums = accumulate_distinct(
         by_product,
         "Sales and customers by product",
+        ProductTotals::ONE_CUSTOMER,
         |_, sale| sale.customer.clone(),
         |product, _| product.clone(),
         |product, sale| Some((product.clone(), ProductTotals::of_sale(sale))),
-        ProductTotals::ONE_CUSTOMER,
     );
     totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals))
 }

@@ -14,10 +14,9 @@ use twox_hash::XxHash64;
 
 use crate::forest::{Forest, Point, Training, point};
 use crate::model::{Id, Line};
-use crate::operators::ByKey;
+use crate::operators::{ByKey, SortedBatch};
 
-use super::batches;
-use super::epochs::Epochs;
+use crate::operators::Epochs;
 
 /// An order of the sample: the hash of its id, and itself.
 type Sampled = (u64, Point);
@@ -39,11 +38,11 @@ pub(super) fn trained<'scope, T: Epochs, I: Id>(
         move |(input, frontier), output| {
             input.for_each(|_, spans| {
                 for batch in spans.drain(..).filter_map(|span| span.inner).filter(|_| capability.is_some()) {
-                    batches::values_of_first_epoch(&batch, |line: &Line<I>| {
+                    for (_, line, _, _) in batch.rows().filter(|(_, _, epoch, _)| **epoch == T::minimum()) {
                         line.price.iter().for_each(|price| {
                             sample.add((hash(&line.order, seed), point(line.quantity, *price, line.discount)));
                         });
-                    });
+                    }
                 }
             });
             if !frontier.less_equal(&T::minimum())

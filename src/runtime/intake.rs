@@ -14,7 +14,7 @@ use crate::config::InputConfig;
 use crate::error::Result;
 use crate::forest::Forest;
 use crate::model::{Customer, InputTable, Line, Order, Product, Rejection, Tiers};
-use crate::operators::{ByKey, Upsert};
+use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
 use crate::report::InputReport;
 use crate::sinks::Epoch;
 use crate::sources::{RowDecoder, Source, SourceBatch, SourceBatches, Split};
@@ -182,7 +182,7 @@ impl Intake {
         lines.stream.inspect_core(move |event| {
             if let Ok((_, spans)) = event {
                 let batches = spans.iter().filter_map(|span| span.inner.as_ref());
-                held.fetch_add(batches.map(|batch| net_rows(batch)).sum(), Ordering::Relaxed);
+                held.fetch_add(batches.map(net_rows).sum(), Ordering::Relaxed);
             }
         });
     }
@@ -207,18 +207,11 @@ impl Intake {
 }
 
 /// By how much a batch changes the number of rows.
-fn net_rows<K: Ord + Clone + 'static, V: Ord + Clone + 'static>(batch: &crate::operators::Batch<K, V, Epoch>) -> i64 {
-    let diffs = &batch.storage.upds.diffs;
-    // Where all values have the same update, it is stored once.
-    if diffs.len() == 1 {
-        return diffs[0] as i64 * i64::try_from(batch.updates).unwrap_or(i64::MAX);
+fn net_rows<I: ShopId>(batch: &Batch<Option<I>, Line<I>, Epoch>) -> i64 {
+    if batch.all_diffs(|diff| *diff == 1) {
+        return i64::try_from(batch.update_count()).unwrap_or(i64::MAX);
     }
-    let values = 0..batch.storage.vals.vals.len();
-    let weights = values.map(|value| {
-        let (first, last) = batch.storage.upds.bounds(value);
-        diffs[first..last].iter().map(|diff| *diff as i64).sum::<i64>()
-    });
-    weights.sum()
+    batch.rows().map(|(_, _, _, diff)| *diff as i64).sum()
 }
 
 /// Who gets each split: the largest first, always to the one that has least.

@@ -44,10 +44,10 @@ impl Table for DailySalesTable {
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
         let sales = job.reduce_customers(|customers| {
             customers.accumulate_distinct(
+                Totals::ONE_CUSTOMER,
                 |customer, line| customer.is_some().then_some(line.day),
                 |_, day| *day,
                 |_, line| Some((line.day, Totals::of_line(line))),
-                Totals::ONE_CUSTOMER,
             )
         });
         totals(sales, "Daily sales", |day, totals: &Totals| DailySales {

@@ -24,7 +24,7 @@ use super::table::Table;
 const BATCH_ROWS: usize = 1 << 12;
 
 /// The end of a collection of rows.
-pub(super) fn rows_end<'scope, B: Table, I: ShopId>(
+pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     table: Arc<B>,
     rows: VecCollection<'scope, Epoch, B::Row<I>>,
     context: &EndContext,

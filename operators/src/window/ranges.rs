@@ -38,7 +38,7 @@ use super::function::{
 use super::in_order::InOrder;
 use super::order_tree::{OrderTree, TreeWalk};
 use super::partitions::Partitions;
-use crate::ByKey;
+use crate::batch::ByKey;
 
 /// The `output` for each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(

@@ -15,7 +15,7 @@ use timely::progress::Timestamp;
 use super::function::{CurrentRow, PartitionRows, RangeSummary, WindowFunction};
 use super::order_tree::least;
 use super::partitions::Partitions;
-use crate::{self as operators, ByKey};
+use crate::batch::{ByKey, push_values};
 
 /// The `output` for each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
@@ -114,7 +114,7 @@ where
             logic(partition, entries, &mut given);
             answers.extend(given.drain(..).map(|answer| (answer, 1)));
         },
-        operators::give,
+        push_values,
     );
     answers.as_collection(|_, answer| answer.clone())
 }

@@ -1,24 +1,24 @@
-//! A pile: things kept in the order they came, in chunks that do not move when there are more.
+//! A list in chunks of 64 elements: growing never moves elements, and allocators reuse chunks of one size.
 
-/// Things in chunks of a size that allocators recycle at once.
-pub(crate) struct Pile<E> {
+/// A list that only grows.
+pub(crate) struct ChunkedVec<E> {
     chunks: Vec<Vec<E>>,
 }
 
-/// How many things a chunk has.
+/// The elements of a chunk.
 const CHUNK: usize = 64;
 
-impl<E> Default for Pile<E> {
+impl<E> Default for ChunkedVec<E> {
     fn default() -> Self {
-        Pile { chunks: Vec::new() }
+        ChunkedVec { chunks: Vec::new() }
     }
 }
 
-impl<E> Pile<E> {
+impl<E> ChunkedVec<E> {
     pub(crate) fn push(&mut self, element: E) {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(element),
-            // The first chunk grows as it must, for most piles are small.
+            // The first chunk grows step by step: most lists are short.
             None => self.chunks.push(vec![element]),
             Some(_) => {
                 let mut chunk = Vec::with_capacity(CHUNK);
@@ -41,7 +41,7 @@ impl<E> Pile<E> {
     }
 }
 
-impl<E> IntoIterator for Pile<E> {
+impl<E> IntoIterator for ChunkedVec<E> {
     type Item = E;
     type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<E>>>;
 

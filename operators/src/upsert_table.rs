@@ -1,20 +1,20 @@
 //! The rows by key, and what the open epoch writes over them.
 //!
 //! Keys are dealt by their hash to parts that are each small enough for the cache of a core: what an epoch writes
-//! waits in piles, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
+//! waits in lists, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
 
 use std::hash::{BuildHasher, Hash};
 
-use foldhash::fast::FixedState;
+use crate::exchange::LocalHash;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Place;
+use hashbrown::hash_table::Entry;
 
-use super::{Position, Upsert};
-use crate::pile::Pile;
+use crate::chunked_vec::ChunkedVec;
+use crate::upsert::{Position, Upsert};
 
-pub(crate) struct Table<K, V> {
-    parts: Vec<Part<K, V>>,
-    hasher: FixedState,
+pub(crate) struct UpsertTable<K, V> {
+    parts: Vec<TablePart<K, V>>,
+    hasher: LocalHash,
     /// The parts for which something waits.
     touched: Vec<usize>,
 }
@@ -43,7 +43,7 @@ impl Slot {
 }
 
 /// What an epoch wrote to a part.
-pub(crate) struct Written<V> {
+pub(crate) struct WrittenPart<V> {
     pub(crate) part: usize,
     /// The slots of keys that had no row.
     pub(crate) fresh: Vec<Slot>,
@@ -51,7 +51,7 @@ pub(crate) struct Written<V> {
     pub(crate) replaced: Vec<(Slot, V)>,
 }
 
-impl<V> Written<V> {
+impl<V> WrittenPart<V> {
     /// All slots that were written to, with the rows they had.
     pub(crate) fn slots(self) -> impl Iterator<Item = (Slot, Option<V>)> {
         let fresh = self.fresh.into_iter().map(|slot| (slot, None));
@@ -59,28 +59,28 @@ impl<V> Written<V> {
     }
 }
 
-struct Part<K, V> {
-    index: HashTable<Entry>,
-    rows: Vec<Row<K, V>>,
+struct TablePart<K, V> {
+    index: HashTable<IndexEntry>,
+    rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    waiting: Pile<Upsert<K, V>>,
+    waiting: ChunkedVec<Upsert<K, V>>,
 }
 
-impl<K, V> Default for Part<K, V> {
+impl<K, V> Default for TablePart<K, V> {
     fn default() -> Self {
-        Part { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: Pile::default() }
+        TablePart { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: ChunkedVec::default() }
     }
 }
 
 /// Where the row of a key with this hash may lie.
 #[derive(Clone, Copy)]
-struct Entry {
+struct IndexEntry {
     hash: u32,
     slot: Slot,
 }
 
-struct Row<K, V> {
+struct TableRow<K, V> {
     key: K,
     /// Where the row stands in the open epoch; `None` for a row of an epoch that is over.
     position: Option<Position>,
@@ -90,18 +90,18 @@ struct Row<K, V> {
 /// How many parts there are: one for each value of a hash's first byte.
 pub(crate) const PARTS: usize = 1 << 8;
 
-impl<K, V> Default for Table<K, V> {
+impl<K, V> Default for UpsertTable<K, V> {
     fn default() -> Self {
-        Table {
-            parts: (0..PARTS).map(|_| Part::default()).collect(),
+        UpsertTable {
+            parts: (0..PARTS).map(|_| TablePart::default()).collect(),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
-            hasher: FixedState::with_seed(0x006d_696c_6c73),
+            hasher: LocalHash::default(),
             touched: Vec::new(),
         }
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone + Ord> UpsertTable<K, V> {
     /// Takes rows of the open epoch.
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
         for upsert in upserts {
@@ -115,15 +115,15 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     }
 
     /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
-    /// last counts.
-    pub(crate) fn settle(&mut self) -> Option<Written<V>> {
+    /// one with the greatest position counts, and of those the greatest row.
+    pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
         Some(self.parts[part].settle(part, &self.hasher))
     }
 
     /// Forgets all rows of a part.
     pub(crate) fn clear(&mut self, part: usize) {
-        self.parts[part] = Part::default();
+        self.parts[part] = TablePart::default();
     }
 
     /// The key of a slot, and its row; `None` where that was deleted.
@@ -143,9 +143,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
-    fn settle(&mut self, part: usize, hasher: &FixedState) -> Written<V> {
-        let mut written = Written { part, fresh: Vec::new(), replaced: Vec::new() };
+impl<K: Clone + Eq + Hash, V: Clone + Ord> TablePart<K, V> {
+    fn settle(&mut self, part: usize, hasher: &LocalHash) -> WrittenPart<V> {
+        let mut written = WrittenPart { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.
             self.rows.reserve_exact(self.waiting.len());
@@ -154,11 +154,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;
-            let is_it = |entry: &Entry| entry.hash == hash && rows[entry.slot.at()].key == key;
+            let is_it = |entry: &IndexEntry| entry.hash == hash && rows[entry.slot.at()].key == key;
             match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
-                Place::Vacant(place) => {
-                    let new = Row { key, position: Some(position), row };
-                    let slot = self.free.pop().unwrap_or(Slot::new(part, self.rows.len()));
+                Entry::Vacant(place) => {
+                    let new = TableRow { key, position: Some(position), row };
+                    let slot = self.free.pop().unwrap_or_else(|| Slot::new(part, self.rows.len()));
                     match self.rows.get_mut(slot.at()) {
                         Some(free) => *free = new,
                         None => {
@@ -169,13 +169,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Part<K, V> {
                             self.rows.push(new);
                         }
                     }
-                    place.insert(Entry { hash, slot });
+                    place.insert(IndexEntry { hash, slot });
                     written.fresh.push(slot);
                 }
-                Place::Occupied(place) => {
+                Entry::Occupied(place) => {
                     let slot = place.get().slot;
                     let known = &mut self.rows[slot.at()];
-                    if known.position < Some(position) {
+                    if (known.position, &known.row) < (Some(position), &row) {
                         let settled = known.position.replace(position).is_none();
                         let before = std::mem::replace(&mut known.row, row);
                         let before = before.filter(|_| settled);

@@ -1,0 +1,221 @@
+//! Following an arrangement: each key that changed, with its values before and after.
+
+use std::cell::OnceCell;
+
+use differential_dataflow::ExchangeData;
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::implementations::ValSpine;
+use differential_dataflow::trace::{Span, TraceReader};
+use timely::communication::Pull;
+use timely::dataflow::channels::Message;
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::InputHandleCore;
+use timely::progress::frontier::MutableAntichain;
+
+use crate::batch::{Batch, SortedBatch, advance};
+use crate::bounds::Epochs;
+use crate::received::Received;
+use crate::replay::{Replay, Timeline};
+use crate::values::{NovelValues, ValueRun, Values};
+
+/// What has changed under one key.
+pub(crate) struct KeyChange<'a, V, T> {
+    earlier: Vec<ValueRun<'a, V, T>>,
+    novel: Vec<ValueRun<'a, V, T>>,
+    times: Vec<T>,
+    /// The novel updates by time, where they have several.
+    timeline: OnceCell<Timeline<'a, V>>,
+}
+
+impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
+    fn new() -> Self {
+        KeyChange { earlier: Vec::new(), novel: Vec::new(), times: Vec::new(), timeline: OnceCell::new() }
+    }
+
+    fn clear(&mut self) {
+        self.earlier.clear();
+        self.novel.clear();
+        self.times.clear();
+        self.timeline.take();
+    }
+
+    /// Collects the times of the novel updates.
+    fn collect_times(&mut self) {
+        for run in &self.novel {
+            for position in 0..run.values.len() {
+                for time in run.updates(position).0 {
+                    if self.times.last() != Some(time) {
+                        self.times.push(time.clone());
+                    }
+                }
+            }
+        }
+        self.times.sort();
+        self.times.dedup();
+    }
+
+    /// True if the key had no values at all before.
+    pub(crate) fn is_new(&self) -> bool {
+        self.earlier.is_empty()
+    }
+
+    /// The only time at which something changed, if it is the only one.
+    pub(crate) fn only_time(&self) -> Option<&T> {
+        if let [time] = &self.times[..] { Some(time) } else { None }
+    }
+
+    /// Each update: the value, when, and by how much its weight changes.
+    pub(crate) fn updates(&self) -> impl Iterator<Item = (&'a V, &'a T, isize)> + Clone {
+        self.novel.iter().flat_map(|run| {
+            run.values.iter().enumerate().flat_map(|(position, value)| {
+                let (times, diffs) = run.updates(position);
+                times.iter().zip(diffs).map(move |(time, diff)| (value, time, *diff))
+            })
+        })
+    }
+
+    /// The change step by step, before the first.
+    pub(crate) fn steps(&self) -> ChangeSteps<'_, 'a, V, T> {
+        let replay = (self.times.len() > 1).then(|| {
+            let index = |time: &T| self.times.partition_point(|other| other < time);
+            let updates = || self.updates().map(|(value, time, diff)| (value, index(time), diff));
+            Replay::new(self.timeline.get_or_init(|| Timeline::new(updates())))
+        });
+        ChangeSteps { change: self, taken: 0, replay }
+    }
+}
+
+/// The steps of a change: one for each time at which something changed, ascending.
+pub(crate) struct ChangeSteps<'b, 'a, V, T> {
+    change: &'b KeyChange<'a, V, T>,
+    taken: usize,
+    replay: Option<Replay<'b, V>>,
+}
+
+impl<'b, V: Ord, T: Epochs> ChangeSteps<'b, '_, V, T> {
+    /// The time of the next step.
+    pub(crate) fn time(&self) -> Option<&'b T> {
+        self.change.times.get(self.taken)
+    }
+
+    /// The updates of the next step: the value, and by how much its weight changes.
+    pub(crate) fn for_each_update(&self, mut show: impl FnMut(&V, isize)) {
+        match &self.replay {
+            Some(replay) => replay.updates().for_each(|(value, diff)| show(value, diff)),
+            None => self.change.updates().for_each(|(value, _, diff)| show(value, diff)),
+        }
+    }
+
+    /// Takes the next step.
+    pub(crate) fn advance(&mut self) {
+        self.replay.iter_mut().for_each(Replay::advance);
+        self.taken += 1;
+    }
+
+    /// The values after the steps taken.
+    pub(crate) fn values(&self) -> Values<'_, V, T> {
+        let novel = match &self.replay {
+            _ if self.taken == 0 => NovelValues::All(&[]),
+            Some(replay) => NovelValues::Played(replay),
+            None => NovelValues::All(&self.change.novel),
+        };
+        Values { earlier: &self.change.earlier, novel }
+    }
+}
+
+/// The batches an operator has just received, beside those it had before.
+pub(crate) struct NovelBatches<K: ExchangeData, V: ExchangeData, T: Epochs> {
+    /// For each output of the operator, what it may send with.
+    pub(crate) capabilities: Vec<CapabilitySet<T>>,
+    earlier: Vec<Batch<K, V, T>>,
+    novel: Vec<Batch<K, V, T>>,
+}
+
+impl<K: ExchangeData, V: ExchangeData, T: Epochs> NovelBatches<K, V, T> {
+    /// Shows each key that has an update, in order, with what changed under it.
+    pub(crate) fn for_each_key(&self, mut logic: impl FnMut(&K, &KeyChange<'_, V, T>)) {
+        let [mut earlier, mut novel] = [&self.earlier, &self.novel].map(|batches| start_of(batches));
+        let mut change = KeyChange::new();
+        while let Some(key) = novel.iter().filter_map(|(batch, position)| batch.keys().get(*position)).min() {
+            change.clear();
+            collect_runs(&mut earlier, key, &mut change.earlier);
+            collect_runs(&mut novel, key, &mut change.novel);
+            change.collect_times();
+            logic(key, &change);
+        }
+    }
+}
+
+/// Batches, each with the position of its next key.
+type KeyPositions<'a, K, V, T> = Vec<(&'a Batch<K, V, T>, usize)>;
+
+fn start_of<K: ExchangeData, V: ExchangeData, T: Epochs>(batches: &[Batch<K, V, T>]) -> KeyPositions<'_, K, V, T> {
+    batches.iter().map(|batch| (batch, 0)).collect()
+}
+
+/// Collects the values of a key from the batches that have it, and passes it.
+fn collect_runs<'a, K: ExchangeData, V: ExchangeData, T: Epochs>(
+    batches: &mut KeyPositions<'a, K, V, T>,
+    key: &K,
+    runs: &mut Vec<ValueRun<'a, V, T>>,
+) {
+    for (batch, position) in batches {
+        *position = advance(batch.keys(), *position, key);
+        if batch.keys().get(*position) == Some(key) {
+            let values = batch.range(*position);
+            let start = values.start;
+            runs.push(ValueRun { values: &batch.values()[values], start, updates: &batch.storage.upds });
+            *position += 1;
+        }
+    }
+}
+
+/// Follows an arrangement: receives batches, finds what was there before, and lets the trace compact behind it.
+pub(crate) struct TraceFollower<K: ExchangeData, V: ExchangeData, T: Epochs> {
+    trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
+    received: Received<T>,
+}
+
+impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
+    pub(crate) fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+        TraceFollower { trace: Some(trace), received: Received::nothing() }
+    }
+
+    /// What has arrived, for an operator of so many outputs; `None` if nothing has.
+    pub(crate) fn receive<P: Pull<Message<T, Vec<Span<T, Batch<K, V, T>>>>>>(
+        &mut self,
+        input: &mut InputHandleCore<T, Vec<Span<T, Batch<K, V, T>>>, P>,
+        outputs: usize,
+    ) -> Option<NovelBatches<K, V, T>> {
+        let mut capabilities = vec![CapabilitySet::new(); outputs];
+        let mut novel = Vec::new();
+        let received_before = self.received.frontier().to_owned();
+        input.for_each(|capability, spans| {
+            for (output, held) in capabilities.iter_mut().enumerate() {
+                capability.retain_stamp(output).iter().for_each(|capability| held.insert(capability.clone()));
+            }
+            for span in spans.drain(..) {
+                self.received.advance(span.upper());
+                novel.extend(span.inner);
+            }
+        });
+        if novel.is_empty() {
+            return None;
+        }
+        let trace = self.trace.as_mut().expect("the trace is kept while its input is open");
+        let earlier = trace.batches_through(received_before.borrow());
+        let earlier = earlier.expect("the trace was not compacted past what was received");
+        Some(NovelBatches { capabilities, earlier, novel })
+    }
+
+    /// Lets the trace compact up to what was received, and drops it when nothing more can arrive.
+    pub(crate) fn release(&mut self, frontier: &MutableAntichain<T>) {
+        if frontier.is_empty() {
+            self.trace = None;
+        } else if let Some(trace) = &mut self.trace {
+            self.received.advance_through(trace, frontier.frontier());
+            trace.set_logical_compaction(self.received.frontier());
+            trace.set_physical_compaction(self.received.frontier());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Fused reductions over one arrangement: each changed key is looked up once.
+//!
+//! A reduction that reads sorted values has to find each changed key in every batch, and cache misses on its values
+//! dominate its cost. Reductions that share an operator share both. The free functions
+//! [`reduce_summed`](crate::reduce_summed()) and [`accumulate_distinct`](crate::accumulate_distinct()) are shared
+//! reductions of one.
+
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Timestamp;
+
+use crate::batch::ByKey;
+use crate::bounds::Epochs;
+use crate::key_changes::{KeyChange, TraceFollower};
+
+/// An operator under construction: reductions of one arrangement, each with a collection of its own, that share the
+/// look-up of each changed key.
+///
+/// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct), then
+/// call [`build`](Self::build). *Cost per change*: O(log n) to find the key, and what the reductions read. *State*: none
+/// beside the arrangement and the reductions' own.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::SharedReduce;
+///
+/// timely::example(|scope| {
+///     let orders = scope.new_collection_from([(1, 'M'), (1, 'T'), (1, 'T'), (2, 'M')]).1.arrange_by_key();
+///     let mut by_customer = SharedReduce::new(orders, "Customers");
+///     let last = by_customer.reduce_summed(
+///         |_, _| (),
+///         |customer, days, (), rows| rows.extend(days.descending().map(|(day, _)| (*customer, *day)).next()),
+///     );
+///     let daily = by_customer.accumulate_distinct(1_isize, |_, day| Some(*day), |_, day| *day, |_, _| None);
+///     by_customer.build();
+///     last.assert_eq(scope.new_collection_from([(1, 'T'), (2, 'M')]).1);
+///     daily.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);
+/// });
+/// ```
+///
+/// # Panics
+///
+/// Timely panics when the dataflow is complete if `build` was not called.
+#[must_use = "the operator does not exist until `build` is called"]
+pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
+    builder: OperatorBuilder<'scope, T>,
+    arranged: ByKey<'scope, T, K, V>,
+    reducers: Vec<Box<dyn Reducer<K, V, T>>>,
+}
+
+/// A reduction of each key that changed.
+pub(crate) trait Reducer<K, V, T: Timestamp> {
+    /// Reduces a key, given what changed under it.
+    fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, held: &CapabilitySet<T>);
+
+    /// Sends what is buffered, after all keys were reduced.
+    fn flush(&mut self, held: &CapabilitySet<T>);
+}
+
+/// The output of one reduction, and updates that wait to be sent together.
+pub(crate) struct OutputBuffer<T: Timestamp, D: Data, R: Data> {
+    output: OutputBuilder<T, CapacityContainerBuilder<Vec<(D, T, R)>>>,
+    updates: Vec<(D, T, R)>,
+}
+
+/// Updates that are sent together.
+const UPDATES: usize = 1 << 10;
+
+impl<T: Timestamp, D: Data, R: Data> OutputBuffer<T, D, R> {
+    pub(crate) fn extend(&mut self, updates: impl Iterator<Item = (D, T, R)>, held: &CapabilitySet<T>) {
+        self.updates.extend(updates);
+        if self.updates.len() >= UPDATES {
+            self.flush(held);
+        }
+    }
+
+    pub(crate) fn flush(&mut self, held: &CapabilitySet<T>) {
+        if !self.updates.is_empty() {
+            self.output.activate().session(held).give_container(&mut self.updates);
+            self.updates.clear();
+        }
+    }
+}
+
+impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
+    /// An operator without reductions.
+    pub fn new(arranged: ByKey<'scope, T, K, V>, name: &str) -> Self {
+        let builder = OperatorBuilder::new(name.to_owned(), arranged.stream.scope());
+        SharedReduce { builder, arranged, reducers: Vec::new() }
+    }
+
+    /// Adds the reduction that `make` makes of its output.
+    pub(crate) fn add<D: Data, R: Data, M: Reducer<K, V, T> + 'static>(
+        &mut self,
+        make: impl FnOnce(OutputBuffer<T, D, R>) -> M,
+    ) -> VecCollection<'scope, T, D, R> {
+        let (output, stream) = self.builder.new_output();
+        let output = OutputBuffer { output: OutputBuilder::from(output), updates: Vec::new() };
+        self.reducers.push(Box::new(make(output)));
+        stream.as_collection()
+    }
+
+    /// Builds the operator.
+    pub fn build(self) {
+        let SharedReduce { mut builder, arranged, mut reducers } = self;
+        if reducers.is_empty() {
+            // The operator's index is allocated, so an operator must take it.
+            return builder.build(|_| |_| ());
+        }
+        let mut input = builder.new_input(arranged.stream, Pipeline);
+        let mut follower = TraceFollower::new(arranged.trace);
+        builder.build(move |_| {
+            move |frontiers| {
+                if let Some(batches) = follower.receive(&mut input, reducers.len()) {
+                    batches.for_each_key(|key, change| {
+                        for (reducer, held) in reducers.iter_mut().zip(&batches.capabilities) {
+                            reducer.reduce(key, change, held);
+                        }
+                    });
+                    reducers.iter_mut().zip(&batches.capabilities).for_each(|(reducer, held)| reducer.flush(held));
+                }
+                follower.release(&frontiers[0]);
+            }
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! Rows of which each key has at most one, checked at the end of every epoch.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use differential_dataflow::consolidation::consolidate;
+use hashbrown::HashMap;
+
+use crate::exchange::LocalHash;
+
+/// A row and its weight. At the end of an epoch the weight is positive: copies of one row count as one row, which is
+/// present until all of them are retracted.
+pub(crate) type Weighted<V> = (V, isize);
+
+/// The row of each key.
+pub(crate) struct UniqueRows<K, V>(HashMap<K, Weighted<V>, LocalHash>);
+
+impl<K, V> Default for UniqueRows<K, V> {
+    fn default() -> Self {
+        UniqueRows(HashMap::default())
+    }
+}
+
+impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
+    pub(crate) fn get(&self, key: Option<&K>) -> Option<&V> {
+        self.0.get(key?).map(|(row, _)| row)
+    }
+
+    /// Applies the updates of an epoch. Returns the keys whose row changed, ascending, each with its former row.
+    ///
+    /// # Panics
+    ///
+    /// If a key then has two different rows, or a row of negative weight. `place` names the operator and its input.
+    pub(crate) fn apply(&mut self, mut updates: Vec<((K, V), isize)>, place: &str) -> Vec<(K, Option<V>)> {
+        consolidate(&mut updates);
+        let mut changed = Vec::new();
+        let mut updates = updates.into_iter().peekable();
+        while let Some(((key, row), weight)) = updates.next() {
+            let others = std::iter::from_fn(|| updates.next_if(|((other, _), _)| *other == key));
+            let of_key = std::iter::once((row, weight)).chain(others.map(|((_, row), weight)| (row, weight)));
+            match settle(self.0.remove(&key), of_key) {
+                Settled::Unchanged(held) => drop(self.0.insert(key, held)),
+                Settled::Replaced { former, held: None } => changed.push((key, former)),
+                Settled::Replaced { former, held: Some(held) } => {
+                    changed.push((key.clone(), former));
+                    self.0.insert(key, held);
+                }
+                Settled::Violated(found) => panic!("{place}: found {found} under key {key:?}, wanted at most one row"),
+            }
+        }
+        changed
+    }
+}
+
+/// What the updates of an epoch leave of a row.
+pub(crate) enum Settled<V> {
+    /// The same row, maybe with another weight.
+    Unchanged(Weighted<V>),
+    /// Another row, or none.
+    Replaced { former: Option<V>, held: Option<Weighted<V>> },
+    /// Not one row: describes what was found.
+    Violated(String),
+}
+
+/// Applies consolidated updates to a row.
+pub(crate) fn settle<V: Ord + Debug>(
+    mut held: Option<Weighted<V>>,
+    updates: impl Iterator<Item = Weighted<V>>,
+) -> Settled<V> {
+    let mut other: Option<Weighted<V>> = None;
+    for (row, change) in updates {
+        match (&mut held, &other) {
+            (Some((known, weight)), _) if *known == row => *weight += change,
+            (_, None) => other = Some((row, change)),
+            (_, Some(second)) => return Settled::Violated(describe([Some(second), Some(&(row, change))])),
+        }
+    }
+    let is_left = |held: &Weighted<V>| held.1 != 0;
+    let is_negative = |held: &Weighted<V>| held.1 < 0;
+    let kept = held.as_ref().filter(|held| is_left(held));
+    if (kept.is_some() && other.is_some()) || kept.or(other.as_ref()).is_some_and(is_negative) {
+        return Settled::Violated(describe([kept, other.as_ref()]));
+    }
+    match held {
+        Some(held) if is_left(&held) => Settled::Unchanged(held),
+        held => Settled::Replaced { former: held.map(|(row, _)| row), held: other },
+    }
+}
+
+fn describe<V: Debug>(found: [Option<&Weighted<V>>; 2]) -> String {
+    let rows: Vec<_> = found.iter().flatten().map(|(row, weight)| format!("{row:?} with weight {weight}")).collect();
+    rows.join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(rows: &mut UniqueRows<char, u8>, updates: &[(char, u8, isize)]) -> Vec<(char, Option<u8>)> {
+        rows.apply(updates.iter().map(|(key, row, weight)| ((*key, *row), *weight)).collect(), "test")
+    }
+
+    #[test]
+    fn a_row_is_present_until_all_its_copies_are_retracted() {
+        let mut rows = UniqueRows::default();
+        assert_eq!(apply(&mut rows, &[('T', 4, 1), ('T', 4, 1), ('T', 4, -1)]), [('T', None)]);
+        assert_eq!(apply(&mut rows, &[('T', 4, 2)]), []);
+        assert_eq!(apply(&mut rows, &[('T', 4, -2)]), []);
+        assert_eq!(rows.get(Some(&'T')), Some(&4));
+        assert_eq!(apply(&mut rows, &[('T', 4, -1)]), [('T', Some(4))]);
+        assert_eq!(rows.get(Some(&'T')), None);
+    }
+
+    #[test]
+    fn a_row_replaces_another_whichever_is_greater() {
+        let mut rows = UniqueRows::default();
+        apply(&mut rows, &[('T', 4, 1), ('M', 5, 1)]);
+        assert_eq!(apply(&mut rows, &[('T', 4, -1), ('T', 3, 1)]), [('T', Some(4))]);
+        assert_eq!(apply(&mut rows, &[('T', 3, -1), ('T', 9, 1)]), [('T', Some(3))]);
+        assert_eq!(rows.get(Some(&'T')), Some(&9));
+    }
+
+    #[test]
+    #[should_panic(expected = "test: found 4 with weight 1 and 5 with weight 1 under key 'T', wanted at most one row")]
+    fn two_rows_of_one_epoch_are_refused() {
+        apply(&mut UniqueRows::default(), &[('T', 4, 1), ('T', 5, 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "test: found 5 with weight 1 and 4 with weight 1 under key 'T', wanted at most one row")]
+    fn a_second_row_of_a_later_epoch_is_refused() {
+        let mut rows = UniqueRows::default();
+        apply(&mut rows, &[('T', 5, 1)]);
+        apply(&mut rows, &[('T', 4, 1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "test: found 4 with weight -1 under key 'T', wanted at most one row")]
+    fn a_row_that_is_retracted_but_not_present_is_refused() {
+        apply(&mut UniqueRows::default(), &[('T', 4, -1)]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Reading the sorted values of one key, from either end, without reading them all.
+//!
+//! An arrangement holds a key's values sorted, in a few batches. A cursor walks all of them forwards; many reductions
+//! need only the last ten, the first one, or whether any lies in a range. [`Values`] finds those by a binary search
+//! in each batch and a merge that stops when no more are read:
+//!
+//! ```text
+//!           values of one key, sorted →
+//! batch 0   a  b     d  e        h         the weights of equal values are added up over the batches;
+//! batch 1      b'    d'    f               a value whose weights cancel is skipped
+//! novel                 e'    g
+//! ```
+//!
+//! Cost: O(log n) to find the place in each of O(log n) batches, then O(batches) a value read; values that were
+//! retracted and not yet compacted away are read too. State: none beside the arrangement.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use timely::progress::Timestamp;
+
+use crate::batch::{BatchUpdates, updates_at};
+use crate::replay::Replay;
+
+/// The values of one key as of a time, sorted, each with a positive weight.
+///
+/// They are read lazily.
+pub struct Values<'a, V, T> {
+    pub(crate) earlier: &'a [ValueRun<'a, V, T>],
+    pub(crate) novel: NovelValues<'a, V, T>,
+}
+
+/// The updates that count beside those of earlier batches.
+pub(crate) enum NovelValues<'a, V, T> {
+    /// All updates of some batches.
+    All(&'a [ValueRun<'a, V, T>]),
+    /// Those played so far.
+    Played(&'a Replay<'a, V>),
+}
+
+/// One key's values in one batch.
+pub(crate) struct ValueRun<'a, V, T> {
+    pub(crate) values: &'a [V],
+    /// Where they start among the batch's values, and so among its updates.
+    pub(crate) start: usize,
+    pub(crate) updates: &'a BatchUpdates<T, isize>,
+}
+
+impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
+    /// The times and diffs of the value at this position.
+    pub(crate) fn updates(&self, position: usize) -> (&'a [T], &'a [isize]) {
+        updates_at(self.updates, self.start + position)
+    }
+}
+
+/// Sorted values to be merged, and a range of them that is still to be read.
+struct Unread<'a, V, T> {
+    source: ValueSource<'a, V, T>,
+    rest: Range<usize>,
+}
+
+enum ValueSource<'a, V, T> {
+    Run(&'a ValueRun<'a, V, T>),
+    Replay(&'a Replay<'a, V>),
+}
+
+impl<'a, V: Ord, T: Timestamp> Unread<'a, V, T> {
+    /// The values from the first that is not `before`.
+    fn from(source: ValueSource<'a, V, T>, before: &impl Fn(&V) -> bool) -> Self {
+        let rest = match &source {
+            ValueSource::Run(run) => run.values.partition_point(before)..run.values.len(),
+            ValueSource::Replay(replay) => {
+                let values = replay.values();
+                replay.next(values.partition_point(|value| before(value)))..values.len()
+            }
+        };
+        Unread { source, rest }
+    }
+
+    /// All values, to be read backwards.
+    fn all(source: ValueSource<'a, V, T>) -> Self {
+        let rest = match &source {
+            ValueSource::Run(run) => 0..run.values.len(),
+            ValueSource::Replay(replay) => 0..replay.end_before(replay.values().len()),
+        };
+        Unread { source, rest }
+    }
+
+    fn value(&self, position: usize) -> &'a V {
+        match self.source {
+            ValueSource::Run(run) => &run.values[position],
+            ValueSource::Replay(replay) => replay.values()[position],
+        }
+    }
+
+    fn weight(&self, position: usize) -> isize {
+        match self.source {
+            ValueSource::Run(run) => run.updates(position).1.iter().sum(),
+            ValueSource::Replay(replay) => replay.weight(position),
+        }
+    }
+
+    /// Passes the first value.
+    fn pass_first(&mut self) {
+        self.rest.start += 1;
+        if let ValueSource::Replay(replay) = self.source {
+            self.rest.start = replay.next(self.rest.start);
+        }
+    }
+
+    /// Passes the last value.
+    fn pass_last(&mut self) {
+        self.rest.end -= 1;
+        if let ValueSource::Replay(replay) = self.source {
+            self.rest.end = replay.end_before(self.rest.end);
+        }
+    }
+}
+
+impl<'a, V: Ord + 'a, T: Timestamp> Values<'a, V, T> {
+    /// True if there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ascending().next().is_none()
+    }
+
+    /// The values from the smallest on, each with its weight.
+    pub fn ascending(&self) -> impl Iterator<Item = (&'a V, isize)> {
+        self.ascending_from(|_| false)
+    }
+
+    /// The values from the smallest on that is not `before`, each with its weight.
+    ///
+    /// `before` must be true for some first values, perhaps none or all, and false for those after them.
+    pub fn ascending_from(&self, before: impl Fn(&V) -> bool) -> impl Iterator<Item = (&'a V, isize)> {
+        let unread = self.sources().map(|source| Unread::from(source, &before)).collect();
+        merge(unread, |unread| unread.rest.start, Unread::pass_first, Ordering::is_lt)
+    }
+
+    /// The values from the greatest down, each with its weight.
+    pub fn descending(&self) -> impl Iterator<Item = (&'a V, isize)> {
+        merge(
+            self.sources().map(Unread::all).collect(),
+            |unread| unread.rest.end - 1,
+            Unread::pass_last,
+            Ordering::is_gt,
+        )
+    }
+
+    fn sources(&self) -> impl Iterator<Item = ValueSource<'a, V, T>> {
+        let (novel, played) = match self.novel {
+            NovelValues::All(novel) => (novel, None),
+            NovelValues::Played(replay) => (&[][..], Some(ValueSource::Replay(replay))),
+        };
+        self.earlier.iter().chain(novel).map(ValueSource::Run).chain(played)
+    }
+}
+
+/// Merges what is unread: adds up the weights of the value that comes first, and yields it if the sum is positive.
+fn merge<'a, V: Ord + 'a, T: Timestamp>(
+    mut unread: Vec<Unread<'a, V, T>>,
+    head: impl Fn(&Unread<'a, V, T>) -> usize,
+    pass: impl Fn(&mut Unread<'a, V, T>),
+    comes_first: impl Fn(Ordering) -> bool,
+) -> impl Iterator<Item = (&'a V, isize)> {
+    unread.retain(|unread| !unread.rest.is_empty());
+    std::iter::from_fn(move || {
+        loop {
+            let heads = unread.iter().map(|unread| unread.value(head(unread)));
+            let next = heads.reduce(|a, b| if comes_first(b.cmp(a)) { b } else { a })?;
+            let mut weight = 0;
+            unread.retain_mut(|unread| {
+                let position = head(unread);
+                if unread.value(position) == next {
+                    weight += unread.weight(position);
+                    pass(unread);
+                }
+                !unread.rest.is_empty()
+            });
+            if weight > 0 {
+                return Some((next, weight));
+            }
+        }
+    })
+}
