@@ -1,42 +1,56 @@
 //! E-commerce analytics that are always right.
 //!
 //! A data team's nightly job reads orders, products and customers, joins them, and works out tiers, sales, RFM, cohorts
-//! and rankings. millstream does that job from the same files and config, and because it is a *differential dataflow*,
-//! in which every operator takes changes and gives changes, the same program keeps every table right while orders come,
-//! change and vanish: the batch is merely the first change.
+//! and rankings. millstream does that job from the same files and config. It is a *differential dataflow*: every operator
+//! takes updates and gives updates, so the program that computes the tables once also keeps them up to date as orders are
+//! inserted, corrected and deleted.
 //!
 //! # Three ways to use it
 //!
 //! *As a command*: `millstream run --input DIR --output DIR`; see the README.
 //!
-//! *As a batch job in a program*:
+//! *As a job in a program*, over an input folder or a [source](sources) of your own, to an output folder or
+//! [sinks](sinks) of your own:
 //!
 //! ```no_run
+//! use std::path::Path;
 //! use std::sync::Arc;
-//! use millstream::config::{RunArgs, RunConfig};
+//! use millstream::config::RunConfig;
+//! use millstream::model::Day;
 //! use millstream::runtime::{Progress, run};
 //!
-//! let args = RunArgs { input: Some("in".into()), output: Some("out".into()), ..RunArgs::default() };
-//! let report = run(&RunConfig::resolve(&args)?, &Arc::new(Progress::default()))?;
+//! let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
+//! let config = RunConfig::new(Path::new("in"), Path::new("out"), as_of);
+//! let report = run(&config, &Arc::new(Progress::default()))?;
 //! println!("{report}");
 //! # Ok::<(), millstream::error::Error>(())
 //! ```
 //!
-//! *Inside another timely dataflow program*: give [`pipeline::Job`] three tables of your own, and take its tables as
-//! collections; its page has a whole program, and `examples/vips.rs` a longer one. [`runtime::Live`] is the same with
-//! workers of its own: it reads files and then takes changes.
+//! [`runtime::Live`] loads the same job and then takes changes, one epoch at a time.
 //!
-//! # Modules, in the order data flows
+//! *Inside another timely dataflow program*: give [`pipeline::Job`] three collections of yours, and take [tables] as
+//! collections. Its page has a whole program, `examples/vips.rs` a longer one.
+//!
+//! # Modules, lowest layer first
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`model`] | the shop's words: orders, products, customers, money, days, and the rows of the tables |
-//! | [`operators`] | differential operators that know nothing of shops |
-//! | [`udf`] | user functions over values and columns, and models that score |
-//! | [`pipeline`] | the job: which operators make which table |
-//! | [`io`] | files and Arrow: record batches to rows and back |
-//! | [`runtime`] | workers, epochs and the order of things |
-//! | [`config`], [`cli`], [`validate`], [`report`], [`error`] | what is asked for, and what came of it |
+//! | [`operators`] | differential operators that know nothing of shops: a crate of its own |
+//! | [`error`], [`model`] | errors; the shop's words: orders, products, customers, money, days, ids |
+//! | [`forest`] | isolation forests, which score orders |
+//! | [`pipeline`] | what the tables share: order lines, accounts, product totals |
+//! | [`columns`], [`udf`] | Arrow columns and cells; user functions over values and columns |
+//! | [`sinks`] | where tables go: files, a change feed, memory |
+//! | [`tables`] | the tables, one file each |
+//! | [`sources`] | where rows come from: files, record batches |
+//! | [`config`], [`report`] | what a run is asked to do, and what it came to |
+//! | [`runtime`] | workers, epochs, processes |
+//! | [`generate`], [`validate`], [`cli`] | generated shops, checks before and after a run, the command line |
+
+pub mod error;
+
+mod grouped;
+mod suggest;
 
 pub use millstream_operators as operators;
 
@@ -49,17 +63,16 @@ pub mod columns;
 pub mod udf;
 
 pub mod sinks;
-pub mod sources;
 pub mod tables;
+
+pub mod sources;
 
 pub mod config;
 pub mod report;
+
 pub mod runtime;
 
-pub mod cli;
-pub mod error;
 pub mod generate;
 pub mod validate;
 
-mod grouped;
-mod suggest;
+pub mod cli;

@@ -93,7 +93,7 @@ fn what_is_asked_wrongly_ends_with_status_2() {
     check(&shop.run(&["--workers", "0"]), 2, &["workers: 0 is too few"]);
     check(&shop.run(&["--as-of", "yesterday"]), 2, &["as_of: yesterday is no date"]);
     check(&shop.run(&["--time-zone", "Atlantis"]), 2, &["time_zone: Atlantis"]);
-    check(&shop.run(&["--tables", "daily_sale"]), 2, &["no table daily_sale", "Did you mean daily_sales?"]);
+    check(&shop.run(&["--tables", "daily_sale"]), 2, &["no table daily_sale", "did you mean daily_sales?"]);
     check(&shop.run(&["--partition-by", "galaxy"]), 2, &["partition_by: no column galaxy", "order_id"]);
     check(&shop.run(&["--format", "csv", "--compression", "lz4"]), 2, &["lz4 is for Parquet"]);
     for (text, words) in [

@@ -19,7 +19,8 @@ use crate::model::{Account, Id, Line, Product};
 use crate::operators::{Batch, to_all_workers};
 
 use super::enriched::{Enriched, EnrichedJoin, EnrichedRows};
-use super::{Job, buyers_of_changed};
+use super::job::Job;
+use super::lookup::buyers_of_changed;
 use crate::operators::Epochs;
 
 type LineTrace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;

@@ -20,7 +20,7 @@ use crate::sinks::Epoch;
 use crate::sources::{RowDecoder, Source, SourceBatch, SourceBatches, Split};
 use crate::tables::Layout;
 
-use super::Progress;
+use super::progress::Progress;
 use super::rejections::RejectionCount;
 
 /// The inputs of one worker's dataflow.

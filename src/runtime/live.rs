@@ -18,10 +18,12 @@ use crate::sources::{FileSource, Source};
 use crate::tables::JobId;
 
 use super::cluster::Cluster;
+use super::commit::{commit_first_epoch, prepare};
 use super::context::{RunContext, open_sinks};
 use super::intake::{Inputs, Intake};
 use super::probe::EpochProbe;
-use super::{Phase, Progress, commit_first_epoch, prepare, worker};
+use super::progress::{Phase, Progress};
+use super::worker;
 
 /// A job that has loaded its input, and then takes changes.
 ///

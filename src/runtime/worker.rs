@@ -12,11 +12,11 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::tables::JobId;
 
-use super::Phase;
 use super::context::RunContext;
 use super::dataflow;
 use super::intake::Inputs;
 use super::live::Followers;
+use super::progress::Phase;
 
 /// Starts the workers. With `live`, they stay after the first epoch.
 pub(super) fn start<I: JobId>(

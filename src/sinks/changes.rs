@@ -11,7 +11,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
 
-use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that hands over the rows that each epoch inserted and deleted, once the epoch is committed.
 ///

@@ -11,7 +11,7 @@ use foldhash::quality::FixedState;
 
 use crate::error::{Error, Result};
 
-use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps the sum of the hashes of each table's rows. Copies share the sums.
 ///

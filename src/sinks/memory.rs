@@ -10,7 +10,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use crate::error::{Error, Result};
 
 use super::changes::rebuild;
-use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps tables in memory, ordered by their columns in turn. Copies share the tables.
 ///

@@ -10,7 +10,7 @@ use crate::columns::InputSchema;
 use crate::error::Result;
 use crate::model::InputTable;
 
-use super::{Source, SourceBatch, SourceBatches, Split};
+use super::source::{Source, SourceBatch, SourceBatches, Split};
 
 /// Record batches in memory, one list for each table. Of rows with one id, the last counts.
 pub struct BatchSource {

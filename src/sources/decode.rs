@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::model::{Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Rejection, Text};
 use crate::operators::{Position, Upsert};
 
-use super::{MalformedRow, Source, SourceBatch};
+use super::source::{MalformedRow, Source, SourceBatch};
 
 /// Decodes batches of a table.
 pub(crate) struct RowDecoder {
