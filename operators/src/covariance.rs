@@ -1,4 +1,4 @@
-//! Statistics of pairs as diffs: covariance and correlation, exact while rows come and go.
+//! Statistics of pairs as diffs: covariance and correlation, exact under retraction.
 //!
 //! As in [`Moments`](super::Moments), the sums that a group's statistics need ride in the diff; widths, nulls and overflow
 //! are as there.
@@ -62,7 +62,7 @@ impl<const X: u32, const Y: u32> Covariance<X, Y> {
         Covariance { x: Variance::repeated(x, y), y: *y, products }
     }
 
-    /// One pair, or nothing if there is a null in it.
+    /// One pair, or zero if either value is null.
     pub fn of_nullable(x: Option<impl Into<i128>>, y: Option<impl Into<i128>>) -> Self {
         x.zip(y).map(|(x, y)| Self::of(x, y)).unwrap_or_default()
     }

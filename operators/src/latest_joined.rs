@@ -1,11 +1,10 @@
-//! The last row written under each key, joined to a table that is small enough for every worker to have it whole.
+//! The last row written under each key, joined to a table that is small enough to be copied to every worker.
 //!
-//! A fact table with upserts (orders) meets a dimension (products). Done with what there is, that is [`latest`](super::latest()), which
-//! keeps every row, then an index of the rows by the dimension's key, which keeps every row again and sends and sorts
-//! it for that, then a join. Here the rows stay where their upserts are resolved: the dimension comes to them. Rows of
-//! one dimension key are chained to each other through their slots, so that a change of the dimension finds them.
-//!
-//! Orders of one product that everyone wants are spread over all workers, as their ids are.
+//! A fact table with upserts (orders) meets a dimension (products). With [`latest`](super::latest()) and a join every row
+//! would be kept twice, once by each, and be sent and sorted for the second. Here rows stay on the worker on which their
+//! upserts are resolved, and the dimension is copied to it. The rows of one dimension key are chained to each other through
+//! their slots, so that a change of the dimension finds them. The rows of one popular product are spread over all workers,
+//! as their ids are.
 //!
 //! *Cost per change*: O(1) a row; a change of the dimension, each of its rows. *State*: one row for each key and 8 bytes
 //! to chain it, and the dimension on every worker; none once both inputs are closed.

@@ -1,7 +1,7 @@
-//! The rows by key, and what the open epoch writes over them.
+//! A hash table of rows by key, and the rows that the open epoch writes.
 //!
-//! Keys are dealt by their hash to parts that are each small enough for the cache of a core: what an epoch writes
-//! waits in lists, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
+//! Keys are partitioned by their hash into parts that each fit the cache of a core. Writes of an epoch are buffered in one
+//! list a part, and applied part by part. A row keeps its slot while its key has a row.
 
 use std::hash::{BuildHasher, Hash};
 
