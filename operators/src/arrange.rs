@@ -1,10 +1,11 @@
 //! Arrangements that load fast, in one large epoch or in many small ones.
 //!
-//! Arranging is sorting. Differential's batcher sorts each container of 8 KiB as it arrives and merges the runs as they
-//! double: sixteen passes over three million rows of eighty bytes. Nothing is observable before its epoch closes, so
-//! [`BucketBatcher`] partitions rows into buckets as they arrive, between splitters chosen from a sample of the first
-//! rows, and sorts one bucket after the other when the epoch closes, each small enough for the cache: two passes, however
-//! many rows. A bucket that became large, because the first rows were not representative, is partitioned again.
+//! Arranging is sorting. Differential's batcher sorts each container of 8 KiB as it arrives and merges the runs as
+//! they double: sixteen passes over three million rows of eighty bytes. Nothing is observable before its epoch
+//! closes, so [`BucketBatcher`] partitions rows into buckets as they arrive, between splitters chosen from a sample
+//! of the first rows, and sorts one bucket after the other when the epoch closes, each small enough for the cache:
+//! two passes, however many rows. A bucket that became large, because the first rows were not representative, is
+//! partitioned again.
 //!
 //! The batches are differential's own, and so is everything else.
 
@@ -54,8 +55,8 @@ pub fn arrange<'scope, T: Times, K: Key, V: ExchangeData, R: ExchangeData + Semi
 /// The rows by key, without sending them: each worker arranges its own.
 ///
 /// A key may then have rows on several workers. Join it with what all workers have whole, as
-/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as those of
-/// an operator over an arrangement.
+/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as
+/// those of an operator over an arrangement.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -1,13 +1,13 @@
 //! Statistics of pairs as diffs: covariance and correlation, exact under retraction.
 //!
-//! As in [`Moments`](super::Moments), the sums that a group's statistics need ride in the diff; widths, nulls and overflow
-//! are as there.
+//! As in [`Moments`](super::Moments), the sums that a group's statistics need ride in the diff; widths, nulls and
+//! overflow are as there.
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use super::moments::{Statistic, Variance, narrow, unit};
-use super::wide::{BigInt, Wide, nearest};
+use crate::moments::{Statistic, Variance, narrow, unit};
+use crate::wide::{BigInt, Wide, nearest};
 
 /// Count and sums of pairs of values, x in units of 10⁻ˣ and y in units of 10⁻ʸ, with their squares and products.
 ///

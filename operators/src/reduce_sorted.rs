@@ -23,8 +23,8 @@ use crate::values::Values;
 
 /// For each key, the records that `logic` pushes for the key's values.
 ///
-/// `logic` must be a pure function of the sorted values, and push nothing for a key without values. A record pushed twice
-/// has weight 2.
+/// `logic` must be a pure function of the sorted values, and push nothing for a key without values. A record pushed
+/// twice has weight 2.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -72,8 +72,8 @@ where
     )
 }
 
-/// As [`reduce_sorted`]; `logic` also gets the sum of `term` over all values of the key, times their weights, and pushes
-/// whole records.
+/// As [`reduce_sorted`]; `logic` also gets the sum of `term` over all values of the key, times their weights, and
+/// pushes whole records.
 ///
 /// A record may thus depend on all values of a key while only a few are read. *State*: a sum for each key whose sum
 /// is not zero.

@@ -1,8 +1,8 @@
 //! Rows with one record that all of them need and that may change: a model, an exchange rate, a setting.
 //!
-//! This is a join in which one side has a single record. An equi-join would send all rows to the worker of that record; a
-//! broadcast join would keep a copy of the rows. Here each worker holds the record, and rows are read from an existing
-//! arrangement: all of them when the record changes, otherwise only those that change.
+//! This is a join in which one side has a single record. An equi-join would send all rows to the worker of that
+//! record; a broadcast join would keep a copy of the rows. Here each worker holds the record, and rows are read from
+//! an existing arrangement: all of them when the record changes, otherwise only those that change.
 //!
 //! ```text
 //! arranged rows ── batches ──▶ logic(rows, record) ──▶ answers
@@ -10,9 +10,9 @@
 //! side input ── to all workers ────┘ a new record: each row's answer is retracted and replaced
 //! ```
 //!
-//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that change in
-//! the same epoch. *Cost*: a call of the logic for each of these; retractions are recomputed, so the
-//! logic must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
+//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that
+//! change in the same epoch. *Cost*: a call of the logic for each of these; retractions are recomputed, so the logic
+//! must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
 
 mod walk;
 
@@ -46,8 +46,8 @@ use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 ///
 /// # Panics
 ///
-/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer answers
-/// than rows. Copies of one record count as one.
+/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer
+/// answers than rows. Copies of one record count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -169,8 +169,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
         }
     }
 
-    /// Answers what can be answered, in the order of times; true if more can be. The frontiers are those of the rows and of
-    /// the record.
+    /// Answers what can be answered, in the order of times; true if more can be. The frontiers are those of the rows
+    /// and of the record.
     fn proceed<D>(
         &mut self,
         frontiers: [&MutableAntichain<T>; 2],
@@ -258,8 +258,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
                 at.time()
             ),
         };
-        // Rows that change at this time are first answered with the former record, except where no answers exist that would
-        // have to be retracted, as in a first epoch.
+        // Rows that change at this time are first answered with the former record, except where no answers exist that
+        // would have to be retracted, as in a first epoch.
         if self.has_answers {
             self.answer(|time| time <= at.time(), logic, send);
         }

@@ -3,9 +3,9 @@
 //! Where times are totally ordered, [`Window::first`](super::window::Window::first) is faster and keeps less, and
 //! [`reduce_sorted`](super::reduce_sorted()) reads the first rows of an existing arrangement. These work in loops too.
 //!
-//! A reduction over a whole key would read all its rows for each change. Instead rows fall through stages: each splits
-//! a key into buckets and keeps `k` rows of each, until one bucket is left. A row that is not among the first `k` of its
-//! own bucket cannot be among the first `k` of its key, so nothing is lost on the way.
+//! A reduction over a whole key would read all its rows for each change. Instead rows fall through stages: each
+//! splits a key into buckets and keeps `k` rows of each, until one bucket is left. A row that is not among the first
+//! `k` of its own bucket cannot be among the first `k` of its key, so nothing is lost on the way.
 //!
 //! ```text
 //! a key's rows   ░░░░░░ ░░░░░░ ░░░░░░ ░░░░░░      16 · 16 buckets
@@ -15,8 +15,8 @@
 //!                       ░░░░░░░░░                 the key
 //! ```
 //!
-//! *Cost per change*: about 16 · k rows read in each stage, however many the key has. *State*: the rows, and in each stage
-//! those that are left, twice. *Nulls*: values like others, the least.
+//! *Cost per change*: about 16 · k rows read in each stage, however many the key has. *State*: the rows, and in each
+//! stage those that are left, twice. *Nulls*: values like others, the least.
 
 use std::cmp::Reverse;
 use std::hash::Hash;
