@@ -16,7 +16,8 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::sums::{Group, Sums};
 
-/// For each row, the group and the term that `logic` gives; the terms of a group, times the rows' weights, are its diff.
+/// For each row, the group and the term that `logic` gives; the terms of a group, times the rows' weights, are its
+/// diff.
 ///
 /// A row for which `logic` gives `None` counts nowhere. Any arrangement will do, and any diff with which terms can be
 /// multiplied.

@@ -1,12 +1,13 @@
-//! Arranging what comes in one large epoch, and what comes in small ones.
+//! Arrangements that load fast, in one large epoch or in many small ones.
 //!
-//! An arrangement sorts. Differential's batcher sorts each container of 8 KiB as it comes and merges the runs as they
-//! double: sixteen passes over three million rows of eighty bytes. But nobody can see a row before its epoch is over.
-//! So [`BucketBatcher`] deals rows into buckets as they come, between splitters chosen from a sample of the first, and when they
-//! are asked for sorts one bucket after the other, each small enough for the cache: two passes, however many rows
-//! there are. A bucket that became large, because the first rows were not like the others, is dealt again.
+//! Arranging is sorting. Differential's batcher sorts each container of 8 KiB as it arrives and merges the runs as
+//! they double: sixteen passes over three million rows of eighty bytes. Nothing is observable before its epoch
+//! closes, so [`BucketBatcher`] partitions rows into buckets as they arrive, between splitters chosen from a sample
+//! of the first rows, and sorts one bucket after the other when the epoch closes, each small enough for the cache:
+//! two passes, however many rows. A bucket that became large, because the first rows were not representative, is
+//! partitioned again.
 //!
-//! The batches are differential's own, and so is all else.
+//! The batches are differential's own, and so is everything else.
 
 use differential_dataflow::batcher::{Batcher, Extract};
 use differential_dataflow::consolidation::consolidate_updates;
@@ -54,8 +55,8 @@ pub fn arrange<'scope, T: Times, K: Key, V: ExchangeData, R: ExchangeData + Semi
 /// The rows by key, without sending them: each worker arranges its own.
 ///
 /// A key may then have rows on several workers. Join it with what all workers have whole, as
-/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as those of
-/// an operator over an arrangement.
+/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as
+/// those of an operator over an arrangement.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -78,7 +79,7 @@ pub fn arrange_in_place<'scope, T: Times, K: ExchangeData, V: ExchangeData, R: E
 
 type KeyedUpdate<K, V, T, R> = ((K, V), T, R);
 
-/// Keeps updates until they are asked for; then sorts them, adds up those that are equal, and builds a batch of them.
+/// Buffers updates until they are extracted; then sorts and consolidates them, and builds a batch.
 struct BucketBatcher<K, V, T, R> {
     buckets: Buckets<K, V, T, R>,
     /// Below the times of what is kept.

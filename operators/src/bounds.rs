@@ -9,13 +9,26 @@ use timely::progress::Timestamp;
 
 /// Timestamps that are totally ordered, such as the numbers of epochs.
 ///
-/// Operators that keep one state, the latest, need them: in a loop or a nested scope, where times are pairs that are only
-/// partially ordered, one state does not exist.
+/// Operators that keep only the latest state need them. In a loop or a nested scope times are pairs, which are only
+/// partially ordered, and no state is the latest.
+///
+/// ```compile_fail
+/// use differential_dataflow::input::Input;
+/// use millstream_operators::present_keys;
+///
+/// timely::example(|scope| {
+///     let rows = scope.new_collection_from([(1, 2)]).1;
+///     scope.iterative::<u64, _, _>(|inner| {
+///         // Its times are pairs of an epoch and a round.
+///         present_keys(rows.enter(inner).arrange_by_key(), "Keys").leave(scope)
+///     });
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this operator needs totally ordered times, and `{Self}` is not totally ordered",
     label = "times of a nested scope are partially ordered",
-    note = "apply the operator outside of the nested scope, to a collection that entered it or left it",
-    note = "inside, use an operator for any lattice: `aggregate` for `aggregate_total`, `top_k` for `reduce_sorted`, `left_join` for `left_join_unique` and `latest_joined`, `Window::recomputed` for windows"
+    note = "apply the operator outside of the nested scope, before the collection enters it or after it leaves",
+    note = "inside, use an operator for any lattice: `aggregate` for `aggregate_total`, `count` for `totals`, `top_k` for `reduce_sorted`, `left_join` for `left_join_unique` and `latest_joined`, `Window::recomputed` for windows"
 )]
 pub trait Epochs: Timestamp + Lattice + TotalOrder {}
 

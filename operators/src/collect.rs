@@ -1,7 +1,7 @@
 //! All the values of a key in one record.
 //!
-//! The answer holds the whole group, so a change costs the group, and replaces one record by another. Where the values
-//! can stay rows of their own, leave them so.
+//! The record holds the whole group, so a change costs the group, and replaces one record by another. Prefer rows of
+//! their own where the consumer can take them.
 //!
 //! *Updates per change*: ≤ 2, each as large as the group. *Cost*: the group. *State*: the values, twice. *Nulls*:
 //! values like others, where Spark's functions skip them. *Times*: any lattice.
@@ -9,8 +9,8 @@
 use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, VecCollection};
 
-/// The values of each key, in the order of what stands before each, and of those alike in their own; a value of weight
-/// w comes w times. A key without values is not there.
+/// The values of each key in one list, ordered by `O` and then by themselves. A value of weight w is listed w times. A
+/// key without values has no list.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -43,7 +43,7 @@ where
     })
 }
 
-/// The distinct values of each key, in their order. A key without values is not there.
+/// The distinct values of each key, ascending. A key without values has no set.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -64,8 +64,8 @@ where
     V: ExchangeData,
 {
     values.reduce_named(name, |_, values, sets| {
-        let there = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
-        let set: Vec<_> = there.collect();
+        let present = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
+        let set: Vec<_> = present.collect();
         if !set.is_empty() {
             sets.push((set, 1));
         }

@@ -1,8 +1,8 @@
-//! A value or `None` for every key that is needed: what makes an outer join out of an inner one.
+//! A value or `None` for each needed key, which turns an inner join into an outer one.
 //!
 //! A left join usually joins, finds the rows without a partner and adds them back, which moves every row twice. Here
-//! the *right* side is made complete instead: it gets a `None` for each key that the left side has and it has not.
-//! The keys are few where the rows are many, and the join after it is an inner one, with one partner for every row.
+//! the *right* side is completed instead: it gets a `None` for each key that only the left side has. Keys are few
+//! where rows are many, and an inner join then finds one partner for every row.
 
 use crate::bounds::{Key, Times};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};

@@ -1,13 +1,13 @@
-//! Statistics of pairs as diffs: covariance and correlation, exact while rows come and go.
+//! Statistics of pairs as diffs: covariance and correlation, exact under retraction.
 //!
-//! As in [`Moments`](super::Moments), the sums that a group's statistics need ride in the diff; widths, nulls and overflow
-//! are as there.
+//! As in [`Moments`](super::Moments), the sums that a group's statistics need ride in the diff; widths, nulls and
+//! overflow are as there.
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use super::moments::{Statistic, Variance, narrow, unit};
-use super::wide::{BigInt, Wide, nearest};
+use crate::moments::{Statistic, Variance, narrow, unit};
+use crate::wide::{BigInt, Wide, nearest};
 
 /// Count and sums of pairs of values, x in units of 10⁻ˣ and y in units of 10⁻ʸ, with their squares and products.
 ///
@@ -62,7 +62,7 @@ impl<const X: u32, const Y: u32> Covariance<X, Y> {
         Covariance { x: Variance::repeated(x, y), y: *y, products }
     }
 
-    /// One pair, or nothing if there is a null in it.
+    /// One pair, or zero if either value is null.
     pub fn of_nullable(x: Option<impl Into<i128>>, y: Option<impl Into<i128>>) -> Self {
         x.zip(y).map(|(x, y)| Self::of(x, y)).unwrap_or_default()
     }

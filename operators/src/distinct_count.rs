@@ -1,7 +1,7 @@
 //! How many distinct keys each group has, read from an existing arrangement.
 //!
-//! The usual way arranges every distinct (group, key) pair. Where an arrangement is sorted by key and then by group, the
-//! rows of one pair are adjacent: they are a *run*, and a pair is present while its run has a row.
+//! The usual way arranges every distinct (group, key) pair. Where an arrangement is sorted by key and then by group,
+//! the rows of one pair are adjacent: they are a *run*, and a pair is present while its run has a row.
 //!
 //! ```text
 //! customer   1                          2
@@ -57,8 +57,8 @@ where
     accumulate_distinct(arranged, name, 1, part, group, |_, _| None)
 }
 
-/// Sums by group of a term for each row and a term for each distinct key, in one pass: [`accumulate`](crate::accumulate())
-/// and [`distinct_count`] fused.
+/// Sums by group of a term for each row and a term for each distinct key, in one pass:
+/// [`accumulate`](crate::accumulate()) and [`distinct_count`] fused.
 ///
 /// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
 /// `once` to the group of that part; `part` and `group` are as in [`distinct_count`].

@@ -40,8 +40,8 @@ pub type ToWorker<D, T, R = isize> = (u64, (D, T, R));
 
 /// A copy of every update for every worker, and the pact that delivers them.
 ///
-/// The pair are the arguments of an operator's input, such as [`unary_frontier`]. Timely's own `broadcast` needs three
-/// operators for the same, this one needs one. The input receives each update with its worker's index before it.
+/// The pair are the arguments of an operator's input, such as that of [`unary_frontier`]. The input receives each
+/// update after the index of its worker. Timely's `broadcast` does the same with three operators instead of one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -1,14 +1,14 @@
-//! How many values of a key lie between given bounds, the empty stretches too.
+//! The number of a key's values between given bounds, empty intervals included.
 
 use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, VecCollection};
 
 /// Counts, for each key, the values below the first bound, from each bound up to the next, and from the last on.
 ///
-/// The list has one more number than there are bounds. A value that equals a bound counts behind it. A key without
-/// values is not there.
+/// The list has one more number than `bounds`. A value equal to a bound counts in the interval above it. A key without
+/// values has no list.
 ///
-/// *Updates per change*: ≤ 2. *Cost per change*: the number of bounds. *State*: a count for each stretch that has
+/// *Updates per change*: ≤ 2. *Cost per change*: the number of bounds. *State*: a count for each interval that has
 /// values, and the lists. *Times*: any lattice.
 ///
 /// ```
@@ -35,10 +35,10 @@ where
     V: ExchangeData,
 {
     assert!(bounds.is_sorted_by(|a, b| a < b), "histogram {name}: found bounds {bounds:?}, wanted ascending ones");
-    let stretches = bounds.len() + 1;
+    let intervals = bounds.len() + 1;
     let placed = values.map(move |(key, value)| (key, bounds.partition_point(|bound| *bound <= value)));
     placed.reduce_named(name, move |_, places, histograms| {
-        let mut counts = vec![0; stretches];
+        let mut counts = vec![0; intervals];
         for (place, weight) in places {
             counts[**place] = u64::try_from(*weight).unwrap_or(0);
         }

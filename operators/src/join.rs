@@ -1,16 +1,17 @@
-//! Joins over arrangements that are there anyway, and of a small table with rows that stay where they are.
+//! Joins over arrangements, and of a small table with rows that are not exchanged.
 //!
-//! | join | gives |
+//! | join | result |
 //! |---|---|
 //! | [`inner_join`] | each pair of rows with the same key |
-//! | [`left_join`] | those, and each row that has no partner, alone |
+//! | [`left_join`] | the same, and each row that has no partner |
 //! | [`semi_join`] | each row that has a partner, once |
 //! | [`anti_join`] | each row that has no partner |
-//! | [`broadcast_join`] | the pairs, where one side is small enough for every worker to have it whole |
+//! | [`broadcast_join`] | the pairs, where one side is small enough to be copied to every worker |
 //!
-//! The weight of a pair is the product of the weights, of whatever type; an arrangement may be one of keys alone. Keys are compared as they are: a null that is to match nothing
-//! must not be a key. *Cost per change*: O(log n) and the matches. *State*: none beside the arrangements; `left_join`,
-//! `semi_join` and `anti_join` also keep the partners' keys. *Times*: any lattice.
+//! The weight of a pair is the product of the weights, of whatever type; an arrangement may be one of keys alone. A
+//! null in a key equals a null: filter such rows first where nulls must not match. *Cost per change*: O(log n) and
+//! the matches. *State*: none beside the arrangements; `left_join`, `semi_join` and `anti_join` also keep the
+//! partners' keys. *Times*: any lattice.
 
 mod merge;
 mod presence;
@@ -35,8 +36,9 @@ use presence::Presence;
 
 /// What `logic` makes of each pair of rows with the same key.
 ///
-/// As differential's `join_core`, but for less: both sides are walked where they lie, and the output is not sorted and
-/// consolidated a buffer at a time, which there costs more than the join itself when rows are wide and none of them cancel.
+/// Faster than differential's `join_core`: values are read in place, and the output is not consolidated a buffer at a
+/// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs is
+/// joined in pieces, and the operator yields between them.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -177,10 +179,10 @@ where
 
 /// What `logic` makes of each pair of a row and an entry of a small table with the row's key.
 ///
-/// Each worker has the whole small table, and rows stay where they are: no row is sent, and a key that many rows share
-/// makes no worker busier than others. The rows are still sorted and kept, for the small table may change.
-/// *State*: the rows, and the small table on every worker. A row that is taken back on another worker than it was put
-/// in on leaves the answer right, and both its updates in memory.
+/// Each worker holds the whole small table, and rows are not exchanged, so a key that many rows share does not load one
+/// worker more than others. The rows are still arranged, because the small table may change. *State*: the rows, and the
+/// small table on every worker. A row that is retracted on another worker than the one it was inserted on is joined
+/// correctly, but both its updates stay in memory.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -3,9 +3,9 @@
 //! Rows of one epoch carry their position in the source, and the greatest wins, in whatever order they arrive and on
 //! whichever worker they were read. A later epoch wins over an earlier one. `None` deletes.
 //!
-//! This is a timely operator and not a reduction because it is where every row enters: differential's own
-//! `arrange_from_upsert` keeps a heap and a tree of what is pending, and a reduction would keep every version.
-//! Here a row is looked up once, part by part in the cache, and stored once.
+//! This is a timely operator and not a reduction because every row passes it: differential's `arrange_from_upsert`
+//! keeps a heap and a tree of pending upserts, and a reduction would keep every version. Here a row is looked up
+//! once, partition by partition in the cache, and stored once.
 //!
 //! *Cost per change*: O(1). *State*: one row for each key; none once the input is closed.
 

@@ -1,14 +1,13 @@
-//! The last row written under each key, joined to a table that is small enough for every worker to have it whole.
+//! The last row written under each key, joined to a table that is small enough to be copied to every worker.
 //!
-//! A fact table with upserts (orders) meets a dimension (products). Done with what there is, that is [`latest`](super::latest()), which
-//! keeps every row, then an index of the rows by the dimension's key, which keeps every row again and sends and sorts
-//! it for that, then a join. Here the rows stay where their upserts are resolved: the dimension comes to them. Rows of
-//! one dimension key are chained to each other through their slots, so that a change of the dimension finds them.
+//! A fact table with upserts (orders) meets a dimension (products). With [`latest`](super::latest()) and a join every
+//! row would be kept twice, once by each, and be sent and sorted for the second. Here rows stay on the worker on
+//! which their upserts are resolved, and the dimension is copied to it. The rows of one dimension key are chained to
+//! each other through their slots, so that a change of the dimension finds them. The rows of one popular product are
+//! spread over all workers, as their ids are.
 //!
-//! Orders of one product that everyone wants are spread over all workers, as their ids are.
-//!
-//! *Cost per change*: O(1) a row; a change of the dimension, each of its rows. *State*: one row for each key and 8 bytes
-//! to chain it, and the dimension on every worker; none once both inputs are closed.
+//! *Cost per change*: O(1) a row; a change of the dimension, each of its rows. *State*: one row for each key and 8
+//! bytes to chain it, and the dimension on every worker; none once both inputs are closed.
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
@@ -26,10 +25,11 @@ use crate::unique::UniqueRows;
 use crate::upsert::Upsert;
 use crate::upsert_table::{Slot, UpsertTable};
 
-/// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None` where
-/// it names none or there is none.
+/// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None`
+/// where it names none or there is none.
 ///
-/// `partner_of` says which partner a row names. Of two upserts of one key in one epoch and at one position, the greater row wins, as in [`latest`](super::latest()).
+/// `partner_of` says which partner a row names. Of two upserts of one key in one epoch and at one position, the
+/// greater row wins, as in [`latest`](super::latest()).
 ///
 /// # Panics
 ///
@@ -171,8 +171,8 @@ where
         }
     }
 
-    /// Sends some of the epoch's rows, after its partners have changed; true if there are more. If nothing can arrive any
-    /// more, rows are not kept.
+    /// Sends some of the epoch's rows, after its partners have changed; true if there are more. If nothing can arrive
+    /// any more, rows are not kept.
     fn settle(&mut self, frontiers: &[&MutableAntichain<T>], mut give: impl FnMut(D, isize)) -> bool {
         let is_last = self.stash.is_closed(frontiers);
         let mut given = 0;

@@ -1,10 +1,11 @@
 //! A left join of two collections that each have no more than one row under a key.
 //!
 //! The totals of a product and its name, a customer's tier and details: one row meets one row, or none. Arrangements
-//! would keep both sides sorted, with their times; here a table of each is enough, and a key is looked up once an epoch.
+//! would keep both sides sorted, with their times; here a hash table of each suffices, and a key is looked up once an
+//! epoch.
 //!
-//! *Updates per change*: ≤ 2. *Cost per change*: O(log n) of the n changes of its epoch. *State*: the rows and the partners, each once;
-//! none once both inputs are closed.
+//! *Updates per change*: ≤ 2. *Cost per change*: O(log n) of the n changes of its epoch. *State*: the rows and the
+//! partners, each once; none once both inputs are closed.
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Exchange;

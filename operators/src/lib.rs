@@ -5,14 +5,14 @@
 //! corrected rows are ordinary updates. Arguments are always in one order: the input, other inputs, a name for the
 //! operator, parameters, closures.
 //!
-//! In the tables, a *change* is one row inserted into a key or group of n rows, or retracted from it. *Updates* are those
-//! the operator sends for it, *work* is its cost, *state* what the operator keeps. *Times* are the timestamps it works
-//! for: *total* for epochs, *any* also for loops and wherever times are only partially ordered.
+//! In the tables, a *change* is one row inserted into a key or group of n rows, or retracted from it. *Updates* are
+//! those the operator sends for it, *work* is its cost, *state* what the operator keeps. *Times* are the timestamps
+//! it works for: *total* for epochs, *any* also for loops and wherever times are only partially ordered.
 //!
 //! # Which operator
 //!
-//! **Statistics of groups.** Terms are added up in the diff: [`Sum`], [`Variance`], [`Moments`], [`Covariance`], or tuples
-//! of them, so one arrangement serves many statistics of one grouping.
+//! **Statistics of groups.** Terms are added up in the diff: [`Sum`], [`Variance`], [`Moments`], [`Covariance`], or
+//! tuples of them, so one arrangement serves many statistics of one grouping.
 //!
 //! | operator | result | updates | work | state | times |
 //! |---|---|---|---|---|---|
@@ -59,19 +59,19 @@
 //! | [`with_side_input`] | rows with one record that may change, such as a model | 1; of the record, 2 for each row | a call; of the record, one for each row | the record on each worker | total |
 //! | [`upserts()`] | a collection's changes as writes and deletes | 1 | O(log n) | the keys | total |
 //!
-//! "None of its own" means that an operator reads the arrangement it is given and keeps nothing besides: an arrangement is
-//! paid for once and used by all.
+//! "None of its own" means that an operator reads the arrangement it is given and keeps nothing besides: an
+//! arrangement is paid for once and used by all.
 //!
 //! **Building blocks.** [`arrange()`] and [`arrange_in_place`] make the arrangements of [`ByKey`], faster than
-//! `arrange_by_key` and interchangeable with it. [`SortedBatch`] reads their batches as slices. [`to_all_workers`] sends a
-//! collection to every worker.
+//! `arrange_by_key` and interchangeable with it. [`SortedBatch`] reads their batches as slices. [`to_all_workers`]
+//! sends a collection to every worker.
 //!
 //! # Nulls, duplicates, overflow
 //!
 //! A null is an `Option`. Statistics skip it where a term is made by `of_nullable`; all other operators treat it as a
-//! value, the least of all, unless they say otherwise. A row of weight w is w rows, everywhere. Numbers are integers or
-//! fixed point, and sums are wide enough never to wrap; a value that does not fit is reported as an [`Overflow`] while it
-//! is present.
+//! value, the least of all, unless they say otherwise. A row of weight w is w rows, everywhere. Numbers are integers
+//! or fixed point, and sums are wide enough never to wrap; a value that does not fit is reported as an [`Overflow`]
+//! while it is present.
 //!
 //! # Assumptions
 //!

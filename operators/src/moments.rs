@@ -1,6 +1,6 @@
-//! Statistics as diffs: sum, mean, variance, skewness and kurtosis, exact while rows come and go.
+//! Statistics as diffs: sum, mean, variance, skewness and kurtosis, exact under retraction.
 //!
-//! A sum of powers can be added to and taken from. Kept in the *diff* of an update ([`aggregate`](super::aggregate())),
+//! Sums of powers can be added and subtracted. Kept in the *diff* of an update ([`aggregate`](super::aggregate())),
 //! the sums of a group are all the state its statistics need, and one more row costs a few additions whatever the size
 //! of the group. Nothing here is a float until the last step, so the result has the same bits for every history, order
 //! and number of workers that ends in the same rows.
@@ -14,20 +14,20 @@
 //! Values are integers, or fixed point: a `Moments<4>` holds values in units of 10⁻⁴, and its mean is in whole units.
 //!
 //! **Width.** A value may have 64 bits; the sums of its first to fourth powers have 128, 192, 256 and 320, enough for
-//! 2⁶³ rows, so no sum overflows. A value beyond 64 bits is counted and not added: while such a row is there, every
-//! statistic is [`Overflow`]; when it is taken back, all are right again.
+//! 2⁶³ rows, so no sum overflows. A value beyond 64 bits is counted but not added: while such a row is
+//! present, every statistic is [`Overflow`]; when it is retracted, all are exact again.
 //!
-//! **Weights.** When an epoch is over, a group's rows are taken to be there or not: none taken back that was never put
-//! in. Of others, what has no meaning is `None`.
+//! **Weights.** At the end of an epoch, weights of rows are assumed not to be negative. Where some are, a statistic
+//! without meaning is `None`.
 //!
 //! **Nulls** count nowhere. What is undefined is `None`: anything of no values, the sample variance of one, the
-//! skewness of values that are all equal. Definitions are those of Spark SQL: sample `variance` and `stddev`, population
-//! skewness and excess kurtosis.
+//! skewness of values that are all equal. Definitions are those of Spark SQL: sample `variance` and `stddev`,
+//! population skewness and excess kurtosis.
 
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use super::wide::{BigInt, Wide, nearest};
+use crate::wide::{BigInt, Wide, nearest};
 
 /// Values that a statistic has no room for are among the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
@@ -150,8 +150,8 @@ impl<const SCALE: u32> Variance<SCALE> {
         Variance { sum: Sum::of_narrow(value), squares: Wide::from_unsigned(square(value)) }
     }
 
-    /// Values of which only their number, their sum and the sum of their squares are known, in units of 10⁻ˢᶜᴬᴸᴱ and their
-    /// squares. Each must have 64 bits at most.
+    /// Values of which only their number, their sum and the sum of their squares are known, in units of 10⁻ˢᶜᴬᴸᴱ and
+    /// their squares. Each must have 64 bits at most.
     ///
     /// ```
     /// use differential_dataflow::difference::Semigroup;
@@ -213,7 +213,8 @@ impl<const SCALE: u32> Variance<SCALE> {
         Ok(self.sample()?.map(f64::sqrt))
     }
 
-    /// n Σx² − (Σx)², which is n Σ(x − x̄)²; `None` if that is negative, for rows that were taken back and never there.
+    /// n Σx² − (Σx)², which is n Σ(x − x̄)²; `None` if that is negative, for rows that were retracted but never
+    /// inserted.
     pub(super) fn spread(&self, n: &BigInt) -> Option<BigInt> {
         let spread: BigInt = n * self.squares.to_big() - self.sum.big_total().pow(2);
         (spread >= BigInt::ZERO).then_some(spread)

@@ -1,7 +1,8 @@
 //! How far an operator has received the batches of an arrangement.
 //!
-//! The trace is shared, and may be ahead of what is in flight to the operator: a batch may reach it after the trace has
-//! merged that batch with others, perhaps to nothing. Only what the input's frontier has passed is known to have arrived.
+//! The trace is shared, and may be ahead of what is in flight to the operator: a batch may reach it after the trace
+//! has merged that batch with others, perhaps to nothing. Only what the input's frontier has passed is known to have
+//! arrived.
 
 use differential_dataflow::trace::TraceReader;
 use timely::PartialOrder;
@@ -27,7 +28,8 @@ impl<T: Timestamp> Received<T> {
         }
     }
 
-    /// Notes all spans of the trace that the input's frontier has passed. Those without updates are not sent as batches.
+    /// Notes all spans of the trace that the input's frontier has passed. Those without updates are not sent as
+    /// batches.
     pub(crate) fn advance_through<Tr: TraceReader<Time = T>>(&mut self, trace: &Tr, input: AntichainRef<'_, T>) {
         trace.map_spans(|span| {
             if PartialOrder::less_equal(&span.upper().borrow(), &input) {

@@ -1,10 +1,10 @@
-//! A reduction that reads only as much of a key's values as its answer needs.
+//! A reduction that reads only as many of a key's values as its result needs.
 //!
-//! Differential's `reduce` loads every value of a key that changed. Where the answer depends on a few values at either
-//! end, or on whether there is one, that is far too much: a key may have a million. Here the logic is shown the
-//! [`Values`] and reads what it wants.
+//! Differential's `reduce` loads every value of a key that changed. Where the result depends on a few values at either
+//! end, or on whether any exists, that is far too much: a key may have a million. Here the logic gets lazy
+//! [`Values`] and reads those it needs.
 //!
-//! The answer before a change is worked out again from the values before it, so no answers are stored.
+//! Retractions are recomputed from the values before the change, not remembered.
 //! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
 
 use differential_dataflow::consolidation::consolidate;
@@ -21,10 +21,10 @@ use crate::key_changes::KeyChange;
 use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
 use crate::values::Values;
 
-/// For each key, the answers that `logic` pushes when shown the key's values, each once.
+/// For each key, the records that `logic` pushes for the key's values.
 ///
-/// `logic` must be a function of the values as a sorted list; an answer pushed twice has the weight 2. It is not called
-/// for the state in which a key has no values before its first update, and what it says of no values should be nothing.
+/// `logic` must be a pure function of the sorted values, and push nothing for a key without values. A record pushed
+/// twice has weight 2.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -72,10 +72,10 @@ where
     )
 }
 
-/// As [`reduce_sorted`]; `logic` is also shown the sum of what `term` gives for each value of the key, times its weight,
-/// and what it pushes is given as it is.
+/// As [`reduce_sorted`]; `logic` also gets the sum of `term` over all values of the key, times their weights, and
+/// pushes whole records.
 ///
-/// So an answer may be about all values of a key, and still only a few are read. *State*: a sum for each key whose sum
+/// A record may thus depend on all values of a key while only a few are read. *State*: a sum for each key whose sum
 /// is not zero.
 ///
 /// ```

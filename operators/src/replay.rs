@@ -1,8 +1,8 @@
 //! The updates of one key at several times, replayed in the order of times.
 //!
-//! A batch may span many epochs. Filtering all its updates for each of them would cost epochs · updates, so they are sorted
-//! by time once, and the weight of each value is kept as of the time that was reached. Values of weight zero, such as those
-//! inserted later, are skipped by a bit set.
+//! A batch may span many epochs. Filtering all its updates for each of them would cost epochs · updates, so they are
+//! sorted by time once, and the weight of each value is kept as of the time that was reached. Values of weight zero,
+//! such as those inserted later, are skipped by a bit set.
 //!
 //! Cost for u updates: O(u log u). State: none once the key is passed.
 

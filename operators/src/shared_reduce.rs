@@ -20,9 +20,9 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// An operator under construction: reductions of one arrangement, each with a collection of its own, that share the
 /// look-up of each changed key.
 ///
-/// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct), then
-/// call [`build`](Self::build). *Cost per change*: O(log n) to find the key, and what the reductions read. *State*: none
-/// beside the arrangement and the reductions' own.
+/// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct),
+/// then call [`build`](Self::build). *Cost per change*: O(log n) to find the key, and what the reductions read.
+/// *State*: none beside the arrangement and the reductions' own.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

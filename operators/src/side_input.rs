@@ -1,19 +1,18 @@
-//! Rows with something that all of them need and that may change: a model, an exchange rate, a setting.
+//! Rows with one record that all of them need and that may change: a model, an exchange rate, a setting.
 //!
-//! It is a join in which one side has a single record. An equi-join would send all rows to where that record is; a
-//! broadcast join would keep the rows once more. Here each worker has the record, and the rows are those of an arrangement that
-//! is there anyway: when the record changes, they are walked. In epochs in which it does not, only rows that change are
-//! looked at.
+//! This is a join in which one side has a single record. An equi-join would send all rows to the worker of that
+//! record; a broadcast join would keep a copy of the rows. Here each worker holds the record, and rows are read from
+//! an existing arrangement: all of them when the record changes, otherwise only those that change.
 //!
 //! ```text
 //! arranged rows ── batches ──▶ logic(rows, record) ──▶ answers
 //!        └──────── trace ──────────▲
-//! side input ── to all workers ────┘ a new record: each row's answer is taken back, and the new one given
+//! side input ── to all workers ────┘ a new record: each row's answer is retracted and replaced
 //! ```
 //!
-//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that change in
-//! the same epoch. *Cost*: a call of the logic for each of these; the answer that is taken back is worked out again, so the
-//! logic must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
+//! *Updates per change*: 1 for a row; 2 for each row when the record changes, and pairs that cancel for rows that
+//! change in the same epoch. *Cost*: a call of the logic for each of these; retractions are recomputed, so the logic
+//! must be pure. *State*: the record on every worker; none beside the arrangement. *Times*: totally ordered.
 
 mod walk;
 
@@ -43,13 +42,12 @@ use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 
 /// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
 ///
-/// `logic` is given some rows and must push an answer for each, in order, that depends on that row and the record
-/// alone.
+/// `logic` gets some rows and must push an answer for each, in order, that depends on that row and the record alone.
 ///
 /// # Panics
 ///
-/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer answers
-/// than rows. Copies of one record count as one.
+/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer
+/// answers than rows. Copies of one record count as one.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -171,8 +169,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
         }
     }
 
-    /// Answers what can be answered, in the order of times; true if more can be. The frontiers are those of the rows and of
-    /// the record.
+    /// Answers what can be answered, in the order of times; true if more can be. The frontiers are those of the rows
+    /// and of the record.
     fn proceed<D>(
         &mut self,
         frontiers: [&MutableAntichain<T>; 2],
@@ -260,8 +258,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
                 at.time()
             ),
         };
-        // What changes at this time is answered with the former record, as if it had come before: except where there are
-        // no answers that would have to be taken back, as in a first epoch.
+        // Rows that change at this time are first answered with the former record, except where no answers exist that
+        // would have to be retracted, as in a first epoch.
         if self.has_answers {
             self.answer(|time| time <= at.time(), logic, send);
         }
@@ -271,8 +269,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
         self.has_answers = true;
     }
 
-    /// All rows received. Before the first answer these are the batches as they came, which are exact at every time
-    /// where an imported trace may have been compacted past some.
+    /// All rows received. Before the first answer these are the received batches, which are exact at every time;
+    /// an imported trace may have been compacted past some.
     fn batches(&mut self) -> Vec<Batch<K, V, T>> {
         if !self.has_answers {
             return self.novel.iter().map(|novel| Rc::clone(&novel.batch)).collect();

@@ -1,8 +1,8 @@
 //! What arrived of epochs that are not complete, held until the frontier passes them.
 //!
 //! Each epoch has a buffer and a capability for its time. Epochs are released in order, once no input may still bring
-//! updates of them. Messages with an empty stamp are dropped: they make no claim to any time, so nothing may be sent for
-//! them.
+//! updates of them. Messages with an empty stamp are dropped: they make no claim to any time, so nothing may be sent
+//! for them.
 
 use std::collections::BTreeMap;
 
@@ -67,8 +67,8 @@ impl<T: Timestamp + TotalOrder, B: Default> Stash<T, B> {
         self.epochs.keys().next()
     }
 
-    /// Opens the first epoch, if no earlier one can begin any more, and returns its buffer. Messages of an open epoch need
-    /// not be buffered: what they bring may be applied at once.
+    /// Opens the first epoch, if no earlier one can begin any more, and returns its buffer. Messages of an open epoch
+    /// need not be buffered: what they bring may be applied at once.
     pub(crate) fn open(&mut self, frontiers: &[&MutableAntichain<T>]) -> Option<&mut B> {
         let first = self.epochs.first_entry()?;
         if frontiers.iter().any(|frontier| frontier.less_than(first.key())) {

@@ -1,12 +1,11 @@
-//! The first `k` rows of every key, and its least and greatest, kept exact while rows come and go, at any lattice of times.
+//! The first `k` rows of every key, and its least and greatest, for any lattice of times.
 //!
 //! Where times are totally ordered, [`Window::first`](super::window::Window::first) is faster and keeps less, and
-//! [`reduce_sorted`](super::reduce_sorted()) reads the first rows off an arrangement that is there anyway. These work in
-//! loops too.
+//! [`reduce_sorted`](super::reduce_sorted()) reads the first rows of an existing arrangement. These work in loops too.
 //!
-//! A reduction over a whole key would read all its rows for each change. Instead rows fall through stages: each splits
-//! a key into buckets and keeps `k` rows of each, until one bucket is left. A row that is not among the first `k` of its
-//! own bucket cannot be among the first `k` of its key, so nothing is lost on the way.
+//! A reduction over a whole key would read all its rows for each change. Instead rows fall through stages: each
+//! splits a key into buckets and keeps `k` rows of each, until one bucket is left. A row that is not among the first
+//! `k` of its own bucket cannot be among the first `k` of its key, so nothing is lost on the way.
 //!
 //! ```text
 //! a key's rows   ░░░░░░ ░░░░░░ ░░░░░░ ░░░░░░      16 · 16 buckets
@@ -16,8 +15,8 @@
 //!                       ░░░░░░░░░                 the key
 //! ```
 //!
-//! *Cost per change*: about 16 · k rows looked at in each stage, however many the key has. *State*: the rows, and in
-//! each stage those that are left, twice. *Nulls*: values like others, the least.
+//! *Cost per change*: about 16 · k rows read in each stage, however many the key has. *State*: the rows, and in each
+//! stage those that are left, twice. *Nulls*: values like others, the least.
 
 use std::cmp::Reverse;
 use std::hash::Hash;
@@ -31,8 +30,7 @@ const FAN_IN_BITS: u32 = 4;
 /// The first `k` rows of each key, in the order of `V`; of equal rows, as many as fit.
 ///
 /// For the greatest, order by [`Reverse`]. `rows_max` is about how many rows a key may have: it sets the number of
-/// stages, one for each factor of 16 over k, and a key with more costs more and is right all the same. If nobody knows,
-/// 2³⁰ will do.
+/// stages, one for each factor of 16 over k. A key with more rows costs more and is still exact. If unknown, pass 2³⁰.
 ///
 /// *Updates per change*: ≤ 2: one row enters and one leaves.
 ///

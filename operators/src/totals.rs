@@ -13,8 +13,9 @@ use crate::sums::Sums;
 
 /// What `show` makes of each group and the sum of its diffs, unless that is zero.
 ///
-/// It is differential's `count_total` with a hash table of sums in place of the arrangement, so that `show` may be anything
-/// and only one sum is kept. Diffs are any semigroup, such as the statistics of [`accumulate`](crate::accumulate()).
+/// It is differential's `count_total` with a hash table of sums in place of the arrangement, so that `show` may be
+/// anything and only one sum is kept. Diffs are any semigroup, such as the statistics of
+/// [`accumulate`](crate::accumulate()).
 ///
 /// *Updates per change*: ≤ 2 a group. *Cost per change*: O(1). *State*: one sum a group.
 ///

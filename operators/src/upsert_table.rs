@@ -1,7 +1,7 @@
-//! The rows by key, and what the open epoch writes over them.
+//! A hash table of rows by key, and the rows that the open epoch writes.
 //!
-//! Keys are dealt by their hash to parts that are each small enough for the cache of a core: what an epoch writes
-//! waits in lists, one a part, and is written part by part. A row keeps its slot for as long as its key has one.
+//! Keys are partitioned by their hash into parts that each fit the cache of a core. Writes of an epoch are buffered
+//! in one list a part, and applied part by part. A row keeps its slot while its key has a row.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -157,18 +157,8 @@ impl<K: Clone + Eq + Hash, V: Clone + Ord> TablePart<K, V> {
             let is_it = |entry: &IndexEntry| entry.hash == hash && rows[entry.slot.at()].key == key;
             match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
                 Entry::Vacant(place) => {
-                    let new = TableRow { key, position: Some(position), row };
                     let slot = self.free.pop().unwrap_or_else(|| Slot::new(part, self.rows.len()));
-                    match self.rows.get_mut(slot.at()) {
-                        Some(free) => *free = new,
-                        None => {
-                            // By an eighth, not to twice the size: rows are most of what is kept.
-                            if self.rows.len() == self.rows.capacity() {
-                                self.rows.reserve_exact(self.rows.len() / 8 + 1);
-                            }
-                            self.rows.push(new);
-                        }
-                    }
+                    store(&mut self.rows, slot, TableRow { key, position: Some(position), row });
                     place.insert(IndexEntry { hash, slot });
                     written.fresh.push(slot);
                 }
@@ -188,6 +178,19 @@ impl<K: Clone + Eq + Hash, V: Clone + Ord> TablePart<K, V> {
         slots.for_each(|slot| self.rows[slot.at()].position = None);
         written
     }
+}
+
+/// Stores a new row in a slot, a free one or the next.
+fn store<K, V>(rows: &mut Vec<TableRow<K, V>>, slot: Slot, row: TableRow<K, V>) {
+    if let Some(free) = rows.get_mut(slot.at()) {
+        *free = row;
+        return;
+    }
+    // By an eighth, not to twice the size: rows are most of the state.
+    if rows.len() == rows.capacity() {
+        rows.reserve_exact(rows.len() / 8 + 1);
+    }
+    rows.push(row);
 }
 
 /// The half of a hash that the index keeps.

@@ -1,8 +1,8 @@
 //! A join of sorted batches by merging their keys.
 //!
-//! Differential's own tactic gathers each side of a key through cursors into a history of edits, and replays it where both
-//! are long. Here batches are slices, so values are read in place. Only the accumulated side is consolidated, and only
-//! where its values lie in several batches or have several updates.
+//! Differential's own tactic gathers each side of a key through cursors into a history of edits, and replays it where
+//! both are long. Here batches are slices, so values are read in place. Only the accumulated side is consolidated,
+//! and only where its values lie in several batches or have several updates.
 
 use std::cell::RefCell;
 use std::ops::Range;
