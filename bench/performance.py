@@ -1,14 +1,15 @@
-"""Makes the README's section on performance, figures and plots, of what the benches have measured.
+"""Makes the tables and plots of docs/performance.md from what the benches have measured.
 
-    cargo bench --bench pipeline -- --scales 0.25,1,4 --json results/pipeline.json
-    cargo bench --bench updates -- --scales 0.25,1,4 --json results/updates.json
-    cargo bench --bench skew -- --json results/skew.json
+    cargo bench --profile dist --bench pipeline -- --scales 0.25,1,4 --json results/pipeline.json
+    cargo bench --profile dist --bench updates -- --scales 0.25,1,4 --json results/updates.json
+    cargo bench --profile dist --bench skew -- --json results/skew.json
+    cargo build --profile dist
     for scale in 0.25 1 4; do                    # shops by: millstream generate --scale $scale --output shop-$scale
-        python bench/peers.py shop-$scale --scale $scale --json results/peers-$scale.json
+        python bench/peers.py shop-$scale --scale $scale --millstream target/dist/millstream --json results/peers-$scale.json
     done
     pip install matplotlib && python bench/performance.py results
 
-Everything between the two marks in README.md is replaced, and docs/performance.svg is drawn.
+Everything between the two marks in docs/performance.md is replaced, and docs/performance.svg is drawn.
 """
 import json, pathlib, statistics, sys
 
@@ -137,7 +138,7 @@ def main(folder):
     memory = int(machine["memory"].split()[0]) / 2**20
     text = [BEGIN, f"Measured on {machine['cores']} cores ({machine['processor']}) and {memory:.0f} GiB, warm files, medians.\n"]
     if peers:
-        text += ["![The whole job and one change, by scale](docs/performance.svg)\n", "**The whole job**, from Parquet to seven tables of snappy Parquet, whole processes in turn:\n", runs(peers), ""]
+        text += ["![The whole job and one change, by scale](performance.svg)\n", "**The whole job**, from Parquet to seven tables of snappy Parquet, whole processes in turn:\n", runs(peers), ""]
     if pipeline["results"]:
         text += ["**By workers**:\n", by_workers(pipeline["results"]), ""]
         run, rows = stages(pipeline["results"])
@@ -152,9 +153,9 @@ def main(folder):
         text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
     if all((peers, pipeline["results"], changes["results"], skewed["results"])):
         text += ["**What is aimed at**, at scale 1 where nothing else is said:\n", goals(peers, pipeline["results"], changes["results"], skewed["results"]), ""]
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    readme.write_text(before + "\n".join(text) + END + rest.split(END)[1])
+    page = ROOT / "docs" / "performance.md"
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(before + "\n".join(text) + END + rest.split(END)[1])
     if peers:
         plot(peers, changes["results"], ROOT / "docs" / "performance.svg")
 

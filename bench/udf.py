@@ -1,10 +1,10 @@
 """What a function costs: here, in PySpark as a Python UDF and as a pandas UDF, and in Polars map_elements and map_batches.
 
-usage: udf.py [--rows 10000000] [--ours FILE] [--readme FILE]
+usage: udf.py [--rows 10000000] [--ours FILE] [--write]
 
-Runs `cargo bench --bench udf` (or takes the figures of an earlier run with --ours), then the same functions over the
-same rows in PySpark and Polars on as many cores, and prints rows a second as a Markdown table; with --readme it is put between
-the README's marks. Functions that a peer can only call slowly get fewer rows, which the table says.
+Runs `cargo bench --profile dist --bench udf` (or takes the figures of an earlier run with --ours), then the same functions over the
+same rows in PySpark and Polars on as many cores, and prints rows a second as a Markdown table; with --write it is put between
+the marks in docs/performance.md. Functions that a peer can only call slowly get fewer rows, which the table says.
 
 needs: pip install pyspark polars pandas pyarrow scikit-learn, and Java for Spark
 """
@@ -14,7 +14,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ap = argparse.ArgumentParser()
 ap.add_argument("--rows", type=int, default=10_000_000); ap.add_argument("--workers", type=int, default=2)
-ap.add_argument("--ours"); ap.add_argument("--readme")
+ap.add_argument("--ours"); ap.add_argument("--write", action="store_true")
 a = ap.parse_args()
 os.environ["PYSPARK_PYTHON"] = sys.executable
 measured = {}  # (kind, function, engine) -> (rows, rows a second)
@@ -51,7 +51,7 @@ few, some = min(a.rows, 2_000), min(a.rows, 1_000_000)
 def ours():
     path = pathlib.Path(a.ours) if a.ours else ROOT / "target" / "tmp" / "results" / "udf.json"
     if not a.ours:
-        subprocess.run(["cargo", "bench", "--bench", "udf", "--", "--json", str(path), "--workers", str(a.workers)], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "bench", "--profile", "dist", "--bench", "udf", "--", "--json", str(path), "--workers", str(a.workers)], cwd=ROOT, check=True)
     for result in json.loads(path.read_text())["results"]:
         measured[result["kind"], result["function"], "millstream"] = (result["rows"], result["rows_per_second"])
 
@@ -129,8 +129,8 @@ for kind, function in [("scalar", "clean_text"), ("vectorised", "price × (1 −
     lines.append(f"| {kind} | `{function}` | " + " | ".join(cell(e) for e in ENGINES) + " |")
 table = "\n".join(lines)
 print("\n" + table)
-if a.readme:
-    path = pathlib.Path(a.readme)
+if a.write:
+    path = ROOT / "docs" / "performance.md"
     text, found = re.subn(r"(<!-- functions: .*?-->\n).*?(<!-- end of functions -->)", lambda m: m.group(1) + table + "\n" + m.group(2), path.read_text(), flags=re.S)
-    assert found == 1, "the README has no marks"
+    assert found == 1, f"{path} has no marks"
     path.write_text(text)
