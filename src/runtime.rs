@@ -36,7 +36,7 @@ use crate::tables::RejectedTable;
 
 use cluster::Cluster;
 use context::{RunContext, open_sinks};
-use failure::Failure;
+use failure::FirstError;
 use intake::Intake;
 pub use live::Live;
 pub use progress::{Phase, Progress};
@@ -96,7 +96,7 @@ fn run_in_cluster(
 fn run_process(
     config: &RunConfig,
     cluster: Option<&Arc<Cluster>>,
-    failure: &Arc<Failure>,
+    failure: &Arc<FirstError>,
     progress: &Arc<Progress>,
     started: Instant,
     open: impl FnOnce(&RunConfig) -> Result<SourceAndSinks>,

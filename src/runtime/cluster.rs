@@ -7,15 +7,15 @@
 //!
 //! Timely does the work: what workers send each other goes through its own connections, one for each two processes. Beside
 //! each lies one of ours, for what processes have to say to each other as such, and it beats: a process of which
-//! nothing is heard is lost. Whatever goes wrong anywhere is told to all, and ends the run everywhere.
+//! nothing is heard is lost. Whatever goes wrong anywhere is reported to all, and ends the run everywhere.
 //!
 //! Process 0 takes the output folder, and puts the tables into their places once the shares of all are written. Until
 //! it begins to, whatever is lost ends the run, and the former tables stay; from then on the run is done.
 
 mod connect;
 mod data;
-mod facts;
-mod links;
+mod fingerprint;
+mod membership;
 mod wire;
 
 use std::any::Any;
@@ -32,29 +32,29 @@ use crate::config::{ClusterConfig, RunConfig};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
-use super::failure::Failure;
+use super::failure::FirstError;
 use super::{Phase, Progress};
 use data::DataStream;
-use facts::Facts;
-use links::{Links, Listening};
+use fingerprint::Fingerprint;
+use membership::{ListenerGuard, Membership};
 use wire::Message;
 
 /// How long a process that ends waits for the others to hear of it.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long what one process made may take to be seen by another, on a network volume.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a process that waits looks whether it still should.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The processes of a run, as one of them sees them.
 pub(super) struct Cluster {
-    links: Arc<Links>,
+    membership: Arc<Membership>,
     /// To each other process, for timely; until the workers begin.
     data: Mutex<Vec<Option<DataStream>>>,
     /// What others say, and who says it.
     said: Receiver<(usize, Message)>,
     /// Ends when nobody else is listened to any more.
-    listening: Receiver<Listening>,
+    listening: Receiver<ListenerGuard>,
     progress: Arc<Progress>,
 }
 
@@ -67,15 +67,16 @@ impl Cluster {
     pub(super) fn join(
         run: &RunConfig,
         config: &ClusterConfig,
-        failure: &Arc<Failure>,
+        failure: &Arc<FirstError>,
         progress: &Arc<Progress>,
     ) -> Result<Cluster> {
         let (sender, said) = unbounded();
         let (is_listening, listening) = unbounded();
-        let links = Arc::new(Links::new(config, failure, sender));
-        let mut cluster = Cluster { links, data: Mutex::default(), said, listening, progress: Arc::clone(progress) };
-        let facts = facts::of_config(run, config.hosts.len());
-        let data = match connect::connect(config, facts, &cluster.links, is_listening, progress) {
+        let membership = Arc::new(Membership::new(config, failure, sender));
+        let mut cluster =
+            Cluster { membership, data: Mutex::default(), said, listening, progress: Arc::clone(progress) };
+        let facts = fingerprint::of_config(run, config.hosts.len());
+        let data = match connect::connect(config, facts, &cluster.membership, is_listening, progress) {
             Ok(data) => data,
             failed => cluster.leave(failed)?,
         };
@@ -85,12 +86,12 @@ impl Cluster {
 
     /// The number of this process.
     pub(super) fn process(&self) -> usize {
-        self.links.process()
+        self.membership.process()
     }
 
     /// How many processes there are.
     pub(super) fn processes(&self) -> usize {
-        self.links.processes()
+        self.membership.processes()
     }
 
     /// True for the one that takes the output, and publishes.
@@ -116,29 +117,30 @@ impl Cluster {
     /// # Errors
     ///
     /// If they do not agree, or the run ends while this waits.
-    pub(super) fn compare(&self, input: &Facts) -> Result<()> {
+    pub(super) fn compare(&self, input: &Fingerprint) -> Result<()> {
         if !self.is_first() {
-            return self.links.send(0, &Message::Input(input.clone()));
+            return self.membership.send(0, &Message::Input(input.clone()));
         }
         let inputs =
             self.all("the input", |message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
-        let differing = inputs.iter().find_map(|(process, theirs)| Some((process, facts::difference(theirs, input)?)));
+        let differing =
+            inputs.iter().find_map(|(process, theirs)| Some((process, fingerprint::difference(theirs, input)?)));
         match differing {
             None => Ok(()),
             Some((process, (table, theirs, ours))) => Err(Error::unusable(format!(
                 "{} reads other {table}: {theirs}; {} reads {ours}",
-                self.links.name(*process),
-                self.links.name(0),
+                self.membership.name(*process),
+                self.membership.name(0),
             ))),
         }
     }
 
     /// Process 0 says that the run begins, and what it is called.
     pub(super) fn begin(&self, run_id: &str) {
-        self.links.send_to_all(&Message::Begin(run_id.into()));
+        self.membership.send_to_all(&Message::Begin(run_id.into()));
     }
 
-    /// Other processes are told so.
+    /// Other processes are reported so.
     ///
     /// # Errors
     ///
@@ -155,14 +157,14 @@ impl Cluster {
     pub(super) fn await_opened(&self, mut open: impl FnMut() -> Result<bool>) -> Result<()> {
         let since = Instant::now();
         while !open()? {
-            if since.elapsed() > SEEN_WITHIN {
+            if since.elapsed() > VISIBILITY_TIMEOUT {
                 return Err(Error::failed(
                     "process 0 has begun a run in its output folder, but not in this one; all processes must share one",
                 ));
             }
-            self.links.check()?;
+            self.membership.check()?;
             self.progress.check_not_stopped()?;
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -175,12 +177,12 @@ impl Cluster {
     pub(super) fn gather(&self) -> Result<Vec<Report>> {
         let shares =
             self.all("the shares", |message| if let Message::Share(share) = message { Some(*share) } else { None })?;
-        if self.links.need_nobody() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
+        if self.membership.commit() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
     }
 
     /// Process 0 says that the tables are in place.
     pub(super) fn announce(&self, report: &Report) {
-        self.links.send_to_all(&Message::Published(Box::new(report.clone())));
+        self.membership.send_to_all(&Message::Published(Box::new(report.clone())));
     }
 
     /// Another process says what it has written, and waits until process 0 has published it.
@@ -189,32 +191,32 @@ impl Cluster {
     ///
     /// If the run ends while this waits.
     pub(super) fn hand_over(&self, share: Report) -> Result<Report> {
-        self.links.need_first_only();
-        self.links.send(0, &Message::Share(Box::new(share)))?;
+        self.membership.require_first_only();
+        self.membership.send(0, &Message::Share(Box::new(share)))?;
         self.first("the end", |message| if let Message::Published(report) = message { Some(*report) } else { None })
     }
 
     /// Ends the run here, and everywhere if it failed. What failed first is the result.
     pub(super) fn leave<R>(&self, done: Result<R>) -> Result<R> {
         let done = done.or_else(|error| {
-            self.links.fail(error);
+            self.membership.fail(error);
             self.ended()
         });
-        self.links.tell_again();
-        self.links.close();
+        self.membership.resend_failure();
+        self.membership.close();
         // Nothing is ever sent here: it ends when the last thread that listens does.
-        let _ = self.listening.recv_timeout(FAREWELL);
-        self.links.end();
+        let _ = self.listening.recv_timeout(SHUTDOWN_GRACE);
+        self.membership.end();
         done
     }
 
     /// Tells all processes that the run has failed, if this is the first that goes wrong.
     pub(super) fn fail(&self, error: Error) {
-        self.links.fail(error);
+        self.membership.fail(error);
     }
 
     fn ended<R>(&self) -> Result<R> {
-        self.links.check()?;
+        self.membership.check()?;
         Err(Error::failed("the run has ended"))
     }
 
@@ -223,7 +225,7 @@ impl Cluster {
         let mut all: Vec<(usize, R)> = Vec::new();
         while all.len() + 1 < self.processes() {
             let missing = (1..self.processes()).filter(|process| all.iter().all(|(there, _)| there != process));
-            let missing: Vec<_> = missing.map(|process| self.links.name(process)).collect();
+            let missing: Vec<_> = missing.map(|process| self.membership.name(process)).collect();
             let (process, message) = self.next(&format!("{what} of {}", missing.join(", ")))?;
             all.extend(wanted(message).map(|said| (process, said)));
         }
@@ -233,7 +235,7 @@ impl Cluster {
     /// Waits until process 0 has said this.
     fn first<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
         loop {
-            if let (0, message) = self.next(&format!("{what} by {}", self.links.name(0)))?
+            if let (0, message) = self.next(&format!("{what} by {}", self.membership.name(0)))?
                 && let Some(said) = wanted(message)
             {
                 return Ok(said);
@@ -244,10 +246,10 @@ impl Cluster {
     /// What is said next, while this waits for something.
     fn next(&self, what: &str) -> Result<(usize, Message)> {
         loop {
-            match self.said.recv_timeout(LOOK) {
+            match self.said.recv_timeout(POLL_INTERVAL) {
                 Ok(said) => return Ok(said),
-                Err(_) if self.links.has_failed() => return self.ended(),
-                Err(_) if self.links.is_publishing() => self.progress.enter(Phase::Publishing),
+                Err(_) if self.membership.has_failed() => return self.ended(),
+                Err(_) if self.membership.is_publishing() => self.progress.enter(Phase::Publishing),
                 Err(_) => {
                     self.progress.check_not_stopped()?;
                     self.progress.enter(Phase::Waiting(what.to_owned()));
@@ -260,10 +262,10 @@ impl Cluster {
 /// A process that panics ends the run for the others too.
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.links.is_over() {
-            self.links.fail(Error::failed("a bug: it panicked"));
-            self.links.close();
-            self.links.end();
+        if !self.membership.has_left() {
+            self.membership.fail(Error::failed("a bug: it panicked"));
+            self.membership.close();
+            self.membership.end();
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-use super::links::Links;
+use super::membership::Membership;
 
 /// The header of a message of timely's: six numbers of eight bytes, of which the fifth is the length of what follows.
 const HEADER_BYTES: usize = 48;
@@ -17,14 +17,14 @@ const LENGTH: std::ops::Range<usize> = 32..40;
 
 /// Where one message ends and the next begins. One without content is the last.
 #[derive(Default)]
-struct Framing {
+struct FrameTracker {
     header: Vec<u8>,
     /// Bytes of the present message that are still to come.
     rest: u64,
     is_last: bool,
 }
 
-impl Framing {
+impl FrameTracker {
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let wanted = if self.rest > 0 { self.rest } else { (HEADER_BYTES - self.header.len()) as u64 };
@@ -48,21 +48,27 @@ impl Framing {
 pub(super) struct DataStream {
     stream: TcpStream,
     process: usize,
-    links: Arc<Links>,
-    framing: Framing,
+    membership: Arc<Membership>,
+    framing: FrameTracker,
     is_broken: bool,
 }
 
 impl DataStream {
-    pub(super) fn new(stream: TcpStream, process: usize, links: &Arc<Links>) -> DataStream {
-        DataStream { stream, process, links: Arc::clone(links), framing: Framing::default(), is_broken: false }
+    pub(super) fn new(stream: TcpStream, process: usize, membership: &Arc<Membership>) -> DataStream {
+        DataStream {
+            stream,
+            process,
+            membership: Arc::clone(membership),
+            framing: FrameTracker::default(),
+            is_broken: false,
+        }
     }
 
     /// Says that the connection broke, if that ends the run.
     fn report(&mut self, cause: &str) {
         if !self.is_broken {
             self.is_broken = true;
-            self.links.lost_data(self.process, cause);
+            self.membership.lost_data(self.process, cause);
         }
     }
 }
@@ -82,7 +88,7 @@ impl Read for DataStream {
             }
         };
         self.report(&cause);
-        self.links.wait_until_over(None);
+        self.membership.wait_until_left(None);
         // Ends timely's thread without a word; nobody waits for it.
         std::panic::resume_unwind(Box::new("the run is over"))
     }
@@ -109,7 +115,7 @@ impl Write for DataStream {
 
 impl Stream for DataStream {
     fn try_clone(&self) -> Result<Self> {
-        Ok(DataStream::new(self.stream.try_clone()?, self.process, &self.links))
+        Ok(DataStream::new(self.stream.try_clone()?, self.process, &self.membership))
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> Result<()> {
@@ -131,19 +137,19 @@ mod tests {
 
     use crossbeam_channel::unbounded;
 
-    use super::super::super::failure::Failure;
+    use super::super::super::failure::FirstError;
     use super::*;
     use crate::config::ClusterConfig;
 
     /// A stream to process 1, what is at its other end, and how the run goes.
-    fn connected() -> (DataStream, TcpStream, Arc<Links>, Arc<Failure>) {
+    fn connected() -> (DataStream, TcpStream, Arc<Membership>, Arc<FirstError>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
         let hosts = vec!["here:1".to_owned(), "there:2".to_owned()];
         let config = ClusterConfig { process: 0, hosts, wait: Duration::ZERO };
         let failure = Arc::default();
-        let links = Arc::new(Links::new(&config, &failure, unbounded().0));
-        (DataStream::new(listener.accept().expect("accepts").0, 1, &links), other, links, failure)
+        let membership = Arc::new(Membership::new(&config, &failure, unbounded().0));
+        (DataStream::new(listener.accept().expect("accepts").0, 1, &membership), other, membership, failure)
     }
 
     /// A message of so many zeros.
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_breaks_ends_the_run_and_then_swallows_all() {
-        let (mut stream, mut other, links, failure) = connected();
+        let (mut stream, mut other, membership, failure) = connected();
         // Zeros as in the last header, but they are a part of what is sent.
         other.write_all(&message(1000)[..900]).expect("sent");
         drop(other);
@@ -183,7 +189,7 @@ mod tests {
             writer.write_all(&[1; 1 << 16]).expect("it is swallowed");
         }
         assert!(!reader.is_finished(), "timely's thread waits until the workers have stopped");
-        links.end();
+        membership.end();
         assert!(reader.join().is_err(), "and ends");
     }
 }

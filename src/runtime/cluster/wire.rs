@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::error;
 use crate::report::Report;
 
-use super::Facts;
+use super::Fingerprint;
 
 /// How a connection of ours begins: who begins otherwise is a stranger. The last byte is the version of what follows.
 pub(super) const MAGIC: [u8; 8] = *b"millstr\x01";
 /// No message is longer.
-const MOST_BYTES: u32 = 16 << 20;
+const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Purpose {
+pub(super) enum ConnectionKind {
     /// What is said in this file.
     Control,
     /// Timely's.
@@ -26,31 +26,31 @@ pub(super) enum Purpose {
 
 /// What a process says first when it connects.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Hello {
+pub(super) struct JoinRequest {
     pub(super) process: usize,
-    pub(super) purpose: Purpose,
-    pub(super) facts: Facts,
+    pub(super) purpose: ConnectionKind,
+    pub(super) facts: Fingerprint,
 }
 
 /// What it is answered.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    Welcome,
+pub(super) enum JoinResponse {
+    Accepted,
     /// Never: both end.
-    Refused(Failed),
+    Refused(RunFailure),
     /// Not now, for this reason: another has its number.
     Taken(String),
 }
 
 /// Why a run has failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Failed {
+pub(super) struct RunFailure {
     pub(super) kind: error::ErrorKind,
     pub(super) message: String,
 }
 
-impl From<Failed> for error::Error {
-    fn from(failed: Failed) -> error::Error {
+impl From<RunFailure> for error::Error {
+    fn from(failed: RunFailure) -> error::Error {
         error::Error::new(failed.kind, failed.message)
     }
 }
@@ -59,9 +59,9 @@ impl From<Failed> for error::Error {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     /// The process is there.
-    Beat,
+    Heartbeat,
     /// The input that it sees.
-    Input(Facts),
+    Input(Fingerprint),
     /// The run of this name begins.
     Begin(String),
     /// What the process has written.
@@ -71,12 +71,12 @@ pub(super) enum Message {
     /// The tables are in place.
     Published(Box<Report>),
     /// The run is over.
-    Failed(Failed),
+    Failed(RunFailure),
 }
 
 pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<()> {
     let json = serde_json::to_vec(message)?;
-    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MOST_BYTES);
+    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MESSAGE_BYTES_MAX);
     let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the message is too long"))?;
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend(json);
@@ -87,7 +87,7 @@ pub(super) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> 
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
-    if length > MOST_BYTES {
+    if length > MESSAGE_BYTES_MAX {
         return Err(Error::new(ErrorKind::InvalidData, format!("a message of {length} bytes")));
     }
     let mut json = vec![0; length as usize];
@@ -103,10 +103,10 @@ mod tests {
     fn messages_survive_and_nonsense_is_an_error() {
         let mut bytes = Vec::new();
         send(&mut bytes, &Message::Begin("a run".into())).expect("sent");
-        send(&mut bytes, &Message::Beat).expect("sent");
+        send(&mut bytes, &Message::Heartbeat).expect("sent");
         let mut stream = bytes.as_slice();
         assert!(matches!(receive(&mut stream), Ok(Message::Begin(run)) if run == "a run"));
-        assert!(matches!(receive(&mut stream), Ok(Message::Beat)));
+        assert!(matches!(receive(&mut stream), Ok(Message::Heartbeat)));
         assert_eq!(receive::<Message>(&mut stream).expect_err("nothing more").kind(), ErrorKind::UnexpectedEof);
         let kind = |mut bytes: &[u8]| receive::<Message>(&mut bytes).expect_err("nonsense").kind();
         assert_eq!(kind(b"GET / HTTP/1.1\r\n"), ErrorKind::InvalidData);

@@ -10,11 +10,11 @@ use twox_hash::XxHash64;
 use crate::config::RunConfig;
 
 /// Names and texts; two processes agree if all of them are the same.
-pub(super) type Facts = BTreeMap<String, String>;
+pub(super) type Fingerprint = BTreeMap<String, String>;
 
 /// What a process has been asked to do, as far as the tables depend on it. Paths do not matter, for a folder may be mounted
 /// elsewhere on another machine; nor does how many rows are read at a time.
-pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
+pub(super) fn of_config(config: &RunConfig, processes: usize) -> Fingerprint {
     let RunConfig { settings, anomaly, placing, file_format, .. } = config;
     let tables: Vec<_> = config.tables.names().collect();
     let model = anomaly.model.as_ref().map_or("trained".into(), |path| match fs::read(path) {
@@ -53,12 +53,12 @@ fn text(value: &impl Debug) -> String {
 }
 
 /// Where two processes do not agree: the name of it, what `theirs` says and what `ours` says. A version comes before all else.
-pub(super) fn difference<'a>(theirs: &'a Facts, ours: &'a Facts) -> Option<(&'a str, &'a str, &'a str)> {
+pub(super) fn difference<'a>(theirs: &'a Fingerprint, ours: &'a Fingerprint) -> Option<(&'a str, &'a str, &'a str)> {
     let names = ["version"].into_iter().chain(theirs.keys().chain(ours.keys()).map(String::as_str));
     let mut facts = names.map(|name| (name, fact(theirs, name), fact(ours, name)));
     facts.find(|(_, theirs, ours)| theirs != ours)
 }
 
-fn fact<'a>(facts: &'a Facts, name: &str) -> &'a str {
+fn fact<'a>(facts: &'a Fingerprint, name: &str) -> &'a str {
     facts.get(name).map_or("nothing", String::as_str)
 }

@@ -12,22 +12,22 @@ use crossbeam_channel::Sender;
 use crate::config::ClusterConfig;
 use crate::error::{Error, ErrorKind as Kind, Result};
 
-use super::super::failure::Failure;
-use super::wire::{self, Failed, Message};
+use super::super::failure::FirstError;
+use super::wire::{self, Message, RunFailure};
 
 /// How often a process says that it is there.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A process of which nothing is heard for so long is lost.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what ends a data connection may take to be said: a process that fails says why, then it goes.
-const REASON: Duration = Duration::from_secs(2);
+const FAILURE_GRACE: Duration = Duration::from_secs(2);
 
 /// Held by each thread that listens to another process, as long as it does.
 #[derive(Clone)]
-pub(super) enum Listening {}
+pub(super) enum ListenerGuard {}
 
 /// Connections to the other processes.
-pub(super) struct Links {
+pub(super) struct Membership {
     process: usize,
     hosts: Vec<String>,
     /// To each process that is connected, to say something to it.
@@ -36,30 +36,30 @@ pub(super) struct Links {
     data: Mutex<Vec<TcpStream>>,
     /// What becomes of processes of this number and above does not matter any more: all matter while they work, process 0
     /// to one that has handed over its share, and none once the tables are being put into place, for process 0, or are there.
-    needed: AtomicUsize,
+    required_peers: AtomicUsize,
     /// True once process 0 has said that it puts tables into place.
     is_publishing: AtomicBool,
-    /// What the others were told.
-    told: Mutex<Option<Failed>>,
-    failure: Arc<Failure>,
+    /// What the others were reported.
+    reported: Mutex<Option<RunFailure>>,
+    failure: Arc<FirstError>,
     said: Sender<(usize, Message)>,
-    is_over: Mutex<bool>,
+    has_left: Mutex<bool>,
     over: Condvar,
 }
 
-impl Links {
-    pub(super) fn new(config: &ClusterConfig, failure: &Arc<Failure>, said: Sender<(usize, Message)>) -> Links {
+impl Membership {
+    pub(super) fn new(config: &ClusterConfig, failure: &Arc<FirstError>, said: Sender<(usize, Message)>) -> Membership {
         let hosts = config.hosts.clone();
-        Links {
+        Membership {
             process: config.process,
             writers: hosts.iter().map(|_| OnceLock::new()).collect(),
             data: Mutex::default(),
-            needed: AtomicUsize::new(hosts.len()),
+            required_peers: AtomicUsize::new(hosts.len()),
             is_publishing: AtomicBool::new(false),
-            told: Mutex::default(),
+            reported: Mutex::default(),
             failure: Arc::clone(failure),
             said,
-            is_over: Mutex::new(false),
+            has_left: Mutex::new(false),
             over: Condvar::new(),
             hosts,
         }
@@ -79,27 +79,32 @@ impl Links {
     }
 
     /// Begins to listen to a process that has connected.
-    pub(super) fn add(self: &Arc<Self>, process: usize, stream: TcpStream, listening: Sender<Listening>) -> Result<()> {
+    pub(super) fn add(
+        self: &Arc<Self>,
+        process: usize,
+        stream: TcpStream,
+        listening: Sender<ListenerGuard>,
+    ) -> Result<()> {
         let reader = stream.try_clone().map_err(Error::failed)?;
-        reader.set_read_timeout(Some(SILENCE)).map_err(Error::failed)?;
-        stream.set_write_timeout(Some(SILENCE)).map_err(Error::failed)?;
+        reader.set_read_timeout(Some(HEARTBEAT_TIMEOUT)).map_err(Error::failed)?;
+        stream.set_write_timeout(Some(HEARTBEAT_TIMEOUT)).map_err(Error::failed)?;
         if self.writers[process].set(Mutex::new(stream)).is_err() {
             return Err(Error::failed(format!("a bug: {} is connected twice", self.name(process))));
         }
-        let links = Arc::clone(self);
+        let membership = Arc::clone(self);
         thread::spawn(move || {
-            links.listen(process, reader);
+            membership.listen(process, reader);
             drop(listening);
         });
         Ok(())
     }
 
     /// Says every second that this process is there, until it leaves.
-    pub(super) fn beat(self: &Arc<Self>) {
-        let links = Arc::clone(self);
+    pub(super) fn send_heartbeats(self: &Arc<Self>) {
+        let membership = Arc::clone(self);
         thread::spawn(move || {
-            while !links.wait_until_over(Some(BEAT)) {
-                links.send_to_all(&Message::Beat);
+            while !membership.wait_until_left(Some(HEARTBEAT_INTERVAL)) {
+                membership.send_to_all(&Message::Heartbeat);
             }
         });
     }
@@ -107,19 +112,19 @@ impl Links {
     fn listen(&self, process: usize, mut reader: TcpStream) {
         loop {
             match wire::receive(&mut reader) {
-                Ok(Message::Beat) => {}
-                Ok(Message::Failed(failed)) if self.is_needed(process) => self.spread(failed),
+                Ok(Message::Heartbeat) => {}
+                Ok(Message::Failed(failed)) if self.is_required(process) => self.abort(failed),
                 Ok(Message::Failed(_)) => {}
                 Ok(Message::Publishing) => self.is_publishing.store(true, Ordering::Release),
                 Ok(message) => {
                     // All is done: what process 0 does now is of no interest.
                     if matches!(message, Message::Published(_)) {
-                        self.needed.store(0, Ordering::Release);
+                        self.required_peers.store(0, Ordering::Release);
                     }
                     let _ = self.said.send((process, message));
                 }
                 Err(cause) => {
-                    let seconds = SILENCE.as_secs();
+                    let seconds = HEARTBEAT_TIMEOUT.as_secs();
                     let reason = match cause.kind() {
                         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                             format!("nothing was heard of it for {seconds} seconds")
@@ -157,13 +162,13 @@ impl Links {
     }
 
     /// From here on the run does not need other processes than process 0; they may end.
-    pub(super) fn need_first_only(&self) {
-        self.needed.fetch_min(1, Ordering::AcqRel);
+    pub(super) fn require_first_only(&self) {
+        self.required_peers.fetch_min(1, Ordering::AcqRel);
     }
 
     /// From here on the run needs no other process, unless it has failed already: then false.
-    pub(super) fn need_nobody(&self) -> bool {
-        self.needed.store(0, Ordering::Release);
+    pub(super) fn commit(&self) -> bool {
+        self.required_peers.store(0, Ordering::Release);
         let may_publish = !self.has_failed();
         if may_publish {
             self.send_to_all(&Message::Publishing);
@@ -171,8 +176,8 @@ impl Links {
         may_publish
     }
 
-    fn is_needed(&self, process: usize) -> bool {
-        process < self.needed.load(Ordering::Acquire)
+    fn is_required(&self, process: usize) -> bool {
+        process < self.required_peers.load(Ordering::Acquire)
     }
 
     /// True once process 0 puts tables into place: nothing ends the run any more but what becomes of process 0.
@@ -182,18 +187,18 @@ impl Links {
 
     /// A process is not there any more.
     fn lost(&self, process: usize, reason: &str) {
-        if !self.is_needed(process) {
+        if !self.is_required(process) {
             return;
         }
         let publishing = "; it was putting tables into place: each is the new one or the former one";
         let what_now = if self.is_publishing() { publishing } else { "" };
         let message = format!("{} was lost: {reason}{what_now}", self.name(process));
-        self.spread(Failed { kind: Kind::Failed, message });
+        self.abort(RunFailure { kind: Kind::Failed, message });
     }
 
     /// A connection of timely's is not there any more; if its process failed, it has said why, or is about to.
     pub(super) fn lost_data(&self, process: usize, cause: &str) {
-        if !self.failure.wait(REASON) {
+        if !self.failure.wait(FAILURE_GRACE) {
             self.lost(process, &format!("the connection for data was closed: {cause}"));
         }
     }
@@ -201,20 +206,20 @@ impl Links {
     /// This process has failed.
     pub(super) fn fail(&self, error: Error) {
         let message = format!("{} failed: {error}", self.name(self.process));
-        let failed = Failed { kind: error.kind(), message };
-        self.tell(error, failed);
+        let failed = RunFailure { kind: error.kind(), message };
+        self.report_failure(error, failed);
     }
 
     /// The run has failed.
-    pub(super) fn spread(&self, failed: Failed) {
-        self.tell(failed.clone().into(), failed);
+    pub(super) fn abort(&self, failed: RunFailure) {
+        self.report_failure(failed.clone().into(), failed);
     }
 
     /// Ends the run with an error, if it is the first, and tells all other processes.
-    fn tell(&self, error: Error, failed: Failed) {
+    fn report_failure(&self, error: Error, failed: RunFailure) {
         if self.failure.set(error) {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
-            self.tell_again();
+            *self.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+            self.resend_failure();
             self.cut_data();
         }
     }
@@ -225,15 +230,15 @@ impl Links {
     }
 
     /// Tells all that are connected why the run has failed, if it has. Who knows already does not mind.
-    pub(super) fn tell_again(&self) {
-        if let Some(failed) = self.told() {
+    pub(super) fn resend_failure(&self) {
+        if let Some(failed) = self.reported() {
             self.send_to_all(&Message::Failed(failed));
         }
     }
 
     /// Why the run has failed, if it has.
-    pub(super) fn told(&self) -> Option<Failed> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn reported(&self) -> Option<RunFailure> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -246,7 +251,7 @@ impl Links {
 
     /// Has nothing more to say.
     pub(super) fn close(&self) {
-        self.needed.store(0, Ordering::Release);
+        self.required_peers.store(0, Ordering::Release);
         self.shut_down(Shutdown::Write);
     }
 
@@ -259,7 +264,7 @@ impl Links {
     }
 
     /// True if this process has left the run.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn has_left(&self) -> bool {
         *self.lock_over()
     }
 
@@ -270,15 +275,15 @@ impl Links {
     }
 
     /// Waits until this process has left the run, or for as long as that; true if it has.
-    pub(super) fn wait_until_over(&self, most: Option<Duration>) -> bool {
-        let (is_over, wait) = (self.lock_over(), |is_over: &mut bool| !*is_over);
+    pub(super) fn wait_until_left(&self, most: Option<Duration>) -> bool {
+        let (has_left, wait) = (self.lock_over(), |has_left: &mut bool| !*has_left);
         match most {
-            None => *self.over.wait_while(is_over, wait).unwrap_or_else(PoisonError::into_inner),
-            Some(most) => *self.over.wait_timeout_while(is_over, most, wait).unwrap_or_else(PoisonError::into_inner).0,
+            None => *self.over.wait_while(has_left, wait).unwrap_or_else(PoisonError::into_inner),
+            Some(most) => *self.over.wait_timeout_while(has_left, most, wait).unwrap_or_else(PoisonError::into_inner).0,
         }
     }
 
     fn lock_over(&self) -> MutexGuard<'_, bool> {
-        self.is_over.lock().unwrap_or_else(PoisonError::into_inner)
+        self.has_left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
