@@ -1,7 +1,7 @@
-//! Connections as timely uses them: one that breaks ends the run in order, where timely would panic.
+//! Timely's data connections, wrapped so that a lost one ends the run in order instead of panicking.
 //!
-//! Timely's threads panic on a lost connection, and take the workers with them. So a stream that breaks reports
-//! that, and then reads nothing more, and swallows what is written, until the workers have stopped.
+//! Timely's communication threads panic on a lost connection and take the workers down. A broken stream therefore
+//! reports the loss, then blocks reads and discards writes until the workers have stopped.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,15 +11,15 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::membership::Membership;
 
-/// The header of a message of timely's: six numbers of eight bytes, of which the fifth is the length of what follows.
+/// The header of a timely message: six 8-byte integers, the fifth of which is the length of the payload.
 const HEADER_BYTES: usize = 48;
 const LENGTH: std::ops::Range<usize> = 32..40;
 
-/// Where one message ends and the next begins. One without content is the last.
+/// Tracks message boundaries. A message without payload is the last.
 #[derive(Default)]
 struct FrameTracker {
     header: Vec<u8>,
-    /// Bytes of the present message that are still to come.
+    /// Remaining payload bytes of the current message.
     rest: u64,
     is_last: bool,
 }
@@ -64,7 +64,7 @@ impl DataStream {
         }
     }
 
-    /// Says that the connection broke, if that ends the run.
+    /// Reports the broken connection once.
     fn report(&mut self, cause: &str) {
         if !self.is_broken {
             self.is_broken = true;
@@ -89,7 +89,7 @@ impl Read for DataStream {
         };
         self.report(&cause);
         self.membership.wait_until_left(None);
-        // Ends timely's thread without a word; nobody waits for it.
+        // Ends timely's thread silently; it is never joined.
         std::panic::resume_unwind(Box::new("the run is over"))
     }
 }
@@ -123,7 +123,7 @@ impl Stream for DataStream {
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {
-        // The other side may have gone already.
+        // The peer may have disconnected already.
         let _ = self.stream.shutdown(how);
         Ok(())
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::config::ClusterConfig;
 
-    /// A stream to process 1, what is at its other end, and how the run goes.
+    /// A stream to process 1, its other end, and the state of the run.
     fn connected() -> (DataStream, TcpStream, Arc<Membership>, Arc<FirstError>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
@@ -152,7 +152,7 @@ mod tests {
         (DataStream::new(listener.accept().expect("accepts").0, 1, &membership), other, membership, failure)
     }
 
-    /// A message of so many zeros.
+    /// A message with a payload of zeros.
     fn message(length: u64) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
@@ -177,14 +177,14 @@ mod tests {
     #[test]
     fn a_stream_that_breaks_ends_the_run_and_then_swallows_all() {
         let (mut stream, mut other, membership, failure) = connected();
-        // Zeros as in the last header, but they are a part of what is sent.
+        // The payload looks like a final header, but is not one.
         other.write_all(&message(1000)[..900]).expect("sent");
         drop(other);
         let mut writer = stream.try_clone().expect("another handle");
         let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));
         assert!(failure.wait(Duration::from_secs(60)), "it is reported");
         let error = failure.check().expect_err("a failure").to_string();
-        assert_eq!(error, "process 1 (there:2) was lost: the connection for data was closed: it ended early");
+        assert_eq!(error, "process 1 (there:2) was lost: the data connection closed: it ended early");
         for _ in 0..3 {
             writer.write_all(&[1; 1 << 16]).expect("it is swallowed");
         }

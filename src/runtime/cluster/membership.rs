@@ -1,4 +1,4 @@
-//! What is said between this process and each other one, and who is still there.
+//! Membership: control connections, heartbeats, and which processes are lost or still required.
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
@@ -15,40 +15,44 @@ use crate::error::{Error, ErrorKind as Kind, Result};
 use super::super::failure::FirstError;
 use super::wire::{self, Message, RunFailure};
 
-/// How often a process says that it is there.
+/// How often heartbeats are sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// A process of which nothing is heard for so long is lost.
+/// A process is lost after this time without a message.
 pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long what ends a data connection may take to be said: a process that fails says why, then it goes.
+/// How long to wait for a failure message after a data connection closes: a failing process reports before it exits.
 const FAILURE_GRACE: Duration = Duration::from_secs(2);
 
-/// Held by each thread that listens to another process, as long as it does.
+/// Held by each listener thread while it runs.
 #[derive(Clone)]
 pub(super) enum ListenerGuard {}
 
-/// Connections to the other processes.
+/// The processes of the run, and the control connections to them.
 pub(super) struct Membership {
     process: usize,
     hosts: Vec<String>,
-    /// To each process that is connected, to say something to it.
+    /// The sending side of each connected process.
     writers: Vec<OnceLock<Mutex<TcpStream>>>,
-    /// Timely's connections, to be cut when the run fails.
+    /// Timely's connections, closed when the run fails.
     data: Mutex<Vec<TcpStream>>,
-    /// What becomes of processes of this number and above does not matter any more: all matter while they work, process 0
-    /// to one that has handed over its share, and none once the tables are being put into place, for process 0, or are there.
+    /// Processes with this number or above may leave without failing the run: all are required while they work, only process
+    /// 0 after a share was handed over, and none after the commit.
     required_peers: AtomicUsize,
-    /// True once process 0 has said that it puts tables into place.
+    /// True once process 0 has announced that it publishes.
     is_publishing: AtomicBool,
-    /// What the others were reported.
+    /// The failure reported to the others.
     reported: Mutex<Option<RunFailure>>,
     failure: Arc<FirstError>,
-    said: Sender<(usize, Message)>,
+    messages: Sender<(usize, Message)>,
     has_left: Mutex<bool>,
     over: Condvar,
 }
 
 impl Membership {
-    pub(super) fn new(config: &ClusterConfig, failure: &Arc<FirstError>, said: Sender<(usize, Message)>) -> Membership {
+    pub(super) fn new(
+        config: &ClusterConfig,
+        failure: &Arc<FirstError>,
+        messages: Sender<(usize, Message)>,
+    ) -> Membership {
         let hosts = config.hosts.clone();
         Membership {
             process: config.process,
@@ -58,7 +62,7 @@ impl Membership {
             is_publishing: AtomicBool::new(false),
             reported: Mutex::default(),
             failure: Arc::clone(failure),
-            said,
+            messages,
             has_left: Mutex::new(false),
             over: Condvar::new(),
             hosts,
@@ -73,33 +77,28 @@ impl Membership {
         self.hosts.len()
     }
 
-    /// A process as messages name it.
+    /// The name of a process in messages.
     pub(super) fn name(&self, process: usize) -> String {
         format!("process {process} ({})", self.hosts[process])
     }
 
-    /// Begins to listen to a process that has connected.
-    pub(super) fn add(
-        self: &Arc<Self>,
-        process: usize,
-        stream: TcpStream,
-        listening: Sender<ListenerGuard>,
-    ) -> Result<()> {
+    /// Starts listening to a connected process.
+    pub(super) fn add(self: &Arc<Self>, process: usize, stream: TcpStream, guard: Sender<ListenerGuard>) -> Result<()> {
         let reader = stream.try_clone().map_err(Error::failed)?;
         reader.set_read_timeout(Some(HEARTBEAT_TIMEOUT)).map_err(Error::failed)?;
         stream.set_write_timeout(Some(HEARTBEAT_TIMEOUT)).map_err(Error::failed)?;
         if self.writers[process].set(Mutex::new(stream)).is_err() {
-            return Err(Error::failed(format!("a bug: {} is connected twice", self.name(process))));
+            return Err(Error::failed(format!("internal error: {} is connected twice", self.name(process))));
         }
         let membership = Arc::clone(self);
         thread::spawn(move || {
             membership.listen(process, reader);
-            drop(listening);
+            drop(guard);
         });
         Ok(())
     }
 
-    /// Says every second that this process is there, until it leaves.
+    /// Sends a heartbeat every second, until this process leaves.
     pub(super) fn send_heartbeats(self: &Arc<Self>) {
         let membership = Arc::clone(self);
         thread::spawn(move || {
@@ -117,19 +116,19 @@ impl Membership {
                 Ok(Message::Failed(_)) => {}
                 Ok(Message::Publishing) => self.is_publishing.store(true, Ordering::Release),
                 Ok(message) => {
-                    // All is done: what process 0 does now is of no interest.
+                    // The run is complete: process 0 may leave.
                     if matches!(message, Message::Published(_)) {
                         self.required_peers.store(0, Ordering::Release);
                     }
-                    let _ = self.said.send((process, message));
+                    let _ = self.messages.send((process, message));
                 }
                 Err(cause) => {
                     let seconds = HEARTBEAT_TIMEOUT.as_secs();
                     let reason = match cause.kind() {
                         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                            format!("nothing was heard of it for {seconds} seconds")
+                            format!("no heartbeat for {seconds} seconds")
                         }
-                        ErrorKind::InvalidData => format!("what it said is not understood: {cause}"),
+                        ErrorKind::InvalidData => format!("invalid message: {cause}"),
                         _ => "it closed the connection, because it ended or was stopped".into(),
                     };
                     return self.lost(process, &reason);
@@ -138,22 +137,22 @@ impl Membership {
         }
     }
 
-    /// Says something to a process.
+    /// Sends a message to a process, if it is connected.
     pub(super) fn send(&self, process: usize, message: &Message) -> Result<()> {
         let Some(writer) = self.writers[process].get() else { return Ok(()) };
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         wire::send(&mut *writer, message).map_err(|cause| Error::failed(format!("{}: {cause}", self.name(process))))
     }
 
-    /// Says something to all that are connected. Who can't be reached is found out by who listens to it.
+    /// Sends a message to all connected processes. Errors are ignored: the listener threads detect lost processes.
     pub(super) fn send_to_all(&self, message: &Message) {
         for process in 0..self.processes() {
             let _ = self.send(process, message);
         }
     }
 
-    /// Keeps a connection of timely's.
-    pub(super) fn keep_data(&self, stream: TcpStream) {
+    /// Registers a data connection, to close it on failure.
+    pub(super) fn register_data(&self, stream: TcpStream) {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         if self.has_failed() {
             let _ = stream.shutdown(Shutdown::Both);
@@ -161,12 +160,12 @@ impl Membership {
         data.push(stream);
     }
 
-    /// From here on the run does not need other processes than process 0; they may end.
+    /// Requires only process 0 from here on; the others may leave.
     pub(super) fn require_first_only(&self) {
         self.required_peers.fetch_min(1, Ordering::AcqRel);
     }
 
-    /// From here on the run needs no other process, unless it has failed already: then false.
+    /// The commit point: no other process is required from here on. Returns false if the run has failed already.
     pub(super) fn commit(&self) -> bool {
         self.required_peers.store(0, Ordering::Release);
         let may_publish = !self.has_failed();
@@ -180,42 +179,42 @@ impl Membership {
         process < self.required_peers.load(Ordering::Acquire)
     }
 
-    /// True once process 0 puts tables into place: nothing ends the run any more but what becomes of process 0.
+    /// True once process 0 publishes: only a failure of process 0 can end the run.
     pub(super) fn is_publishing(&self) -> bool {
         self.is_publishing.load(Ordering::Acquire)
     }
 
-    /// A process is not there any more.
+    /// Handles the loss of a process.
     fn lost(&self, process: usize, reason: &str) {
         if !self.is_required(process) {
             return;
         }
-        let publishing = "; it was putting tables into place: each is the new one or the former one";
+        let publishing = "; it was publishing: each table is either the new or the former one";
         let what_now = if self.is_publishing() { publishing } else { "" };
         let message = format!("{} was lost: {reason}{what_now}", self.name(process));
         self.abort(RunFailure { kind: Kind::Failed, message });
     }
 
-    /// A connection of timely's is not there any more; if its process failed, it has said why, or is about to.
+    /// Handles the loss of a data connection; a failing process usually reports the reason itself.
     pub(super) fn lost_data(&self, process: usize, cause: &str) {
         if !self.failure.wait(FAILURE_GRACE) {
-            self.lost(process, &format!("the connection for data was closed: {cause}"));
+            self.lost(process, &format!("the data connection closed: {cause}"));
         }
     }
 
-    /// This process has failed.
+    /// Aborts the run because this process failed.
     pub(super) fn fail(&self, error: Error) {
         let message = format!("{} failed: {error}", self.name(self.process));
         let failed = RunFailure { kind: error.kind(), message };
         self.report_failure(error, failed);
     }
 
-    /// The run has failed.
+    /// Aborts the run.
     pub(super) fn abort(&self, failed: RunFailure) {
         self.report_failure(failed.clone().into(), failed);
     }
 
-    /// Ends the run with an error, if it is the first, and tells all other processes.
+    /// Records the error if it is the first, and reports it to all other processes.
     fn report_failure(&self, error: Error, failed: RunFailure) {
         if self.failure.set(error) {
             *self.reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
@@ -229,14 +228,14 @@ impl Membership {
         data.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
     }
 
-    /// Tells all that are connected why the run has failed, if it has. Who knows already does not mind.
+    /// Reports the failure, if any, to all connected processes again.
     pub(super) fn resend_failure(&self) {
         if let Some(failed) = self.reported() {
             self.send_to_all(&Message::Failed(failed));
         }
     }
 
-    /// Why the run has failed, if it has.
+    /// The reported failure, if any.
     pub(super) fn reported(&self) -> Option<RunFailure> {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -249,13 +248,13 @@ impl Membership {
         self.failure.check()
     }
 
-    /// Has nothing more to say.
+    /// Closes the sending side of all connections.
     pub(super) fn close(&self) {
         self.required_peers.store(0, Ordering::Release);
         self.shut_down(Shutdown::Write);
     }
 
-    /// Listens no more.
+    /// Closes all connections.
     pub(super) fn end(&self) {
         self.shut_down(Shutdown::Both);
         self.cut_data();
@@ -274,7 +273,7 @@ impl Membership {
         }
     }
 
-    /// Waits until this process has left the run, or for as long as that; true if it has.
+    /// Waits until this process has left the run, or for at most `most`; returns whether it has left.
     pub(super) fn wait_until_left(&self, most: Option<Duration>) -> bool {
         let (has_left, wait) = (self.lock_over(), |has_left: &mut bool| !*has_left);
         match most {

@@ -1,4 +1,4 @@
-//! What processes say to each other: a length, and so many bytes of JSON.
+//! The control protocol: length-prefixed JSON messages.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
@@ -10,21 +10,21 @@ use crate::report::Report;
 
 use super::Fingerprint;
 
-/// How a connection of ours begins: who begins otherwise is a stranger. The last byte is the version of what follows.
+/// The first bytes of every connection; the last one is the protocol version.
 pub(super) const MAGIC: [u8; 8] = *b"millstr\x01";
-/// No message is longer.
+/// The maximum length of a message.
 const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ConnectionKind {
-    /// What is said in this file.
+    /// The messages of this module.
     Control,
-    /// Timely's.
+    /// Timely's data exchange.
     Data,
 }
 
-/// What a process says first when it connects.
+/// The first message on a connection.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct JoinRequest {
     pub(super) process: usize,
@@ -32,13 +32,13 @@ pub(super) struct JoinRequest {
     pub(super) facts: Fingerprint,
 }
 
-/// What it is answered.
+/// The response to a join request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum JoinResponse {
     Accepted,
-    /// Never: both end.
+    /// Permanently: both processes end.
     Refused(RunFailure),
-    /// Not now, for this reason: another has its number.
+    /// Temporarily, with the reason: the process number is in use.
     Taken(String),
 }
 
@@ -55,29 +55,29 @@ impl From<RunFailure> for error::Error {
     }
 }
 
-/// What is said while a run goes on.
+/// A message during a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// The process is there.
+    /// The process is alive.
     Heartbeat,
-    /// The input that it sees.
+    /// The fingerprint of its input.
     Input(Fingerprint),
-    /// The run of this name begins.
+    /// The run with this id starts.
     Begin(String),
-    /// What the process has written.
+    /// The report of the process's share.
     Share(Box<Report>),
-    /// All shares are there, and process 0 puts the tables into place.
+    /// All shares are written, and process 0 publishes.
     Publishing,
-    /// The tables are in place.
+    /// The tables are published.
     Published(Box<Report>),
-    /// The run is over.
+    /// The run has failed.
     Failed(RunFailure),
 }
 
 pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<()> {
     let json = serde_json::to_vec(message)?;
     let length = u32::try_from(json.len()).ok().filter(|length| *length <= MESSAGE_BYTES_MAX);
-    let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the message is too long"))?;
+    let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "message too long"))?;
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend(json);
     stream.write_all(&bytes)
