@@ -15,7 +15,7 @@ use differential_dataflow::input::{Input, InputSession};
 use millstream::forest::{Forest, Point, Training};
 use millstream::model::Text;
 use millstream::operators::with_side_input;
-use millstream::udf::{Udf, Value, clean_text, prove_pure};
+use millstream::udf::{Udf, Value, check_purity, clean_text};
 
 /// A buyer, the price in cents, and the number of tickets.
 type Sale = (String, i64, i64);
@@ -32,7 +32,7 @@ fn main() {
 
     // A function must be pure, or what it gave could not be taken back. This is for a test of yours.
     let names = Text::column(["ada lovelace", "", "bob"].into_iter().map(|name| Some(name.into())));
-    prove_pure(&initials, &[names]).expect("the column is taken").expect("it is pure");
+    check_purity(&initials, &[names]).expect("the column is taken").expect("it is pure");
 
     timely::execute_directly(move |worker| {
         let (mut sales, mut models, probe) = worker.dataflow::<u32, _, _>(|scope| {

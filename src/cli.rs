@@ -145,8 +145,8 @@ fn run(command: &RunCommand) -> Result<()> {
     let config = RunConfig::resolve(&command.args)?;
     let progress = Arc::new(Progress::default());
     stop_on_signals(&progress)?;
-    let status = command.status.as_deref().map(|path| status::Status::keep(path, &progress)).transpose()?;
-    let shown = display::Display::show(&progress);
+    let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
+    let shown = display::ProgressDisplay::show(&progress);
     let report = runtime::run(&config, &progress);
     drop((shown, status));
     let report = report?;

@@ -10,4 +10,4 @@ pub(crate) mod row_json;
 
 pub use cells::ShopId;
 pub use core::InputSchema;
-pub(crate) use core::{CoreColumn, Kind, can_be_carried, is_decimal};
+pub(crate) use core::{ColumnKind, CoreColumn, can_be_carried, is_decimal};

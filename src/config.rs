@@ -21,7 +21,7 @@ use crate::tables::{Catalog, DerivedColumn};
 use crate::udf::Registry;
 
 pub use cluster::{ClusterArgs, ClusterConfig};
-pub use file::FileSize;
+pub use file::ByteSize;
 use file::{ConfigFile, TierBound};
 pub use functions::AnomalyConfig;
 
@@ -72,7 +72,7 @@ pub struct RunArgs {
     pub partition_by: Option<Vec<String>>,
     /// How large files become, as 64MB [default: 128MB].
     #[arg(long, env = "MILLSTREAM_TARGET_FILE_SIZE", value_name = "SIZE")]
-    pub target_file_size: Option<FileSize>,
+    pub target_file_size: Option<ByteSize>,
     /// Rows read at a time [default: 10000].
     #[arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS")]
     pub batch_size: Option<usize>,
@@ -207,7 +207,7 @@ impl RunConfig {
             sort_by: file.output.sort_by.unwrap_or_default(),
         };
         let functions = Registry::built_in(&settings.price_categories);
-        let tables = tables(args.tables.clone().or(file.tables.map(file::Tables::into_names)))?;
+        let tables = tables(args.tables.clone().or(file.tables.map(file::TableNames::into_names)))?;
         let anomaly = functions::anomaly(args, file.anomaly)?;
         let has_model = anomaly.model.is_some() || tables.contains("order_anomalies");
         if anomaly.save_model.is_some() && !has_model {

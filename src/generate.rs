@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 
 /// A table that was generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Generated {
+pub struct GeneratedTable {
     /// Its name.
     pub name: &'static str,
     /// Its rows.
@@ -41,7 +41,7 @@ const ROW_GROUP_ROWS: usize = 1 << 18;
 /// # Errors
 ///
 /// If the scale is not positive, there is something in `output`'s table folders already, or they can't be written.
-pub fn generate(scale: f64, output: &Path) -> Result<Vec<Generated>> {
+pub fn generate(scale: f64, output: &Path) -> Result<Vec<GeneratedTable>> {
     if !(scale.is_finite() && (0.001..=1000.0).contains(&scale)) {
         return Err(Error::usage(format!("--scale: {scale} is not possible, wanted 0.001 to 1000")));
     }
@@ -62,9 +62,9 @@ pub fn generate(scale: f64, output: &Path) -> Result<Vec<Generated>> {
     let products = write(&part_path(output, "products", 1), products(scale), product_batch)?;
     let customers = write(&part_path(output, "customers", 1), customers(scale), customer_batch)?;
     Ok(vec![
-        Generated { name: "orders", rows: orders },
-        Generated { name: "products", rows: products },
-        Generated { name: "customers", rows: customers },
+        GeneratedTable { name: "orders", rows: orders },
+        GeneratedTable { name: "products", rows: products },
+        GeneratedTable { name: "customers", rows: customers },
     ])
 }
 

@@ -1,14 +1,14 @@
-//! User functions: closures over values or over whole columns, applied to rows that come, change and vanish.
+//! User functions: closures over values or columns, applied to rows that are inserted, updated and deleted.
 //!
 //! ```text
-//! Udf::scalar(name, closure over values) ──────┐              ┌─ apply ──▶ collections, with what is rejected
+//! Udf::scalar(name, closure over values) ──────┐              ┌─ apply ──▶ results and rejected rows
 //!                                              ├─ Udf<A, B> ──┤
 //! Udf::vectorised(name, closure over columns) ─┘              └─ Registry ──▶ `udfs:` of the config
 //! ```
 //!
-//! A function is made once and used anywhere; its name is that of its operator. What it takes, `A`, is a value or a
-//! tuple of them, and says what becomes of nulls: a closure of a [`Text`] is not called for a null and gives null, as in
-//! SQL; one of an `Option<Text>` sees it.
+//! A function can be used in several places; its operators carry its name. Its argument type `A`, a value or a tuple of
+//! values, determines how nulls are handled: a closure over [`Text`] is not called for a null, and the result is null,
+//! as in SQL; a closure over `Option<Text>` receives it.
 //!
 //! ```
 //! use differential_dataflow::input::Input;
@@ -29,24 +29,24 @@
 //!
 //! # Functions must be pure
 //!
-//! When a row is taken back, the function is asked again, and what it answers is taken back. One that answers
-//! differently then (by the time, a random number, a table that has changed) leaves behind what it answered before. A function must
-//! be *pure*, the same answer for the same arguments, and *row-wise*, whatever rows stand beside. [`prove_pure`] tries
-//! both, in a test of yours; and a run tries the functions of its config on the first rows that come to them. Something
-//! that changes, such as a model, is not a part of a function but an input:
-//! [`with_side_input`](crate::operators::with_side_input()).
+//! Retractions are recomputed, not remembered: when a row is retracted, the function is called again and its result is
+//! retracted. A result that differs from the first one (because it depends on the time, a random number or a table)
+//! does not cancel it. A function must therefore be *pure*, with equal results for equal arguments, and *row-wise*, independent
+//! of the other rows of a batch. [`check_purity`] samples both, for use in tests; a run also samples the
+//! functions of its config on their first rows. State that changes, such as a model, is an input rather than part of a
+//! function: see [`with_side_input`](crate::operators::with_side_input()).
 //!
 //! # Rows that a function cannot handle
 //!
-//! A closure that gives an `Err` has not handled its row. The row is rejected, with the reason; or after
-//! [`or_null`](Udf::or_null), its answer is null. A panic is caught, and its row is always rejected: it is a bug that should be seen.
-//! (Panics can be caught only where they unwind: not with `panic = "abort"`. So that they are not printed row after row, the first
-//! call of a function puts a panic hook before the one that is there, which goes on to see all others.) A vectorised function that
-//! fails is called again with halves of its rows, until those that it can't handle stand alone.
+//! If a closure returns `Err`, the row is rejected with the error as its reason, or after [`or_null`](Udf::or_null) the
+//! result is null. Panics are caught, and their rows are always rejected, because a panic is a bug that must not go unnoticed.
+//! (Catching requires unwinding, so it does not work with `panic = "abort"`. The first call of a function installs a panic hook that
+//! suppresses output for user functions and delegates all other panics to the previous hook.) When a vectorised
+//! function fails, its batch is bisected until the failing rows are isolated.
 //!
 //! # Cost
 //!
-//! A function keeps no state; each update costs one call. [`memoised`](Udf::memoised) functions look their arguments up first.
+//! Functions keep no state; each update costs one call. [`memoised`](Udf::memoised) functions look their arguments up first.
 
 mod anomaly;
 mod apply;
@@ -73,21 +73,21 @@ use crate::model::Text;
 
 pub use anomaly::anomaly_score;
 pub use apply::Rejected;
-pub use argument::{Argument, Arguments, Returned, RowOf};
-pub use column::{Called, ColumnFunction};
+pub use argument::{Argument, Arguments, Returned, RowReader};
+pub use column::{ColumnFunction, FunctionOutput};
 pub use date::weekday;
 pub use json::parse_json_metadata;
 pub use price::{calculate_discount, categorize_price};
-pub use purity::{Impure, prove_pure};
+pub use purity::{Impurity, check_purity};
 pub use registry::Registry;
 pub use text::clean_text;
-pub use value::{Cell, Cells, Value};
+pub use value::{CellReader, CellValue, Value};
 
 use memory::Memory;
 
-/// A function from `A`, a value or a tuple of them, to a `B` or null; see the [module](self).
+/// A function from `A`, a value or a tuple of values, to a nullable `B`; see the [module](self).
 ///
-/// A copy is the same function, and shares what it remembers.
+/// Clones share the function and its cache.
 pub struct Udf<A, B> {
     name: Arc<str>,
     body: Arc<Body<A, B>>,
@@ -95,7 +95,7 @@ pub struct Udf<A, B> {
     memory: Option<Arc<Memory<Outcome<B>>>>,
 }
 
-/// How a function works.
+/// The implementation of a function.
 enum Body<A, B> {
     Scalar(Box<dyn Fn(A) -> Result<Option<B>, Text> + Send + Sync>),
     Vectorised(Box<Vectorised>),
@@ -104,37 +104,37 @@ enum Body<A, B> {
 /// A function over columns.
 type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync;
 
-/// What a function makes of a row.
-type Outcome<B> = Result<Option<B>, Failure>;
+/// The result of a function for one row.
+type Outcome<B> = Result<Option<B>, RowFailure>;
 
-/// Why a function could not handle a row.
+/// A function's failure on one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What the function says of it, or its panic.
+pub struct RowFailure {
+    /// The error message, or the panic message.
     pub reason: Text,
-    /// True if it panicked, or gave what is no column of its answers: such rows are always rejected.
+    /// True if the function panicked or returned an invalid column; such rows are always rejected.
     pub panicked: bool,
 }
 
-impl Failure {
-    pub(crate) fn new(reason: impl fmt::Display) -> Failure {
-        Failure { reason: compact_str::format_compact!("{reason}"), panicked: false }
+impl RowFailure {
+    pub(crate) fn new(reason: impl fmt::Display) -> RowFailure {
+        RowFailure { reason: compact_str::format_compact!("{reason}"), panicked: false }
     }
 }
 
 impl<A: Arguments, B: Value> Udf<A, B> {
-    /// A function that is called for each row.
+    /// A function that is called once per row.
     ///
-    /// The closure gives a value, an `Option` of one (`None` is null), or a `Result` of either.
+    /// The closure returns a value, an `Option` of a value (`None` is null), or a `Result` of either.
     pub fn scalar<R: Returned<Value = B>>(name: &str, function: impl Fn(A) -> R + Send + Sync + 'static) -> Udf<A, B> {
         let body = Body::Scalar(Box::new(move |arguments| function(arguments).returned()));
         Udf { name: name.into(), body: Arc::new(body), gives_null: false, memory: None }
     }
 
-    /// A function that is called for many rows: with a column for each argument, in the type that [`Value::data_type`]
-    /// says, and gives a column of as many rows, in the type that `B`'s says.
+    /// A function that is called once per batch. It receives one column per argument, of type [`Value::data_type`],
+    /// and returns a column of equal length of `B`'s type.
     ///
-    /// It sees nulls, whatever `A` says. Arrow's kernels mostly give null for null.
+    /// It receives nulls regardless of `A`; most Arrow kernels return null for null.
     ///
     /// ```
     /// use arrow::compute::kernels::numeric::mul;
@@ -152,22 +152,22 @@ impl<A: Arguments, B: Value> Udf<A, B> {
         Udf { name: name.into(), body: Arc::new(body), gives_null: false, memory: None }
     }
 
-    /// The function with null for the rows that it cannot handle, where else they are rejected.
+    /// Returns null instead of rejecting rows on which the function fails.
     #[must_use]
     pub fn or_null(self) -> Self {
         Udf { gives_null: true, ..self }
     }
 
-    /// The function with a memory: it is called once for arguments that come again, while there is room.
+    /// Caches results by argument.
     ///
-    /// *State*: up to `bytes_max` bytes, about; what has not been asked for lately goes first. Copies of the function, on all
-    /// workers, share it. It pays where a call costs more than a look-up (some 100 ns) and arguments repeat.
+    /// *State*: about `bytes_max` bytes, evicted by recency and shared by all clones and workers. Caching pays off if
+    /// arguments repeat and a call costs more than a lookup (about 100 ns).
     #[must_use]
     pub fn memoised(self, bytes_max: usize) -> Self {
         Udf { memory: Some(Arc::new(Memory::new(bytes_max))), ..self }
     }
 
-    /// What the function is called, also in the dataflow.
+    /// The name of the function and of its operators.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -177,13 +177,13 @@ impl<A: Arguments, B: Value> Udf<A, B> {
     ///
     /// # Errors
     ///
-    /// If the function can't handle it, also if it gives null for such rows elsewhere.
+    /// If the function fails on the row, even after [`or_null`](Self::or_null).
     #[expect(clippy::missing_panics_doc, reason = "it can't: one row has one outcome")]
-    pub fn call(&self, row: A::Nullable) -> Result<Option<B>, Failure> {
+    pub fn call(&self, row: A::Nullable) -> Result<Option<B>, RowFailure> {
         self.outcomes(&[row]).pop().expect("one row has one outcome")
     }
 
-    /// Calls the function for rows, those of which it remembers the outcome left out.
+    /// Calls the function for all rows whose outcome is not cached.
     fn outcomes(&self, rows: &[A::Nullable]) -> Vec<Outcome<B>> {
         match &self.memory {
             Some(memory) => memory.outcomes(rows, A::encode_row, |rows| self.body.outcomes(rows)),
@@ -203,13 +203,13 @@ impl<A: Arguments, B: Value> Body<A, B> {
                     call_for_rows(function, &B::data_type(), &columns, rows.len(), &mut |called, rows| match called {
                         Err(failure) => outcomes.push(Err(failure)),
                         Ok(column) => match B::cells(&column) {
-                            Ok(cells) => outcomes.extend((0..rows).map(|row| cells(row).map_err(Failure::new))),
-                            Err(error) => outcomes.extend((0..rows).map(|_| Err(Failure::new(&error)))),
+                            Ok(cells) => outcomes.extend((0..rows).map(|row| cells(row).map_err(RowFailure::new))),
+                            Err(error) => outcomes.extend((0..rows).map(|_| Err(RowFailure::new(&error)))),
                         },
                     });
                 if let Err(bug) = called {
                     outcomes.clear();
-                    outcomes.resize(rows.len(), Err(Failure { reason: bug.into(), panicked: true }));
+                    outcomes.resize(rows.len(), Err(RowFailure { reason: bug.into(), panicked: true }));
                 }
                 outcomes
             }
@@ -222,42 +222,42 @@ fn call_for_row<A: Arguments, B>(
     row: A::Nullable,
 ) -> Outcome<B> {
     let Some(arguments) = A::given(row) else { return Ok(None) };
-    panics::caught(|| function(arguments))?.map_err(|reason| Failure { reason, panicked: false })
+    panics::caught(|| function(arguments))?.map_err(|reason| RowFailure { reason, panicked: false })
 }
 
-/// Calls a vectorised function for rows, or for halves of them if it fails, down to single rows; tells what each call made of
-/// how many rows, in order.
+/// Calls a vectorised function, bisecting the batch on failure down to single rows. `emit` receives each result and its
+/// number of rows, in order.
 ///
 /// # Errors
 ///
-/// If the function is none: what it gives is not a value for each row, or is of another type.
+/// If the returned column has the wrong length or type.
 fn call_for_rows(
     function: &Vectorised,
     returns: &DataType,
     columns: &[ArrayRef],
     rows: usize,
-    tell: &mut dyn FnMut(Result<ArrayRef, Failure>, usize),
+    emit: &mut dyn FnMut(Result<ArrayRef, RowFailure>, usize),
 ) -> Result<(), String> {
     if rows == 0 {
         return Ok(());
     }
-    let called = panics::caught(|| function(columns)).and_then(|called| called.map_err(Failure::new));
+    let called = panics::caught(|| function(columns)).and_then(|called| called.map_err(RowFailure::new));
     match called {
         Ok(column) if column.len() != rows => {
-            Err(format!("it gave {} rows for {rows}, and is not row-wise", column.len()))
+            Err(format!("returned {} rows for {rows}, so it is not row-wise", column.len()))
         }
         Ok(column) if column.data_type() != returns => {
-            Err(format!("it gave a column of {}, where {returns} was said", column.data_type()))
+            Err(format!("returned a column of type {}, wanted {returns}", column.data_type()))
         }
         Err(_) if rows > 1 => {
             let half = rows / 2;
             [(0, half), (half, rows - half)].into_iter().try_for_each(|(start, length)| {
                 let part: Vec<_> = columns.iter().map(|column| column.slice(start, length)).collect();
-                call_for_rows(function, returns, &part, length, tell)
+                call_for_rows(function, returns, &part, length, emit)
             })
         }
         called => {
-            tell(called, rows);
+            emit(called, rows);
             Ok(())
         }
     }

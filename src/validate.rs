@@ -77,14 +77,14 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
     checks
 }
 
-struct Counts {
+struct RowCounts {
     rows: u64,
     without_id: u64,
 }
 
 /// Reads a whole table; its id is its first core column.
-fn count(source: &FileSource, batch_size: usize) -> Result<Counts> {
-    let mut counts = Counts { rows: 0, without_id: 0 };
+fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
+    let mut counts = RowCounts { rows: 0, without_id: 0 };
     for split in source.splits() {
         for batch in source.read(&split, batch_size)? {
             let batch = batch?;
@@ -144,14 +144,14 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
 }
 
 /// A data file, all of which was read.
-struct Counted {
+struct CountedFile {
     path: PathBuf,
     rows: u64,
 }
 
-fn counted(path: PathBuf) -> Result<Counted> {
+fn counted(path: PathBuf) -> Result<CountedFile> {
     let rows = count_rows(&path)?;
-    Ok(Counted { path, rows })
+    Ok(CountedFile { path, rows })
 }
 
 fn read_report(path: &Path) -> Result<Report> {
@@ -160,7 +160,7 @@ fn read_report(path: &Path) -> Result<Report> {
 }
 
 /// All files are the run's, and all of the run's files are there, with as many rows as it wrote.
-fn from_run(files: &[Counted], rows: u64, report: &Report, name: &str) -> Result<String> {
+fn from_run(files: &[CountedFile], rows: u64, report: &Report, name: &str) -> Result<String> {
     let run_id = &report.run_id;
     if let Some(other) = files.iter().find(|file| !file.path.to_string_lossy().contains(run_id)) {
         return Err(Error::unusable(format!("{}, wanted run {run_id}", other.path.display())));

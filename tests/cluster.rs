@@ -202,7 +202,7 @@ fn strangers_are_turned_away() {
     let mut first = Running::start(shop.process(0, &hosts, &[]));
     let mut stream = connect(&hosts);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("sent");
-    first.await_line("it is no process of this version of millstream");
+    first.await_line("not a process of this version of millstream");
     let silent = connect(&hosts);
     let second = Running::start(shop.process(1, &hosts, &[]));
     check_all(&[first.end(), second.end()], 0, &[]);

@@ -106,7 +106,7 @@ fn a_link_that_is_cut_ends_the_run_on_both_hosts() {
     let [first, second] = running.map(Running::end);
     for (done, other) in [(first, "process 1 (10.213.7.2:2101)"), (second, "process 0 (10.213.7.1:2101)")] {
         assert_eq!(done.status, 1, "{done:?}");
-        let expected = format!("{other} was lost: nothing was heard of it for 10 seconds");
+        let expected = format!("{other} was lost: no heartbeat for 10 seconds");
         assert!(done.stderr.contains(&expected), "{expected:?} in {done:?}");
         assert!(!done.stderr.contains("panicked"), "{done:?}");
     }

@@ -49,7 +49,7 @@ fn a_process_that_is_told_to_stop_tells_the_others() {
         running[victim].await_line("computing");
         running[victim].signal(signal);
         let done = running.map(Running::end);
-        check_all(&done, 1, &["it was told to stop"]);
+        check_all(&done, 1, &["cancelled"]);
         assert!(done[1 - victim].stderr.contains(&format!("process {victim} (127.0.0.1:")), "{done:?}");
         assert!(shop.tables().is_empty());
     }
@@ -71,7 +71,7 @@ fn a_process_that_is_told_to_stop_while_it_sorts_does_so() {
     }
     running[1].signal("-TERM");
     let done = running.map(Running::end);
-    check_all(&done, 1, &["it was told to stop"]);
+    check_all(&done, 1, &["cancelled"]);
     assert!(shop.tables().is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! User functions: what becomes of nulls, failures and panics; that what is taken back is what was given; what is remembered.
+//! User functions: nulls, failures, panics, exact retractions, and the result cache.
 
 #[path = "../operators/tests/common/drive.rs"]
 mod drive;
@@ -10,11 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::cast;
+use arrow::compute::kernels::length::length;
 use arrow::compute::kernels::numeric::{div, mul};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use drive::{Changes, drive, states};
+use millstream::error::{Error, Result};
 use millstream::model::{Amount, Day, Discount, Price, PriceCategories, Text, TextMap};
-use millstream::udf::{ColumnFunction, Registry, Udf, Value, clean_text, parse_json_metadata, prove_pure, weekday};
+use millstream::udf::{
+    ColumnFunction, FunctionOutput, Registry, Udf, Value, check_purity, clean_text, parse_json_metadata, weekday,
+};
 use proptest::prelude::*;
 
 /// Ten over a number: an error for 0, a panic for 13.
@@ -26,7 +30,7 @@ fn ten_over() -> Udf<i64, i64> {
     })
 }
 
-/// The same over columns.
+/// The vectorised equivalent.
 fn ten_over_columns() -> Udf<i64, i64> {
     Udf::vectorised("ten_over", |columns| {
         assert!(!columns[0].as_primitive::<Int64Type>().iter().any(|number| number == Some(13)), "thirteen");
@@ -34,7 +38,7 @@ fn ten_over_columns() -> Udf<i64, i64> {
     })
 }
 
-/// What a row gives: the number, and what ten over it is; or why there is nothing.
+/// The expected result of a row: the number and ten over it, or the reason for the failure.
 type Given = (i64, Result<Option<i64>, String>);
 
 fn given(function: &Udf<i64, i64>, history: &Changes<i64>, workers: usize) -> Changes<Given> {
@@ -130,12 +134,12 @@ fn a_column_function_that_does_not_keep_its_rows_is_told_so() {
     let mean = Udf::<f64, f64>::vectorised("mean", |_| Ok(Arc::new(Float64Array::from(vec![1.0]))));
     let rows = [f64::column([Some(1.0), Some(3.0)].into_iter())];
     let bug = mean.call_columns(&rows).expect_err("it is no function of rows").to_string();
-    assert!(bug.contains("function mean: it gave 1 rows for 2, and is not row-wise"), "{bug}");
-    assert!(prove_pure(&mean, &rows).is_err());
+    assert!(bug.contains("function mean: returned 1 rows for 2, so it is not row-wise"), "{bug}");
+    assert!(check_purity(&mean, &rows).is_err());
     let wrong =
         Udf::<f64, f64>::vectorised("wrong", |columns| Ok(Arc::new(Int64Array::from(vec![1; columns[0].len()]))));
     let failure = wrong.call(Some(1.0)).expect_err("it gives another type");
-    assert_eq!(failure.reason, "it gave a column of Int64, where Float64 was said");
+    assert_eq!(failure.reason, "returned a column of type Int64, wanted Float64");
     assert!(wrong.call_columns(&rows).is_err() && failure.panicked);
 }
 
@@ -172,7 +176,7 @@ fn a_memoised_function_is_called_once_for_each_argument_while_there_is_room() {
     assert!(calls.load(Ordering::Relaxed) > 3500, "there is room for a few dozen of a thousand");
 }
 
-/// Columns with nulls and values of all kinds.
+/// Columns of several types, with nulls.
 fn columns() -> [ArrayRef; 4] {
     let texts = [Some("  Two  words "), None, Some(""), Some("ÄRGER"), Some(r#"{"a": "b"}"#), Some("{"), Some("a   b")];
     let prices = [Some(1.5), None, Some(99.9999), Some(100.0), Some(-3.0), Some(1e9), Some(500.0)];
@@ -200,7 +204,7 @@ fn what_is_built_in_is_pure() {
     assert_eq!(registry.names().count(), uses.len());
     for (name, columns) in uses {
         let function = registry.get(name).expect("it is built in");
-        prove_pure(function.as_ref(), &columns).expect("the columns are taken").expect("it is pure");
+        check_purity(function.as_ref(), &columns).expect("the columns are taken").expect("it is pure");
     }
 }
 
@@ -211,14 +215,14 @@ fn what_depends_on_the_rows_beside_it_is_found_out() {
         let sum = arrow::compute::sum(columns[0].as_primitive::<arrow::datatypes::Float64Type>()).unwrap_or(1.0);
         mul(&columns[0], &Float64Array::new_scalar(1.0 / sum))
     });
-    let found = prove_pure(&share, &rows).expect("the column is taken").expect_err("it is not row-wise");
+    let found = check_purity(&share, &rows).expect("the column is taken").expect_err("it is not row-wise");
     assert_eq!((found.function.as_str(), found.arguments.as_str()), ("share", "(1.0)"));
-    assert_eq!(found.when, "when the row came alone");
+    assert_eq!(found.when, "when the row was alone");
     let last = Arc::new(AtomicU64::new(0));
     let change = Udf::scalar("change", move |number: f64| {
         number - f64::from_bits(last.swap(number.to_bits(), Ordering::Relaxed))
     });
-    let found = prove_pure(&change.memoised(1 << 20), &rows).expect("the column is taken");
+    let found = check_purity(&change.memoised(1 << 20), &rows).expect("the column is taken");
     assert!(found.expect_err("it remembers").to_string().contains("function change is not pure"));
 }
 
@@ -265,6 +269,52 @@ fn a_name_is_registered_once() {
     registry.register(shout()).expect("the name is free");
     assert!(registry.register(shout()).expect_err("it is taken").to_string().contains("shout is registered already"));
     assert!(registry.register(clean_text()).is_err());
+}
+
+/// The number of bytes of a text, as an own implementation of `ColumnFunction`.
+struct ByteLength;
+
+impl ColumnFunction for ByteLength {
+    fn name(&self) -> &str {
+        "byte_length"
+    }
+
+    fn data_types(&self) -> Vec<DataType> {
+        vec![DataType::Utf8]
+    }
+
+    fn accepts(&self, found: &[DataType]) -> Vec<bool> {
+        found.iter().map(|found| *found == DataType::Utf8).collect()
+    }
+
+    fn returns(&self) -> DataType {
+        DataType::Int32
+    }
+
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<FunctionOutput> {
+        let column = length(&columns[0]).map_err(Error::failed)?;
+        Ok(FunctionOutput { column, failures: Vec::new() })
+    }
+
+    fn gives_null(&self) -> bool {
+        false
+    }
+
+    fn with_memory(&self, _: Option<usize>) -> Arc<dyn ColumnFunction> {
+        Arc::new(ByteLength)
+    }
+}
+
+#[test]
+fn an_own_column_function_can_be_registered() {
+    let mut registry = Registry::built_in(&PriceCategories::default());
+    registry.register(ByteLength).expect("the name is free");
+    assert!(registry.register(ByteLength).is_err());
+    let function = registry.get("byte_length").expect("it is registered");
+    let texts = [Text::column([Some("tea".into()), None].into_iter())];
+    let output = function.call_columns(&texts).expect("it is called");
+    assert_eq!(output.column.as_primitive::<Int32Type>().iter().collect::<Vec<_>>(), [Some(3), None]);
+    check_purity(function.as_ref(), &texts).expect("it can be called").expect("it is pure");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::sinks::{ChangeFeed, TableChanges};
 use crate::sources::{FileSource, changes};
 
 use super::say;
-use super::show::Shown;
+use super::show::TextTable;
 
 /// How many rows of a table are shown.
 const ROWS_SHOWN: usize = 5;
@@ -48,7 +48,7 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     title("The job: seven tables from three")?;
     let progress = Arc::new(Progress::default());
     let feed = ChangeFeed::new();
-    let shown = super::display::Display::show(&progress);
+    let shown = super::display::ProgressDisplay::show(&progress);
     let live = Live::start(&config, vec![Box::new(folder_sink(&config)), Box::new(feed.clone())], &progress);
     drop(shown);
     let mut live = live?;
@@ -86,7 +86,7 @@ fn make_shop(input: &Path, scale: f64) -> Result<()> {
 }
 
 fn show_table(folder: &Path, table: &str) -> Result<()> {
-    let rows = Shown::first_rows(folder, ROWS_SHOWN)?;
+    let rows = TextTable::first_rows(folder, ROWS_SHOWN)?;
     say(format_args!("{table}: the first rows of {}/", folder.display()))?;
     let columns: Vec<usize> = match table {
         "enriched_data" => ENRICHED_SHOWN.iter().filter_map(|name| position(&rows, name)).collect(),
@@ -104,7 +104,7 @@ fn framed(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Table {
     table
 }
 
-fn position(shown: &Shown, column: &str) -> Option<usize> {
+fn position(shown: &TextTable, column: &str) -> Option<usize> {
     shown.columns.iter().position(|name| name == column)
 }
 
@@ -194,7 +194,7 @@ type Pair = (Option<Vec<String>>, Option<Vec<String>>);
 
 /// Shows the rows of a table that changed: the key, and the cells that differ as `before → after`.
 fn show_changes(changes: &TableChanges) -> Result<()> {
-    let (plus, minus) = (Shown::of(&changes.plus)?, Shown::of(&changes.minus)?);
+    let (plus, minus) = (TextTable::of(&changes.plus)?, TextTable::of(&changes.minus)?);
     let is_key = |column: usize| changes.table.key.contains(&plus.columns[column]);
     let key_columns: Vec<usize> = (0..plus.columns.len()).filter(|column| is_key(*column)).collect();
     let mut pairs: Vec<(Vec<String>, Pair)> = Vec::new();

@@ -24,7 +24,7 @@ pub(super) fn start_logging() {
 }
 
 /// A thread that shows progress until it is dropped.
-pub(super) struct Display {
+pub(super) struct ProgressDisplay {
     progress: Arc<Progress>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -33,17 +33,17 @@ pub(super) struct Display {
 const BETWEEN_BARS: Duration = Duration::from_millis(100);
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-impl Display {
-    pub(super) fn show(progress: &Arc<Progress>) -> Display {
+impl ProgressDisplay {
+    pub(super) fn show(progress: &Arc<Progress>) -> ProgressDisplay {
         let is_over = Arc::new(AtomicBool::new(false));
         let (shown, stop) = (Arc::clone(progress), Arc::clone(&is_over));
         let on_terminal = stderr().is_terminal();
         let thread = std::thread::spawn(move || if on_terminal { bars(&shown, &stop) } else { lines(&shown, &stop) });
-        Display { progress: Arc::clone(progress), is_over, thread: Some(thread) }
+        ProgressDisplay { progress: Arc::clone(progress), is_over, thread: Some(thread) }
     }
 }
 
-impl Drop for Display {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

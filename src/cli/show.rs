@@ -14,19 +14,19 @@ use crate::grouped::grouped;
 
 /// Rows as text, cell by cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct TextTable {
     /// The names of the columns.
     pub(super) columns: Vec<String>,
     /// The rows; a null is `–`.
     pub(super) rows: Vec<Vec<String>>,
 }
 
-impl Shown {
+impl TextTable {
     /// The rows of a batch.
-    pub(super) fn of(batch: &RecordBatch) -> Result<Shown> {
+    pub(super) fn of(batch: &RecordBatch) -> Result<TextTable> {
         let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
         let row = |row| batch.columns().iter().map(|column| cell(column, row)).collect();
-        Ok(Shown { columns, rows: (0..batch.num_rows()).map(row).collect::<Result<_>>()? })
+        Ok(TextTable { columns, rows: (0..batch.num_rows()).map(row).collect::<Result<_>>()? })
     }
 
     /// The first rows of a Parquet table that was written.
@@ -34,7 +34,7 @@ impl Shown {
     /// # Errors
     ///
     /// If it can't be read.
-    pub(super) fn first_rows(table: &Path, rows: usize) -> Result<Shown> {
+    pub(super) fn first_rows(table: &Path, rows: usize) -> Result<TextTable> {
         let entries = fs::read_dir(table).map_err(Error::reading(table))?;
         let paths = entries.flatten().map(|entry| entry.path());
         let first = paths.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).min();
@@ -43,7 +43,7 @@ impl Shown {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(&path))?;
         let mut batches = reader.with_batch_size(rows).build().map_err(Error::reading(&path))?;
         let first = batches.next().transpose().map_err(Error::reading(&path))?;
-        first.map_or_else(|| Ok(Shown::default()), |first| Shown::of(&first))
+        first.map_or_else(|| Ok(TextTable::default()), |first| TextTable::of(&first))
     }
 }
 

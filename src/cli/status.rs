@@ -21,7 +21,7 @@ const STILL_AFTER_SECONDS: u64 = 1800;
 
 /// What the file has.
 #[derive(Serialize, Deserialize)]
-struct Alive {
+struct RunStatus {
     phase: String,
     rows_read: u64,
     rows_written: u64,
@@ -32,14 +32,14 @@ struct Alive {
 }
 
 /// Keeps the file, until it is dropped; then the file is removed.
-pub(super) struct Status {
+pub(super) struct StatusFile {
     path: PathBuf,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Status {
-    pub(super) fn keep(path: &Path, progress: &Arc<Progress>) -> Result<Status> {
+impl StatusFile {
+    pub(super) fn keep(path: &Path, progress: &Arc<Progress>) -> Result<StatusFile> {
         write(path, progress, Duration::ZERO)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let (kept, stop, progress) = (path.to_owned(), Arc::clone(&is_over), Arc::clone(progress));
@@ -54,11 +54,11 @@ impl Status {
                 thread::park_timeout(BETWEEN_WRITES);
             }
         });
-        Ok(Status { path: path.to_owned(), is_over, thread: Some(thread) })
+        Ok(StatusFile { path: path.to_owned(), is_over, thread: Some(thread) })
     }
 }
 
-impl Drop for Status {
+impl Drop for StatusFile {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
@@ -70,7 +70,7 @@ impl Drop for Status {
 }
 
 fn write(path: &Path, progress: &Progress, still: Duration) -> Result<()> {
-    let alive = Alive {
+    let alive = RunStatus {
         phase: progress.phase().to_string(),
         rows_read: progress.rows_read(),
         rows_written: progress.rows_written(),
@@ -94,12 +94,12 @@ fn now() -> u64 {
 /// If there is none, or it does not keep it any more.
 pub(super) fn check(path: &Path) -> Result<String> {
     let text = fs::read(path).map_err(|cause| Error::failed(format!("{}: no run: {cause}", path.display())))?;
-    let alive: Alive = serde_json::from_slice(&text).map_err(Error::reading(path))?;
+    let alive: RunStatus = serde_json::from_slice(&text).map_err(Error::reading(path))?;
     let (age, path) = (now().saturating_sub(alive.unix_seconds), path.display());
     if age > STALE_AFTER_SECONDS {
         return Err(Error::failed(format!("{path}: nothing was heard of the run for {age} seconds")));
     }
-    let Alive { phase, rows_read, rows_written, still_seconds, .. } = alive;
+    let RunStatus { phase, rows_read, rows_written, still_seconds, .. } = alive;
     if still_seconds > STILL_AFTER_SECONDS {
         return Err(Error::failed(format!("{path}: {phase}: the run has not moved for {still_seconds} seconds")));
     }

@@ -1,4 +1,4 @@
-//! Cells: what each value of a column is read as, or why it can't be.
+//! Column values as ids, texts, days, quantities and money, converted on access.
 
 use std::sync::Arc;
 
@@ -17,24 +17,24 @@ use crate::model::{AnyId, Day, Id, IntId, Text};
 
 use super::core::decimal_scale;
 
-/// A value, a null, or the reason for which the row is rejected.
-pub(crate) type Cell<T> = std::result::Result<Option<T>, String>;
+/// A value, a null, or the reason why it can't be read.
+pub type CellValue<T> = std::result::Result<Option<T>, String>;
 
-/// The cells of a column, each read when it is asked for.
-pub(crate) type Cells<T> = Box<dyn Fn(usize) -> Cell<T>>;
+/// Reads the value in a row of a column.
+pub type CellReader<T> = Box<dyn Fn(usize) -> CellValue<T>>;
 
 /// An id type of a job whose input and output are Arrow columns: [`IntId`] or [`AnyId`].
 pub trait ShopId: Id {
     /// True if ids may be text.
     const HAS_TEXT: bool;
 
-    /// The id that is this integer; `None` where the type has none for it.
+    /// The id with this integer value; `None` if the type can't represent it.
     fn of_integer(integer: i64) -> Option<Self>;
 
-    /// The id that is this text; `None` where the type has none for it.
+    /// The id with this text value; `None` if the type can't represent it.
     fn of_text(text: &str) -> Option<Self>;
 
-    /// A column of ids.
+    /// Builds a column of ids.
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef;
 }
 
@@ -70,8 +70,8 @@ impl ShopId for AnyId {
     }
 }
 
-/// Ids: as text where any table has text for the same kind of thing, or else as numbers.
-pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: bool) -> Result<Cells<I>> {
+/// Ids, read as text if any table has text ids for the same entity, otherwise as integers.
+pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: bool) -> Result<CellReader<I>> {
     if as_text {
         each_text(column, name, move |text| I::of_text(text).map(Some).ok_or("is a text, wanted an integer"))
     } else {
@@ -81,13 +81,13 @@ pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: boo
     }
 }
 
-/// Text of any layout.
-pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<Cells<Text>> {
+/// Text, from any string layout.
+pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<CellReader<Text>> {
     each_text(column, name, move |text| Ok(Some(Text::from(text))))
 }
 
-/// Dates, timestamps and ISO 8601 text. A time with a zone is a day in `zone`; one without is in `zone` already.
-pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Cells<Day>> {
+/// Days, from dates, timestamps and ISO 8601 text. Times with a zone are converted to `zone`; others are local already.
+pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<CellReader<Day>> {
     let in_range = |day: Option<Day>| day.map(Some).ok_or("is no date of the years 1 to 9999");
     match column.data_type() {
         DataType::Date32 | DataType::Date64 => {
@@ -128,8 +128,8 @@ fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
     date.or_else(local).or_else(instant).and_then(Day::from_date)
 }
 
-/// Whole numbers below 2³¹ either way. NaN is null.
-pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<Cells<i32>> {
+/// Integers with an absolute value below 2³¹. NaN is null.
+pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<CellReader<i32>> {
     const LIMIT: &str = "is out of range: wanted below 2^31";
     let in_range = |whole: i128| i32::try_from(whole).ok().filter(|whole| *whole != i32::MIN).map(Some).ok_or(LIMIT);
     let of_float = |float: f64| match float {
@@ -166,7 +166,7 @@ pub(crate) fn money<M>(
     name: &'static str,
     make: impl Fn(i128) -> Option<M> + 'static,
     limit: &'static str,
-) -> Result<Cells<M>> {
+) -> Result<CellReader<M>> {
     let in_range = move |e4: Option<i128>| e4.and_then(&make).map(Some).ok_or(limit);
     match column.data_type() {
         found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, move |float| {
@@ -193,7 +193,7 @@ fn each<A: ArrowPrimitiveType, T>(
     data_type: &DataType,
     name: &'static str,
     read: impl Fn(A::Native) -> std::result::Result<Option<T>, &'static str> + 'static,
-) -> Result<Cells<T>> {
+) -> Result<CellReader<T>> {
     let values = cast(column, data_type).map_err(Error::failed)?;
     let (values, column) = (values.as_primitive::<A>().clone(), Arc::clone(column));
     Ok(Box::new(move |index| {
@@ -211,7 +211,7 @@ fn each_text<T>(
     column: &ArrayRef,
     name: &'static str,
     read: impl Fn(&str) -> std::result::Result<Option<T>, &'static str> + 'static,
-) -> Result<Cells<T>> {
+) -> Result<CellReader<T>> {
     let values = cast(column, &DataType::Utf8).map_err(Error::failed)?;
     let (values, column) = (values.as_string::<i32>().clone(), Arc::clone(column));
     Ok(Box::new(move |index| {
@@ -233,7 +233,7 @@ mod tests {
     use arrow::array::{Decimal128Array, Float64Array, TimestampSecondArray, UInt64Array};
 
     /// The first cells of a column.
-    fn first<T>(cells: Result<Cells<T>>, many: usize) -> Vec<Cell<T>> {
+    fn first<T>(cells: Result<CellReader<T>>, many: usize) -> Vec<CellValue<T>> {
         (0..many).map(cells.expect("the column is read")).collect()
     }
 

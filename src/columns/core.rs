@@ -9,7 +9,7 @@ use crate::model::InputTable;
 
 /// What a core column is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ColumnKind {
     Id,
     Date,
     Quantity,
@@ -20,31 +20,31 @@ pub(crate) enum Kind {
 /// A column the job computes with.
 pub(crate) struct CoreColumn {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ColumnKind,
     pub(crate) required: bool,
 }
 
-const fn core(name: &'static str, kind: Kind) -> CoreColumn {
+const fn core(name: &'static str, kind: ColumnKind) -> CoreColumn {
     CoreColumn { name, kind, required: true }
 }
 
 const ORDERS: &[CoreColumn] = &[
-    core("order_id", Kind::Id),
-    core("customer_id", Kind::Id),
-    core("product_id", Kind::Id),
-    core("order_date", Kind::Date),
-    core("quantity", Kind::Quantity),
-    core("discount", Kind::Money),
+    core("order_id", ColumnKind::Id),
+    core("customer_id", ColumnKind::Id),
+    core("product_id", ColumnKind::Id),
+    core("order_date", ColumnKind::Date),
+    core("quantity", ColumnKind::Quantity),
+    core("discount", ColumnKind::Money),
 ];
 const PRODUCTS: &[CoreColumn] = &[
-    core("product_id", Kind::Id),
-    core("price", Kind::Money),
-    core("category", Kind::Text),
-    CoreColumn { required: false, ..core("product_name", Kind::Text) },
-    CoreColumn { required: false, ..core("brand", Kind::Text) },
-    CoreColumn { required: false, ..core("metadata", Kind::Text) },
+    core("product_id", ColumnKind::Id),
+    core("price", ColumnKind::Money),
+    core("category", ColumnKind::Text),
+    CoreColumn { required: false, ..core("product_name", ColumnKind::Text) },
+    CoreColumn { required: false, ..core("brand", ColumnKind::Text) },
+    CoreColumn { required: false, ..core("metadata", ColumnKind::Text) },
 ];
-const CUSTOMERS: &[CoreColumn] = &[core("customer_id", Kind::Id)];
+const CUSTOMERS: &[CoreColumn] = &[core("customer_id", ColumnKind::Id)];
 
 impl InputTable {
     /// The columns the job computes with.
@@ -57,7 +57,7 @@ impl InputTable {
     }
 }
 
-impl Kind {
+impl ColumnKind {
     /// True if such cells can be read from a column of this type.
     pub(crate) fn accepts(self, found: &DataType) -> bool {
         let text = matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -65,37 +65,37 @@ impl Kind {
             (_, DataType::Dictionary(_, values)) => self.accepts(values),
             (_, DataType::Null) => true,
             (_, decimal) if is_decimal(decimal) => {
-                matches!(self, Kind::Quantity | Kind::Money) && (0..=38).contains(&decimal_scale(decimal))
+                matches!(self, ColumnKind::Quantity | ColumnKind::Money) && (0..=38).contains(&decimal_scale(decimal))
             }
-            (Kind::Id, _) => text || found.is_integer(),
-            (Kind::Date, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _)) => true,
-            (Kind::Date | Kind::Text, _) => text,
-            (Kind::Quantity | Kind::Money, _) => found.is_numeric(),
+            (ColumnKind::Id, _) => text || found.is_integer(),
+            (ColumnKind::Date, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _)) => true,
+            (ColumnKind::Date | ColumnKind::Text, _) => text,
+            (ColumnKind::Quantity | ColumnKind::Money, _) => found.is_numeric(),
         }
     }
 
     pub(crate) fn accepted(self) -> &'static str {
         match self {
-            Kind::Id => "an integer or a string",
-            Kind::Date => "a date, a timestamp or an ISO 8601 string",
-            Kind::Quantity => "an integer, or a float or decimal that is whole",
-            Kind::Money => "a float, a decimal of at most 38 places, or an integer",
-            Kind::Text => "a string",
+            ColumnKind::Id => "an integer or a string",
+            ColumnKind::Date => "a date, a timestamp or an ISO 8601 string",
+            ColumnKind::Quantity => "an integer, or a float or decimal that is whole",
+            ColumnKind::Money => "a float, a decimal of at most 38 places, or an integer",
+            ColumnKind::Text => "a string",
         }
     }
 
     /// The type in which a core column is written, where files agree on `found`; `None` where they do not.
     pub(crate) fn written(self, found: Option<&DataType>) -> DataType {
         match (self, found) {
-            (Kind::Id, Some(found)) if found.is_integer() => found.clone(),
-            (Kind::Quantity, Some(found)) if found.is_integer() => found.clone(),
+            (ColumnKind::Id, Some(found)) if found.is_integer() => found.clone(),
+            (ColumnKind::Quantity, Some(found)) if found.is_integer() => found.clone(),
             // Rounded to four places, a value may need a digit more before the point.
-            (Kind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
-            (Kind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
-            (Kind::Quantity, _) => DataType::Int64,
-            (Kind::Money, _) => DataType::Float64,
-            (Kind::Date, _) => DataType::Date32,
-            (Kind::Id | Kind::Text, _) => DataType::Utf8,
+            (ColumnKind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
+            (ColumnKind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
+            (ColumnKind::Quantity, _) => DataType::Int64,
+            (ColumnKind::Money, _) => DataType::Float64,
+            (ColumnKind::Date, _) => DataType::Date32,
+            (ColumnKind::Id | ColumnKind::Text, _) => DataType::Utf8,
         }
     }
 }
@@ -163,7 +163,7 @@ impl InputSchema {
 
     /// The id columns that are text.
     pub(crate) fn text_ids(&self) -> impl Iterator<Item = &'static str> {
-        let ids = self.table.cores().iter().zip(&self.cores).filter(|(core, _)| core.kind == Kind::Id);
+        let ids = self.table.cores().iter().zip(&self.cores).filter(|(core, _)| core.kind == ColumnKind::Id);
         ids.filter(|(_, written)| written.as_ref().is_some_and(|written| !written.is_integer()))
             .map(|(core, _)| core.name)
     }

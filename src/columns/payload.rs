@@ -15,18 +15,18 @@ use crate::error::{Error, Result};
 use crate::model::Payload;
 
 /// Encodes and decodes the carried columns of one table.
-pub(crate) struct Codec {
+pub(crate) struct PayloadCodec {
     fields: Vec<FieldRef>,
     converter: RowConverter,
     /// What stands for a row that is not there: a null in each column.
     nulls: Payload,
 }
 
-impl Codec {
-    pub(crate) fn new(fields: &[FieldRef]) -> Result<Codec> {
+impl PayloadCodec {
+    pub(crate) fn new(fields: &[FieldRef]) -> Result<PayloadCodec> {
         let sorted = fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
         let converter = RowConverter::new(sorted).map_err(Error::failed)?;
-        let mut codec = Codec { fields: fields.to_vec(), converter, nulls: Payload::default() };
+        let mut codec = PayloadCodec { fields: fields.to_vec(), converter, nulls: Payload::default() };
         let nulls: Vec<_> = fields.iter().map(|field| new_null_array(field.data_type(), 1)).collect();
         codec.nulls = codec.encode(&nulls, 1)?.pop().unwrap_or_default();
         Ok(codec)
@@ -124,7 +124,7 @@ mod tests {
         let columns =
             [Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef, cast(&names, &dictionary).expect("casts")];
         let fields = columns.iter().map(|column| Arc::new(Field::new("c", column.data_type().clone(), true)));
-        let codec = Codec::new(&fields.collect::<Vec<_>>()).expect("types are carried");
+        let codec = PayloadCodec::new(&fields.collect::<Vec<_>>()).expect("types are carried");
         let payloads = codec.encode(&columns, 3).expect("encodes");
         let with_gap = codec.decode(payloads.iter().map(Some).chain([None])).expect("decodes");
         assert_eq!(with_gap[0].slice(0, 3).as_ref(), columns[0].as_ref());
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_payload_without_columns_is_a_row_of_nulls_and_one_of_other_columns_an_error() {
-        let text = Codec::new(&[Arc::new(Field::new("note", DataType::Utf8, true))]).expect("types are carried");
+        let text = PayloadCodec::new(&[Arc::new(Field::new("note", DataType::Utf8, true))]).expect("types are carried");
         let decoded = text.decode([Some(&Payload::default())].into_iter()).expect("decodes");
         assert!(decoded[0].is_null(0));
         let foreign = Payload::new(&[2, 1, 1]);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn payloads_that_repeat_come_back_each_in_its_place() {
         let values: ArrayRef = Arc::new(Int32Array::from_iter((0..100).map(|row| (row % 7 != 0).then_some(row % 3))));
-        let codec = Codec::new(&[Arc::new(Field::new("c", DataType::Int32, true))]).expect("types are carried");
+        let codec = PayloadCodec::new(&[Arc::new(Field::new("c", DataType::Int32, true))]).expect("types are carried");
         let payloads = codec.encode(std::slice::from_ref(&values), 100).expect("encodes");
         let rows: Vec<_> = payloads.iter().map(Payload::as_bytes).collect();
         assert_eq!(repeated(&rows).map(|(distinct, _)| distinct.len()), Some(4));

@@ -20,17 +20,17 @@ use super::keys;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
-    pub(super) data: Data,
-    pub(super) processing: Processing,
-    pub(super) output: Output,
+    pub(super) data: DataKeys,
+    pub(super) processing: ProcessingKeys,
+    pub(super) output: OutputKeys,
     pub(super) as_of: Option<String>,
     pub(super) time_zone: Option<String>,
     pub(super) tiers: Option<Vec<TierBound>>,
     pub(super) matrix_size: Option<usize>,
     pub(super) price_categories: Option<PriceBounds>,
-    pub(super) anomaly: Anomaly,
-    pub(super) udfs: Vec<UdfUse>,
-    pub(super) tables: Option<Tables>,
+    pub(super) anomaly: AnomalyKeys,
+    pub(super) udfs: Vec<UdfKeys>,
+    pub(super) tables: Option<TableNames>,
     pub(super) columns: Option<BTreeMap<String, Renames>>,
     pub(super) max_rejected: Option<u64>,
     pub(super) cluster: ClusterKeys,
@@ -38,32 +38,32 @@ pub(super) struct ConfigFile {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Data {
+pub(super) struct DataKeys {
     pub(super) input_path: Option<PathBuf>,
     pub(super) output_path: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Processing {
+pub(super) struct ProcessingKeys {
     pub(super) batch_size: Option<usize>,
     pub(super) parallelism: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Output {
+pub(super) struct OutputKeys {
     pub(super) format: Option<OutputFormat>,
     pub(super) compression: Option<Codec>,
     pub(super) partition_by: Option<Vec<String>>,
-    pub(super) target_file_size: Option<FileSize>,
-    pub(super) bucket_by: Option<Buckets>,
+    pub(super) target_file_size: Option<ByteSize>,
+    pub(super) bucket_by: Option<BucketBy>,
     pub(super) sort_by: Option<Vec<String>>,
 }
 
 /// `bucket_by`: rows are dealt to `buckets` buckets by the hash of `columns`.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Buckets {
+pub(super) struct BucketBy {
     pub(super) columns: Vec<String>,
     pub(super) buckets: u32,
 }
@@ -95,7 +95,7 @@ pub(super) struct PriceBound {
 /// `anomaly`: the model that scores orders.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Anomaly {
+pub(super) struct AnomalyKeys {
     pub(super) model: Option<PathBuf>,
     pub(super) save_model: Option<PathBuf>,
     pub(super) seed: Option<u64>,
@@ -107,7 +107,7 @@ pub(super) struct Anomaly {
 
 /// One of `udfs`: a function, the columns it takes, and what becomes of what it gives.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct UdfUse {
+pub(super) struct UdfKeys {
     pub(super) function: String,
     #[serde(default)]
     pub(super) table: Option<String>,
@@ -117,7 +117,7 @@ pub(super) struct UdfUse {
     #[serde(default, deserialize_with = "some_choice")]
     pub(super) on_failure: Option<OnFailure>,
     #[serde(default)]
-    pub(super) memory: Option<FileSize>,
+    pub(super) memory: Option<ByteSize>,
 }
 
 /// A choice that is made, of which one is called `null`.
@@ -128,25 +128,25 @@ fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Resul
 /// `tables`: a list of names, or `all`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Tables {
+pub(super) enum TableNames {
     One(String),
     Several(Vec<String>),
 }
 
-impl Tables {
+impl TableNames {
     pub(super) fn into_names(self) -> Vec<String> {
         match self {
-            Tables::One(name) => vec![name],
-            Tables::Several(names) => names,
+            TableNames::One(name) => vec![name],
+            TableNames::Several(names) => names,
         }
     }
 }
 
 /// A size in bytes, as `134217728`, `128MB` or `128MiB`; both units are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileSize(u64);
+pub struct ByteSize(u64);
 
-impl FileSize {
+impl ByteSize {
     /// In bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
@@ -155,13 +155,13 @@ impl FileSize {
 }
 
 /// 128 MiB.
-impl Default for FileSize {
+impl Default for ByteSize {
     fn default() -> Self {
-        FileSize(128 << 20)
+        ByteSize(128 << 20)
     }
 }
 
-impl FromStr for FileSize {
+impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -175,17 +175,17 @@ impl FromStr for FileSize {
         };
         let bytes = digits.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
         let bytes = bytes.filter(|bytes| *bytes > 0);
-        bytes.map(FileSize).ok_or_else(|| format!("{text} is no size; wanted one such as 64MB"))
+        bytes.map(ByteSize).ok_or_else(|| format!("{text} is no size; wanted one such as 64MB"))
     }
 }
 
-impl fmt::Display for FileSize {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for FileSize {
+impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let text = number_as_text(deserializer)?.unwrap_or_default();
         text.parse().map_err(serde::de::Error::custom)
@@ -196,15 +196,15 @@ impl<'de> Deserialize<'de> for FileSize {
 fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Value {
+    enum Scalar {
         Integer(i64),
         Float(f64),
         Text(String),
     }
-    Ok(Option::<Value>::deserialize(deserializer)?.map(|value| match value {
-        Value::Integer(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Text(text) => text,
+    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|value| match value {
+        Scalar::Integer(number) => number.to_string(),
+        Scalar::Float(number) => number.to_string(),
+        Scalar::Text(text) => text,
     }))
 }
 

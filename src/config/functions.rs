@@ -8,7 +8,7 @@ use crate::model::{Price, PriceCategories, Text, money};
 use crate::tables::{Catalog, DerivedColumn};
 
 use super::RunArgs;
-use super::file::{Anomaly, PriceBound, PriceBounds, UdfUse};
+use super::file::{AnomalyKeys, PriceBound, PriceBounds, UdfKeys};
 
 /// Where the model that scores orders comes from, and where it goes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,7 +21,7 @@ pub struct AnomalyConfig {
     pub training: Training,
 }
 
-pub(super) fn anomaly(args: &RunArgs, file: Anomaly) -> Result<AnomalyConfig> {
+pub(super) fn anomaly(args: &RunArgs, file: AnomalyKeys) -> Result<AnomalyConfig> {
     let usual = Training::default();
     let training = Training {
         seed: file.seed.unwrap_or(usual.seed),
@@ -57,8 +57,8 @@ pub(super) fn price_categories(bounds: Option<PriceBounds>) -> Result<PriceCateg
         .map_err(|reason| Error::usage(format!("price_categories.known: {reason}")))
 }
 
-pub(super) fn derived_columns(udfs: Vec<UdfUse>) -> Result<Vec<DerivedColumn>> {
-    let derived = |udf: UdfUse| {
+pub(super) fn derived_columns(udfs: Vec<UdfKeys>) -> Result<Vec<DerivedColumn>> {
+    let derived = |udf: UdfKeys| {
         let table = udf.table.as_deref().unwrap_or("enriched_data");
         let memory_bytes = udf.memory.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX));
         Ok(DerivedColumn {

@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 
 /// A forest as it is saved.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Saved {
+pub(super) struct SavedForest {
     format: String,
     version: u32,
     features: Vec<String>,
@@ -30,17 +30,25 @@ fn features() -> Vec<String> {
     ["quantity", "price_e4", "discount_e4"].map(String::from).to_vec()
 }
 
-impl From<Forest> for Saved {
-    fn from(forest: Forest) -> Saved {
+impl From<Forest> for SavedForest {
+    fn from(forest: Forest) -> SavedForest {
         let Forest { seed, points_per_tree, zero_e9, trees, .. } = forest;
-        Saved { format: FORMAT.into(), version: VERSION, features: features(), seed, points_per_tree, zero_e9, trees }
+        SavedForest {
+            format: FORMAT.into(),
+            version: VERSION,
+            features: features(),
+            seed,
+            points_per_tree,
+            zero_e9,
+            trees,
+        }
     }
 }
 
-impl TryFrom<Saved> for Forest {
+impl TryFrom<SavedForest> for Forest {
     type Error = String;
 
-    fn try_from(saved: Saved) -> std::result::Result<Forest, String> {
+    fn try_from(saved: SavedForest) -> std::result::Result<Forest, String> {
         if saved.format != FORMAT || saved.version != VERSION {
             let (format, version) = (saved.format, saved.version);
             return Err(format!("found {format:?} of version {version}, wanted {FORMAT:?} of version {VERSION}"));
@@ -64,7 +72,7 @@ impl TryFrom<Saved> for Forest {
 /// As in a file; to another process, which takes no format that describes itself, as the text of the file.
 impl Serialize for Forest {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let saved = Saved::from(self.clone());
+        let saved = SavedForest::from(self.clone());
         if serializer.is_human_readable() {
             return saved.serialize(serializer);
         }
@@ -75,7 +83,7 @@ impl Serialize for Forest {
 impl<'de> Deserialize<'de> for Forest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let saved = if deserializer.is_human_readable() {
-            Saved::deserialize(deserializer)?
+            SavedForest::deserialize(deserializer)?
         } else {
             serde_json::from_str(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)?
         };

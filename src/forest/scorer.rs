@@ -13,21 +13,21 @@ use super::{FEATURES, MOST_POINTS, Point};
 pub(super) struct Scorer {
     /// The places of all trees' cuts through each feature, ascending.
     cuts: [Vec<i64>; FEATURES],
-    trees: Vec<Tree>,
+    trees: Vec<ScorerTree>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Tree {
+struct ScorerTree {
     /// How many of the tree's own cuts lie below a value, by how many of all do.
     own_cuts: [Vec<u8>; FEATURES],
     /// The leaves that are not ruled out, by how many of the tree's own cuts lie below the value.
-    left: [Vec<Leaves>; FEATURES],
+    left: [Vec<LeafSet>; FEATURES],
     /// The depth of each leaf, in units of 2⁻²⁰.
     depths_e20: Vec<u32>,
 }
 
 /// A set of leaves.
-type Leaves = [u64; MOST_POINTS / 64];
+type LeafSet = [u64; MOST_POINTS / 64];
 
 /// Points for which the trees are asked one after the other: few enough to stay in the cache.
 const TOGETHER: usize = 1 << 10;
@@ -40,7 +40,7 @@ impl Scorer {
     /// Says what is wrong with a tree that was not grown here.
     pub(super) fn of(trees: &[Vec<Node>]) -> Result<Scorer, String> {
         let cuts = std::array::from_fn(|feature| places(trees.iter().flatten(), feature));
-        let trees = trees.iter().map(|nodes| Tree::of(nodes, &cuts)).collect::<Result<_, _>>()?;
+        let trees = trees.iter().map(|nodes| ScorerTree::of(nodes, &cuts)).collect::<Result<_, _>>()?;
         Ok(Scorer { cuts, trees })
     }
 
@@ -73,8 +73,8 @@ fn places<'a>(nodes: impl Iterator<Item = &'a Node>, feature: usize) -> Vec<i64>
     places
 }
 
-impl Tree {
-    fn of(nodes: &[Node], cuts: &[Vec<i64>; FEATURES]) -> Result<Tree, String> {
+impl ScorerTree {
+    fn of(nodes: &[Node], cuts: &[Vec<i64>; FEATURES]) -> Result<ScorerTree, String> {
         if nodes.len() >= 2 * MOST_POINTS {
             return Err(format!("a tree has {} nodes, wanted fewer than {}", nodes.len(), 2 * MOST_POINTS));
         }
@@ -89,8 +89,8 @@ impl Tree {
         });
         let [quantity, price, discount] = own_cuts;
         let own_cuts = [quantity?, price?, discount?];
-        let left = std::array::from_fn(|feature| vec![Leaves::default(); own[feature].len() + 1]);
-        let mut tree = Tree { own_cuts, left, depths_e20: Vec::new() };
+        let left = std::array::from_fn(|feature| vec![LeafSet::default(); own[feature].len() + 1]);
+        let mut tree = ScorerTree { own_cuts, left, depths_e20: Vec::new() };
         let mut rest = nodes.iter();
         let everywhere = std::array::from_fn(|feature| (0, own[feature].len()));
         tree.add_leaves(&mut rest, 0, everywhere, &own)?;

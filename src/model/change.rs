@@ -6,6 +6,7 @@ use super::{Customer, Order, Product};
 
 /// An upsert, or with `None` a delete, of one row of an input table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change<I> {
     /// Of an order.
     Order(I, Option<Order<I>>),

@@ -84,6 +84,7 @@ impl Display for IntId {
 /// assert!(AnyId::from(7) < AnyId::from("A-7"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum AnyId {
     /// An integer.
     Int(i64),

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// One of the three tables that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum InputTable {
     /// `orders`
     Orders,

@@ -93,14 +93,14 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_bytes(PayloadVisitor)
     }
 }
 
 /// Takes all bytes at once: as a sequence, they would be looked at one by one.
-struct Bytes;
+struct PayloadVisitor;
 
-impl Visitor<'_> for Bytes {
+impl Visitor<'_> for PayloadVisitor {
     type Value = Payload;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,7 @@ use crate::sources::{FileSource, Source};
 use super::cluster::Cluster;
 use super::commit::commit_first_epoch;
 use super::context::{RunContext, open_sinks};
-use super::failure::Failure;
+use super::failure::FirstError;
 use super::intake::Intake;
 use super::progress::Progress;
 use super::worker;
@@ -74,7 +74,7 @@ fn run_in_cluster(
 fn run_process(
     config: &RunConfig,
     cluster: Option<&Arc<Cluster>>,
-    failure: &Arc<Failure>,
+    failure: &Arc<FirstError>,
     progress: &Arc<Progress>,
     started: Instant,
     open: impl FnOnce(&RunConfig) -> Result<SourceAndSinks>,

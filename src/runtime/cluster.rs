@@ -1,21 +1,22 @@
-//! Several processes that make one run: they find each other, agree on what is to be done, and end together.
+//! Runs of several processes: rendezvous, agreement on config and input, commit, and a common end.
 //!
 //! ```text
-//! process 0   join ─ compare inputs ─ take the output ─▶ begin ─ work ─▶ all shares there ─ publish ─▶ report
+//! process 0   join ─ compare inputs ─ take the output ─▶ begin ─ work ─▶ all shares written ─ publish ─▶ report
 //! process 1   join ─ its input ──────▲                    └──── work ─ its share ▲                      └ end
 //! ```
 //!
-//! Timely does the work: what workers send each other goes through its own connections, one for each two processes. Beside
-//! each lies one of ours, for what processes have to say to each other as such, and it beats: a process of which
-//! nothing is heard is lost. Whatever goes wrong anywhere is told to all, and ends the run everywhere.
+//! Workers exchange data over timely's connections, one per pair of processes. A control connection beside each carries
+//! the protocol messages and heartbeats; a process without a heartbeat for ten seconds is lost. Any failure is
+//! broadcast and ends the run in every process.
 //!
-//! Process 0 takes the output folder, and puts the tables into their places once the shares of all are written. Until
-//! it begins to, whatever is lost ends the run, and the former tables stay; from then on the run is done.
+//! Process 0 locks the output folder, and publishes the tables once every process has written its share. That is the commit
+//! point: a failure before it aborts the run everywhere and the former tables remain; after it, only a failure of process 0
+//! matters.
 
 mod connect;
 mod data;
-mod facts;
-mod links;
+mod fingerprint;
+mod membership;
 mod wire;
 
 use std::any::Any;
@@ -32,50 +33,51 @@ use crate::config::{ClusterConfig, RunConfig};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
-use super::failure::Failure;
+use super::failure::FirstError;
 use super::{Phase, Progress};
 use data::DataStream;
-use facts::Facts;
-use links::{Links, Listening};
+use fingerprint::Fingerprint;
+use membership::{ListenerGuard, Membership};
 use wire::Message;
 
-/// How long a process that ends waits for the others to hear of it.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How long what one process made may take to be seen by another, on a network volume.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
-/// How often a process that waits looks whether it still should.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long a process waits on exit for the others to disconnect.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long a file may take to become visible to another process on a network volume.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a waiting process checks for failure and cancellation.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The processes of a run, as one of them sees them.
+/// This process's view of the processes of a run.
 pub(super) struct Cluster {
-    links: Arc<Links>,
-    /// To each other process, for timely; until the workers begin.
+    membership: Arc<Membership>,
+    /// Timely's connection to each other process, until the workers start.
     data: Mutex<Vec<Option<DataStream>>>,
-    /// What others say, and who says it.
-    said: Receiver<(usize, Message)>,
-    /// Ends when nobody else is listened to any more.
-    listening: Receiver<Listening>,
+    /// Messages from other processes, with their sender.
+    messages: Receiver<(usize, Message)>,
+    /// Disconnects when the last listener thread ends.
+    listeners: Receiver<ListenerGuard>,
     progress: Arc<Progress>,
 }
 
 impl Cluster {
-    /// Finds the other processes, and makes sure that they were asked to do the same.
+    /// Connects to the other processes, and checks that all have the same version and config.
     ///
     /// # Errors
     ///
-    /// If one does not come in time, or has another version or config.
+    /// If one does not connect in time, or has another version or config.
     pub(super) fn join(
         run: &RunConfig,
         config: &ClusterConfig,
-        failure: &Arc<Failure>,
+        failure: &Arc<FirstError>,
         progress: &Arc<Progress>,
     ) -> Result<Cluster> {
-        let (sender, said) = unbounded();
-        let (is_listening, listening) = unbounded();
-        let links = Arc::new(Links::new(config, failure, sender));
-        let mut cluster = Cluster { links, data: Mutex::default(), said, listening, progress: Arc::clone(progress) };
-        let facts = facts::of_config(run, config.hosts.len());
-        let data = match connect::connect(config, facts, &cluster.links, is_listening, progress) {
+        let (sender, messages) = unbounded();
+        let (guard, listeners) = unbounded();
+        let membership = Arc::new(Membership::new(config, failure, sender));
+        let mut cluster =
+            Cluster { membership, data: Mutex::default(), messages, listeners, progress: Arc::clone(progress) };
+        let facts = fingerprint::of_config(run, config.hosts.len());
+        let data = match connect::connect(config, facts, &cluster.membership, guard, progress) {
             Ok(data) => data,
             failed => cluster.leave(failed)?,
         };
@@ -85,169 +87,179 @@ impl Cluster {
 
     /// The number of this process.
     pub(super) fn process(&self) -> usize {
-        self.links.process()
+        self.membership.process()
     }
 
-    /// How many processes there are.
+    /// The number of processes.
     pub(super) fn processes(&self) -> usize {
-        self.links.processes()
+        self.membership.processes()
     }
 
-    /// True for the one that takes the output, and publishes.
+    /// True for process 0, which locks the output folder and publishes.
     pub(super) fn is_first(&self) -> bool {
         self.process() == 0
     }
 
-    /// What timely needs to connect so many workers here with as many in each other process.
+    /// Timely's allocators for `workers` local workers and as many in each other process.
     pub(super) fn workers(&self, workers: usize) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
         let data = std::mem::take(&mut *self.data.lock().unwrap_or_else(PoisonError::into_inner));
         let hooks = Hooks::default();
         let inner = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
         let connected = initialize_networking_from_sockets(inner, data, self.process(), workers, hooks);
         let (builders, threads) = connected.map_err(Error::failed)?;
-        // Dropping this would wait for the threads that send and receive, and panic where a connection is lost. They end
-        // by themselves: when the workers of all processes are done, or when this process leaves the run.
+        // Dropping the guard would join the communication threads, and panic if a connection was lost. The threads end by
+        // themselves: when the workers of all processes are done, or when this process leaves the run.
         std::mem::forget(threads);
         Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(())))
     }
 
-    /// Makes sure that all processes see the same input. Process 0 compares; it goes on when all agree, others at once.
+    /// Checks that all processes read the same input. Process 0 waits for all fingerprints; others only send theirs.
     ///
     /// # Errors
     ///
-    /// If they do not agree, or the run ends while this waits.
-    pub(super) fn compare(&self, input: &Facts) -> Result<()> {
+    /// If the inputs differ, or the run ends meanwhile.
+    pub(super) fn compare(&self, input: &Fingerprint) -> Result<()> {
         if !self.is_first() {
-            return self.links.send(0, &Message::Input(input.clone()));
+            return self.membership.send(0, &Message::Input(input.clone()));
         }
-        let inputs =
-            self.all("the input", |message| if let Message::Input(facts) = message { Some(facts) } else { None })?;
-        let differing = inputs.iter().find_map(|(process, theirs)| Some((process, facts::difference(theirs, input)?)));
+        let inputs = self.receive_from_all("the input fingerprint", |message| {
+            if let Message::Input(facts) = message { Some(facts) } else { None }
+        })?;
+        let differing =
+            inputs.iter().find_map(|(process, theirs)| Some((process, fingerprint::difference(theirs, input)?)));
         match differing {
             None => Ok(()),
             Some((process, (table, theirs, ours))) => Err(Error::unusable(format!(
                 "{} reads other {table}: {theirs}; {} reads {ours}",
-                self.links.name(*process),
-                self.links.name(0),
+                self.membership.name(*process),
+                self.membership.name(0),
             ))),
         }
     }
 
-    /// Process 0 says that the run begins, and what it is called.
+    /// Process 0 announces the start of the run and its id.
     pub(super) fn begin(&self, run_id: &str) {
-        self.links.send_to_all(&Message::Begin(run_id.into()));
+        self.membership.send_to_all(&Message::Begin(run_id.into()));
     }
 
-    /// Other processes are told so.
+    /// Waits for process 0 to announce the run; returns its id.
     ///
     /// # Errors
     ///
-    /// If the run ends while this waits.
+    /// If the run ends meanwhile.
     pub(super) fn await_begin(&self) -> Result<String> {
-        self.first("the beginning", |message| if let Message::Begin(run_id) = message { Some(run_id) } else { None })
+        self.receive_from_first(
+            "the start",
+            |message| if let Message::Begin(run_id) = message { Some(run_id) } else { None },
+        )
     }
 
     /// Waits until this process can open a sink that process 0 has opened.
     ///
     /// # Errors
     ///
-    /// If it can't, in a time that is long for a network volume, or the run ends while this waits.
+    /// If it can't be opened within ten seconds, or the run ends meanwhile.
     pub(super) fn await_opened(&self, mut open: impl FnMut() -> Result<bool>) -> Result<()> {
         let since = Instant::now();
         while !open()? {
-            if since.elapsed() > SEEN_WITHIN {
+            if since.elapsed() > VISIBILITY_TIMEOUT {
                 return Err(Error::failed(
-                    "process 0 has begun a run in its output folder, but not in this one; all processes must share one",
+                    "process 0 opened its output folder, but the run does not appear in this one; all processes must share one output folder",
                 ));
             }
-            self.links.check()?;
+            self.membership.check()?;
             self.progress.check_not_stopped()?;
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// What the other processes have written, once they all have: from here on the run does not need them any more.
+    /// Waits for the shares of all other processes and commits: from here on they may end.
     ///
     /// # Errors
     ///
-    /// If the run ends while this waits.
+    /// If the run ends meanwhile.
     pub(super) fn gather(&self) -> Result<Vec<Report>> {
         let shares =
-            self.all("the shares", |message| if let Message::Share(share) = message { Some(*share) } else { None })?;
-        if self.links.need_nobody() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
+            self.receive_from_all(
+                "the shares",
+                |message| if let Message::Share(share) = message { Some(*share) } else { None },
+            )?;
+        if self.membership.commit() { Ok(shares.into_iter().map(|(_, share)| share).collect()) } else { self.ended() }
     }
 
-    /// Process 0 says that the tables are in place.
+    /// Process 0 announces that the tables are published.
     pub(super) fn announce(&self, report: &Report) {
-        self.links.send_to_all(&Message::Published(Box::new(report.clone())));
+        self.membership.send_to_all(&Message::Published(Box::new(report.clone())));
     }
 
-    /// Another process says what it has written, and waits until process 0 has published it.
+    /// Another process reports its share, and waits until process 0 has published.
     ///
     /// # Errors
     ///
-    /// If the run ends while this waits.
+    /// If the run ends meanwhile.
     pub(super) fn hand_over(&self, share: Report) -> Result<Report> {
-        self.links.need_first_only();
-        self.links.send(0, &Message::Share(Box::new(share)))?;
-        self.first("the end", |message| if let Message::Published(report) = message { Some(*report) } else { None })
+        self.membership.require_first_only();
+        self.membership.send(0, &Message::Share(Box::new(share)))?;
+        self.receive_from_first("the commit", |message| {
+            if let Message::Published(report) = message { Some(*report) } else { None }
+        })
     }
 
-    /// Ends the run here, and everywhere if it failed. What failed first is the result.
+    /// Leaves the run; aborts it everywhere on failure. The first failure of the run is returned.
     pub(super) fn leave<R>(&self, done: Result<R>) -> Result<R> {
         let done = done.or_else(|error| {
-            self.links.fail(error);
+            self.membership.fail(error);
             self.ended()
         });
-        self.links.tell_again();
-        self.links.close();
-        // Nothing is ever sent here: it ends when the last thread that listens does.
-        let _ = self.listening.recv_timeout(FAREWELL);
-        self.links.end();
+        self.membership.resend_failure();
+        self.membership.close();
+        // Nothing is ever sent: the channel disconnects when the last listener thread ends.
+        let _ = self.listeners.recv_timeout(SHUTDOWN_GRACE);
+        self.membership.end();
         done
     }
 
-    /// Tells all processes that the run has failed, if this is the first that goes wrong.
+    /// Aborts the run everywhere, if this is the first failure.
     pub(super) fn fail(&self, error: Error) {
-        self.links.fail(error);
+        self.membership.fail(error);
     }
 
     fn ended<R>(&self) -> Result<R> {
-        self.links.check()?;
+        self.membership.check()?;
         Err(Error::failed("the run has ended"))
     }
 
-    /// Waits until each other process has said this.
-    fn all<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
+    /// Waits for a matching message from every other process.
+    fn receive_from_all<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<Vec<(usize, R)>> {
         let mut all: Vec<(usize, R)> = Vec::new();
         while all.len() + 1 < self.processes() {
-            let missing = (1..self.processes()).filter(|process| all.iter().all(|(there, _)| there != process));
-            let missing: Vec<_> = missing.map(|process| self.links.name(process)).collect();
-            let (process, message) = self.next(&format!("{what} of {}", missing.join(", ")))?;
-            all.extend(wanted(message).map(|said| (process, said)));
+            let missing = (1..self.processes()).filter(|process| all.iter().all(|(sender, _)| sender != process));
+            let missing: Vec<_> = missing.map(|process| self.membership.name(process)).collect();
+            let (process, message) = self.receive(&format!("{what} of {}", missing.join(", ")))?;
+            all.extend(wanted(message).map(|value| (process, value)));
         }
         Ok(all)
     }
 
-    /// Waits until process 0 has said this.
-    fn first<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
+    /// Waits for a matching message from process 0.
+    fn receive_from_first<R>(&self, what: &str, wanted: impl Fn(Message) -> Option<R>) -> Result<R> {
         loop {
-            if let (0, message) = self.next(&format!("{what} by {}", self.links.name(0)))?
-                && let Some(said) = wanted(message)
+            if let (0, message) = self.receive(&format!("{what} of {}", self.membership.name(0)))?
+                && let Some(value) = wanted(message)
             {
-                return Ok(said);
+                return Ok(value);
             }
         }
     }
 
-    /// What is said next, while this waits for something.
-    fn next(&self, what: &str) -> Result<(usize, Message)> {
+    /// Receives the next message, while waiting for `what`.
+    fn receive(&self, what: &str) -> Result<(usize, Message)> {
         loop {
-            match self.said.recv_timeout(LOOK) {
-                Ok(said) => return Ok(said),
-                Err(_) if self.links.has_failed() => return self.ended(),
-                Err(_) if self.links.is_publishing() => self.progress.enter(Phase::Publishing),
+            match self.messages.recv_timeout(POLL_INTERVAL) {
+                Ok(message) => return Ok(message),
+                Err(_) if self.membership.has_failed() => return self.ended(),
+                Err(_) if self.membership.is_publishing() => self.progress.enter(Phase::Publishing),
                 Err(_) => {
                     self.progress.check_not_stopped()?;
                     self.progress.enter(Phase::Waiting(what.to_owned()));
@@ -257,13 +269,13 @@ impl Cluster {
     }
 }
 
-/// A process that panics ends the run for the others too.
+/// A panic aborts the run in all processes.
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.links.is_over() {
-            self.links.fail(Error::failed("a bug: it panicked"));
-            self.links.close();
-            self.links.end();
+        if !self.membership.has_left() {
+            self.membership.fail(Error::failed("internal error: process panicked"));
+            self.membership.close();
+            self.membership.end();
         }
     }
 }

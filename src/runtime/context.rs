@@ -15,7 +15,7 @@ use crate::tables::{Catalog, Derived, Layout, RejectedTable, Table};
 use crate::udf::anomaly_score;
 
 use super::cluster::Cluster;
-use super::failure::Failure;
+use super::failure::FirstError;
 use super::intake::Intake;
 use super::probe::SealedEpochs;
 use super::profile::Profile;
@@ -41,7 +41,7 @@ pub(super) struct RunContext {
     pub(super) has_sinks: bool,
     workers: usize,
     pub(super) rejections: Arc<RejectionCount>,
-    failure: Arc<Failure>,
+    failure: Arc<FirstError>,
     /// The other processes, if there are any.
     cluster: Option<Arc<Cluster>>,
     pub(super) profile: Option<Arc<Profile>>,
@@ -54,7 +54,7 @@ impl RunContext {
         config: &RunConfig,
         intake: Intake,
         cluster: Option<&Arc<Cluster>>,
-        failure: &Arc<Failure>,
+        failure: &Arc<FirstError>,
     ) -> Result<RunContext> {
         let layout = Arc::new(intake.layout(config.settings.tiers.clone())?);
         let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);

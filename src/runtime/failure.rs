@@ -7,12 +7,12 @@ use crate::error::{Error, Result};
 
 /// The first error of a run. Those that follow come of it, and are dropped.
 #[derive(Default)]
-pub(super) struct Failure {
+pub(super) struct FirstError {
     first: Mutex<Option<Error>>,
     changed: Condvar,
 }
 
-impl Failure {
+impl FirstError {
     /// Keeps the error if it is the first; true if so.
     pub(super) fn set(&self, error: Error) -> bool {
         let mut first = self.lock();

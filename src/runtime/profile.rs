@@ -11,7 +11,7 @@ use timely::worker::Worker;
 
 use crate::error::Result;
 use crate::report::StageReport;
-use crate::udf::{Called, ColumnFunction};
+use crate::udf::{ColumnFunction, FunctionOutput};
 
 use super::ends::TABLES;
 
@@ -101,7 +101,7 @@ impl ColumnFunction for Timed {
         self.function.returns()
     }
 
-    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called> {
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<FunctionOutput> {
         let started = Instant::now();
         let called = self.function.call_columns(columns);
         self.profile.add(self.name(), started.elapsed());

@@ -19,7 +19,7 @@ use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableRepo
 
 pub(crate) use count::count_rows;
 pub(crate) use names::{NULL_PARTITION, decode};
-use publish::Output;
+use publish::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};
 
@@ -29,7 +29,7 @@ pub struct FolderSink {
     format: FileFormat,
     /// How a table's rows are placed in folders, buckets and files, by the table's name.
     placing: HashMap<String, Placing>,
-    output: Option<Output>,
+    output: Option<OutputFolder>,
     tables: Vec<(String, Arc<TableWriter>)>,
     job: Option<SinkContext>,
 }
@@ -72,8 +72,8 @@ impl FolderSink {
 impl Sink for FolderSink {
     fn open(&mut self, job: &SinkContext) -> Result<bool> {
         let output = match job.process {
-            0 => Some(Output::open(&self.root, &job.run_id)?),
-            _ => Output::join(&self.root, &job.run_id),
+            0 => Some(OutputFolder::open(&self.root, &job.run_id)?),
+            _ => OutputFolder::join(&self.root, &job.run_id),
         };
         self.job = Some(job.clone());
         self.output = output;

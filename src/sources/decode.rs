@@ -7,8 +7,8 @@ use arrow::datatypes::{Field, FieldRef};
 use arrow::record_batch::RecordBatch;
 use chrono_tz::Tz;
 
-use crate::columns::cells::{Cell, Cells, days, ids, money, quantities, texts};
-use crate::columns::payload::Codec;
+use crate::columns::cells::{CellReader, CellValue, days, ids, money, quantities, texts};
+use crate::columns::payload::PayloadCodec;
 use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, ShopId};
 use crate::error::Result;
@@ -20,7 +20,7 @@ use super::source::{MalformedRow, Source, SourceBatch};
 /// Decodes batches of a table.
 pub(crate) struct RowDecoder {
     schema: InputSchema,
-    codec: Codec,
+    codec: PayloadCodec,
     zone: Tz,
     /// The id columns that are text in some table.
     text_ids: Vec<&'static str>,
@@ -31,7 +31,7 @@ pub(crate) type Decoded<I, R> = (Vec<Upsert<I, R>>, Vec<Rejection>);
 
 impl RowDecoder {
     pub(crate) fn new(schema: &InputSchema, zone: Tz, text_ids: &[&'static str]) -> Result<RowDecoder> {
-        let codec = Codec::new(&schema.carried)?;
+        let codec = PayloadCodec::new(&schema.carried)?;
         Ok(RowDecoder { codec, schema: schema.clone(), zone, text_ids: text_ids.to_vec() })
     }
 
@@ -56,7 +56,7 @@ impl RowDecoder {
         })
     }
 
-    fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<Cells<I>> {
+    fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<CellReader<I>> {
         ids(column, name, self.text_ids.contains(&name))
     }
 
@@ -158,7 +158,7 @@ fn position(part: usize, number: u64) -> Position {
     Position::after((part as u64) << 40 | number)
 }
 
-fn required<T>(cell: Cell<T>, name: &str) -> std::result::Result<T, String> {
+fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, String> {
     cell?.ok_or_else(|| format!("{name} is null"))
 }
 

@@ -14,7 +14,7 @@ use crate::columns::row_json::row_json;
 use crate::error::{Error, Result};
 use crate::model::{Amount, Rejection};
 use crate::suggest::did_you_mean;
-use crate::udf::{Called, ColumnFunction, Registry, prove_pure};
+use crate::udf::{ColumnFunction, FunctionOutput, Registry, check_purity};
 
 /// A column that a function makes of other columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,9 +188,9 @@ impl DerivedBy {
         let rows = failed.len();
         if rows > 0 && !self.is_tried.swap(true, Ordering::Relaxed) {
             let first: Vec<_> = arguments.iter().map(|column| column.slice(0, rows.min(TRIED_ROWS))).collect();
-            prove_pure(self.function.as_ref(), &first)?.map_err(|impure| Error::failed(format!("udfs: {impure}")))?;
+            check_purity(self.function.as_ref(), &first)?.map_err(|impure| Error::failed(format!("udfs: {impure}")))?;
         }
-        let Called { column, failures } = self.function.call_columns(&arguments)?;
+        let FunctionOutput { column, failures } = self.function.call_columns(&arguments)?;
         for (row, failure) in failures {
             if (failure.panicked || !self.gives_null) && failed[row].is_none() {
                 failed[row] = Some(format!("{} ({}): {}", self.name, self.function.name(), failure.reason));

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 
-use crate::columns::payload::Codec;
+use crate::columns::payload::PayloadCodec;
 use crate::columns::{InputSchema, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Payload, Tiers};
@@ -10,9 +10,9 @@ use crate::model::{InputTable, Payload, Tiers};
 /// The types of columns, the same for all tables of a job.
 pub struct Layout {
     pub(crate) enriched: Vec<EnrichedColumn>,
-    pub(crate) order_extras: Codec,
-    pub(crate) product_extras: Codec,
-    pub(crate) customer_extras: Codec,
+    pub(crate) order_extras: PayloadCodec,
+    pub(crate) product_extras: PayloadCodec,
+    pub(crate) customer_extras: PayloadCodec,
     pub(crate) order_id: DataType,
     pub(crate) customer_id: DataType,
     pub(crate) product_id: DataType,
@@ -72,9 +72,9 @@ impl Layout {
         let id = |core: usize| orders.cores[core].clone().unwrap_or(DataType::Utf8);
         let mut layout = Layout {
             enriched: Vec::new(),
-            order_extras: Codec::new(&orders.carried)?,
-            product_extras: Codec::new(&products.carried)?,
-            customer_extras: Codec::new(&customers.carried)?,
+            order_extras: PayloadCodec::new(&orders.carried)?,
+            product_extras: PayloadCodec::new(&products.carried)?,
+            customer_extras: PayloadCodec::new(&customers.carried)?,
             order_id: id(0),
             customer_id: id(1),
             product_id: id(2),

@@ -1,4 +1,4 @@
-//! Scores of an isolation forest as a function over columns.
+//! Isolation-forest scores as a vectorised function.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::{Discount, Price};
 
 use super::Udf;
 
-/// `anomaly_score` of a quantity, a price and a discount, by this forest; null if one of them is. Vectorised.
+/// `anomaly_score` of quantity, price and discount; null if any argument is null. Vectorised.
 #[must_use]
 pub fn anomaly_score(forest: &Arc<Forest>) -> Udf<(i64, Price, Discount), f64> {
     let forest = Arc::clone(forest);
@@ -22,7 +22,8 @@ fn score(forest: &Forest, columns: &[ArrayRef]) -> Result<ArrayRef, ArrowError> 
     let quantities = columns[0].as_primitive::<Int64Type>();
     let [prices, discounts] = [1, 2].map(|column: usize| columns[column].as_primitive::<Decimal128Type>());
     let is_known = |row: &usize| columns.iter().all(|column| column.is_valid(*row));
-    let e4 = |value: i128| i64::try_from(value).map_err(|_| ArrowError::ComputeError(format!("{value} is too much")));
+    let e4 =
+        |value: i128| i64::try_from(value).map_err(|_| ArrowError::ComputeError(format!("{value} is out of range")));
     let known: Vec<usize> = (0..quantities.len()).filter(is_known).collect();
     let point = |row: &usize| Ok([quantities.value(*row), e4(prices.value(*row))?, e4(discounts.value(*row))?]);
     let points = known.iter().map(point).collect::<Result<Vec<Point>, ArrowError>>()?;

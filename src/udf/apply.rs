@@ -1,4 +1,4 @@
-//! Functions over the rows of a collection.
+//! Applying a function to a collection.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::model::Text;
 
 use super::{Arguments, Udf, Value};
 
-/// A row that a function could not handle.
+/// A row on which a function failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rejected<D> {
     /// The row.
     pub row: D,
     /// The name of the function.
     pub function: Arc<str>,
-    /// Why.
+    /// The reason.
     pub reason: Text,
 }
 
 impl<A: Arguments, B: Value> Udf<A, B> {
-    /// What `with` makes of each row and the function's answer for it, and the rows that the function could not handle.
+    /// Maps each row with `with(row, result)`; returns the mapped rows and those on which the function failed.
     ///
-    /// `arguments` gives a row's arguments. Rows are taken as they come, some hundred at a time, each with its epoch and
-    /// diff, and stay where they are; a function that is vectorised is called once for them.
+    /// `arguments` extracts the arguments of a row. Rows are processed in batches of a few hundred, without an exchange; a
+    /// vectorised function is called once per batch.
     ///
-    /// *Updates per change*: 1. *Cost*: a call. *State*: none. *Times*: any. The function must be pure, and so must `with`:
-    /// see the [module](super).
+    /// *Updates per change*: 1. *Cost*: one call. *State*: none. *Times*: any. The function and `with` must be pure: see
+    /// the [module](super).
     pub fn apply<'scope, T, D, R, E>(
         &self,
         rows: VecCollection<'scope, T, D, R>,

@@ -1,4 +1,4 @@
-//! What functions take and give: values, nulls, and tuples of them.
+//! Argument and return types: values, nulls and tuples.
 
 use std::fmt::Display;
 
@@ -9,14 +9,14 @@ use compact_str::format_compact;
 use crate::error::Result;
 use crate::model::Text;
 
-use super::value::{Cell, Cells, Value};
+use super::value::{CellReader, CellValue, Value};
 
-/// One argument: a [`Value`], for which the function is not called if it is null; or an `Option` of one.
+/// An argument: a [`Value`], for which the function is not called on null, or an `Option` of one.
 pub trait Argument: Sized + 'static {
-    /// What it is if it is not null.
+    /// The non-null type.
     type Value: Value;
 
-    /// The argument, or `None` if the function is not to be called.
+    /// The argument; `None` if the function must not be called.
     fn given(value: Option<Self::Value>) -> Option<Self>;
 }
 
@@ -36,36 +36,36 @@ impl<V: Value> Argument for Option<V> {
     }
 }
 
-/// All that a function takes: one argument, or a tuple of two to four.
+/// The arguments of a function: one, or a tuple of two to four.
 pub trait Arguments: Sized + 'static {
-    /// The values of a row, each of them perhaps null.
+    /// A row of nullable values.
     type Nullable: Clone + Send + 'static;
 
-    /// The arguments, or `None` if the function is not to be called.
+    /// The arguments; `None` if the function must not be called.
     fn given(row: Self::Nullable) -> Option<Self>;
 
-    /// The types of the columns that a vectorised function is given.
+    /// The column types that a vectorised function receives.
     fn data_types() -> Vec<DataType>;
 
-    /// True for each argument that can be read from a column of the type at its position.
+    /// For each argument, whether it can be read from the type at its position.
     fn accepts(found: &[DataType]) -> Vec<bool>;
 
-    /// Rows as columns.
+    /// Converts rows to columns.
     fn columns(rows: &[Self::Nullable]) -> Vec<ArrayRef>;
 
-    /// The rows of columns, each read when it is asked for.
+    /// Returns a reader of the columns' rows.
     ///
     /// # Errors
     ///
     /// If a column can't be read.
-    fn rows(columns: &[ArrayRef]) -> Result<RowOf<Self::Nullable>>;
+    fn rows(columns: &[ArrayRef]) -> Result<RowReader<Self::Nullable>>;
 
-    /// Appends what tells a row from all others.
+    /// Appends an encoding that identifies the row.
     fn encode_row(row: &Self::Nullable, bytes: &mut Vec<u8>);
 }
 
-/// Gives the row at a position, or tells why a value of it can't be read.
-pub type RowOf<R> = Box<dyn Fn(usize) -> std::result::Result<R, String>>;
+/// Reads the row at a position; fails with the reason if a value can't be read.
+pub type RowReader<R> = Box<dyn Fn(usize) -> std::result::Result<R, String>>;
 
 impl<A: Argument> Arguments for A {
     type Nullable = Option<A::Value>;
@@ -86,9 +86,9 @@ impl<A: Argument> Arguments for A {
         vec![A::Value::column(rows.iter().cloned())]
     }
 
-    fn rows(columns: &[ArrayRef]) -> Result<RowOf<Self::Nullable>> {
-        let cells: Cells<A::Value> = A::Value::cells(&columns[0])?;
-        Ok(Box::new(move |row| -> Cell<A::Value> { cells(row) }))
+    fn rows(columns: &[ArrayRef]) -> Result<RowReader<Self::Nullable>> {
+        let cells: CellReader<A::Value> = A::Value::cells(&columns[0])?;
+        Ok(Box::new(move |row| -> CellValue<A::Value> { cells(row) }))
     }
 
     fn encode_row(row: &Self::Nullable, bytes: &mut Vec<u8>) {
@@ -103,7 +103,7 @@ fn encode<V: Value>(value: Option<&V>, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Makes tuples of arguments what a function can take.
+/// Implements `Arguments` for tuples.
 macro_rules! tuples {
     ($(($($name:ident $at:tt),*))*) => {$(
         impl<$($name: Argument),*> Arguments for ($($name,)*) {
@@ -125,7 +125,7 @@ macro_rules! tuples {
                 vec![$($name::Value::column(rows.iter().map(|row| row.$at.clone()))),*]
             }
 
-            fn rows(columns: &[ArrayRef]) -> Result<RowOf<Self::Nullable>> {
+            fn rows(columns: &[ArrayRef]) -> Result<RowReader<Self::Nullable>> {
                 let cells = ($($name::Value::cells(&columns[$at])?,)*);
                 Ok(Box::new(move |row| Ok(($(cells.$at(row)?,)*))))
             }
@@ -143,16 +143,16 @@ tuples! {
     (A 0, B 1, C 2, D 3)
 }
 
-/// What the closure of a scalar function gives: a [`Value`], an `Option` of one, or a `Result` of either.
+/// The return type of a scalar closure: a [`Value`], an `Option` of one, or a `Result` of either.
 pub trait Returned {
-    /// What it is if it is not null.
+    /// The non-null type.
     type Value: Value;
 
-    /// The value, null, or the reason for which there is none.
+    /// The value or null.
     ///
     /// # Errors
     ///
-    /// If the row can't be handled.
+    /// If the closure failed.
     fn returned(self) -> std::result::Result<Option<Self::Value>, Text>;
 }
 

@@ -1,4 +1,4 @@
-//! Functions over columns whose types are known only when a run begins, as a config names them.
+//! Dynamically typed functions over columns, as the config refers to them.
 
 use std::sync::Arc;
 
@@ -11,44 +11,44 @@ use crate::error::{Error, Result};
 use super::argument::Arguments;
 use super::memory::Memory;
 use super::value::Value;
-use super::{Body, Failure, Udf, call_for_rows};
+use super::{Body, RowFailure, Udf, call_for_rows};
 
-/// Any [`Udf`], whatever it takes and gives: what a [`Registry`](super::Registry) holds.
+/// A function with its types erased, as stored in a [`Registry`](super::Registry). Every [`Udf`] is one.
 pub trait ColumnFunction: Send + Sync {
-    /// What it is called.
+    /// The name of the function.
     fn name(&self) -> &str;
 
-    /// The types of its arguments as a vectorised function is given them; columns of other types may be read as these.
+    /// The argument types; columns of other types may be convertible.
     fn data_types(&self) -> Vec<DataType>;
 
-    /// True for each argument that can be read from a column of the type at its position; there are as many as arguments.
+    /// For each argument, whether it can be read from the type at its position. `found` has one type per argument.
     fn accepts(&self, found: &[DataType]) -> Vec<bool>;
 
-    /// The type of the column it gives.
+    /// The type of the returned column.
     fn returns(&self) -> DataType;
 
-    /// Calls it for the rows of columns that are accepted.
+    /// Calls the function for all rows of columns of accepted types.
     ///
     /// # Errors
     ///
-    /// If a column is not of a type that is accepted, or the function gives no value for each row, of its type; rows that can't be
-    /// handled are not an error.
-    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called>;
+    /// If a column's type is not accepted, or the returned column has the wrong length or type. Failures on single rows are
+    /// not errors.
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<FunctionOutput>;
 
-    /// True if it gives null for the rows that it can't handle; they are failures all the same.
+    /// True if failures become nulls; they are reported in [`FunctionOutput::failures`] in either case.
     fn gives_null(&self) -> bool;
 
-    /// The same function with a memory, or without one.
+    /// The same function with a result cache of `bytes_max` bytes, or without one.
     fn with_memory(&self, bytes_max: Option<usize>) -> Arc<dyn ColumnFunction>;
 }
 
-/// What a function made of some rows.
+/// The results of a function for a batch of rows.
 #[derive(Clone, Debug)]
-pub struct Called {
-    /// What it gives for each; null where it failed.
+pub struct FunctionOutput {
+    /// The result for each row; null where the function failed.
     pub column: ArrayRef,
-    /// The rows that it could not handle, ascending, and why.
-    pub failures: Vec<(usize, Failure)>,
+    /// The indices of the rows on which the function failed, ascending, with the reason.
+    pub failures: Vec<(usize, RowFailure)>,
 }
 
 impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
@@ -68,7 +68,7 @@ impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
         B::data_type()
     }
 
-    fn call_columns(&self, columns: &[ArrayRef]) -> Result<Called> {
+    fn call_columns(&self, columns: &[ArrayRef]) -> Result<FunctionOutput> {
         let (found, wanted) =
             (columns.iter().map(|column| column.data_type().clone()).collect::<Vec<_>>(), A::data_types());
         if found.len() != wanted.len() || A::accepts(&found).contains(&false) {
@@ -77,8 +77,8 @@ impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
         if let (Body::Vectorised(function), None) = (&*self.body, &self.memory)
             && columns.iter().zip(A::data_types()).all(|(column, wanted)| *column.data_type() == wanted)
         {
-            return vectorised::<B>(columns, |columns, tell| {
-                call_for_rows(function, &B::data_type(), columns, columns[0].len(), tell)
+            return vectorised::<B>(columns, |columns, emit| {
+                call_for_rows(function, &B::data_type(), columns, columns[0].len(), emit)
                     .map_err(|bug| Error::failed(format!("function {}: {bug}", self.name())))
             });
         }
@@ -96,8 +96,8 @@ impl<A: Arguments, B: Value> ColumnFunction for Udf<A, B> {
 }
 
 impl<A: Arguments, B: Value> Udf<A, B> {
-    /// Reads the rows of columns, calls the function for those that can be read, and makes a column of what it gives.
-    fn row_by_row(&self, columns: &[ArrayRef]) -> Result<Called> {
+    /// Converts columns to rows, calls the function for those that can be read, and converts the results to a column.
+    fn row_by_row(&self, columns: &[ArrayRef]) -> Result<FunctionOutput> {
         let row_of = A::rows(columns)?;
         let mut failures = Vec::new();
         let (mut rows, mut places) = (Vec::new(), Vec::new());
@@ -107,7 +107,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
                     rows.push(row);
                     places.push(place);
                 }
-                Err(reason) => failures.push((place, Failure::new(reason))),
+                Err(reason) => failures.push((place, RowFailure::new(reason))),
             }
         }
         let mut values: Vec<Option<B>> = vec![None; columns[0].len()];
@@ -118,15 +118,15 @@ impl<A: Arguments, B: Value> Udf<A, B> {
             }
         }
         failures.sort_by_key(|(place, _)| *place);
-        Ok(Called { column: B::column(values.into_iter()), failures })
+        Ok(FunctionOutput { column: B::column(values.into_iter()), failures })
     }
 }
 
-/// Calls a function with whole columns, and puts together what it gives.
+/// Calls a function with whole columns and concatenates its results.
 fn vectorised<B: Value>(
     columns: &[ArrayRef],
-    call: impl FnOnce(&[ArrayRef], &mut dyn FnMut(std::result::Result<ArrayRef, Failure>, usize)) -> Result<()>,
-) -> Result<Called> {
+    call: impl FnOnce(&[ArrayRef], &mut dyn FnMut(std::result::Result<ArrayRef, RowFailure>, usize)) -> Result<()>,
+) -> Result<FunctionOutput> {
     let (mut parts, mut failures, mut rows_before) = (Vec::new(), Vec::new(), 0);
     call(columns, &mut |called, rows| {
         parts.push(called.unwrap_or_else(|failure| {
@@ -140,5 +140,5 @@ fn vectorised<B: Value>(
         [column] => Arc::clone(column),
         parts => concat(&parts.iter().map(|part| part as &dyn Array).collect::<Vec<_>>()).map_err(Error::failed)?,
     };
-    Ok(Called { column, failures })
+    Ok(FunctionOutput { column, failures })
 }

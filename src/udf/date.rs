@@ -10,7 +10,7 @@ use crate::model::Day;
 
 use super::Udf;
 
-/// `weekday`: 1 for Monday to 7 for Sunday, as ISO 8601 counts; null of null. Vectorised.
+/// `weekday`: the ISO 8601 weekday, from 1 (Monday) to 7 (Sunday); null for null. Vectorised.
 ///
 /// ```
 /// use millstream::{model::Day, udf::weekday};

@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::model::{Text, TextMap};
 
 use super::Udf;
-use super::value::{Cells, Value};
+use super::value::{CellReader, Value};
 
-/// `parse_json_metadata`: a JSON object as a map of texts; an empty one for anything else, null included.
+/// `parse_json_metadata`: a JSON object as a map of texts; an empty map for anything else, including null.
 ///
-/// A string is its text, `null` is null, and any other value is as the JSON has it: `1.50` stays `1.50`, an array or object is its
-/// JSON. Of a key that comes twice the last value counts.
+/// Strings are unquoted, `null` is null, and all other values keep their JSON text: `1.50` stays `1.50`, arrays and objects
+/// stay JSON. The last of several values for one key wins.
 ///
 /// ```
 /// use millstream::udf::parse_json_metadata;
@@ -52,7 +52,7 @@ impl Value for TextMap {
         Arc::new(column.finish())
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let column = column.as_map().clone();
         Ok(Box::new(move |row| {
             let map = column.is_valid(row).then(|| {
@@ -75,7 +75,7 @@ impl Value for TextMap {
     }
 
     fn heap_bytes(&self) -> usize {
-        // A node of the tree has room for eleven entries, and is half full at least, or the only one.
+        // A B-tree node holds up to eleven entries, and is at least half full unless it is the root.
         const NODE_ENTRIES: usize = 11;
         let nodes = self.0.len().div_ceil(NODE_ENTRIES / 2 + 1);
         let texts =

@@ -1,15 +1,15 @@
-//! What a function has answered, by its arguments, in bounded memory.
+//! A bounded cache of function results by argument.
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::value::Value;
-use super::{Failure, Outcome};
+use super::{Outcome, RowFailure};
 
-/// The outcomes of a function that were asked for lately.
+/// The recently used outcomes of a function.
 pub(super) struct Memory<O>(Cache<Box<[u8]>, O, ByBytes>);
 
-/// What an entry takes beside its arguments and its answer: a slot of a table, its place in a queue, two lengths.
+/// Overhead per entry: a hash-table slot, a queue position and two lengths.
 const ENTRY_BYTES: usize = 64;
 
 #[derive(Clone)]
@@ -19,7 +19,7 @@ impl<B: Value> Weighter<Box<[u8]>, Outcome<B>> for ByBytes {
     fn weight(&self, arguments: &Box<[u8]>, outcome: &Outcome<B>) -> u64 {
         let heap = match outcome {
             Ok(value) => value.as_ref().map_or(0, Value::heap_bytes),
-            Err(Failure { reason, .. }) => reason.len(),
+            Err(RowFailure { reason, .. }) => reason.len(),
         };
         (ENTRY_BYTES + size_of::<Outcome<B>>() + arguments.len() + heap) as u64
     }
@@ -31,7 +31,7 @@ impl<B: Value> Memory<Outcome<B>> {
         Memory(Cache::with_weighter(entries, bytes_max as u64, ByBytes))
     }
 
-    /// The outcomes for rows: those that are known, and what `call` gives for the others, each once.
+    /// The outcomes of `rows`: cached ones, and those of one `call` with the distinct uncached rows.
     pub(super) fn outcomes<R: Clone>(
         &self,
         rows: &[R],
@@ -40,7 +40,7 @@ impl<B: Value> Memory<Outcome<B>> {
     ) -> Vec<Outcome<B>> {
         let mut bytes = Vec::new();
         let mut outcomes: Vec<Option<Outcome<B>>> = Vec::with_capacity(rows.len());
-        // The arguments that are not known, each with its first row and, behind it, those that have the same.
+        // Uncached arguments, each with the indices of its rows.
         let mut unknown = indexmap::IndexMap::<Box<[u8]>, Vec<usize>, foldhash::fast::RandomState>::default();
         for (index, row) in rows.iter().enumerate() {
             bytes.clear();
@@ -54,13 +54,13 @@ impl<B: Value> Memory<Outcome<B>> {
             }
             outcomes.push(known);
         }
-        let asked: Vec<R> = unknown.values().map(|same| rows[same[0]].clone()).collect();
-        let answers = if asked.is_empty() { Vec::new() } else { call(&asked) };
+        let uncached: Vec<R> = unknown.values().map(|same| rows[same[0]].clone()).collect();
+        let answers = if uncached.is_empty() { Vec::new() } else { call(&uncached) };
         for ((arguments, same), answer) in unknown.into_iter().zip(answers) {
             same.into_iter().for_each(|index| outcomes[index] = Some(answer.clone()));
             self.0.insert(arguments, answer);
         }
-        outcomes.into_iter().map(|outcome| outcome.expect("what was not known was asked")).collect()
+        outcomes.into_iter().map(|outcome| outcome.expect("uncached rows were called")).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Panics of user functions: caught, with where they happened, and not printed row after row.
+//! Panics of user functions, caught with their location and not printed.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -8,34 +8,34 @@ use compact_str::format_compact;
 
 use crate::model::Text;
 
-use super::Failure;
+use super::RowFailure;
 
 thread_local! {
     /// True while this thread calls a user function.
     static IS_CALLING: Cell<bool> = const { Cell::new(false) };
-    /// What the last panic of a user function said.
+    /// The message of the last panic of a user function.
     static MESSAGE: RefCell<Option<Text>> = const { RefCell::new(None) };
 }
 
-/// Calls a user function; a panic is its failure.
+/// Calls a user function, converting a panic to a failure.
 ///
-/// A function is taken to be pure, so that what it leaves behind when it panics is of no interest to a later call.
-pub(super) fn caught<R>(function: impl FnOnce() -> R) -> Result<R, Failure> {
-    listen();
+/// Functions are assumed to be pure, so state left behind by a panic does not affect later calls.
+pub(super) fn caught<R>(function: impl FnOnce() -> R) -> Result<R, RowFailure> {
+    install_hook();
     let was_calling = IS_CALLING.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(function));
     IS_CALLING.set(was_calling);
-    result.map_err(|_| Failure { reason: MESSAGE.take().unwrap_or_else(|| "it panicked".into()), panicked: true })
+    result.map_err(|_| RowFailure { reason: MESSAGE.take().unwrap_or_else(|| "panicked".into()), panicked: true })
 }
 
-/// Has panics of user functions kept as their reason, where others go on to the hook that is there.
-fn listen() {
+/// Installs a hook that records panics of user functions and passes all others to the previous hook.
+fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let others = panic::take_hook();
+        let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !IS_CALLING.get() {
-                return others(info);
+                return previous(info);
             }
             let message = info.payload().downcast_ref::<&str>().copied();
             let message = message.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));

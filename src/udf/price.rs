@@ -1,10 +1,10 @@
-//! Functions of prices.
+//! Functions on prices.
 
 use crate::model::{Amount, Discount, Price, PriceCategories, Text, discounted};
 
 use super::Udf;
 
-/// `calculate_discount`: price × (1 − discount), exactly; null if either is.
+/// `calculate_discount`: price × (1 − discount), exact; null if either is null.
 ///
 /// ```
 /// use millstream::model::{Amount, Discount, Price};
@@ -17,7 +17,7 @@ pub fn calculate_discount() -> Udf<(Price, Discount), Amount> {
     Udf::scalar("calculate_discount", |(price, discount): (Price, Discount)| discounted(price, discount))
 }
 
-/// `categorize_price`: the name of a price's category, which null has too.
+/// `categorize_price`: the name of a price's category; null has a category of its own.
 #[must_use]
 pub fn categorize_price(categories: &PriceCategories) -> Udf<Option<Price>, Text> {
     let categories = categories.clone();

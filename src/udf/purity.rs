@@ -1,4 +1,4 @@
-//! Whether a function is one: pure, and row-wise.
+//! Sampling whether a function is pure and row-wise.
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::take;
@@ -6,57 +6,58 @@ use arrow::util::display::array_value_to_string;
 
 use crate::error::{Error, Result};
 
-use super::{Called, ColumnFunction};
+use super::{ColumnFunction, FunctionOutput};
 
-/// A row for which a function gave two answers.
+/// A row for which a function returned two different results.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "function {function} is not pure: for {arguments} it gave {first}, and {then} {when}; what a function gives may depend on \
-     its arguments alone, or a row that is taken back would leave its first answer behind"
+    "function {function} is not pure: for {arguments} it returned {first}, then {then} {when}; results may depend only on the \
+     arguments, otherwise a retraction does not cancel its insertion"
 )]
-pub struct Impure {
+pub struct Impurity {
     /// The name of the function.
     pub function: String,
     /// The arguments of the row.
     pub arguments: String,
-    /// The first answer.
+    /// The first result.
     pub first: String,
-    /// Another.
+    /// The differing result.
     pub then: String,
-    /// What was different.
+    /// How the second call differed from the first.
     pub when: &'static str,
 }
 
-/// Calls a function again and again for some rows, and compares: all together, once more, in reverse, and each alone.
+/// Samples whether a function is deterministic and row-wise: calls it for all rows twice, in reverse order, and for each
+/// row alone, and compares the results.
 ///
-/// That it finds nothing is no proof of purity, but what depends on time, chance, a counter or the rows beside is found.
+/// Passing does not prove purity, but dependence on time, randomness, counters or neighbouring rows is usually detected.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};
-/// use millstream::udf::{Udf, Value, prove_pure};
+/// use millstream::udf::{Udf, Value, check_purity};
 ///
 /// let rows = [i64::column((0..10).map(Some))];
-/// prove_pure(&Udf::scalar("double", |n: i64| 2 * n), &rows)?.expect("it is pure");
+/// check_purity(&Udf::scalar("double", |n: i64| 2 * n), &rows)?.expect("it is pure");
 ///
 /// let calls = AtomicI64::new(0);
 /// let impure = Udf::scalar("numbered", move |n: i64| n + calls.fetch_add(1, Ordering::Relaxed));
-/// let found = prove_pure(&impure, &rows)?.expect_err("it is not pure");
+/// let found = check_purity(&impure, &rows)?.expect_err("it is not pure");
 /// assert_eq!((found.arguments.as_str(), found.when), ("(0)", "when it was called again"));
 /// # Ok::<(), millstream::error::Error>(())
 /// ```
 ///
 /// # Errors
 ///
-/// If the columns are not what the function takes. The inner error tells of a row with two answers.
-pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result<std::result::Result<(), Impure>> {
+/// If the columns don't fit the function. The inner error reports a row with two results.
+pub fn check_purity(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result<std::result::Result<(), Impurity>> {
     let function = function.with_memory(None);
     let rows = columns.first().map_or(0, |column| column.len());
     if let Some(other) = columns.iter().find(|column| column.len() != rows) {
-        return Err(Error::usage(format!("columns of {rows} and of {} rows", other.len())));
+        return Err(Error::usage(format!("columns of {rows} and {} rows, wanted equal lengths", other.len())));
     }
     let together = function.call_columns(columns)?;
-    let impure = |row: usize, called: &Called, at: usize, when| -> Result<Impure> {
-        Ok(Impure {
+    let impure = |row: usize, called: &FunctionOutput, at: usize, when| -> Result<Impurity> {
+        Ok(Impurity {
             function: function.name().into(),
             arguments: arguments(columns, row)?,
             first: shown(&together, row)?,
@@ -73,8 +74,8 @@ pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result
         let alone = function.call_columns(&alone)?;
         let others = [
             (&again, row, "when it was called again"),
-            (&reversed, rows - 1 - row, "when the rows came in reverse"),
-            (&alone, 0, "when the row came alone"),
+            (&reversed, rows - 1 - row, "when the rows were reversed"),
+            (&alone, 0, "when the row was alone"),
         ];
         for (called, at, when) in others {
             if !is_same(&together, row, called, at) {
@@ -85,16 +86,16 @@ pub fn prove_pure(function: &dyn ColumnFunction, columns: &[ArrayRef]) -> Result
     Ok(Ok(()))
 }
 
-fn failure_of(called: &Called, row: usize) -> Option<&super::Failure> {
+fn failure_of(called: &FunctionOutput, row: usize) -> Option<&super::RowFailure> {
     called.failures.iter().find(|(failed, _)| *failed == row).map(|(_, failure)| failure)
 }
 
-fn is_same(one: &Called, row: usize, other: &Called, at: usize) -> bool {
+fn is_same(one: &FunctionOutput, row: usize, other: &FunctionOutput, at: usize) -> bool {
     failure_of(one, row) == failure_of(other, at)
         && one.column.slice(row, 1).to_data() == other.column.slice(at, 1).to_data()
 }
 
-fn shown(called: &Called, row: usize) -> Result<String> {
+fn shown(called: &FunctionOutput, row: usize) -> Result<String> {
     match failure_of(called, row) {
         Some(failure) => Ok(format!("a failure ({})", failure.reason)),
         None => value(&called.column, row),

@@ -1,4 +1,4 @@
-//! Functions by name, for a config to name them.
+//! Functions by name, as the config refers to them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,28 +7,25 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::model::PriceCategories;
 
-use super::{
-    Arguments, ColumnFunction, Udf, Value, calculate_discount, categorize_price, clean_text, parse_json_metadata,
-    weekday,
-};
+use super::{ColumnFunction, calculate_discount, categorize_price, clean_text, parse_json_metadata, weekday};
 
 /// Functions by name.
 ///
-/// | built in | takes | gives |
+/// | built in | arguments | result |
 /// |---|---|---|
-/// | [`clean_text`] | a text | it, trimmed, in lower case, each double space made single |
-/// | [`calculate_discount`] | a price and a discount | price × (1 − discount) |
-/// | [`categorize_price`] | a price | the name of its category |
-/// | [`parse_json_metadata`] | a text | a JSON object as a map of texts |
-/// | [`weekday`] | a date | 1 for Monday to 7; vectorised |
-/// | [`anomaly_score`](super::anomaly_score) | a quantity, a price, a discount | how normal they are, by a saved model; vectorised, and there if a run has such a model |
+/// | [`clean_text`] | text | trimmed, lower-cased, double spaces replaced by single ones |
+/// | [`calculate_discount`] | price, discount | price × (1 − discount) |
+/// | [`categorize_price`] | price | the name of its category |
+/// | [`parse_json_metadata`] | text | the JSON object as a map of texts |
+/// | [`weekday`] | date | 1 (Monday) to 7 (Sunday); vectorised |
+/// | [`anomaly_score`](super::anomaly_score) | quantity, price, discount | score by the saved model, if any; vectorised |
 #[derive(Clone)]
 pub struct Registry {
     functions: BTreeMap<String, Arc<dyn ColumnFunction>>,
 }
 
 impl Registry {
-    /// The functions that are built in; prices are categorised by these categories.
+    /// The built-in functions. `categorize_price` uses `categories`.
     #[must_use]
     pub fn built_in(categories: &PriceCategories) -> Registry {
         let functions: [Arc<dyn ColumnFunction>; 5] = [
@@ -41,12 +38,23 @@ impl Registry {
         Registry { functions: functions.into_iter().map(|function| (function.name().to_owned(), function)).collect() }
     }
 
-    /// Adds a function under its name.
+    /// Registers a function under its [`name`](ColumnFunction::name): a [`Udf`](super::Udf), or an own implementation of
+    /// [`ColumnFunction`].
+    ///
+    /// ```
+    /// use millstream::model::PriceCategories;
+    /// use millstream::udf::{Registry, Udf};
+    ///
+    /// let mut registry = Registry::built_in(&PriceCategories::default());
+    /// registry.register(Udf::scalar("double", |n: i64| 2 * n))?;
+    /// assert!(registry.get("double").is_some());
+    /// # Ok::<(), millstream::error::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// If there is one of that name.
-    pub fn register<A: Arguments, B: Value>(&mut self, function: Udf<A, B>) -> Result<()> {
+    /// If the name is taken.
+    pub fn register(&mut self, function: impl ColumnFunction + 'static) -> Result<()> {
         let name = function.name().to_owned();
         if self.functions.contains_key(&name) {
             return Err(Error::usage(format!("a function {name} is registered already")));
@@ -55,19 +63,19 @@ impl Registry {
         Ok(())
     }
 
-    /// The function of this name.
+    /// The function with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn ColumnFunction>> {
         self.functions.get(name)
     }
 
-    /// The functions, each replaced by what `wrap` makes of it.
+    /// Wraps every function.
     pub(crate) fn map(self, wrap: impl Fn(Arc<dyn ColumnFunction>) -> Arc<dyn ColumnFunction>) -> Registry {
         let functions = self.functions.into_iter().map(|(name, function)| (name, wrap(function)));
         Registry { functions: functions.collect() }
     }
 
-    /// The names of all functions, in their order.
+    /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)
     }

@@ -1,12 +1,12 @@
-//! Texts that people typed.
+//! Functions on user-entered text.
 
 use crate::model::{Text, cleaned};
 
 use super::Udf;
 
-/// `clean_text`: trimmed, in lower case, each run of two spaces made one; null of null.
+/// `clean_text`: trims, lower-cases, and replaces double spaces by single ones; null for null.
 ///
-/// Spaces are replaced in one pass from the left, as SQL's `replace` does: of three in a row, two are left.
+/// Replacement is one pass from the left, like SQL's `replace`: three spaces become two.
 ///
 /// ```
 /// use millstream::udf::clean_text;

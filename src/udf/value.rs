@@ -1,4 +1,4 @@
-//! Values that functions take and give, and the columns they lie in.
+//! Argument and result types of functions, and their Arrow representation.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,56 +9,54 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 
-use crate::columns::Kind;
+use crate::columns::ColumnKind;
 use crate::columns::cells::{days, money, texts};
 use crate::error::{Error, Result};
 use crate::model::{Amount, Day, Discount, Price, Text};
 
-/// A value, a null, or the reason for which there is none.
-pub type Cell<V> = std::result::Result<Option<V>, String>;
+pub use crate::columns::cells::{CellReader, CellValue};
 
-/// The values of a column, each read when it is asked for.
-pub type Cells<V> = Box<dyn Fn(usize) -> Cell<V>>;
-
-/// A type of values: how they lie in Arrow columns. All but `bool`, `i64`, [`Amount`] and maps are read from dictionaries, too.
+/// A value type and its Arrow representation.
 ///
-/// | type | column that functions give | columns that are read |
+/// All types except `bool`, `i64`, [`Amount`] and maps are also read from dictionary-encoded columns.
+///
+/// | type | written as | read from |
 /// |---|---|---|
-/// | `bool` | `Boolean` | that |
+/// | `bool` | `Boolean` | the same |
 /// | `i64` | `Int64` | integers |
 /// | `f64` | `Float64` | floats, integers, decimals |
 /// | [`Text`], `String` | `Utf8` | strings of any layout |
-/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; an instant is its day in UTC, whatever zone a run has |
-/// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals: rounded half-even to 10⁻⁴ |
-/// | [`Amount`] | `Decimal128(38, 8)`; as money is where a table is written | that |
-/// | [`TextMap`](crate::model::TextMap) | `Map<Utf8, Utf8>` | that |
+/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; instants are converted to UTC days, regardless of the run's time zone |
+/// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals; rounded half-even to 10⁻⁴ |
+/// | [`Amount`] | `Decimal128(38, 8)`; in a table, the money type of the run | the same |
+/// | [`TextMap`](crate::model::TextMap) | `Map<Utf8, Utf8>` | the same |
 pub trait Value: Clone + Debug + Send + Sync + 'static {
-    /// The type of a column of such values.
+    /// The Arrow type of the column.
     fn data_type() -> DataType;
 
-    /// True if such values can be read from a column of this type.
+    /// True if values can be read from a column of this type.
     fn is_read_from(found: &DataType) -> bool;
 
-    /// A column of values.
+    /// Builds a column.
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef;
 
-    /// The values of a column of a type that is accepted.
+    /// Returns a reader of the column's values. The column must have an accepted type.
     ///
     /// # Errors
     ///
-    /// If the column can't be read as such values.
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>>;
+    /// If the column can't be read as this type.
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>>;
 
-    /// Appends what tells the value from all others, of whatever length.
+    /// Appends a self-delimiting encoding that identifies the value.
     fn encode(&self, bytes: &mut Vec<u8>);
 
-    /// How many bytes of memory it has beside those of its type.
+    /// Heap memory in bytes, in addition to the size of the type.
     fn heap_bytes(&self) -> usize {
         0
     }
 }
 
-/// What a value is called where it can't be read.
+/// How error messages name the value.
 const ARGUMENT: &str = "the argument";
 
 impl Value for bool {
@@ -74,7 +72,7 @@ impl Value for bool {
         Arc::new(BooleanArray::from_iter(values))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let column = column.as_boolean().clone();
         Ok(Box::new(move |row| Ok(column.is_valid(row).then(|| column.value(row)))))
     }
@@ -97,7 +95,7 @@ impl Value for i64 {
         Arc::new(Int64Array::from_iter(values))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let (values, column) = (
             cast(column, &DataType::Int64).map_err(Error::failed)?.as_primitive::<Int64Type>().clone(),
             Arc::clone(column),
@@ -120,14 +118,14 @@ impl Value for f64 {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        Kind::Money.accepts(found)
+        ColumnKind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
         Arc::new(Float64Array::from_iter(values))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let column = cast(column, &DataType::Float64).map_err(Error::failed)?.as_primitive::<Float64Type>().clone();
         Ok(Box::new(move |row| Ok(column.is_valid(row).then(|| column.value(row)))))
     }
@@ -143,14 +141,14 @@ impl Value for Text {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        Kind::Text.accepts(found)
+        ColumnKind::Text.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
         Arc::new(StringArray::from_iter(values))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         texts(column, ARGUMENT)
     }
 
@@ -177,7 +175,7 @@ impl Value for String {
         Arc::new(StringArray::from_iter(values))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let texts = Text::cells(column)?;
         Ok(Box::new(move |row| texts(row).map(|text| text.map(String::from))))
     }
@@ -198,14 +196,14 @@ impl Value for Day {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        Kind::Date.accepts(found)
+        ColumnKind::Date.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
         Arc::new(Date32Array::from_iter(values.map(|day| day.map(Day::days))))
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         days(column, ARGUMENT, chrono_tz::UTC)
     }
 
@@ -220,14 +218,14 @@ impl Value for Price {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        Kind::Money.accepts(found)
+        ColumnKind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
         decimals(values.map(|price| price.map(|price| price.e4().into())), 4)
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         money(column, ARGUMENT, Price::from_e4, "is out of range: wanted below 10^10")
     }
 
@@ -242,14 +240,14 @@ impl Value for Discount {
     }
 
     fn is_read_from(found: &DataType) -> bool {
-        Kind::Money.accepts(found)
+        ColumnKind::Money.accepts(found)
     }
 
     fn column(values: impl Iterator<Item = Option<Self>>) -> ArrayRef {
         decimals(values.map(|discount| discount.map(|discount| discount.e4().into())), 4)
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         money(column, ARGUMENT, Discount::from_e4, "is out of range: wanted below 10^5")
     }
 
@@ -271,7 +269,7 @@ impl Value for Amount {
         decimals(values.map(|amount| amount.map(Amount::e8)), 8)
     }
 
-    fn cells(column: &ArrayRef) -> Result<Cells<Self>> {
+    fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
         let column = column.as_primitive::<Decimal128Type>().clone();
         Ok(Box::new(move |row| Ok(column.is_valid(row).then(|| Amount::from_e8(column.value(row))))))
     }

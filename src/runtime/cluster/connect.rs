@@ -1,13 +1,13 @@
-//! How processes find each other, in whatever order they start.
+//! The rendezvous: processes connect to each other, in whatever order they start.
 //!
-//! Each listens at its own address, and connects to those of lower numbers, again and again until they are there. Who
-//! connects says who it is and what it was asked to do; who is asked compares, and lets it in or says why not. A process
-//! has a seat for each other one, in which both of its connections are noted.
+//! Each process listens at its own address and connects to those with lower numbers, with retries. The connecting side
+//! sends its number and config fingerprint; the listening side compares, and accepts or refuses it. Both the control and
+//! the data connection of every peer are tracked.
 //!
 //! ```text
-//! process 1 ── Hello: number 1, control, what it was asked ──▶ process 0
-//!           ◀───────── Welcome, or Refused: why, or Taken ────
-//! process 1 ── Hello: number 1, data ────────────────────────▶ process 0      and then this one is timely's
+//! process 1 ── JoinRequest: 1, control, fingerprint ───▶ process 0
+//!           ◀── Accepted, Refused (why) or Taken ───────
+//! process 1 ── JoinRequest: 1, data ───────────────────▶ process 0      handed to timely
 //! ```
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,76 +22,78 @@ use crate::config::ClusterConfig;
 use crate::error::{Error, ErrorKind as Kind, Result};
 
 use super::super::{Phase, Progress};
-use super::LOOK;
+use super::POLL_INTERVAL;
 use super::data::DataStream;
-use super::facts::{Facts, difference};
-use super::links::{Links, Listening};
-use super::wire::{self, Answer, Failed, Hello, MAGIC, Purpose};
+use super::fingerprint::{Fingerprint, difference};
+use super::membership::{ListenerGuard, Membership};
+use super::wire::{self, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFailure};
 
-/// How long the other side may take to say who it is.
-const INTRODUCTION: Duration = Duration::from_secs(5);
-/// How long one try to connect may take.
-const TRY: Duration = Duration::from_secs(2);
-/// How long the own address may be taken by a run that ends.
-const ENDING: Duration = Duration::from_secs(5);
-const BETWEEN_TRIES: Duration = Duration::from_millis(200);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// How long the handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the own address may remain in use by an ending run.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A connection that both sides want.
-struct Connected {
+/// An accepted connection.
+struct Connection {
     process: usize,
-    purpose: Purpose,
+    purpose: ConnectionKind,
     stream: TcpStream,
 }
 
-/// What the threads that connect share.
-struct Meeting {
-    links: Arc<Links>,
-    facts: Facts,
-    /// For each process: is it here, for control and for data, and if not, why not?
-    seats: Mutex<Vec<Seat>>,
-    connected: Sender<Connected>,
+/// State shared by the connecting threads.
+struct Rendezvous {
+    membership: Arc<Membership>,
+    facts: Fingerprint,
+    /// The connections of each process, and why one is missing.
+    peers: Mutex<Vec<PeerConnections>>,
+    connected: Sender<Connection>,
 }
 
 #[derive(Clone, Default)]
-struct Seat {
+struct PeerConnections {
     control: bool,
     data: bool,
     problem: Option<String>,
 }
 
-/// Connects to all other processes; gives the connections for timely.
+/// Connects to all other processes; returns timely's connections.
 pub(super) fn connect(
     config: &ClusterConfig,
-    facts: Facts,
-    links: &Arc<Links>,
-    listening: Sender<Listening>,
+    facts: Fingerprint,
+    membership: &Arc<Membership>,
+    listening: Sender<ListenerGuard>,
     progress: &Progress,
 ) -> Result<Vec<Option<DataStream>>> {
     let (own, processes) = (config.process, config.hosts.len());
-    let (connected, arrivals) = unbounded();
-    let seats = Mutex::new(vec![Seat::default(); processes]);
-    let meeting = Arc::new(Meeting { links: Arc::clone(links), facts, seats, connected });
-    links.beat();
-    let wait = Wait { started: Instant::now(), most: config.wait, progress };
-    accept(&meeting, listen(&config.hosts[own], &wait)?);
+    let (connected, accepted) = unbounded();
+    let peers = Mutex::new(vec![PeerConnections::default(); processes]);
+    let rendezvous = Arc::new(Rendezvous { membership: Arc::clone(membership), facts, peers, connected });
+    membership.send_heartbeats();
+    let wait = JoinDeadline { started: Instant::now(), most: config.wait, progress };
+    accept(&rendezvous, listen(&config.hosts[own], &wait)?);
     for process in 0..own {
-        let (meeting, host) = (Arc::clone(&meeting), config.hosts[process].clone());
-        thread::spawn(move || meeting.call(process, &host));
+        let (rendezvous, host) = (Arc::clone(&rendezvous), config.hosts[process].clone());
+        thread::spawn(move || rendezvous.join(process, &host));
     }
     let mut data: Vec<Option<DataStream>> = (0..processes).map(|_| None).collect();
     for _ in 1..2 * processes - 1 {
-        let Connected { process, purpose, stream } = meeting.next(&arrivals, &wait).inspect_err(|_| {
-            // Who has just connected is told why all ends, too.
-            for Connected { process, stream, .. } in arrivals.try_iter().filter(|new| new.purpose == Purpose::Control) {
-                let _ = links.add(process, stream, listening.clone());
+        let Connection { process, purpose, stream } = rendezvous.next(&accepted, &wait).inspect_err(|_| {
+            // Processes that have just connected are notified of the failure, too.
+            for Connection { process, stream, .. } in
+                accepted.try_iter().filter(|new| new.purpose == ConnectionKind::Control)
+            {
+                let _ = membership.add(process, stream, listening.clone());
             }
         })?;
         match purpose {
-            Purpose::Control => links.add(process, stream, listening.clone())?,
-            Purpose::Data => {
-                links.keep_data(stream.try_clone().map_err(Error::failed)?);
-                data[process] = Some(DataStream::new(stream, process, links));
+            ConnectionKind::Control => membership.add(process, stream, listening.clone())?,
+            ConnectionKind::Data => {
+                membership.register_data(stream.try_clone().map_err(Error::failed)?);
+                data[process] = Some(DataStream::new(stream, process, membership));
             }
         }
     }
@@ -99,15 +101,15 @@ pub(super) fn connect(
     Ok(data)
 }
 
-/// How long to wait, and who is told.
-struct Wait<'a> {
+/// The deadline of the rendezvous, and where waiting is displayed.
+struct JoinDeadline<'a> {
     started: Instant,
     most: Duration,
     progress: &'a Progress,
 }
 
-impl Wait<'_> {
-    /// Shows what is waited for, and fails when that has taken too long.
+impl JoinDeadline<'_> {
+    /// Displays what is waited for; fails after the deadline.
     fn on(&self, what: &str) -> Result<()> {
         self.progress.check_not_stopped()?;
         let (waited, most) = (self.started.elapsed(), self.most.as_secs());
@@ -119,180 +121,184 @@ impl Wait<'_> {
     }
 }
 
-/// Listens at the own address; a name that is not known yet may become so.
-fn listen(host: &str, wait: &Wait<'_>) -> Result<TcpListener> {
+/// Listens at the own address; retries while its host name does not resolve.
+fn listen(host: &str, wait: &JoinDeadline<'_>) -> Result<TcpListener> {
     loop {
         let cause = match TcpListener::bind(host) {
             Ok(listener) => return Ok(listener),
             Err(cause) => cause,
         };
-        // An earlier run may be about to end.
-        let is_taken = cause.kind() == ErrorKind::AddrInUse && wait.started.elapsed() > ENDING;
+        // An earlier run may be ending.
+        let is_taken = cause.kind() == ErrorKind::AddrInUse && wait.started.elapsed() > ADDRESS_TIMEOUT;
         if is_taken || cause.kind() == ErrorKind::PermissionDenied {
             return Err(Error::failed(format!("{host}: this process can't listen there: {cause}")));
         }
         wait.on(&format!("the own address {host}: {cause}"))?;
-        thread::sleep(BETWEEN_TRIES);
+        thread::sleep(RETRY_INTERVAL);
     }
 }
 
-/// Lets others in, until this process leaves the run.
-fn accept(meeting: &Arc<Meeting>, listener: TcpListener) {
-    let meeting = Arc::clone(meeting);
+/// Accepts connections until this process leaves the run.
+fn accept(rendezvous: &Arc<Rendezvous>, listener: TcpListener) {
+    let rendezvous = Arc::clone(rendezvous);
     thread::spawn(move || {
         if listener.set_nonblocking(true).is_err() {
-            return meeting.links.fail(Error::failed("a socket can't be looked at without waiting"));
+            return rendezvous.membership.fail(Error::failed("the listening socket can't be set to non-blocking mode"));
         }
         loop {
             match listener.accept() {
                 Ok((stream, from)) => {
-                    let meeting = Arc::clone(&meeting);
+                    let rendezvous = Arc::clone(&rendezvous);
                     thread::spawn(move || {
-                        if let Err(cause) = meeting.receive(stream) {
-                            tracing::warn!("a connection from {from} was closed: {cause}");
+                        if let Err(cause) = rendezvous.receive(stream) {
+                            tracing::warn!("connection from {from} closed: {cause}");
                         }
                     });
                 }
-                Err(_) if meeting.links.wait_until_over(Some(BETWEEN_LOOKS)) => return,
+                Err(_) if rendezvous.membership.wait_until_left(Some(ACCEPT_INTERVAL)) => return,
                 Err(_) => {}
             }
         }
     });
 }
 
-impl Meeting {
+impl Rendezvous {
     /// The next connection.
-    fn next(&self, arrivals: &Receiver<Connected>, wait: &Wait<'_>) -> Result<Connected> {
+    fn next(&self, accepted: &Receiver<Connection>, wait: &JoinDeadline<'_>) -> Result<Connection> {
         loop {
-            match arrivals.recv_timeout(LOOK) {
+            match accepted.recv_timeout(POLL_INTERVAL) {
                 Ok(connected) => return Ok(connected),
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::failed("a bug: nobody connects any more")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::failed("internal error: the connecting threads have ended"));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.links.has_failed() {
-                self.links.check()?;
+            if self.membership.has_failed() {
+                self.membership.check()?;
             }
-            wait.on(&self.absent())?;
+            wait.on(&self.missing())?;
         }
     }
 
-    /// The processes that are not here yet.
-    fn absent(&self) -> String {
-        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let absent = seats
+    /// The processes that are not connected yet, with the reasons.
+    fn missing(&self) -> String {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = peers
             .iter()
             .enumerate()
-            .filter(|(process, seat)| *process != self.links.process() && !(seat.control && seat.data));
-        let names = absent.map(|(process, seat)| {
-            let problem = seat.problem.as_deref().unwrap_or("it has not connected");
-            format!("{}: {problem}", self.links.name(process))
+            .filter(|(process, peer)| *process != self.membership.process() && !(peer.control && peer.data));
+        let names = missing.map(|(process, peer)| {
+            let problem = peer.problem.as_deref().unwrap_or("it has not connected");
+            format!("{}: {problem}", self.membership.name(process))
         });
         names.collect::<Vec<_>>().join("; ")
     }
 
-    /// Connects to a process, again and again until it is there.
-    fn call(&self, process: usize, host: &str) {
-        for purpose in [Purpose::Control, Purpose::Data] {
+    /// Connects to a process, with retries.
+    fn join(&self, process: usize, host: &str) {
+        for purpose in [ConnectionKind::Control, ConnectionKind::Data] {
             loop {
-                match self.introduce(host, purpose) {
-                    Ok((stream, Answer::Welcome)) => {
-                        self.seat(process, |seat| *seat.of(purpose) = true);
-                        let _ = self.connected.send(Connected { process, purpose, stream });
+                match self.request(host, purpose) {
+                    Ok((stream, JoinResponse::Accepted)) => {
+                        self.update_peer(process, |peer| *peer.of(purpose) = true);
+                        let _ = self.connected.send(Connection { process, purpose, stream });
                         break;
                     }
-                    Ok((_, Answer::Refused(failed))) => return self.links.spread(failed),
-                    Ok((_, Answer::Taken(problem))) => self.seat(process, |seat| seat.problem = Some(problem)),
-                    Err(cause) => self.seat(process, |seat| seat.problem = Some(cause.to_string())),
+                    Ok((_, JoinResponse::Refused(failed))) => return self.membership.abort(failed),
+                    Ok((_, JoinResponse::Taken(problem))) => {
+                        self.update_peer(process, |peer| peer.problem = Some(problem))
+                    }
+                    Err(cause) => self.update_peer(process, |peer| peer.problem = Some(cause.to_string())),
                 }
-                if self.links.has_failed() || self.links.wait_until_over(Some(BETWEEN_TRIES)) {
+                if self.membership.has_failed() || self.membership.wait_until_left(Some(RETRY_INTERVAL)) {
                     return;
                 }
             }
         }
     }
 
-    /// Connects once, and says who this is.
-    fn introduce(&self, host: &str, purpose: Purpose) -> io::Result<(TcpStream, Answer)> {
+    /// Connects once and requests to join.
+    fn request(&self, host: &str, purpose: ConnectionKind) -> io::Result<(TcpStream, JoinResponse)> {
         let mut stream = open(host)?;
-        in_time(&stream, Some(INTRODUCTION))?;
+        set_timeout(&stream, Some(HANDSHAKE_TIMEOUT))?;
         stream.write_all(&MAGIC)?;
-        let hello = Hello { process: self.links.process(), purpose, facts: self.facts.clone() };
-        wire::send(&mut stream, &hello)?;
+        let request = JoinRequest { process: self.membership.process(), purpose, facts: self.facts.clone() };
+        wire::send(&mut stream, &request)?;
         let answer = wire::receive(&mut stream)?;
-        in_time(&stream, None)?;
+        set_timeout(&stream, None)?;
         Ok((stream, answer))
     }
 
-    /// Hears who connects, and lets it in or says why not.
+    /// Receives a join request, and accepts or refuses it.
     fn receive(&self, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nonblocking(false)?;
-        in_time(&stream, Some(INTRODUCTION))?;
+        set_timeout(&stream, Some(HANDSHAKE_TIMEOUT))?;
         let mut magic = [0; MAGIC.len()];
         stream.read_exact(&mut magic)?;
         let (ours, version) = MAGIC.split_at(MAGIC.len() - 1);
         if magic.starts_with(ours) && !magic.ends_with(version) {
-            let message = "a process has another version, and does not speak as this one does".to_owned();
-            let failed = Failed { kind: Kind::Usage, message };
-            self.links.spread(failed.clone());
-            return wire::send(&mut stream, &Answer::Refused(failed));
+            let message = "a process has another version, with an incompatible protocol".to_owned();
+            let failed = RunFailure { kind: Kind::Usage, message };
+            self.membership.abort(failed.clone());
+            return wire::send(&mut stream, &JoinResponse::Refused(failed));
         }
         if magic != MAGIC {
-            return Err(io::Error::new(ErrorKind::InvalidData, "it is no process of this version of millstream"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "not a process of this version of millstream"));
         }
-        let Hello { process, purpose, facts } = wire::receive(&mut stream)?;
+        let JoinRequest { process, purpose, facts } = wire::receive(&mut stream)?;
         if let Err(answer) = self.admit(process, purpose, &facts) {
             return wire::send(&mut stream, &answer);
         }
-        wire::send(&mut stream, &Answer::Welcome)?;
-        in_time(&stream, None)?;
-        let _ = self.connected.send(Connected { process, purpose, stream });
+        wire::send(&mut stream, &JoinResponse::Accepted)?;
+        set_timeout(&stream, None)?;
+        let _ = self.connected.send(Connection { process, purpose, stream });
         Ok(())
     }
 
-    /// Lets a process in if it is expected and asked to do the same. One that has no business here does this run no harm.
-    fn admit(&self, process: usize, purpose: Purpose, facts: &Facts) -> Result<(), Answer> {
-        let ours = self.links.name(self.links.process());
-        if let Some(failed) = self.links.told() {
-            return Err(Answer::Refused(failed));
+    /// Accepts a process that is expected and has the same config. An unexpected one is refused without affecting the run.
+    fn admit(&self, process: usize, purpose: ConnectionKind, facts: &Fingerprint) -> Result<(), JoinResponse> {
+        let ours = self.membership.name(self.membership.process());
+        if let Some(failed) = self.membership.reported() {
+            return Err(JoinResponse::Refused(failed));
         }
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seat) = seats.get_mut(process).filter(|_| process > self.links.process()) else {
-            let message = format!("{ours} does not expect process {process}; is its number given twice?");
-            return Err(Answer::Refused(Failed { kind: Kind::Usage, message }));
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(peer) = peers.get_mut(process).filter(|_| process > self.membership.process()) else {
+            let message = format!("{ours} does not expect process {process}; is its number assigned twice?");
+            return Err(JoinResponse::Refused(RunFailure { kind: Kind::Usage, message }));
         };
-        if *seat.of(purpose) {
-            let cause = "is its number given twice, or has it started again while another run goes on?";
-            return Err(Answer::Taken(format!("{ours} is connected to a process {process} already; {cause}")));
+        if *peer.of(purpose) {
+            let cause = "is its number assigned twice, or was it restarted during a run?";
+            return Err(JoinResponse::Taken(format!("{ours} is connected to a process {process} already; {cause}")));
         }
         if let Some((name, theirs, own)) = difference(facts, &self.facts) {
             let message = format!("process {process} has another {name}: {theirs}; {ours} has {own}");
-            let failed = Failed { kind: Kind::Usage, message };
-            self.links.spread(failed.clone());
-            return Err(Answer::Refused(failed));
+            let failed = RunFailure { kind: Kind::Usage, message };
+            self.membership.abort(failed.clone());
+            return Err(JoinResponse::Refused(failed));
         }
-        *seat.of(purpose) = true;
+        *peer.of(purpose) = true;
         Ok(())
     }
 
-    fn seat(&self, process: usize, change: impl FnOnce(&mut Seat)) {
-        change(&mut self.seats.lock().unwrap_or_else(PoisonError::into_inner)[process]);
+    fn update_peer(&self, process: usize, change: impl FnOnce(&mut PeerConnections)) {
+        change(&mut self.peers.lock().unwrap_or_else(PoisonError::into_inner)[process]);
     }
 }
 
-impl Seat {
-    fn of(&mut self, purpose: Purpose) -> &mut bool {
+impl PeerConnections {
+    fn of(&mut self, purpose: ConnectionKind) -> &mut bool {
         match purpose {
-            Purpose::Control => &mut self.control,
-            Purpose::Data => &mut self.data,
+            ConnectionKind::Control => &mut self.control,
+            ConnectionKind::Data => &mut self.data,
         }
     }
 }
 
 /// Connects to one of a host's addresses.
 fn open(host: &str) -> io::Result<TcpStream> {
-    let mut problem = io::Error::new(ErrorKind::NotFound, "its name has no address");
+    let mut problem = io::Error::new(ErrorKind::NotFound, "host name has no address");
     for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, TRY) {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(cause) => problem = cause,
         }
@@ -300,8 +306,8 @@ fn open(host: &str) -> io::Result<TcpStream> {
     Err(problem)
 }
 
-/// What is said must come in this time, and goes at once.
-fn in_time(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
+/// Sets the read and write timeout, and disables Nagle's algorithm.
+fn set_timeout(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(most)?;
     stream.set_write_timeout(most)

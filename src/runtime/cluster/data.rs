@@ -1,7 +1,7 @@
-//! Connections as timely uses them: one that breaks ends the run in order, where timely would panic.
+//! Timely's data connections, wrapped so that a lost one ends the run in order instead of panicking.
 //!
-//! Timely's threads panic on a lost connection, and take the workers with them. So a stream that breaks reports
-//! that, and then reads nothing more, and swallows what is written, until the workers have stopped.
+//! Timely's communication threads panic on a lost connection and take the workers down. A broken stream therefore
+//! reports the loss, then blocks reads and discards writes until the workers have stopped.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
-use super::links::Links;
+use super::membership::Membership;
 
-/// The header of a message of timely's: six numbers of eight bytes, of which the fifth is the length of what follows.
+/// The header of a timely message: six 8-byte integers, the fifth of which is the length of the payload.
 const HEADER_BYTES: usize = 48;
 const LENGTH: std::ops::Range<usize> = 32..40;
 
-/// Where one message ends and the next begins. One without content is the last.
+/// Tracks message boundaries. A message without payload is the last.
 #[derive(Default)]
-struct Framing {
+struct FrameTracker {
     header: Vec<u8>,
-    /// Bytes of the present message that are still to come.
+    /// Remaining payload bytes of the current message.
     rest: u64,
     is_last: bool,
 }
 
-impl Framing {
+impl FrameTracker {
     fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let wanted = if self.rest > 0 { self.rest } else { (HEADER_BYTES - self.header.len()) as u64 };
@@ -48,21 +48,27 @@ impl Framing {
 pub(super) struct DataStream {
     stream: TcpStream,
     process: usize,
-    links: Arc<Links>,
-    framing: Framing,
+    membership: Arc<Membership>,
+    framing: FrameTracker,
     is_broken: bool,
 }
 
 impl DataStream {
-    pub(super) fn new(stream: TcpStream, process: usize, links: &Arc<Links>) -> DataStream {
-        DataStream { stream, process, links: Arc::clone(links), framing: Framing::default(), is_broken: false }
+    pub(super) fn new(stream: TcpStream, process: usize, membership: &Arc<Membership>) -> DataStream {
+        DataStream {
+            stream,
+            process,
+            membership: Arc::clone(membership),
+            framing: FrameTracker::default(),
+            is_broken: false,
+        }
     }
 
-    /// Says that the connection broke, if that ends the run.
+    /// Reports the broken connection once.
     fn report(&mut self, cause: &str) {
         if !self.is_broken {
             self.is_broken = true;
-            self.links.lost_data(self.process, cause);
+            self.membership.lost_data(self.process, cause);
         }
     }
 }
@@ -82,8 +88,8 @@ impl Read for DataStream {
             }
         };
         self.report(&cause);
-        self.links.wait_until_over(None);
-        // Ends timely's thread without a word; nobody waits for it.
+        self.membership.wait_until_left(None);
+        // Ends timely's thread silently; it is never joined.
         std::panic::resume_unwind(Box::new("the run is over"))
     }
 }
@@ -109,7 +115,7 @@ impl Write for DataStream {
 
 impl Stream for DataStream {
     fn try_clone(&self) -> Result<Self> {
-        Ok(DataStream::new(self.stream.try_clone()?, self.process, &self.links))
+        Ok(DataStream::new(self.stream.try_clone()?, self.process, &self.membership))
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> Result<()> {
@@ -117,7 +123,7 @@ impl Stream for DataStream {
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {
-        // The other side may have gone already.
+        // The peer may have disconnected already.
         let _ = self.stream.shutdown(how);
         Ok(())
     }
@@ -131,22 +137,22 @@ mod tests {
 
     use crossbeam_channel::unbounded;
 
-    use super::super::super::failure::Failure;
+    use super::super::super::failure::FirstError;
     use super::*;
     use crate::config::ClusterConfig;
 
-    /// A stream to process 1, what is at its other end, and how the run goes.
-    fn connected() -> (DataStream, TcpStream, Arc<Links>, Arc<Failure>) {
+    /// A stream to process 1, its other end, and the state of the run.
+    fn connected() -> (DataStream, TcpStream, Arc<Membership>, Arc<FirstError>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
         let hosts = vec!["here:1".to_owned(), "there:2".to_owned()];
         let config = ClusterConfig { process: 0, hosts, wait: Duration::ZERO };
         let failure = Arc::default();
-        let links = Arc::new(Links::new(&config, &failure, unbounded().0));
-        (DataStream::new(listener.accept().expect("accepts").0, 1, &links), other, links, failure)
+        let membership = Arc::new(Membership::new(&config, &failure, unbounded().0));
+        (DataStream::new(listener.accept().expect("accepts").0, 1, &membership), other, membership, failure)
     }
 
-    /// A message of so many zeros.
+    /// A message with a payload of zeros.
     fn message(length: u64) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
         bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
@@ -170,20 +176,20 @@ mod tests {
 
     #[test]
     fn a_stream_that_breaks_ends_the_run_and_then_swallows_all() {
-        let (mut stream, mut other, links, failure) = connected();
-        // Zeros as in the last header, but they are a part of what is sent.
+        let (mut stream, mut other, membership, failure) = connected();
+        // The payload looks like a final header, but is not one.
         other.write_all(&message(1000)[..900]).expect("sent");
         drop(other);
         let mut writer = stream.try_clone().expect("another handle");
         let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));
         assert!(failure.wait(Duration::from_secs(60)), "it is reported");
         let error = failure.check().expect_err("a failure").to_string();
-        assert_eq!(error, "process 1 (there:2) was lost: the connection for data was closed: it ended early");
+        assert_eq!(error, "process 1 (there:2) was lost: the data connection closed: it ended early");
         for _ in 0..3 {
             writer.write_all(&[1; 1 << 16]).expect("it is swallowed");
         }
         assert!(!reader.is_finished(), "timely's thread waits until the workers have stopped");
-        links.end();
+        membership.end();
         assert!(reader.join().is_err(), "and ends");
     }
 }

@@ -1,4 +1,4 @@
-//! What processes say to each other: a length, and so many bytes of JSON.
+//! The control protocol: length-prefixed JSON messages.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
@@ -8,76 +8,76 @@ use serde::{Deserialize, Serialize};
 use crate::error;
 use crate::report::Report;
 
-use super::Facts;
+use super::Fingerprint;
 
-/// How a connection of ours begins: who begins otherwise is a stranger. The last byte is the version of what follows.
+/// The first bytes of every connection; the last one is the protocol version.
 pub(super) const MAGIC: [u8; 8] = *b"millstr\x01";
-/// No message is longer.
-const MOST_BYTES: u32 = 16 << 20;
+/// The maximum length of a message.
+const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Purpose {
-    /// What is said in this file.
+pub(super) enum ConnectionKind {
+    /// The messages of this module.
     Control,
-    /// Timely's.
+    /// Timely's data exchange.
     Data,
 }
 
-/// What a process says first when it connects.
+/// The first message on a connection.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Hello {
+pub(super) struct JoinRequest {
     pub(super) process: usize,
-    pub(super) purpose: Purpose,
-    pub(super) facts: Facts,
+    pub(super) purpose: ConnectionKind,
+    pub(super) facts: Fingerprint,
 }
 
-/// What it is answered.
+/// The response to a join request.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    Welcome,
-    /// Never: both end.
-    Refused(Failed),
-    /// Not now, for this reason: another has its number.
+pub(super) enum JoinResponse {
+    Accepted,
+    /// Permanently: both processes end.
+    Refused(RunFailure),
+    /// Temporarily, with the reason: the process number is in use.
     Taken(String),
 }
 
 /// Why a run has failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Failed {
+pub(super) struct RunFailure {
     pub(super) kind: error::ErrorKind,
     pub(super) message: String,
 }
 
-impl From<Failed> for error::Error {
-    fn from(failed: Failed) -> error::Error {
+impl From<RunFailure> for error::Error {
+    fn from(failed: RunFailure) -> error::Error {
         error::Error::new(failed.kind, failed.message)
     }
 }
 
-/// What is said while a run goes on.
+/// A message during a run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// The process is there.
-    Beat,
-    /// The input that it sees.
-    Input(Facts),
-    /// The run of this name begins.
+    /// The process is alive.
+    Heartbeat,
+    /// The fingerprint of its input.
+    Input(Fingerprint),
+    /// The run with this id starts.
     Begin(String),
-    /// What the process has written.
+    /// The report of the process's share.
     Share(Box<Report>),
-    /// All shares are there, and process 0 puts the tables into place.
+    /// All shares are written, and process 0 publishes.
     Publishing,
-    /// The tables are in place.
+    /// The tables are published.
     Published(Box<Report>),
-    /// The run is over.
-    Failed(Failed),
+    /// The run has failed.
+    Failed(RunFailure),
 }
 
 pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<()> {
     let json = serde_json::to_vec(message)?;
-    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MOST_BYTES);
-    let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the message is too long"))?;
+    let length = u32::try_from(json.len()).ok().filter(|length| *length <= MESSAGE_BYTES_MAX);
+    let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "message too long"))?;
     let mut bytes = length.to_be_bytes().to_vec();
     bytes.extend(json);
     stream.write_all(&bytes)
@@ -87,7 +87,7 @@ pub(super) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> 
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
-    if length > MOST_BYTES {
+    if length > MESSAGE_BYTES_MAX {
         return Err(Error::new(ErrorKind::InvalidData, format!("a message of {length} bytes")));
     }
     let mut json = vec![0; length as usize];
@@ -103,10 +103,10 @@ mod tests {
     fn messages_survive_and_nonsense_is_an_error() {
         let mut bytes = Vec::new();
         send(&mut bytes, &Message::Begin("a run".into())).expect("sent");
-        send(&mut bytes, &Message::Beat).expect("sent");
+        send(&mut bytes, &Message::Heartbeat).expect("sent");
         let mut stream = bytes.as_slice();
         assert!(matches!(receive(&mut stream), Ok(Message::Begin(run)) if run == "a run"));
-        assert!(matches!(receive(&mut stream), Ok(Message::Beat)));
+        assert!(matches!(receive(&mut stream), Ok(Message::Heartbeat)));
         assert_eq!(receive::<Message>(&mut stream).expect_err("nothing more").kind(), ErrorKind::UnexpectedEof);
         let kind = |mut bytes: &[u8]| receive::<Message>(&mut bytes).expect_err("nonsense").kind();
         assert_eq!(kind(b"GET / HTTP/1.1\r\n"), ErrorKind::InvalidData);

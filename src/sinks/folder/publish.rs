@@ -28,20 +28,20 @@ const OLD: &str = "old";
 const TABLES: &str = "tables";
 
 /// An output folder that this run alone writes to.
-pub(crate) struct Output {
+pub(crate) struct OutputFolder {
     root: PathBuf,
     run: String,
     /// Locked as long as it is open; `None` if another process of the run has it.
     lock: Option<File>,
 }
 
-impl Output {
+impl OutputFolder {
     /// Takes hold of an output folder, and removes what an earlier run left unfinished.
     ///
     /// # Errors
     ///
     /// If it can't be made or written to, or another run is writing to it.
-    pub(crate) fn open(root: &Path, run: &str) -> Result<Output> {
+    pub(crate) fn open(root: &Path, run: &str) -> Result<OutputFolder> {
         let work = root.join(WORK);
         fs::create_dir_all(&work).map_err(Error::writing(&work))?;
         let path = work.join("lock");
@@ -53,15 +53,15 @@ impl Output {
             }
             Err(TryLockError::Error(cause)) => return Err(Error::writing(&path)(cause)),
         }
-        let output = Output { root: root.to_owned(), run: run.to_owned(), lock: Some(lock) };
+        let output = OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: Some(lock) };
         output.clean_up()?;
         fs::create_dir(output.work()).map_err(Error::writing(&output.work()))?;
         Ok(output)
     }
 
     /// An output folder that another process of this run has taken hold of; `None` if that is not seen from here, or not yet.
-    pub(crate) fn join(root: &Path, run: &str) -> Option<Output> {
-        let output = Output { root: root.to_owned(), run: run.to_owned(), lock: None };
+    pub(crate) fn join(root: &Path, run: &str) -> Option<OutputFolder> {
+        let output = OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: None };
         output.work().is_dir().then_some(output)
     }
 
@@ -155,7 +155,7 @@ impl Output {
 }
 
 /// A run that fails leaves nothing behind; one that is killed can't help it.
-impl Drop for Output {
+impl Drop for OutputFolder {
     fn drop(&mut self) {
         if self.lock.is_some() {
             remove_or_leave(&self.work());
@@ -188,8 +188,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Makes the table `t` with one file of this text, in a run of its own that is dropped or killed.
-    fn make(root: &Path, run: &str, text: &str) -> Output {
-        let output = Output::open(root, run).expect("opens");
+    fn make(root: &Path, run: &str, text: &str) -> OutputFolder {
+        let output = OutputFolder::open(root, run).expect("opens");
         fs::create_dir_all(output.staging("t")).expect("made");
         fs::write(output.staging("t").join("file"), text).expect("written");
         output
@@ -243,7 +243,7 @@ mod tests {
     fn two_runs_do_not_write_to_one_folder() {
         let root = tempfile::tempdir().expect("a folder");
         let _first = make(root.path(), "1", "one");
-        let second = Output::open(root.path(), "2").err().expect("refused");
+        let second = OutputFolder::open(root.path(), "2").err().expect("refused");
         assert!(second.to_string().contains("another run is writing here"));
     }
 
@@ -256,7 +256,7 @@ mod tests {
         fs::create_dir_all(killed.join(OLD)).expect("made");
         fs::rename(root.path().join("t"), killed.join(OLD).join("t")).expect("moved");
         assert_eq!(read(root.path()), None);
-        Output::open(root.path(), "3").expect("opens").finish();
+        OutputFolder::open(root.path(), "3").expect("opens").finish();
         assert_eq!(read(root.path()).as_deref(), Some("one"));
         assert_eq!(left(root.path()), 0);
     }
@@ -285,7 +285,7 @@ mod tests {
         output.publish("t").expect("published");
         assert!(!root.join("t").is_symlink());
         output.finish();
-        Output::open(root, "5").expect("opens").finish();
+        OutputFolder::open(root, "5").expect("opens").finish();
         assert_eq!(read(root).as_deref(), Some("four"));
         assert_eq!(folders(&root.join(WORK).join(TABLES)).expect("readable").len(), 0);
         assert!(make(root, "6", "six").replace_link("u").is_err(), "there is nothing to put into its place");

@@ -26,8 +26,8 @@ use arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::sinks::Written;
 
-use chunk::{Chunk, OpenFile, Sealed};
-use place::Place;
+use chunk::{Chunk, EncodedChunk, OpenFile};
+use place::OutputPartition;
 pub use place::Placing;
 
 /// In which format, and how large, the files of a table are.
@@ -81,12 +81,12 @@ pub(crate) struct TableWriter {
     schema: SchemaRef,
     format: FileFormat,
     placing: Placing,
-    open: Mutex<HashMap<Place, Arc<Mutex<Option<OpenFile>>>>>,
+    open: Mutex<HashMap<OutputPartition, Arc<Mutex<Option<OpenFile>>>>>,
     /// Batches that wait until all are there and can be sorted.
-    unsorted: Mutex<BTreeMap<Place, Vec<RecordBatch>>>,
+    unsorted: Mutex<BTreeMap<OutputPartition, Vec<RecordBatch>>>,
     /// The last chunks of each worker. A table of many places is many of these, and they wait so that not all of their
     /// files have to be open at one time.
-    last: Mutex<BTreeMap<Place, Vec<Sealed>>>,
+    last: Mutex<BTreeMap<OutputPartition, Vec<EncodedChunk>>>,
     share: ShareOfProcess,
     /// How many files this process has begun.
     files: AtomicUsize,
@@ -104,7 +104,7 @@ pub(crate) struct ShareOfProcess {
 /// One worker's share of a table.
 pub(crate) struct PartWriter {
     table: Arc<TableWriter>,
-    chunks: HashMap<Place, Chunk>,
+    chunks: HashMap<OutputPartition, Chunk>,
 }
 
 /// Rows and bytes of a chunk, at which it is appended to its file.
@@ -185,7 +185,7 @@ impl TableWriter {
     /// If something can't be written.
     pub(crate) fn finish(&self, mut all: Written) -> Result<Written> {
         if all.files == 0 {
-            self.append(&Place::default(), self.new_chunk()?.seal()?)?;
+            self.append(&OutputPartition::default(), self.new_chunk()?.seal()?)?;
             all = self.close_all()?;
         }
         let success = self.folder.join("_SUCCESS");
@@ -206,7 +206,7 @@ impl TableWriter {
     }
 
     /// Puts a chunk into the file that is open for its place, and closes the file if that makes it large enough.
-    fn append(&self, place: &Place, chunk: Sealed) -> Result<()> {
+    fn append(&self, place: &OutputPartition, chunk: EncodedChunk) -> Result<()> {
         let slot = Arc::clone(self.open.lock().expect("no writer panicked").entry(place.clone()).or_default());
         let mut slot = slot.lock().expect("no writer panicked");
         let mut file = match slot.take() {
@@ -223,7 +223,7 @@ impl TableWriter {
     }
 
     /// Closes the file that is open for a place, if one is.
-    fn close(&self, place: &Place) -> Result<()> {
+    fn close(&self, place: &OutputPartition) -> Result<()> {
         let slot = self.open.lock().expect("no writer panicked").remove(place);
         if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
             self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
@@ -231,7 +231,7 @@ impl TableWriter {
         Ok(())
     }
 
-    fn part_path(&self, place: &Place) -> Result<PathBuf> {
+    fn part_path(&self, place: &OutputPartition) -> Result<PathBuf> {
         let folder = place.folders.iter().fold(self.folder.clone(), |path, folder| path.join(folder));
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
         let ShareOfProcess { process, processes } = self.share;
@@ -313,7 +313,7 @@ impl TableWriter {
     /// Sorts and writes places, as many at a time as there are cores.
     fn write_all_sorted(
         &self,
-        unsorted: BTreeMap<Place, Vec<RecordBatch>>,
+        unsorted: BTreeMap<OutputPartition, Vec<RecordBatch>>,
         is_over: &(impl Fn() -> bool + Sync),
     ) -> Result<()> {
         let places = Mutex::new(unsorted.into_iter());
@@ -328,7 +328,12 @@ impl TableWriter {
     }
 
     /// Sorts all rows of a place and writes them, file after file.
-    fn write_sorted(&self, place: &Place, batches: &[RecordBatch], is_over: &impl Fn() -> bool) -> Result<()> {
+    fn write_sorted(
+        &self,
+        place: &OutputPartition,
+        batches: &[RecordBatch],
+        is_over: &impl Fn() -> bool,
+    ) -> Result<()> {
         let rows = concat_batches(&self.schema(), batches).map_err(Error::failed)?;
         let column = |name: &String| {
             let values = Arc::clone(rows.column_by_name(name).expect("sort columns were checked"));

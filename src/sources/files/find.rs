@@ -9,16 +9,16 @@ use crate::sinks::folder::{NULL_PARTITION, decode};
 
 /// How a file is laid out, told by its ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum InputFormat {
     Parquet,
     Csv,
     JsonLines,
 }
 
-impl Format {
+impl InputFormat {
     /// True if columns have no types of their own.
     pub(crate) fn is_text(self) -> bool {
-        self != Format::Parquet
+        self != InputFormat::Parquet
     }
 }
 
@@ -28,13 +28,17 @@ pub(crate) struct InputFile {
     pub(crate) path: PathBuf,
     /// The path below the input folder, for messages and for the order of files.
     pub(crate) name: String,
-    pub(crate) format: Format,
+    pub(crate) format: InputFormat,
     /// The columns that its `key=value` folders name; a value of `None` is a null.
     pub(crate) partition: Vec<(String, Option<String>)>,
 }
 
-const ENDINGS: [(&str, Format); 4] =
-    [("parquet", Format::Parquet), ("csv", Format::Csv), ("jsonl", Format::JsonLines), ("ndjson", Format::JsonLines)];
+const ENDINGS: [(&str, InputFormat); 4] = [
+    ("parquet", InputFormat::Parquet),
+    ("csv", InputFormat::Csv),
+    ("jsonl", InputFormat::JsonLines),
+    ("ndjson", InputFormat::JsonLines),
+];
 
 /// The files of a table, in the order of their names: all below `INPUT/<table>/`, or the one file `INPUT/<table>.<ending>`.
 ///

@@ -14,13 +14,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 use twox_hash::XxHash64;
 
-use crate::columns::{InputSchema, Kind};
+use crate::columns::{ColumnKind, InputSchema};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch, SourceBatches};
 
-use super::find::{self, Format, InputFile};
-use super::schema::{self, FilePlan, Place, Renames};
+use super::find::{self, InputFile, InputFormat};
+use super::schema::{self, ColumnSource, FilePlan, Renames};
 
 /// A table that can be read: its files have been opened, and their schemas agree.
 pub(super) struct TableFiles {
@@ -109,7 +109,7 @@ impl TableFiles {
         let table = FileColumns { schema: &self.schema, plan, path: &opened.file.path, part: part.file, origin };
         match (&opened.metadata, opened.file.format) {
             (Some(metadata), _) => parquet::read(table, metadata, part, batch_size),
-            (None, Format::JsonLines) => json::read(table, &opened.schema, batch_size),
+            (None, InputFormat::JsonLines) => json::read(table, &opened.schema, batch_size),
             (None, _) => csv::read(table, batch_size),
         }
     }
@@ -118,12 +118,12 @@ impl TableFiles {
 impl OpenedFile {
     fn open(file: InputFile, table: InputTable, renames: &Renames) -> Result<OpenedFile> {
         let (schema, metadata) = match file.format {
-            Format::Parquet => {
+            InputFormat::Parquet => {
                 let metadata = parquet::open(&file.path)?;
                 (metadata.schema().as_ref().clone(), Some(metadata))
             }
-            Format::Csv => (as_wanted(&csv::infer(&file.path)?, table, renames), None),
-            Format::JsonLines => (as_wanted(&json::infer(&file.path)?, table, renames), None),
+            InputFormat::Csv => (as_wanted(&csv::infer(&file.path)?, table, renames), None),
+            InputFormat::JsonLines => (as_wanted(&json::infer(&file.path)?, table, renames), None),
         };
         Ok(OpenedFile { file, schema, metadata })
     }
@@ -138,10 +138,10 @@ fn as_wanted(inferred: &Schema, table: InputTable, renames: &Renames) -> Schema 
         let core = table.cores().iter().find(|core| core.name == name);
         let is_scalar = matches!(field.data_type(), DataType::Int64 | DataType::Float64 | DataType::Utf8);
         let wanted = core.filter(|_| is_scalar).map(|core| match core.kind {
-            Kind::Id if *field.data_type() == DataType::Int64 => DataType::Int64,
-            Kind::Id | Kind::Date | Kind::Text => DataType::Utf8,
-            Kind::Quantity => DataType::Int64,
-            Kind::Money => DataType::Float64,
+            ColumnKind::Id if *field.data_type() == DataType::Int64 => DataType::Int64,
+            ColumnKind::Id | ColumnKind::Date | ColumnKind::Text => DataType::Utf8,
+            ColumnKind::Quantity => DataType::Int64,
+            ColumnKind::Money => DataType::Float64,
         });
         Field::new(field.name(), wanted.unwrap_or_else(|| field.data_type().clone()), true)
     });
@@ -164,7 +164,7 @@ impl FileColumns<'_> {
         let cores = self.plan.cores.iter().zip(self.schema.table.cores()).zip(&self.schema.cores);
         let cores = cores.map(|((place, core), written)| {
             // A folder names an id of the table's type, and anything else as text.
-            let data_type = written.as_ref().filter(|_| core.kind == Kind::Id).unwrap_or(&DataType::Utf8);
+            let data_type = written.as_ref().filter(|_| core.kind == ColumnKind::Id).unwrap_or(&DataType::Utf8);
             column(place, columns, data_type, rows)
         });
         let carried = self.plan.carried.iter().zip(&self.schema.carried);
@@ -189,11 +189,11 @@ impl FileColumns<'_> {
 }
 
 /// A column's values; those that no column has are made as `data_type`.
-fn column(place: &Place, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
+fn column(place: &ColumnSource, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
     match place {
-        Place::Column(position) => Arc::clone(&columns[*position]),
-        Place::Nowhere | Place::Folder(None) => new_null_array(data_type, rows),
-        Place::Folder(Some(value)) => match value.parse() {
+        ColumnSource::Column(position) => Arc::clone(&columns[*position]),
+        ColumnSource::Nowhere | ColumnSource::Folder(None) => new_null_array(data_type, rows),
+        ColumnSource::Folder(Some(value)) => match value.parse() {
             Ok(integer) if *data_type == DataType::Int64 => Arc::new(Int64Array::from_value(integer, rows)),
             _ => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))),
         },

@@ -13,7 +13,7 @@ use super::find::InputFile;
 
 /// Where a file keeps a column.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum ColumnSource {
     /// The column at this position.
     Column(usize),
     /// In the names of its folders.
@@ -25,8 +25,8 @@ pub(crate) enum Place {
 /// Where a file keeps each column of its table.
 #[derive(Clone, Debug)]
 pub(crate) struct FilePlan {
-    pub(crate) cores: Vec<Place>,
-    pub(crate) carried: Vec<Place>,
+    pub(crate) cores: Vec<ColumnSource>,
+    pub(crate) carried: Vec<ColumnSource>,
 }
 
 /// The names that files use for columns, by the names that the job uses.
@@ -75,7 +75,7 @@ struct FoundColumn {
     /// Its name in the file.
     own_name: String,
     data_type: DataType,
-    place: Place,
+    place: ColumnSource,
 }
 
 /// The columns of a file, its folders' included: a folder's wins over the file's own.
@@ -87,8 +87,9 @@ fn columns_of(
 ) -> Result<Vec<FoundColumn>> {
     let in_folders = |name: &str| file.partition.iter().any(|(key, _)| key == name);
     let own = schema.fields().iter().enumerate().filter(|(_, field)| !in_folders(field.name()));
-    let own = own.map(|(position, field)| (field.name(), field.data_type().clone(), Place::Column(position)));
-    let folders = file.partition.iter().map(|(key, value)| (key, folder_type(key), Place::Folder(value.clone())));
+    let own = own.map(|(position, field)| (field.name(), field.data_type().clone(), ColumnSource::Column(position)));
+    let folders =
+        file.partition.iter().map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
     let mut columns: Vec<FoundColumn> = Vec::new();
     for (own_name, data_type, place) in own.chain(folders) {
         let renamed = renames.iter().find(|(_, found)| *found == own_name);
@@ -204,6 +205,6 @@ fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
     }
 }
 
-fn place(columns: &[FoundColumn], name: &str) -> Place {
-    columns.iter().find(|column| column.name == name).map_or(Place::Nowhere, |column| column.place.clone())
+fn place(columns: &[FoundColumn], name: &str) -> ColumnSource {
+    columns.iter().find(|column| column.name == name).map_or(ColumnSource::Nowhere, |column| column.place.clone())
 }

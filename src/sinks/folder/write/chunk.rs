@@ -24,17 +24,17 @@ use crate::error::{Error, Result};
 
 use super::{Codec, FileFormat, OutputFormat};
 
-/// Encoded rows that will be appended to a file in one go.
+/// ChunkEncoder rows that will be appended to a file in one go.
 pub(super) struct Chunk {
     schema: SchemaRef,
     format: FileFormat,
     /// The columns by which the rows are sorted.
     sorted_by: Vec<String>,
     rows: usize,
-    encoded: Encoded,
+    encoded: ChunkEncoder,
 }
 
-enum Encoded {
+enum ChunkEncoder {
     /// A writer for each leaf column; none before the first rows have told how to encode them.
     RowGroup(Vec<ArrowColumnWriter>),
     Text(Vec<u8>),
@@ -43,8 +43,8 @@ enum Encoded {
 impl Chunk {
     pub(super) fn new(schema: SchemaRef, format: FileFormat, sorted_by: &[String]) -> Result<Chunk> {
         let encoded = match format.format {
-            OutputFormat::Parquet => Encoded::RowGroup(Vec::new()),
-            OutputFormat::Csv | OutputFormat::Jsonl => Encoded::Text(Vec::new()),
+            OutputFormat::Parquet => ChunkEncoder::RowGroup(Vec::new()),
+            OutputFormat::Csv | OutputFormat::Jsonl => ChunkEncoder::Text(Vec::new()),
         };
         Ok(Chunk { schema, format, sorted_by: sorted_by.to_vec(), rows: 0, encoded })
     }
@@ -54,29 +54,29 @@ impl Chunk {
     }
 
     /// Ends the chunk: nothing more is written to it.
-    pub(super) fn seal(self) -> Result<Sealed> {
+    pub(super) fn seal(self) -> Result<EncodedChunk> {
         match self.encoded {
-            Encoded::RowGroup(_) if self.rows == 0 => Ok(Sealed::RowGroup(Vec::new())),
-            Encoded::RowGroup(columns) => {
+            ChunkEncoder::RowGroup(_) if self.rows == 0 => Ok(EncodedChunk::RowGroup(Vec::new())),
+            ChunkEncoder::RowGroup(columns) => {
                 let columns = columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<_, _>>();
-                columns.map(Sealed::RowGroup).map_err(Error::failed)
+                columns.map(EncodedChunk::RowGroup).map_err(Error::failed)
             }
-            Encoded::Text(text) => Ok(Sealed::Text(text)),
+            ChunkEncoder::Text(text) => Ok(EncodedChunk::Text(text)),
         }
     }
 
     /// How many bytes it has, about.
     pub(super) fn bytes(&self) -> usize {
         match &self.encoded {
-            Encoded::RowGroup(columns) => columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
-            Encoded::Text(text) => text.len(),
+            ChunkEncoder::RowGroup(columns) => columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
+            ChunkEncoder::Text(text) => text.len(),
         }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows();
         match (&mut self.encoded, self.format.format) {
-            (Encoded::RowGroup(columns), _) => {
+            (ChunkEncoder::RowGroup(columns), _) => {
                 if columns.is_empty() {
                     *columns = column_writers(batch, self.format.codec, &self.sorted_by)?;
                 }
@@ -88,10 +88,10 @@ impl Chunk {
                     }
                 }
             }
-            (Encoded::Text(text), OutputFormat::Csv) => {
+            (ChunkEncoder::Text(text), OutputFormat::Csv) => {
                 WriterBuilder::new().with_header(false).build(text).write(batch).map_err(Error::failed)?;
             }
-            (Encoded::Text(text), _) => {
+            (ChunkEncoder::Text(text), _) => {
                 let mut writer = LineDelimitedWriter::new(text);
                 writer.write(batch).and_then(|()| writer.finish()).map_err(Error::failed)?;
             }
@@ -101,7 +101,7 @@ impl Chunk {
 }
 
 /// A chunk that only has to be copied into a file.
-pub(super) enum Sealed {
+pub(super) enum EncodedChunk {
     /// No columns are no rows.
     RowGroup(Vec<ArrowColumnChunk>),
     Text(Vec<u8>),
@@ -111,10 +111,10 @@ pub(super) enum Sealed {
 pub(super) struct OpenFile {
     path: PathBuf,
     format: FileFormat,
-    content: Content,
+    content: FileWriter,
 }
 
-enum Content {
+enum FileWriter {
     Parquet(SerializedFileWriter<BufWriter<File>>),
     Text { file: BufWriter<File>, bytes: u64 },
 }
@@ -128,12 +128,12 @@ impl OpenFile {
                 let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
                 let (writer, _) =
                     writer.and_then(ArrowWriter::into_serialized_writer).map_err(Error::writing(&path))?;
-                Content::Parquet(writer)
+                FileWriter::Parquet(writer)
             }
-            OutputFormat::Csv | OutputFormat::Jsonl => Content::Text { file, bytes: 0 },
+            OutputFormat::Csv | OutputFormat::Jsonl => FileWriter::Text { file, bytes: 0 },
         };
         let mut file = OpenFile { path, format, content };
-        if let (Content::Text { .. }, OutputFormat::Csv) = (&file.content, format.format) {
+        if let (FileWriter::Text { .. }, OutputFormat::Csv) = (&file.content, format.format) {
             let mut header = Vec::new();
             let nothing = RecordBatch::new_empty(schema);
             WriterBuilder::new().with_header(true).build(&mut header).write(&nothing).map_err(Error::failed)?;
@@ -142,20 +142,20 @@ impl OpenFile {
         Ok(file)
     }
 
-    pub(super) fn append(&mut self, chunk: Sealed) -> Result<()> {
+    pub(super) fn append(&mut self, chunk: EncodedChunk) -> Result<()> {
         match (chunk, &mut self.content) {
-            (Sealed::RowGroup(columns), _) if columns.is_empty() => Ok(()),
-            (Sealed::RowGroup(columns), Content::Parquet(writer)) => {
+            (EncodedChunk::RowGroup(columns), _) if columns.is_empty() => Ok(()),
+            (EncodedChunk::RowGroup(columns), FileWriter::Parquet(writer)) => {
                 append_row_group(columns, writer).map_err(Error::writing(&self.path))
             }
-            (Sealed::Text(text), _) => self.append_text(&text),
-            (Sealed::RowGroup(_), Content::Text { .. }) => unreachable!("a table has one format"),
+            (EncodedChunk::Text(text), _) => self.append_text(&text),
+            (EncodedChunk::RowGroup(_), FileWriter::Text { .. }) => unreachable!("a table has one format"),
         }
     }
 
     /// Appends text, compressed by itself: what gzip and zstd decompress may be in several parts.
     fn append_text(&mut self, text: &[u8]) -> Result<()> {
-        let Content::Text { file, bytes } = &mut self.content else { unreachable!("a table has one format") };
+        let FileWriter::Text { file, bytes } = &mut self.content else { unreachable!("a table has one format") };
         let compressed = match self.format.codec {
             Codec::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -171,16 +171,16 @@ impl OpenFile {
     /// How many bytes it has.
     pub(super) fn bytes(&self) -> u64 {
         match &self.content {
-            Content::Parquet(writer) => writer.bytes_written() as u64,
-            Content::Text { bytes, .. } => *bytes,
+            FileWriter::Parquet(writer) => writer.bytes_written() as u64,
+            FileWriter::Text { bytes, .. } => *bytes,
         }
     }
 
     /// Ends the file, and says how many bytes it has; `durably`, when they are where another machine finds them.
     pub(super) fn close(self, durably: bool) -> Result<u64> {
         let file = match self.content {
-            Content::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
-            Content::Text { file, .. } => file,
+            FileWriter::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
+            FileWriter::Text { file, .. } => file,
         };
         let file = file.into_inner().map_err(Error::writing(&self.path))?;
         if durably {

@@ -26,7 +26,7 @@ pub struct Placing {
 
 /// A place in a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct OutputPartition {
     pub(super) folders: Vec<String>,
     pub(super) bucket: Option<u32>,
 }
@@ -70,9 +70,9 @@ impl Placing {
     }
 
     /// The rows of a batch by their places, without the columns that folders name.
-    pub(super) fn split(&self, batch: &RecordBatch) -> Result<Vec<(Place, RecordBatch)>> {
+    pub(super) fn split(&self, batch: &RecordBatch) -> Result<Vec<(OutputPartition, RecordBatch)>> {
         if self.is_trivial() {
-            return Ok(vec![(Place::default(), batch.clone())]);
+            return Ok(vec![(OutputPartition::default(), batch.clone())]);
         }
         let folders = self.partition_by.iter().map(|name| folder_values(batch, name)).collect::<Result<Vec<_>>>()?;
         let buckets = self.buckets(batch)?;
@@ -91,7 +91,7 @@ impl Placing {
             let name = |(name, value): (&String, &&str)| format!("{name}={value}");
             let folders = self.partition_by.iter().zip(&values).map(name).collect();
             let rows = take_record_batch(&left, &UInt32Array::from(rows)).map_err(Error::failed)?;
-            Ok((Place { folders, bucket }, rows))
+            Ok((OutputPartition { folders, bucket }, rows))
         });
         placed.collect()
     }

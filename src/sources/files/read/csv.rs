@@ -27,7 +27,7 @@ pub(super) fn infer(path: &Path) -> Result<Schema> {
             path.display()
         )));
     }
-    let mut types = vec![Narrowest::Nothing; header.len()];
+    let mut types = vec![InferredType::Nothing; header.len()];
     let mut record = StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
@@ -46,7 +46,7 @@ pub(super) fn infer(path: &Path) -> Result<Schema> {
 
 /// The narrowest type of the values seen.
 #[derive(Clone, Copy, PartialEq)]
-enum Narrowest {
+enum InferredType {
     Nothing,
     Boolean,
     Integer,
@@ -59,33 +59,37 @@ fn starts_with_zeros(value: &str) -> bool {
     digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit()
 }
 
-impl Narrowest {
+impl InferredType {
     fn widen(&mut self, value: &str) {
-        if value.is_empty() || *self == Narrowest::Text {
+        if value.is_empty() || *self == InferredType::Text {
             return;
         }
         let seen = match value {
-            "true" | "false" => Narrowest::Boolean,
+            "true" | "false" => InferredType::Boolean,
             // A number that is not written as numbers are, as 007, is a name and keeps its zeros.
-            _ if value.parse().is_ok_and(|integer: i64| integer.to_string() == value) => Narrowest::Integer,
-            _ if value.contains('.') && !starts_with_zeros(value) && value.parse::<f64>().is_ok() => Narrowest::Float,
-            _ => Narrowest::Text,
+            _ if value.parse().is_ok_and(|integer: i64| integer.to_string() == value) => InferredType::Integer,
+            _ if value.contains('.') && !starts_with_zeros(value) && value.parse::<f64>().is_ok() => {
+                InferredType::Float
+            }
+            _ => InferredType::Text,
         };
         *self = match (*self, seen) {
-            (Narrowest::Nothing, seen) => seen,
+            (InferredType::Nothing, seen) => seen,
             (known, seen) if known == seen => known,
-            (Narrowest::Integer | Narrowest::Float, Narrowest::Integer | Narrowest::Float) => Narrowest::Float,
-            _ => Narrowest::Text,
+            (InferredType::Integer | InferredType::Float, InferredType::Integer | InferredType::Float) => {
+                InferredType::Float
+            }
+            _ => InferredType::Text,
         };
     }
 
     fn data_type(self) -> DataType {
         match self {
-            Narrowest::Nothing => DataType::Null,
-            Narrowest::Text => DataType::Utf8,
-            Narrowest::Boolean => DataType::Boolean,
-            Narrowest::Integer => DataType::Int64,
-            Narrowest::Float => DataType::Float64,
+            InferredType::Nothing => DataType::Null,
+            InferredType::Text => DataType::Utf8,
+            InferredType::Boolean => DataType::Boolean,
+            InferredType::Integer => DataType::Int64,
+            InferredType::Float => DataType::Float64,
         }
     }
 }

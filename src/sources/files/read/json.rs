@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-use super::{FileColumns, MalformedRow, Place, RowNumbers, SourceBatches};
+use super::{ColumnSource, FileColumns, MalformedRow, RowNumbers, SourceBatches};
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, File::open(path).map_err(Error::reading(path))?))
@@ -67,8 +67,9 @@ pub(super) fn read<'a>(columns: FileColumns<'a>, schema: &Schema, batch_size: us
 
 /// The schema with the core columns as text.
 fn as_text(schema: &Schema, columns: &FileColumns<'_>) -> Schema {
-    let is_core =
-        |position| columns.plan.cores.iter().any(|place| matches!(place, Place::Column(core) if *core == position));
+    let is_core = |position| {
+        columns.plan.cores.iter().any(|place| matches!(place, ColumnSource::Column(core) if *core == position))
+    };
     let fields = schema.fields().iter().enumerate().map(|(position, field)| {
         let data_type = if is_core(position) { DataType::Utf8 } else { field.data_type().clone() };
         Field::new(field.name(), data_type, true)

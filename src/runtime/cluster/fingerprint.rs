@@ -1,4 +1,4 @@
-//! What all processes of a run must agree on, as names and texts.
+//! The config fingerprint that all processes of a run must share.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -9,12 +9,12 @@ use twox_hash::XxHash64;
 
 use crate::config::RunConfig;
 
-/// Names and texts; two processes agree if all of them are the same.
-pub(super) type Facts = BTreeMap<String, String>;
+/// Settings by name, as text; two processes agree if they are equal.
+pub(super) type Fingerprint = BTreeMap<String, String>;
 
-/// What a process has been asked to do, as far as the tables depend on it. Paths do not matter, for a folder may be mounted
-/// elsewhere on another machine; nor does how many rows are read at a time.
-pub(super) fn of_config(config: &RunConfig, processes: usize) -> Facts {
+/// The settings that the tables depend on. Paths are excluded, because folders may be mounted elsewhere on other machines;
+/// so is the batch size.
+pub(super) fn of_config(config: &RunConfig, processes: usize) -> Fingerprint {
     let RunConfig { settings, anomaly, placing, file_format, .. } = config;
     let tables: Vec<_> = config.tables.names().collect();
     let model = anomaly.model.as_ref().map_or("trained".into(), |path| match fs::read(path) {
@@ -52,13 +52,13 @@ fn text(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
-/// Where two processes do not agree: the name of it, what `theirs` says and what `ours` says. A version comes before all else.
-pub(super) fn difference<'a>(theirs: &'a Facts, ours: &'a Facts) -> Option<(&'a str, &'a str, &'a str)> {
+/// The first differing setting: its name, their value and ours. A differing version takes precedence.
+pub(super) fn difference<'a>(theirs: &'a Fingerprint, ours: &'a Fingerprint) -> Option<(&'a str, &'a str, &'a str)> {
     let names = ["version"].into_iter().chain(theirs.keys().chain(ours.keys()).map(String::as_str));
     let mut facts = names.map(|name| (name, fact(theirs, name), fact(ours, name)));
     facts.find(|(_, theirs, ours)| theirs != ours)
 }
 
-fn fact<'a>(facts: &'a Facts, name: &str) -> &'a str {
+fn fact<'a>(facts: &'a Fingerprint, name: &str) -> &'a str {
     facts.get(name).map_or("nothing", String::as_str)
 }
