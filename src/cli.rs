@@ -22,10 +22,10 @@ use crate::grouped::grouped;
 use crate::runtime::{self, Progress};
 use crate::validate::{self, Check};
 
-/// E-commerce analytics that are always right.
+/// Incremental e-commerce analytics.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, after_help = "Exit status: 0 done; 1 the job failed; 2 wrong flags or \
-config; 3 input not usable, or a validation that failed.")]
+#[command(version, about, long_about = None, after_help = "Exit status: 0 success; 1 the job failed; 2 invalid flags or \
+config; 3 unusable input or a failed validation.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,27 +35,27 @@ pub struct Cli {
 enum Command {
     /// Generate a shop, run the job, show its tables, then apply changes while the job is live.
     Demo(DemoArgs),
-    /// Run the batch job: read the three input tables, write the standard tables, or all.
+    /// Run the batch job: read the input tables, write the standard tables or all.
     #[command(args_override_self = true)]
     Run(RunCommand),
-    /// Generate a shop to try the job on: TPC-H, with some dirt.
+    /// Generate a sample shop: TPC-H data with some invalid rows.
     Generate(GenerateArgs),
-    /// Check what a scheduler asks before and after a run.
+    /// Check the input before a run or the output after it.
     #[command(subcommand)]
     Validate(Validate),
-    /// Is the run that keeps this status file alive? For the health check of a container.
+    /// Check whether the run with this status file is alive, for container health checks.
     Health(HealthArgs),
 }
 
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// Where the shop and its tables go.
+    /// Folder for the shop and its tables.
     #[arg(long, value_name = "DIR", default_value = "millstream-demo")]
     output: PathBuf,
-    /// How large the shop is: 1 is 6 million orders.
+    /// Scale factor: 1 is 6 million orders.
     #[arg(long, value_name = "F", default_value_t = 0.05)]
     scale: f64,
-    /// How many threads work [default: the machine's cores].
+    /// Worker threads [default: number of cores].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
 }
@@ -64,42 +64,42 @@ struct DemoArgs {
 struct RunCommand {
     #[command(flatten)]
     args: RunArgs,
-    /// Write the summary as JSON, to one file or several; of several processes the first does.
+    /// Write the report as JSON to one or several files; only process 0 does.
     #[arg(long, value_name = "FILE,...", value_delimiter = ',')]
     report: Vec<PathBuf>,
-    /// Keep a file that says what the run is doing, for `millstream health`.
+    /// Maintain a status file for `millstream health`.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
     status: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct HealthArgs {
-    /// The file that the run keeps.
+    /// Status file of the run.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
     status: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct GenerateArgs {
-    /// How large the shop is: 1 is 6,060,999 orders.
+    /// Scale factor: 1 is 6,060,999 orders.
     #[arg(long, value_name = "F")]
     scale: f64,
-    /// The folder it goes to.
+    /// Output folder.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Validate {
-    /// Is the input there, readable, and of the right form?
+    /// Check that the input exists, is readable, and has the right columns.
     Input(ValidateInput),
-    /// Are the tables there, whole, readable, and from this run?
+    /// Check that the tables exist, are complete, readable, and from the given run.
     Output(ValidateOutput),
 }
 
 #[derive(Debug, Args)]
 struct ValidateInput {
-    /// The input folder [default: as for run].
+    /// Input folder [default: as for run].
     dir: Option<PathBuf>,
     #[command(flatten)]
     args: RunArgs,
@@ -110,11 +110,11 @@ struct ValidateInput {
 
 #[derive(Debug, Args)]
 struct ValidateOutput {
-    /// The output folder [default: as for run].
+    /// Output folder [default: as for run].
     dir: Option<PathBuf>,
     #[command(flatten)]
     args: RunArgs,
-    /// The JSON report of the run that must have written the tables.
+    /// JSON report of the run that must have written the tables.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Print the checks as JSON.
@@ -123,11 +123,11 @@ struct ValidateOutput {
 }
 
 impl Cli {
-    /// Does what the command line asks.
+    /// Runs the command.
     ///
     /// # Errors
     ///
-    /// The error tells what went wrong, and its kind the exit status.
+    /// The kind of the error determines the exit status.
     pub fn run(self) -> Result<()> {
         display::start_logging();
         match self.command {
@@ -136,7 +136,7 @@ impl Cli {
             Command::Generate(args) => generate_shop(&args.output, args.scale),
             Command::Validate(Validate::Input(command)) => validate_input(command),
             Command::Validate(Validate::Output(command)) => validate_output(command),
-            Command::Health(args) => say(status::check(&args.status)?),
+            Command::Health(args) => print_line(status::check(&args.status)?),
         }
     }
 }
@@ -150,13 +150,13 @@ fn run(command: &RunCommand) -> Result<()> {
     let report = runtime::run(&config, &progress);
     drop((shown, status));
     let report = report?;
-    say(format_args!("{report}"))?;
-    // Of several processes the first writes it, for all may see one folder.
+    print_line(format_args!("{report}"))?;
+    // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.cluster.is_none_or(|cluster| cluster.process == 0);
     command.report.iter().filter(|_| is_first).try_for_each(|path| write_json(path, &report))
 }
 
-/// Has a signal end the run in order, and a second one at once.
+/// Makes the first signal cancel the run, and a second one terminate the process.
 fn stop_on_signals(progress: &Progress) -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
         let stop = progress.stop();
@@ -166,8 +166,8 @@ fn stop_on_signals(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Prints a line. A reader that has gone away is an error, not a panic.
-fn say(line: impl Display) -> Result<()> {
+/// Prints a line. A closed standard output is an error, not a panic.
+fn print_line(line: impl Display) -> Result<()> {
     writeln!(stdout(), "{line}").map_err(|cause| Error::failed(format!("standard output: {cause}")))
 }
 
@@ -178,27 +178,27 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 
 fn generate_shop(output: &Path, scale: f64) -> Result<()> {
     for table in generate(scale, output)? {
-        say(format_args!("{:<12}{:>14} rows", table.name, grouped(table.rows)))?;
+        print_line(format_args!("{:<12}{:>14} rows", table.name, grouped(table.rows)))?;
     }
     Ok(())
 }
 
 fn validate_input(command: ValidateInput) -> Result<()> {
     let args = RunArgs { input: command.dir.or(command.args.input.clone()), ..command.args };
-    tell(&validate::input(&InputConfig::resolve(&args)?), command.json)
+    report_checks(&validate::input(&InputConfig::resolve(&args)?), command.json)
 }
 
 fn validate_output(command: ValidateOutput) -> Result<()> {
     let args = RunArgs { output: command.dir.or(command.args.output.clone()), ..command.args };
-    tell(&validate::output(&args, command.report.as_deref())?, command.json)
+    report_checks(&validate::output(&args, command.report.as_deref())?, command.json)
 }
 
-/// Prints a line for each check, or all as JSON; fails if one of them does.
-fn tell(checks: &[Check], as_json: bool) -> Result<()> {
+/// Prints one line per check, or all checks as JSON; fails if any check failed.
+fn report_checks(checks: &[Check], as_json: bool) -> Result<()> {
     if as_json {
-        say(format_args!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?))?;
+        print_line(format_args!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?))?;
     } else {
-        checks.iter().try_for_each(say)?;
+        checks.iter().try_for_each(print_line)?;
     }
     match checks.iter().filter(|check| !check.passed).count() {
         0 => Ok(()),

@@ -1,4 +1,4 @@
-//! What a run is asked to do: flags over environment over file, and checked.
+//! Run configuration: flags override the environment, which overrides the config file.
 
 mod cluster;
 mod file;
@@ -25,111 +25,111 @@ pub use file::ByteSize;
 use file::{ConfigFile, TierBound};
 pub use functions::AnomalyConfig;
 
-/// What flags and environment say of a run; what they leave open, the file says, or a default.
+/// Flags and environment variables of a run. Unset ones are taken from the config file, then from the defaults.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RunArgs {
-    /// A config file (YAML).
+    /// Config file (YAML).
     #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The folder that has orders, products and customers.
+    /// Input folder with orders, products and customers.
     #[arg(long, env = "INPUT_PATH", value_name = "DIR")]
     pub input: Option<PathBuf>,
-    /// The folder in which the tables are written.
+    /// Output folder for the tables.
     #[arg(long, env = "OUTPUT_PATH", value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// How many threads work, in each process [default: the machine's cores].
+    /// Worker threads per process [default: number of cores].
     #[arg(long, env = "MILLSTREAM_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// The day from which recency is counted [default: today].
+    /// Reference date for recency [default: today].
     #[arg(long, env = "MILLSTREAM_AS_OF", value_name = "YYYY-MM-DD")]
     pub as_of: Option<String>,
-    /// The zone whose days count, as Europe/Berlin [default: UTC].
+    /// Time zone of day boundaries, such as Europe/Berlin [default: UTC].
     #[arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<String>,
-    /// The tables to make, or all [default: the standard tables].
+    /// Tables to write, or all [default: the standard tables].
     #[arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ',')]
     pub tables: Option<Vec<String>>,
-    /// How many orders of each customer customer_product_matrix has [default: 10].
+    /// Orders per customer in customer_product_matrix [default: 10].
     #[arg(long, env = "MILLSTREAM_MATRIX_SIZE", value_name = "N")]
     pub matrix_size: Option<usize>,
-    /// The file that has the model for order_anomalies [default: one is trained].
+    /// Model file for order_anomalies [default: train a model].
     #[arg(long, env = "MILLSTREAM_MODEL", value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// The file that this model is saved to.
+    /// Save the model to this file.
     #[arg(long, env = "MILLSTREAM_SAVE_MODEL", value_name = "FILE")]
     pub save_model: Option<PathBuf>,
-    /// End with an error if more rows than this are rejected.
+    /// Fail if more rows than this are rejected.
     #[arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N")]
     pub max_rejected: Option<u64>,
-    /// What files the tables are written as [default: parquet].
+    /// File format of the tables [default: parquet].
     #[arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT")]
     pub format: Option<OutputFormat>,
-    /// How they are compressed [default: snappy].
+    /// Compression of the files [default: snappy].
     #[arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC")]
     pub compression: Option<Codec>,
-    /// Columns of enriched_data that become folders, as year,month.
+    /// Partition columns of enriched_data, such as year,month.
     #[arg(long, env = "MILLSTREAM_PARTITION_BY", value_name = "COLUMN,...", value_delimiter = ',')]
     pub partition_by: Option<Vec<String>>,
-    /// How large files become, as 64MB [default: 128MB].
+    /// Target size of files, such as 64MB [default: 128MB].
     #[arg(long, env = "MILLSTREAM_TARGET_FILE_SIZE", value_name = "SIZE")]
     pub target_file_size: Option<ByteSize>,
-    /// Rows read at a time [default: 10000].
+    /// Rows per input batch [default: 10000].
     #[arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS")]
     pub batch_size: Option<usize>,
-    /// Tell how long each operator worked.
+    /// Report the time spent in each operator.
     #[arg(long, env = "MILLSTREAM_PROFILE")]
     pub profile: bool,
-    /// Which processes make the tables together.
+    /// The processes of the run.
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }
 
-/// A run, ready to start: everything is decided and possible, as far as that can be told without reading the input.
+/// A complete run configuration, validated as far as possible without reading the input.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
-    /// Where the three tables are.
+    /// The input folder, and how it is read.
     pub input: InputConfig,
-    /// Where the tables are written.
+    /// The output folder.
     pub output: PathBuf,
-    /// How many threads work, in each process.
+    /// Worker threads per process.
     pub workers: usize,
-    /// What the tables depend on beside the data.
+    /// Settings of the tables.
     pub settings: Settings,
-    /// The tables to make.
+    /// The tables to write.
     pub tables: Catalog,
-    /// The model for `order_anomalies`.
+    /// The model of `order_anomalies`.
     pub anomaly: AnomalyConfig,
-    /// The functions that `derived` may name: those that are built in, and those that an embedding program adds.
+    /// The functions available to `derived`: the built-in ones and those registered by an embedding program.
     pub functions: Registry,
-    /// Columns that functions make, in the order in which they are made.
+    /// Derived columns, in evaluation order.
     pub derived: Vec<DerivedColumn>,
-    /// The most rows that may be rejected.
+    /// The run fails if more rows than this are rejected.
     pub max_rejected: Option<u64>,
-    /// What files are written.
+    /// The format of output files.
     pub file_format: FileFormat,
-    /// True if the report tells how long each operator worked.
+    /// True if the report includes the time spent in each operator.
     pub profile: bool,
-    /// The processes that make the tables together; `None` if this one does so alone.
+    /// The processes of the run; `None` for a single process.
     pub cluster: Option<ClusterConfig>,
-    /// How `enriched_data` is placed in folders and buckets.
+    /// Partitioning, bucketing and sort order of `enriched_data`.
     pub placing: Placing,
 }
 
-/// Where the input is, and how it is read.
+/// The input folder, and how it is read.
 #[derive(Clone, Debug)]
 pub struct InputConfig {
-    /// The folder that has orders, products and customers.
+    /// The folder with orders, products and customers.
     pub path: PathBuf,
-    /// Rows read at a time.
+    /// Rows per batch.
     pub batch_size: usize,
-    /// The zone whose days count.
+    /// The time zone of day boundaries.
     pub zone: Tz,
-    /// The names that files use for columns, by table and by the name that is wanted.
+    /// Column names in the files, by table and canonical name.
     pub renames: BTreeMap<String, Renames>,
 }
 
 impl InputConfig {
-    /// An input folder that is read as it is.
+    /// An input folder with default settings.
     #[must_use]
     pub fn at(path: &Path) -> InputConfig {
         InputConfig { path: path.to_owned(), batch_size: 10_000, zone: Tz::UTC, renames: BTreeMap::new() }
@@ -137,7 +137,7 @@ impl InputConfig {
 }
 
 impl RunConfig {
-    /// A run over an input folder, with recency counted from a day and defaults for everything else.
+    /// A run with default settings and a reference date.
     #[must_use]
     pub fn new(input: &Path, output: &Path, as_of: Day) -> RunConfig {
         let settings = Settings::as_of(as_of);
@@ -158,22 +158,22 @@ impl RunConfig {
         }
     }
 
-    /// Decides what a run does.
+    /// Resolves flags, environment and config file.
     ///
     /// # Errors
     ///
-    /// If the file can't be read, or something is missing, unknown or impossible. The message names the flag or key.
+    /// If the file can't be read, or a setting is missing, unknown or invalid. The message names the flag or key.
     pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
         let file = file::read(args.config.as_deref())?;
         let cluster = ClusterConfig::decide(&args.cluster, file.cluster.clone())?;
         Ok(RunConfig { cluster, ..RunConfig::decide(args, file)? })
     }
 
-    /// As [`resolve`](Self::resolve), whichever processes the run has: for who looks at what it has made.
+    /// Like [`resolve`](Self::resolve), but ignores the `cluster` settings; for inspecting the output.
     ///
     /// # Errors
     ///
-    /// As `resolve`.
+    /// Like `resolve`.
     pub(crate) fn resolve_alone(args: &RunArgs) -> Result<RunConfig> {
         RunConfig::decide(args, file::read(args.config.as_deref())?)
     }
@@ -194,7 +194,7 @@ impl RunConfig {
         let codec = args.compression.or(file.output.compression).unwrap_or(Codec::Snappy);
         let format = args.format.or(file.output.format).unwrap_or(OutputFormat::Parquet);
         if codec == Codec::Lz4 && format != OutputFormat::Parquet {
-            return Err(Error::usage("output.compression: lz4 is for Parquet; text files know gzip, zstd and none"));
+            return Err(Error::usage("output.compression: lz4 is for Parquet; text files support gzip, zstd and none"));
         }
         let target = args.target_file_size.or(file.output.target_file_size).unwrap_or_default();
         let bucket_by = file.output.bucket_by.map(|by| match by.columns.is_empty() || by.buckets == 0 {
@@ -232,11 +232,11 @@ impl RunConfig {
 }
 
 impl InputConfig {
-    /// Decides how input is read: all of a run's config that is needed for that.
+    /// Resolves only the input settings of a run.
     ///
     /// # Errors
     ///
-    /// If the file can't be read, or no input is named, or something in it is unknown.
+    /// If the file can't be read, the input folder is missing, or a setting is invalid.
     pub fn resolve(args: &RunArgs) -> Result<InputConfig> {
         InputConfig::decide(args, &file::read(args.config.as_deref())?)
     }
@@ -246,13 +246,15 @@ impl InputConfig {
         let zone = args.time_zone.as_deref().or(file.time_zone.as_deref()).unwrap_or("UTC");
         let renames = file.columns.clone().unwrap_or_default();
         if let Some(unknown) = renames.keys().find(|name| InputTable::ALL.iter().all(|table| table.name() != *name)) {
-            return Err(Error::usage(format!("columns: no table {unknown}; there are orders, products and customers")));
+            return Err(Error::usage(format!("columns: no table {unknown}; wanted orders, products or customers")));
         }
         Ok(InputConfig {
             path: path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?,
             batch_size: at_least_one(args.batch_size.or(file.processing.batch_size).unwrap_or(10_000), "batch_size")?,
             zone: zone.parse().map_err(|_| {
-                Error::usage(format!("time_zone: {zone} is no time zone; wanted a name such as Europe/Berlin or UTC"))
+                Error::usage(format!(
+                    "time_zone: {zone} is not a time zone; wanted a name such as Europe/Berlin or UTC"
+                ))
             })?,
             renames,
         })
@@ -271,21 +273,21 @@ fn day(text: Option<&str>, zone: Tz) -> Result<Day> {
     let Some(text) = text else {
         let now = DateTime::<Utc>::from(SystemTime::now());
         let today = Day::from_date(now.with_timezone(&zone).date_naive());
-        return today.ok_or_else(|| Error::failed("the machine's clock shows no date of the years 1 to 9999"));
+        return today.ok_or_else(|| Error::failed("the system clock is outside the years 1 to 9999"));
     };
     let date = text.parse().ok().and_then(Day::from_date);
-    date.ok_or_else(|| Error::usage(format!("as_of: {text} is no date; wanted one such as 2024-12-31")))
+    date.ok_or_else(|| Error::usage(format!("as_of: {text} is not a date; wanted one such as 2024-12-31")))
 }
 
 fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
     let Some(mut tiers) = tiers else { return Ok(Tiers::default()) };
     let rest = match tiers.pop() {
         Some(TierBound { name, from: None }) => Text::from(name),
-        _ => return Err(Error::usage("tiers: the last one must have no bound: it takes all that is below the others")),
+        _ => return Err(Error::usage("tiers: the last one must have no bound; it covers everything below the others")),
     };
     let bound = |tier: TierBound| {
         let from = tier.from.as_deref().and_then(money::text_to_e4);
-        let e4 = from.ok_or_else(|| Error::usage(format!("tiers: {} has no bound that is a number", tier.name)))?;
+        let e4 = from.ok_or_else(|| Error::usage(format!("tiers: the bound of {} is not a number", tier.name)))?;
         Ok((Text::from(tier.name), Amount::from_e8(e4.saturating_mul(10_000))))
     };
     let bounds = tiers.into_iter().map(bound).collect::<Result<_>>()?;

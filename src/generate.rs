@@ -1,7 +1,7 @@
-//! A shop to try the job on: TPC-H, with an order for each line item and a product for each part, and some dirt.
+//! Sample data: a TPC-H shop with one order per line item, one product per part, and some invalid rows.
 //!
-//! The dirt is chosen by arithmetic on keys, so the same flags give the same bytes: 1 % of the orders stand twice, 1 %
-//! have no quantity, 2 % no discount, 0.5 % name a product that does not exist; 1 % of the products have no category,
+//! Invalid rows are chosen by arithmetic on keys, so equal flags give equal bytes: 1 % of the orders are duplicated, 1 %
+//! have no quantity, 2 % no discount, 0.5 % refer to an unknown product; 1 % of the products have no category,
 //! 0.5 % no price.
 
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ use tpchgen::text::TextPool;
 
 use crate::error::{Error, Result};
 
-/// A table that was generated.
+/// A generated table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratedTable {
     /// Its name.
@@ -32,7 +32,7 @@ pub struct GeneratedTable {
     pub rows: u64,
 }
 
-/// Rows of a batch that is written, and of a row group.
+/// Rows per batch and per row group.
 const BATCH_ROWS: usize = 1 << 16;
 const ROW_GROUP_ROWS: usize = 1 << 18;
 
@@ -40,10 +40,10 @@ const ROW_GROUP_ROWS: usize = 1 << 18;
 ///
 /// # Errors
 ///
-/// If the scale is not positive, there is something in `output`'s table folders already, or they can't be written.
+/// If the scale is out of range, or a table folder below `output` is not empty or can't be written.
 pub fn generate(scale: f64, output: &Path) -> Result<Vec<GeneratedTable>> {
     if !(scale.is_finite() && (0.001..=1000.0).contains(&scale)) {
-        return Err(Error::usage(format!("--scale: {scale} is not possible, wanted 0.001 to 1000")));
+        return Err(Error::usage(format!("--scale: {scale} is out of range, wanted 0.001 to 1000")));
     }
     for table in ["orders", "products", "customers"] {
         let folder = output.join(table);
@@ -54,7 +54,7 @@ pub fn generate(scale: f64, output: &Path) -> Result<Vec<GeneratedTable>> {
         }
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
     }
-    // The number of files follows the scale and not the machine, so that every machine makes the same.
+    // The number of files depends on the scale, not on the machine, so that every machine generates the same files.
     #[expect(clippy::cast_possible_truncation, reason = "between 1 and 4000")]
     let parts = (scale * 4.0).ceil() as i32;
     let orders =
@@ -72,7 +72,7 @@ fn part_path(output: &Path, table: &str, part: i32) -> std::path::PathBuf {
     output.join(table).join(format!("part-{:05}.parquet", part - 1))
 }
 
-/// Does the parts 1 to `parts`, as many at a time as there are cores, and adds up what they give.
+/// Generates the parts 1 to `parts` in parallel, and returns the sum of their rows.
 fn in_parallel(parts: i32, make: impl Fn(i32) -> Result<u64> + Sync) -> Result<u64> {
     let next = AtomicUsize::new(1);
     let work = || {
@@ -91,7 +91,7 @@ fn in_parallel(parts: i32, make: impl Fn(i32) -> Result<u64> + Sync) -> Result<u
     })
 }
 
-/// Writes rows, a batch at a time.
+/// Writes rows batch by batch.
 fn write<R>(
     path: &Path,
     mut rows: impl Iterator<Item = R>,
@@ -127,7 +127,7 @@ struct OrderRow {
     channel: &'static str,
 }
 
-/// A part of the order lines, in the order of their ids, and after them those that stand twice.
+/// One part of the order lines, sorted by id, followed by the duplicates.
 fn orders(scale: f64, part: i32, parts: i32) -> impl Iterator<Item = OrderRow> {
     let orders = OrderGenerator::new_with_distributions_and_text_pool(scale, part, parts, distributions(), text_pool());
     let lines =
@@ -223,7 +223,7 @@ fn distributions() -> &'static Distributions {
     Distributions::static_default()
 }
 
-/// The words of comments, which the shop has none of: a small pool will do, and does not have to be made for a second.
+/// The text pool for comments. The shop has no comments, so a small pool, which is fast to build, is enough.
 fn text_pool() -> &'static TextPool {
     static POOL: OnceLock<TextPool> = OnceLock::new();
     POOL.get_or_init(|| TextPool::new(1 << 16, distributions()))

@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The report of a run.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use crate::config::RunConfig;
 use crate::grouped::grouped;
 use crate::sinks::TableReport;
 
-/// What a run came to: printed at its end, and written as JSON with `--report`.
+/// The report of a run: printed at its end, and written as JSON with `--report`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Names the run; the names of its files have it.
+    /// The id of the run, which is part of its file names.
     pub run_id: String,
     /// The version of millstream.
     pub version: String,
@@ -19,45 +19,45 @@ pub struct Report {
     pub input: String,
     /// The output folder.
     pub output: String,
-    /// How many threads worked, in all processes.
+    /// The number of worker threads in all processes.
     pub workers: usize,
-    /// How many processes made the tables together.
+    /// The number of processes.
     #[serde(default = "one")]
     pub processes: usize,
-    /// The day from which recency was counted.
+    /// The reference date of recency.
     pub as_of: String,
     /// The tables that were read.
     pub inputs: Vec<InputReport>,
     /// The tables that were written.
     pub tables: Vec<TableReport>,
-    /// What each stage took, the longest first: with `--profile`.
+    /// The time spent in each stage, longest first; only with `--profile`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageReport>,
-    /// How long it took; with the wait for other processes.
+    /// The duration in seconds, including the wait for other processes.
     pub seconds: f64,
-    /// The most memory that was used at one time, where the system tells; of several processes, by the one that used most.
+    /// Peak memory, if the system reports it; the maximum over all processes.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// What a stage of the job took.
+/// The time spent in a stage of the job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageReport {
     /// The operator, or `Read`.
     pub name: String,
-    /// How long it worked, all workers together.
+    /// The time of all workers in seconds.
     pub seconds: f64,
 }
 
-/// What became of the rows of a table that was read.
+/// The row counts of an input table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InputReport {
     /// The table.
     pub name: String,
     /// Rows read.
     pub read: u64,
-    /// Rows that could not be used.
+    /// Rows rejected.
     pub rejected: u64,
-    /// Rows that a later one of the same id replaced.
+    /// Rows replaced by a later row with the same id.
     pub duplicates: u64,
 }
 
@@ -89,12 +89,12 @@ impl Report {
         }
     }
 
-    /// How many rows were rejected.
+    /// The number of rejected rows.
     pub(crate) fn rejected(&self) -> u64 {
         self.tables.last().map_or(0, |rejected| rejected.written.rows)
     }
 
-    /// Adds what another process has done of the same tables.
+    /// Adds the share of another process.
     pub(crate) fn add(&mut self, other: &Report) {
         self.workers += other.workers;
         self.processes += other.processes;
@@ -102,7 +102,7 @@ impl Report {
             assert_eq!(ours.name, theirs.name, "all processes read the same tables");
             ours.read += theirs.read;
             ours.rejected += theirs.rejected;
-            // One process's share alone may be below zero: it reads rows that are kept elsewhere.
+            // The share of a single process may be negative, because rows are read and stored by different processes.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
         }
         for (ours, theirs) in self.tables.iter_mut().zip(&other.tables) {
@@ -122,7 +122,7 @@ impl Report {
     }
 }
 
-/// The most memory this process has had, as Linux tells it.
+/// The peak memory of this process, as reported by Linux.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -130,7 +130,7 @@ fn peak_memory() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// As a table for people.
+/// A human-readable table.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<26}{:>14}{:>14}{:>14}", "read", "rows", "duplicates", "rejected")?;

@@ -1,4 +1,4 @@
-//! What a scheduler asks before and after a run, a check at a time.
+//! Checks before and after a run, for schedulers.
 
 use std::fmt;
 use std::fs;
@@ -14,14 +14,14 @@ use crate::report::Report;
 use crate::sinks::folder::count_rows;
 use crate::sources::{FileSource, Source};
 
-/// A question and its answer.
+/// A check and its result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// What was asked.
+    /// What was checked.
     pub name: String,
-    /// Whether it is so.
+    /// Whether the check passed.
     pub passed: bool,
-    /// What was found.
+    /// The finding.
     pub found: String,
 }
 
@@ -36,7 +36,7 @@ fn check(name: impl Into<String>, answer: Result<String>) -> Check {
     Check { name: name.into(), passed, found: answer.unwrap_or_else(|error| error.to_string()) }
 }
 
-/// Are the three tables there and readable, with the right columns, with rows, and with ids?
+/// Checks that the three input tables exist and are readable, with the right columns, rows and ids.
 #[must_use]
 pub fn input(config: &InputConfig) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -69,7 +69,7 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
         checks.push(check(
             format!("{table} has ids"),
             match counts.rows - counts.without_id {
-                0 => Err(Error::unusable("none of its rows has one")),
+                0 => Err(Error::unusable("none of its rows has an id")),
                 ids => Ok(grouped(ids)),
             },
         ));
@@ -82,7 +82,7 @@ struct RowCounts {
     without_id: u64,
 }
 
-/// Reads a whole table; its id is its first core column.
+/// Reads a whole table; its id is the first core column.
 fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
     let mut counts = RowCounts { rows: 0, without_id: 0 };
     for split in source.splits() {
@@ -95,14 +95,15 @@ fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
     Ok(counts)
 }
 
-/// Are the tables there, whole, readable, not empty where the input was not, and from the run that the report is of?
+/// Checks that the output tables exist, are complete and readable, are not empty unless the input was, and were written by
+/// the run of the report.
 ///
 /// # Errors
 ///
-/// If it is not said which output is meant, or the report can't be read.
+/// If no output folder is given, or the report can't be read.
 pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
     let report: Option<Report> = report.map(read_report).transpose()?;
-    // The output alone matters here, so any input will do.
+    // Only the output is used, so any input path will do.
     let args = RunArgs { input: args.input.clone().or(Some(PathBuf::new())), ..args.clone() };
     let config = RunConfig::resolve_alone(&args)?;
     let mut checks = Vec::new();
@@ -132,7 +133,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
         checks.push(check(
             format!("{name} has rows"),
             match rows {
-                0 if had_orders => Err(Error::unusable("none, but there were orders")),
+                0 if had_orders => Err(Error::unusable("none, although the input has orders")),
                 rows => Ok(grouped(rows)),
             },
         ));
@@ -143,7 +144,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// A data file, all of which was read.
+/// A data file and its number of rows.
 struct CountedFile {
     path: PathBuf,
     rows: u64,
@@ -159,7 +160,7 @@ fn read_report(path: &Path) -> Result<Report> {
     serde_json::from_str(&text).map_err(Error::reading(path))
 }
 
-/// All files are the run's, and all of the run's files are there, with as many rows as it wrote.
+/// Checks that the files are exactly those of the run, with the reported number of rows.
 fn from_run(files: &[CountedFile], rows: u64, report: &Report, name: &str) -> Result<String> {
     let run_id = &report.run_id;
     if let Some(other) = files.iter().find(|file| !file.path.to_string_lossy().contains(run_id)) {

@@ -91,7 +91,7 @@ fn what_is_asked_wrongly_ends_with_status_2() {
     check(&millstream(&["run"]), 2, &["no input folder", "--input", "INPUT_PATH", "data.input_path"]);
     check(&millstream(&["run", "--imput", "x"]), 2, &["--imput"]);
     check(&shop.run(&["--workers", "0"]), 2, &["workers: 0 is too few"]);
-    check(&shop.run(&["--as-of", "yesterday"]), 2, &["as_of: yesterday is no date"]);
+    check(&shop.run(&["--as-of", "yesterday"]), 2, &["as_of: yesterday is not a date"]);
     check(&shop.run(&["--time-zone", "Atlantis"]), 2, &["time_zone: Atlantis"]);
     check(&shop.run(&["--tables", "daily_sale"]), 2, &["no table daily_sale", "did you mean daily_sales?"]);
     check(&shop.run(&["--partition-by", "galaxy"]), 2, &["partition_by: no column galaxy", "order_id"]);

@@ -1,4 +1,4 @@
-//! Several processes: the same tables as one makes, and one end for all, whatever happens to one of them.
+//! Runs of several processes: the same tables as a single process, and a common end.
 
 mod files;
 
@@ -209,7 +209,7 @@ fn strangers_are_turned_away() {
     drop(silent);
 }
 
-/// Says to process 0 that this is process 1, of another version; gives what it answers.
+/// Requests to join process 0 as process 1 of another version; returns the response.
 fn introduce(hosts: &str, version: &str) -> String {
     let mut stream = connect(hosts);
     let hello = format!("{{\"process\": 1, \"purpose\": \"Control\", \"facts\": {{\"version\": {version:?}}}}}");
@@ -278,9 +278,9 @@ fn processes_that_are_named_wrongly_are_refused() {
     for (args, words) in [
         (
             vec!["--process", "0"],
-            "told where the processes are: give --hosts, set MILLSTREAM_HOSTS, or put cluster.hosts",
+            "needs the addresses of its processes: give --hosts, set MILLSTREAM_HOSTS, or put cluster.hosts",
         ),
-        (vec!["--hosts", "a:1,b:1"], "told which of them this is: give --process"),
+        (vec!["--hosts", "a:1,b:1"], "needs the number of this process: give --process"),
         (vec!["--hosts", "a:1,b:1", "--process", "2"], "process 2 of 2, but they are numbered from 0"),
         (vec!["--hosts", "a:1,b", "--process", "0"], "the host of process 1 is \"b\", wanted host:port"),
         (vec!["--hosts", "a:1,a:1", "--process", "0"], "processes 0 and 1 are both at a:1"),

@@ -1,5 +1,4 @@
-//! Functions and models as a user of the command meets them: in the config, in what is written, and in what is said when
-//! something is wrong.
+//! Functions and models in the config: their output, and the messages of invalid ones.
 
 mod files;
 
@@ -48,7 +47,7 @@ fn configured(shop: &Shop, config: &str, args: &[&str]) -> Done {
     shop.run(&[&["--format", "jsonl", "--config", path.to_str().expect("text")], args].concat())
 }
 
-/// The rows of a table that was written as JSON lines.
+/// The rows of a table written as JSON lines.
 fn rows(shop: &Shop, table: &str) -> Vec<Value> {
     let text: String = shop
         .files(table)
@@ -146,7 +145,7 @@ udfs: [{table: product_features, function: clean_text, columns: [price_category]
     for (config, word) in [
         ("price_categories: {known: [{name: a, below: 2}, {name: b, below: 1}, {name: c}]}", "must end above"),
         ("price_categories: {known: [{name: a, below: 2}]}", "the last one must have no bound"),
-        ("price_categories: {known: [{name: a, below: two}, {name: b}]}", "a has no bound that is a price"),
+        ("price_categories: {known: [{name: a, below: two}, {name: b}]}", "the bound of a is not a price"),
         ("price_category: {}", "did you mean price_categories?"),
         ("anomaly: {contamination: 0.7}", "anomaly.contamination: 0.7 is out of range"),
     ] {
@@ -218,7 +217,7 @@ fn what_a_config_asks_wrongly_of_functions_is_told() {
     }
 }
 
-/// Runs the job with a function of our own for the names of products.
+/// Runs the job with an own function over product names.
 fn run_with<F>(shop: &Shop, on_failure: &str, function: F) -> millstream::error::Result<()>
 where
     F: Fn(Text) -> Result<Text, String> + Send + Sync + 'static,
@@ -336,7 +335,7 @@ fn live(shop: &Shop) -> (Live, ChangeFeed) {
     (Live::start(&config, sinks, &Arc::new(Progress::default())).expect("the job is live"), feed)
 }
 
-/// How many rows of each table the last epoch inserted and deleted.
+/// The number of rows of each table that the last epoch inserted and deleted.
 fn counts(changes: &[TableChanges]) -> Vec<(&str, usize, usize)> {
     let count = |table: &TableChanges| (table.plus.num_rows(), table.minus.num_rows());
     changes.iter().map(|table| (table.table.name.as_str(), count(table).0, count(table).1)).collect()

@@ -102,9 +102,9 @@ fn a_run_that_is_alive_says_what_it_does() {
     let seconds = kept.split("\"unix_seconds\":").nth(1).and_then(|rest| rest.split(',').next()).expect("a time");
     let earlier = (seconds.parse::<u64>().expect("a number") - 60).to_string();
     fs::write(status, kept.replace(seconds, &earlier)).expect("written");
-    check(&ask(), 1, &["nothing was heard of the run for 6"]);
+    check(&ask(), 1, &["not updated for 6"]);
     fs::write(status, kept.replace("\"still_seconds\":0", "\"still_seconds\":2000")).expect("written");
-    check(&ask(), 1, &["the run has not moved for 2000 seconds"]);
+    check(&ask(), 1, &["no progress for 2000 seconds"]);
     check(&shop.run(&["--status", status]), 0, &[]);
     check(&ask(), 1, &["no run"]);
 }

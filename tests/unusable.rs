@@ -53,9 +53,9 @@ fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
     let file = shop.input().join("orders/part-00000.parquet");
     let bytes = fs::read(&file).expect("a file");
     fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
-    refused(&shop, &["part-00000.parquet", "cut off"]);
+    refused(&shop, &["part-00000.parquet", "truncated"]);
     fs::write(&file, "no Parquet at all").expect("written");
-    refused(&shop, &["part-00000.parquet", "no Parquet file"]);
+    refused(&shop, &["part-00000.parquet", "not a Parquet file"]);
     fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
     refused(&shop, &["notes.txt", "the ending .txt", ".parquet, .csv, .jsonl or .ndjson"]);
 }

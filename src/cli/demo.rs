@@ -17,7 +17,7 @@ use crate::runtime::{Live, Progress, folder_sink};
 use crate::sinks::{ChangeFeed, TableChanges};
 use crate::sources::{FileSource, changes};
 
-use super::say;
+use super::print_line;
 use super::show::TextTable;
 
 /// How many rows of a table are shown.
@@ -52,13 +52,13 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     let live = Live::start(&config, vec![Box::new(folder_sink(&config)), Box::new(feed.clone())], &progress);
     drop(shown);
     let mut live = live?;
-    say(format_args!("{}\n", live.report()))?;
+    print_line(format_args!("{}\n", live.report()))?;
     for table in config.tables.names() {
         show_table(&output.join(table), table)?;
     }
     let demo = Demo { feed, again: Duration::from_secs_f64(live.report().seconds) };
     demo.change_things(&mut live, &config)?;
-    say(format_args!(
+    print_line(format_args!(
         "\nThe shop and its tables are in {}/, as of the first load. Remove the folder when you have seen enough.",
         folder.display()
     ))?;
@@ -66,7 +66,7 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
 }
 
 fn title(text: &str) -> Result<()> {
-    say(format_args!("\n━━━ {text}\n"))
+    print_line(format_args!("\n━━━ {text}\n"))
 }
 
 /// Generates the shop; the one that an earlier demo left is replaced.
@@ -78,22 +78,22 @@ fn make_shop(input: &Path, scale: f64) -> Result<()> {
     }
     let started = Instant::now();
     for table in generate(scale, input)? {
-        say(format_args!("{:<12}{:>12} rows", table.name, grouped(table.rows)))?;
+        print_line(format_args!("{:<12}{:>12} rows", table.name, grouped(table.rows)))?;
     }
     std::fs::write(&mark, "made by millstream demo, and replaced by the next one").map_err(Error::writing(&mark))?;
-    say(format_args!("generated in {:.2} seconds", started.elapsed().as_secs_f64()))?;
+    print_line(format_args!("generated in {:.2} seconds", started.elapsed().as_secs_f64()))?;
     Ok(())
 }
 
 fn show_table(folder: &Path, table: &str) -> Result<()> {
     let rows = TextTable::first_rows(folder, ROWS_SHOWN)?;
-    say(format_args!("{table}: the first rows of {}/", folder.display()))?;
+    print_line(format_args!("{table}: the first rows of {}/", folder.display()))?;
     let columns: Vec<usize> = match table {
         "enriched_data" => ENRICHED_SHOWN.iter().filter_map(|name| position(&rows, name)).collect(),
         _ => (0..rows.columns.len()).collect(),
     };
     let pick = |cells: &[String]| columns.iter().map(|column| cells[*column].clone()).collect::<Vec<_>>();
-    say(format_args!("{}\n", framed(&pick(&rows.columns), rows.rows.iter().map(|row| pick(row)))))?;
+    print_line(format_args!("{}\n", framed(&pick(&rows.columns), rows.rows.iter().map(|row| pick(row)))))?;
     Ok(())
 }
 
@@ -157,11 +157,11 @@ impl Demo {
         let started = Instant::now();
         live.apply([change])?;
         let took = started.elapsed();
-        say(format_args!("▶ {what}\n"))?;
+        print_line(format_args!("▶ {what}\n"))?;
         let changes = self.feed.take().map_or(Vec::new(), |(_, changes)| changes);
         changes.iter().filter(|changes| changes.table.name != "rejected").try_for_each(show_changes)?;
         let times = self.again.as_secs_f64() / took.as_secs_f64();
-        say(format_args!(
+        print_line(format_args!(
             "  all seven tables are up to date after {} µs; running the job again takes {:.2} s, {times:.0} times as long\n",
             grouped(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             self.again.as_secs_f64(),
@@ -179,7 +179,7 @@ impl Demo {
             drop(self.feed.take());
         }
         let micros = |quantile: f64| grouped(nanoseconds.value_at_quantile(quantile) / 1000);
-        say(format_args!(
+        print_line(format_args!(
             "▶ {} more corrected orders, one after the other, each until all seven tables are up to date and their changed rows \
              are known: median {} µs, 99 of 100 within {} µs. (The first changes above took longer: caches were cold.)",
             grouped(nanoseconds.len()),
@@ -210,12 +210,12 @@ fn show_changes(changes: &TableChanges) -> Result<()> {
     // Rows that came or went say the most.
     pairs.sort_by_key(|(_, (before, after))| before.is_some() && after.is_some());
     let rows = if pairs.len() == 1 { "1 row".into() } else { format!("{} rows", grouped(pairs.len() as u64)) };
-    say(format_args!("  {}: {rows}", changes.table.name))?;
-    say(format_args!("{}", pair_table(&plus.columns, &pairs, is_key)))?;
+    print_line(format_args!("  {}: {rows}", changes.table.name))?;
+    print_line(format_args!("{}", pair_table(&plus.columns, &pairs, is_key)))?;
     if pairs.len() > MOVED_SHOWN {
-        say(format_args!("  … and {} more", grouped((pairs.len() - MOVED_SHOWN) as u64)))?;
+        print_line(format_args!("  … and {} more", grouped((pairs.len() - MOVED_SHOWN) as u64)))?;
     }
-    say("")
+    print_line("")
 }
 
 /// The first rows that changed, in the columns of the key and those that differ.

@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: bars on a terminal, log lines elsewhere.
+//! Progress display: bars on a terminal, log lines elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::mem::discriminant;
@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::runtime::{Phase, Progress};
 
-/// Log lines go to standard error; `RUST_LOG` chooses which.
+/// Logs to standard error, filtered by `RUST_LOG`.
 pub(super) fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()
@@ -23,7 +23,7 @@ pub(super) fn start_logging() {
         .try_init();
 }
 
-/// A thread that shows progress until it is dropped.
+/// Displays progress in a thread until dropped.
 pub(super) struct ProgressDisplay {
     progress: Arc<Progress>,
     is_over: Arc<AtomicBool>,
@@ -66,10 +66,10 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
     }
     while !is_over.load(Ordering::Acquire) {
         phase.set_message(progress.phase().to_string());
-        let there = progress.rows_total();
-        if there > 0 && read.length() != Some(there) {
+        let total = progress.rows_total();
+        if total > 0 && read.length() != Some(total) {
             read.set_style(known.clone());
-            read.set_length(there);
+            read.set_length(total);
         }
         read.set_position(progress.rows_read());
         epochs.set_position(progress.epochs());
@@ -86,26 +86,26 @@ fn bars(progress: &Progress, is_over: &AtomicBool) {
 
 fn lines(progress: &Progress, is_over: &AtomicBool) {
     let started = Instant::now();
-    let (mut next, mut told) = (BETWEEN_LINES, None);
+    let (mut next, mut logged) = (BETWEEN_LINES, None);
     while !is_over.load(Ordering::Acquire) {
         let phase = progress.phase();
-        let is_new = told.as_ref().is_none_or(|told| discriminant(told) != discriminant(&phase));
+        let is_new = logged.as_ref().is_none_or(|logged| discriminant(logged) != discriminant(&phase));
         let is_time = started.elapsed() >= next;
         match phase {
-            Phase::Reading | Phase::Computing if is_time && !is_new => tell(progress),
+            Phase::Reading | Phase::Computing if is_time && !is_new => log_rows(progress),
             _ if is_time || is_new => tracing::info!("{phase}"),
             _ => {}
         }
         if is_time {
             next += BETWEEN_LINES;
         }
-        told = Some(phase);
+        logged = Some(phase);
         progress.wait(BETWEEN_BARS);
     }
-    tell(progress);
+    log_rows(progress);
 }
 
-fn tell(progress: &Progress) {
-    let (there, read, written) = (progress.rows_total(), progress.rows_read(), progress.rows_written());
-    tracing::info!(read, there, epochs = progress.epochs(), written, "rows");
+fn log_rows(progress: &Progress) {
+    let (total, read, written) = (progress.rows_total(), progress.rows_read(), progress.rows_written());
+    tracing::info!(read, total, epochs = progress.epochs(), written, "rows");
 }

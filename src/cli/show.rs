@@ -1,4 +1,4 @@
-//! Rows as people read them.
+//! Rows as text for the terminal.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
 
-/// Rows as text, cell by cell.
+/// Rows as text, one string per cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextTable {
     /// The names of the columns.
@@ -22,14 +22,14 @@ pub(super) struct TextTable {
 }
 
 impl TextTable {
-    /// The rows of a batch.
+    /// Converts a batch.
     pub(super) fn of(batch: &RecordBatch) -> Result<TextTable> {
         let columns = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
         let row = |row| batch.columns().iter().map(|column| cell(column, row)).collect();
         Ok(TextTable { columns, rows: (0..batch.num_rows()).map(row).collect::<Result<_>>()? })
     }
 
-    /// The first rows of a Parquet table that was written.
+    /// Reads the first rows of a Parquet table.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl TextTable {
     }
 }
 
-/// A cell; money, as all doubles, with two decimals.
+/// Formats a cell; doubles, which are money, with two decimals.
 fn cell(column: &ArrayRef, row: usize) -> Result<String> {
     if column.is_null(row) {
         return Ok("–".into());

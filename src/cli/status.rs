@@ -1,4 +1,4 @@
-//! A file that says what a run is doing, for who asks from outside whether it is alive.
+//! The status file of a run, for health checks from outside the process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ use crate::grouped::grouped;
 use crate::runtime::Progress;
 
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
-/// A run that has not written for so long has ended without a word.
+/// A status file older than this belongs to a run that was killed.
 const STALE_AFTER_SECONDS: u64 = 30;
-/// A run that has not moved for so long hangs. Sorting a large table is one step, and so is closing all files.
+/// A run without progress for this time hangs. Sorting a large table or closing all files is a single step.
 const STILL_AFTER_SECONDS: u64 = 1800;
 
-/// What the file has.
+/// The content of the status file.
 #[derive(Serialize, Deserialize)]
 struct RunStatus {
     phase: String,
     rows_read: u64,
     rows_written: u64,
-    /// When the file was written.
+    /// The time of writing.
     unix_seconds: u64,
-    /// For how long the run had not moved then.
+    /// The time since the last progress.
     still_seconds: u64,
 }
 
-/// Keeps the file, until it is dropped; then the file is removed.
+/// Updates the status file every second, and removes it when dropped.
 pub(super) struct StatusFile {
     path: PathBuf,
     is_over: Arc<AtomicBool>,
@@ -49,7 +49,7 @@ impl StatusFile {
                 if progress.steps() != steps {
                     (steps, moved) = (progress.steps(), Instant::now());
                 }
-                // Where the file can't be written any more, its age says so.
+                // If writing fails, the age of the file reveals it.
                 let _ = write(&kept, &progress, moved.elapsed());
                 thread::park_timeout(BETWEEN_WRITES);
             }
@@ -70,16 +70,16 @@ impl Drop for StatusFile {
 }
 
 fn write(path: &Path, progress: &Progress, still: Duration) -> Result<()> {
-    let alive = RunStatus {
+    let status = RunStatus {
         phase: progress.phase().to_string(),
         rows_read: progress.rows_read(),
         rows_written: progress.rows_written(),
         unix_seconds: now(),
         still_seconds: still.as_secs(),
     };
-    // Who reads sees the former file or the new one.
+    // Readers see either the former file or the new one.
     let whole = path.with_extension("writing");
-    let json = serde_json::to_vec(&alive).map_err(Error::failed)?;
+    let json = serde_json::to_vec(&status).map_err(Error::failed)?;
     fs::write(&whole, json).and_then(|()| fs::rename(&whole, path)).map_err(Error::writing(path))
 }
 
@@ -87,21 +87,21 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What the run is doing that keeps this file.
+/// Describes the state of the run with this status file.
 ///
 /// # Errors
 ///
-/// If there is none, or it does not keep it any more.
+/// If the file is missing or stale, or the run makes no progress.
 pub(super) fn check(path: &Path) -> Result<String> {
     let text = fs::read(path).map_err(|cause| Error::failed(format!("{}: no run: {cause}", path.display())))?;
-    let alive: RunStatus = serde_json::from_slice(&text).map_err(Error::reading(path))?;
-    let (age, path) = (now().saturating_sub(alive.unix_seconds), path.display());
+    let status: RunStatus = serde_json::from_slice(&text).map_err(Error::reading(path))?;
+    let (age, path) = (now().saturating_sub(status.unix_seconds), path.display());
     if age > STALE_AFTER_SECONDS {
-        return Err(Error::failed(format!("{path}: nothing was heard of the run for {age} seconds")));
+        return Err(Error::failed(format!("{path}: not updated for {age} seconds")));
     }
-    let RunStatus { phase, rows_read, rows_written, still_seconds, .. } = alive;
+    let RunStatus { phase, rows_read, rows_written, still_seconds, .. } = status;
     if still_seconds > STILL_AFTER_SECONDS {
-        return Err(Error::failed(format!("{path}: {phase}: the run has not moved for {still_seconds} seconds")));
+        return Err(Error::failed(format!("{path}: {phase}: no progress for {still_seconds} seconds")));
     }
     Ok(format!("{phase}: {} rows read, {} written", grouped(rows_read), grouped(rows_written)))
 }

@@ -1,4 +1,4 @@
-//! Which processes run together.
+//! The processes of a run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,24 +8,24 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// What flags and environment say of the processes of a run; what they leave open, the file says.
+/// Flags and environment variables of a run of several processes. Unset ones are taken from the config file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ClusterArgs {
-    /// The number of this process, from 0, in a run of several.
+    /// Number of this process, from 0, in a run of several.
     #[arg(long, env = "MILLSTREAM_PROCESS", value_name = "N")]
     pub process: Option<usize>,
-    /// Where each process of the run is found: the same list for all of them.
+    /// Addresses of all processes; the same list in every process.
     #[arg(long, env = "MILLSTREAM_HOSTS", value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub hosts: Option<Vec<String>>,
-    /// A file that has this list, a HOST:PORT on each line.
+    /// File with the addresses, one HOST:PORT per line.
     #[arg(long, env = "MILLSTREAM_HOSTS_FILE", value_name = "FILE", conflicts_with = "hosts")]
     pub hosts_file: Option<PathBuf>,
-    /// How long to wait for the other processes to come [default: 300].
+    /// Maximum wait for the other processes to connect [default: 300].
     #[arg(long, env = "MILLSTREAM_WAIT", value_name = "SECONDS")]
     pub wait: Option<u64>,
 }
 
-/// `cluster` in the config file.
+/// The `cluster` key of the config file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ClusterKeys {
@@ -35,33 +35,33 @@ pub(super) struct ClusterKeys {
     pub(super) wait_seconds: Option<u64>,
 }
 
-/// The processes that make the tables together, and which of them this is.
+/// The processes of a run, and the number of this one.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The number of this process.
     pub process: usize,
-    /// Where each process is found, as `host:port`. Each listens at its own.
+    /// The address of each process, as `host:port`. Each listens at its own.
     pub hosts: Vec<String>,
-    /// How long to wait for the others to come.
+    /// The maximum wait for the other processes to connect.
     pub wait: Duration,
 }
 
 impl ClusterConfig {
-    /// Decides who runs together; `None` if this process does all by itself.
+    /// Resolves the processes; `None` for a single process.
     pub(super) fn decide(args: &ClusterArgs, file: ClusterKeys) -> Result<Option<ClusterConfig>> {
         let hosts = match (&args.hosts, &args.hosts_file) {
             (Some(hosts), _) => Some(hosts.clone()),
             (None, Some(path)) => Some(read_hosts(path.clone())?),
             (None, None) if file.hosts.is_some() && file.hosts_file.is_some() => {
-                return Err(Error::usage("cluster: hosts and hosts_file both say where the processes are; wanted one"));
+                return Err(Error::usage("cluster: found both hosts and hosts_file, wanted one"));
             }
             (None, None) => file.hosts.or(file.hosts_file.map(read_hosts).transpose()?),
         };
         let wait = Duration::from_secs(args.wait.or(file.wait_seconds).unwrap_or(300));
         match (args.process.or(file.process), hosts) {
             (None, None) => Ok(None),
-            (Some(_), None) => Err(missing("where the processes are", "--hosts", "MILLSTREAM_HOSTS", "hosts")),
-            (None, Some(_)) => Err(missing("which of them this is", "--process", "MILLSTREAM_PROCESS", "process")),
+            (Some(_), None) => Err(missing("the addresses of its processes", "--hosts", "MILLSTREAM_HOSTS", "hosts")),
+            (None, Some(_)) => Err(missing("the number of this process", "--process", "MILLSTREAM_PROCESS", "process")),
             (Some(process), Some(hosts)) => ClusterConfig { process, hosts, wait }.checked().map(Some),
         }
     }
@@ -78,7 +78,7 @@ impl ClusterConfig {
             let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty());
             if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
                 let found = format!("cluster: the host of process {process} is {host:?}");
-                return Err(Error::usage(format!("{found}, wanted host:port, as 10.0.0.1:2101")));
+                return Err(Error::usage(format!("{found}, wanted host:port, such as 10.0.0.1:2101")));
             }
             if let Some(other) = self.hosts[..process].iter().position(|other| other == host) {
                 return Err(Error::usage(format!("cluster: processes {other} and {process} are both at {host}")));
@@ -90,12 +90,12 @@ impl ClusterConfig {
 
 fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
     Error::usage(format!(
-        "a run of several processes must be told {what}: give {flag}, set {variable}, or put cluster.{key} into the \
+        "a run of several processes needs {what}: give {flag}, set {variable}, or put cluster.{key} into the \
          config file"
     ))
 }
 
-/// The lines of a hosts file; empty ones, and those that begin with `#`, are left out.
+/// The lines of a hosts file; empty lines and those starting with `#` are skipped.
 fn read_hosts(path: PathBuf) -> Result<Vec<String>> {
     let text = fs::read_to_string(&path).map_err(|cause| Error::usage(format!("{}: {cause}", path.display())))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! The config file.
+//! The config file (YAML).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::tables::OnFailure;
 use super::cluster::ClusterKeys;
 use super::keys;
 
-/// A config file as it is written. Everything in it may be left out.
+/// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
@@ -61,14 +61,14 @@ pub(super) struct OutputKeys {
     pub(super) sort_by: Option<Vec<String>>,
 }
 
-/// `bucket_by`: rows are dealt to `buckets` buckets by the hash of `columns`.
+/// `bucket_by`: rows are assigned to `buckets` buckets by the hash of `columns`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct BucketBy {
     pub(super) columns: Vec<String>,
     pub(super) buckets: u32,
 }
 
-/// A tier: its name, and the least total that earns it; the last has none.
+/// A tier: its name and minimum total; the last tier has none.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct TierBound {
     pub(super) name: String,
@@ -76,7 +76,7 @@ pub(super) struct TierBound {
     pub(super) from: Option<String>,
 }
 
-/// `price_categories`: names of prices.
+/// `price_categories`: names of price ranges.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PriceBounds {
     pub(super) known: Vec<PriceBound>,
@@ -84,7 +84,7 @@ pub(super) struct PriceBounds {
     pub(super) unknown: Option<String>,
 }
 
-/// A category of prices: its name, and the price below which it stops; the last has none.
+/// A price category: its name and exclusive upper bound; the last category has none.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PriceBound {
     pub(super) name: String,
@@ -105,7 +105,7 @@ pub(super) struct AnomalyKeys {
     pub(super) contamination: Option<f64>,
 }
 
-/// One of `udfs`: a function, the columns it takes, and what becomes of what it gives.
+/// An entry of `udfs`: a function, its argument columns, and the column it adds.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct UdfKeys {
     pub(super) function: String,
@@ -120,7 +120,7 @@ pub(super) struct UdfKeys {
     pub(super) memory: Option<ByteSize>,
 }
 
-/// A choice that is made, of which one is called `null`.
+/// A choice that may be spelled `null`.
 fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<OnFailure>, D::Error> {
     OnFailure::deserialize(deserializer).map(Some)
 }
@@ -142,7 +142,7 @@ impl TableNames {
     }
 }
 
-/// A size in bytes, as `134217728`, `128MB` or `128MiB`; both units are powers of 1024.
+/// A size in bytes, such as `134217728`, `128MB` or `128MiB`; both units are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(u64);
 
@@ -175,7 +175,7 @@ impl FromStr for ByteSize {
         };
         let bytes = digits.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
         let bytes = bytes.filter(|bytes| *bytes > 0);
-        bytes.map(ByteSize).ok_or_else(|| format!("{text} is no size; wanted one such as 64MB"))
+        bytes.map(ByteSize).ok_or_else(|| format!("{text} is not a size; wanted one such as 64MB"))
     }
 }
 
@@ -192,7 +192,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// A number or a text, as text: the shortest that tells a float from all others.
+/// A number or text, as text; floats in their shortest exact form.
 fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -208,22 +208,22 @@ fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Re
     }))
 }
 
-/// Reads a config file; without one, an empty one.
+/// Reads a config file; without a path, returns the default.
 ///
 /// # Errors
 ///
-/// If it can't be read, is no YAML, has a key that is not known, or a value that does not fit.
+/// If it can't be read, is not YAML, or has an unknown key or an invalid value.
 pub(super) fn read(path: Option<&Path>) -> Result<ConfigFile> {
     let Some(path) = path else { return Ok(ConfigFile::default()) };
-    let blame = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
-    let text = fs::read_to_string(path).map_err(|cause| blame(&cause))?;
+    let invalid = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
+    let text = fs::read_to_string(path).map_err(|cause| invalid(&cause))?;
     if text.trim().is_empty() {
         return Ok(ConfigFile::default());
     }
-    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| blame(&cause))?;
+    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))?;
     if document.is_null() {
         return Ok(ConfigFile::default());
     }
-    keys::check(&document).map_err(|cause| blame(&cause))?;
-    serde_saphyr::from_str(&text).map_err(|cause| blame(&cause))
+    keys::check(&document).map_err(|cause| invalid(&cause))?;
+    serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))
 }

@@ -1,4 +1,4 @@
-//! Functions and models that a run is asked for.
+//! Functions and models of a run.
 
 use std::path::PathBuf;
 
@@ -10,25 +10,25 @@ use crate::tables::{Catalog, DerivedColumn};
 use super::RunArgs;
 use super::file::{AnomalyKeys, PriceBound, PriceBounds, UdfKeys};
 
-/// Where the model that scores orders comes from, and where it goes.
+/// The model that scores orders: its source, destination and training.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AnomalyConfig {
-    /// The file that has it; without one it is trained on the orders that are read.
+    /// The model file; without one, a model is trained on the orders of the run.
     pub model: Option<PathBuf>,
-    /// The file it is saved to.
+    /// The file to save it to.
     pub save_model: Option<PathBuf>,
-    /// How it is trained.
+    /// The training settings.
     pub training: Training,
 }
 
 pub(super) fn anomaly(args: &RunArgs, file: AnomalyKeys) -> Result<AnomalyConfig> {
-    let usual = Training::default();
+    let default = Training::default();
     let training = Training {
-        seed: file.seed.unwrap_or(usual.seed),
-        sample: file.sample.unwrap_or(usual.sample),
-        trees: file.trees.unwrap_or(usual.trees),
-        points_per_tree: file.points_per_tree.unwrap_or(usual.points_per_tree),
-        contamination: file.contamination.unwrap_or(usual.contamination),
+        seed: file.seed.unwrap_or(default.seed),
+        sample: file.sample.unwrap_or(default.sample),
+        trees: file.trees.unwrap_or(default.trees),
+        points_per_tree: file.points_per_tree.unwrap_or(default.points_per_tree),
+        contamination: file.contamination.unwrap_or(default.contamination),
     };
     training.check().map_err(|reason| Error::usage(format!("anomaly.{reason}")))?;
     let (model, save_model) = (args.model.clone().or(file.model), args.save_model.clone().or(file.save_model));
@@ -40,14 +40,14 @@ pub(super) fn price_categories(bounds: Option<PriceBounds>) -> Result<PriceCateg
     let rest = match known.pop() {
         Some(PriceBound { name, below: None }) => Text::from(name),
         _ => {
-            let cause = "price_categories.known: the last one must have no bound: it takes all that the others do not";
+            let cause = "price_categories.known: the last one must have no bound; it covers all remaining prices";
             return Err(Error::usage(cause));
         }
     };
     let bound = |PriceBound { name, below }: PriceBound| {
         let price = below.as_deref().and_then(money::text_to_e4).and_then(Price::from_e4);
         let price = price.ok_or_else(|| {
-            Error::usage(format!("price_categories.known: {name} has no bound that is a price; wanted below: NUMBER"))
+            Error::usage(format!("price_categories.known: the bound of {name} is not a price; wanted below: NUMBER"))
         })?;
         Ok((Text::from(name), price))
     };

@@ -1,10 +1,10 @@
-//! The keys a config file may have: an unknown one is an error that names the nearest known one.
+//! The known keys of a config file. The error for an unknown key suggests the nearest known one.
 
 use serde_json::Value;
 
 use crate::suggest::nearest;
 
-/// The keys below a key; `""` is the top.
+/// The keys below each key; `""` is the top level.
 const KNOWN: &[(&str, &[&str])] = &[
     (
         "",
@@ -37,11 +37,11 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("cluster", &["process", "hosts", "hosts_file", "wait_seconds"]),
 ];
 
-/// Checks that all keys are known.
+/// Checks for unknown keys.
 pub(super) fn check(document: &Value) -> Result<(), String> {
     match document {
         Value::Object(_) => check_below("", document),
-        _ => Err("wanted keys and values, as `data:`".into()),
+        _ => Err("wanted a mapping of keys, such as `data:`".into()),
     }
 }
 

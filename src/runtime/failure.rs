@@ -1,11 +1,11 @@
-//! What went wrong first, seen by all threads of a run.
+//! The first error of a run, shared by its threads.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// The first error of a run. Those that follow come of it, and are dropped.
+/// The first error of a run. Later ones are consequences, and are dropped.
 #[derive(Default)]
 pub(super) struct FirstError {
     first: Mutex<Option<Error>>,
@@ -13,7 +13,7 @@ pub(super) struct FirstError {
 }
 
 impl FirstError {
-    /// Keeps the error if it is the first; true if so.
+    /// Records the error if it is the first; returns whether it is.
     pub(super) fn set(&self, error: Error) -> bool {
         let mut first = self.lock();
         let is_first = first.is_none();
@@ -26,12 +26,12 @@ impl FirstError {
         self.lock().is_some()
     }
 
-    /// Fails with the error, if there is one.
+    /// Returns the error, if one is recorded.
     pub(super) fn check(&self) -> Result<()> {
         self.lock().clone().map_or(Ok(()), Err)
     }
 
-    /// Waits until there is an error, but not for ever; true if there is one.
+    /// Waits for an error, for at most `most`; returns whether one is recorded.
     pub(super) fn wait(&self, most: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), most, |first| first.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.is_some()

@@ -1,4 +1,4 @@
-//! Where the time goes: how long each operator worked, told by timely's own log.
+//! Profiling: the time spent in each operator, from timely's log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,17 +15,17 @@ use crate::udf::{ColumnFunction, FunctionOutput};
 
 use super::ends::TABLES;
 
-/// How long each operator worked, all workers together.
+/// The time spent in each operator, summed over workers.
 #[derive(Default)]
 pub(super) struct Profile(Mutex<BTreeMap<String, Duration>>);
 
 impl Profile {
-    /// Follows what a worker does from here on. Must be called before the worker has dataflows.
+    /// Starts profiling a worker. Must be called before the worker builds dataflows.
     pub(super) fn follow(self: &Arc<Self>, worker: &Worker) {
         let Some(mut registry) = worker.log_register() else { return };
         let profile = Arc::clone(self);
         let mut names: HashMap<usize, String> = HashMap::new();
-        // The operators that are running, each inside the one before it, and since when it has had the worker to itself.
+        // The stack of running operators, and the time since which the innermost one has been running.
         let mut running: Vec<usize> = Vec::new();
         let mut since = Duration::ZERO;
         registry.insert::<TimelyEventBuilder, _>("timely", move |_, events| {
@@ -33,7 +33,7 @@ impl Profile {
                 match event {
                     TimelyEvent::Operates(operator) => drop(names.insert(operator.id, operator.name.clone())),
                     TimelyEvent::Schedule(schedule) => {
-                        // What is done for each table is added where it is done.
+                        // Work on tables is added separately, per table.
                         let name = running
                             .last()
                             .and_then(|id| names.get(id))
@@ -53,12 +53,12 @@ impl Profile {
         });
     }
 
-    /// A function of the config, whose calls are a stage of its name, and a part of the one that writes the table.
+    /// Wraps a function so that its calls are profiled under its name. They also count for the stage of the table.
     pub(super) fn timed(self: &Arc<Self>, function: Arc<dyn ColumnFunction>) -> Arc<dyn ColumnFunction> {
         Arc::new(Timed { function, profile: Arc::clone(self) })
     }
 
-    /// Adds what something took.
+    /// Adds time to a stage.
     pub(super) fn add(&self, name: &str, took: Duration) {
         let mut stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match stages.get_mut(name) {
@@ -67,7 +67,7 @@ impl Profile {
         }
     }
 
-    /// The stages, the longest first.
+    /// The stages, longest first.
     pub(super) fn stages(&self) -> Vec<StageReport> {
         let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stage =
@@ -78,7 +78,7 @@ impl Profile {
     }
 }
 
-/// A function that adds what it takes to a profile.
+/// A profiled function.
 struct Timed {
     function: Arc<dyn ColumnFunction>,
     profile: Arc<Profile>,

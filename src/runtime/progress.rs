@@ -1,4 +1,4 @@
-//! How far a run has come, for whoever wants to show it.
+//! The progress of a run, and its cancellation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Counters that workers add to and a display reads, and a way to stop them.
+/// Counters updated by the workers and read by a display, and a cancellation flag.
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: Mutex<Phase>,
@@ -20,22 +20,22 @@ pub struct Progress {
     steps: AtomicU64,
 }
 
-/// What a run is doing.
+/// The phase of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It opens the input and takes the output.
+    /// Opening the input and locking the output.
     #[default]
     Preparing,
-    /// It waits for another process, and why.
+    /// Waiting for another process; the text says for what.
     Waiting(String),
-    /// It reads the input, and computes with what is there.
+    /// Reading the input and computing.
     Reading,
-    /// All is read.
+    /// Computing; the input is fully read.
     Computing,
-    /// The tables are whole, and are committed.
+    /// Committing the tables.
     Publishing,
-    /// The first epoch is committed, and changes may come.
+    /// The first epoch is committed; changes are accepted.
     Live,
 }
 
@@ -53,24 +53,24 @@ impl fmt::Display for Phase {
 }
 
 impl Progress {
-    /// What the run is doing.
+    /// The current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until the run does something else, or [`wake`](Self::wake) is called, or for so long.
+    /// Waits for a change of phase or a call of [`wake`](Self::wake), for at most `most`.
     pub fn wait(&self, most: Duration) {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.changed.wait_timeout(phase, most));
     }
 
-    /// Wakes who waits.
+    /// Wakes all waiting threads.
     pub fn wake(&self) {
         self.changed.notify_all();
     }
 
-    /// Ends the run with an error when it is set, as long as its tables are not being published. A signal handler may set it.
+    /// The cancellation flag: setting it ends the run with an error, unless it is publishing already. Signal handlers may set it.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
@@ -86,7 +86,7 @@ impl Progress {
         self.wake();
     }
 
-    /// Rows that the input has, as far as its files tell without being read.
+    /// Rows of the input, as far as its metadata tells.
     #[must_use]
     pub fn rows_total(&self) -> u64 {
         self.rows_total.load(Ordering::Relaxed)
@@ -98,20 +98,20 @@ impl Progress {
         self.rows_read.load(Ordering::Relaxed)
     }
 
-    /// Rows of all tables that were encoded.
+    /// Rows encoded, of all tables.
     #[must_use]
     pub fn rows_written(&self) -> u64 {
         self.rows_written.load(Ordering::Relaxed)
     }
 
-    /// Epochs that are in all tables.
+    /// Epochs completed in all tables.
     #[must_use]
     pub fn epochs(&self) -> u64 {
         self.epochs.load(Ordering::Relaxed)
     }
 
-    /// How often a worker, or who waits for other processes, has done something or looked whether there is something to do. A run
-    /// for which this stands still works on one thing, or hangs.
+    /// A counter that increases with every scheduling step and every poll of a waiting thread. If it stops, the run is in a
+    /// single long step or hangs.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
