@@ -105,7 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shop")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--millstream", default="target/release/millstream")
+    parser.add_argument("--millstream", default="target/dist/millstream")
     parser.add_argument("--scale", type=float, default=1, help="of the shop, for the JSON")
     parser.add_argument("--json", help="write the medians here too")
     parser.add_argument("--job", nargs=2, metavar=("ENGINE", "OUTPUT"), help=argparse.SUPPRESS)

@@ -2,12 +2,11 @@
 
 mod demo;
 mod display;
+mod print;
 mod show;
 mod status;
 
-use std::fmt::Display;
 use std::fs::File;
-use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +20,8 @@ use crate::generate::generate;
 use crate::grouped::grouped;
 use crate::runtime::{self, Progress};
 use crate::validate::{self, Check};
+
+use print::print_line;
 
 /// Incremental e-commerce analytics.
 #[derive(Debug, Parser)]
@@ -164,11 +165,6 @@ fn stop_on_signals(progress: &Progress) -> Result<()> {
         flag::register(signal, stop).map_err(Error::failed)?;
     }
     Ok(())
-}
-
-/// Prints a line. A closed standard output is an error, not a panic.
-fn print_line(line: impl Display) -> Result<()> {
-    writeln!(stdout(), "{line}").map_err(|cause| Error::failed(format!("standard output: {cause}")))
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A sink makes a [`SinkPart`] for each table and worker. A part is given the record batches that an epoch inserts and
-//! deletes, and is *sealed* when an epoch is over on its worker. When all parts are sealed, the sink *prepares* the epoch (what
-//! it has is on stable storage) and *commits* it (readers see it): all tables at once.
+//! deletes, and is *sealed* when an epoch is over on its worker. When all parts are sealed, the sink *prepares* the epoch (it
+//! finishes what it has written) and *commits* it: readers see it.
 //!
 //! | sink | is |
 //! |---|---|

@@ -103,6 +103,7 @@ mod distribution;
 mod extreme;
 mod frame;
 mod function;
+mod functions;
 mod in_order;
 mod lag_lead;
 mod limit;
@@ -119,7 +120,6 @@ mod row_diff;
 mod totals;
 
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::rc::Rc;
 
 use differential_dataflow::lattice::Lattice;
@@ -134,6 +134,7 @@ pub use frame::WindowFrame;
 pub use function::{
     AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, RowChange, WindowFunction,
 };
+pub use functions::Functions;
 pub use in_order::InOrder;
 pub use lag_lead::{LagLead, WithDefault};
 pub use nth_value::NthValue;
@@ -201,20 +202,6 @@ where
     Window { name: name.into(), partitions: Partitions::Unordered(rows, Rc::new(order)) }
 }
 
-/// The window functions, as methods; see the [module](self).
-///
-/// It carries the types of the window's order key and rows, so that the closures passed to its methods need no type
-/// annotations.
-pub struct Functions<O, D>(PhantomData<fn(&O, &D)>);
-
-impl<O, D> Clone for Functions<O, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<O, D> Copy for Functions<O, D> {}
-
 /// The rows of a collection by partition, in order; made by [`window()`] or [`window_over`].
 ///
 /// Clones share the arrangement, so one window can be queried several times.
@@ -250,7 +237,7 @@ where
     where
         T: InOrder,
     {
-        ranges::each_row(self.partitions, &self.name, functions(Functions(PhantomData)), with_answer)
+        ranges::each_row(self.partitions, &self.name, functions(Functions::new()), with_answer)
     }
 
     /// Each partition that has rows, with the answers for its last row.
@@ -276,7 +263,7 @@ where
     where
         T: InOrder,
     {
-        ranges::last_row(self.partitions, &self.name, functions(Functions(PhantomData)), of_partition)
+        ranges::last_row(self.partitions, &self.name, functions(Functions::new()), of_partition)
     }
 
     /// The first `rows` rows of each partition. Of equal rows, as many as fit.
@@ -349,7 +336,7 @@ where
         self,
         functions: impl FnOnce(Functions<O, D>) -> F,
     ) -> VecCollection<'scope, T, (D, F::Answer)> {
-        recompute::each_row(self.0.partitions, &self.0.name, functions(Functions(PhantomData)), with_answer)
+        recompute::each_row(self.0.partitions, &self.0.name, functions(Functions::new()), with_answer)
     }
 
     /// As [`Window::per_partition`].
@@ -357,7 +344,7 @@ where
         self,
         functions: impl FnOnce(Functions<O, D>) -> F,
     ) -> VecCollection<'scope, T, (P, F::Answer)> {
-        recompute::last_row(self.0.partitions, &self.0.name, functions(Functions(PhantomData)), of_partition)
+        recompute::last_row(self.0.partitions, &self.0.name, functions(Functions::new()), of_partition)
     }
 
     /// As [`Window::first`].

@@ -17,7 +17,7 @@ use crate::runtime::{Live, Progress, folder_sink};
 use crate::sinks::{ChangeFeed, TableChanges};
 use crate::sources::{FileSource, changes};
 
-use super::print_line;
+use super::print::print_line;
 use super::show::TextTable;
 
 /// How many rows of a table are shown.

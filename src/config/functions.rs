@@ -7,7 +7,7 @@ use crate::forest::Training;
 use crate::model::{Price, PriceCategories, Text, money};
 use crate::tables::{Catalog, DerivedColumn};
 
-use super::RunArgs;
+use super::args::RunArgs;
 use super::file::{AnomalyKeys, PriceBound, PriceBounds, UdfKeys};
 
 /// The model that scores orders: its source, destination and training.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Result};
 
 use super::grow::Node;
-use super::{Forest, MOST_POINTS, MOST_TREES};
+use super::isolation_forest::Forest;
+use super::point::{MOST_POINTS, MOST_TREES};
 
 const FORMAT: &str = "millstream isolation forest";
 const VERSION: u32 = 1;

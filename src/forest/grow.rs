@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::{FEATURES, Point};
+use super::point::{FEATURES, Point};
 
 /// A node of a tree. A tree is its nodes, each followed by those to its left and then those to its right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

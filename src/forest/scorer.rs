@@ -6,7 +6,7 @@
 //! *QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees*, SIGIR 2015.)
 
 use super::grow::{Node, mean_depth_e20};
-use super::{FEATURES, MOST_POINTS, Point};
+use super::point::{FEATURES, MOST_POINTS, Point};
 
 /// Trees, laid out to be asked for the depths of many points.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

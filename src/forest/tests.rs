@@ -1,4 +1,6 @@
+use super::grow::{Node, mean_depth_e20};
 use super::*;
+use crate::model::Score;
 
 /// Two thousand points that are close to each other, and sixty that are far from them and from each other.
 fn points() -> Vec<Point> {

@@ -17,6 +17,7 @@ mod connect;
 mod data;
 mod fingerprint;
 mod membership;
+mod poll;
 mod wire;
 
 use std::any::Any;
@@ -38,14 +39,13 @@ use super::{Phase, Progress};
 use data::DataStream;
 use fingerprint::Fingerprint;
 use membership::{ListenerGuard, Membership};
+use poll::POLL_INTERVAL;
 use wire::Message;
 
 /// How long a process waits on exit for the others to disconnect.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long a file may take to become visible to another process on a network volume.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a waiting process checks for failure and cancellation.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// This process's view of the processes of a run.
 pub(super) struct Cluster {

@@ -130,7 +130,10 @@ impl<B: Table> AnyTable for B {
     }
 
     fn schema(&self, layout: &Layout) -> Result<SchemaRef> {
-        let columns = self.columns::<IntId>(&[], layout)?;
+        let columns = match layout.has_text_ids {
+            true => self.columns::<AnyId>(&[], layout)?,
+            false => self.columns::<IntId>(&[], layout)?,
+        };
         let field = |(name, column): &TableColumn| Field::new(*name, column.data_type().clone(), true);
         Ok(Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>())))
     }

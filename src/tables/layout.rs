@@ -9,6 +9,8 @@ use crate::model::{InputTable, Payload, Tiers};
 
 /// The types of columns, the same for all tables of a job.
 pub struct Layout {
+    /// True if ids may be text.
+    pub(crate) has_text_ids: bool,
     pub(crate) enriched: Vec<EnrichedColumn>,
     pub(crate) order_extras: PayloadCodec,
     pub(crate) product_extras: PayloadCodec,
@@ -71,6 +73,7 @@ impl Layout {
         let money = if is_decimal(&price) { DataType::Decimal128(38, 8) } else { DataType::Float64 };
         let id = |core: usize| orders.cores[core].clone().unwrap_or(DataType::Utf8);
         let mut layout = Layout {
+            has_text_ids: [orders, products, customers].iter().any(|schema| schema.text_ids().next().is_some()),
             enriched: Vec::new(),
             order_extras: PayloadCodec::new(&orders.carried)?,
             product_extras: PayloadCodec::new(&products.carried)?,

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use crate::forest::{Forest, Point};
 use crate::model::{Discount, Price};
 
-use super::Udf;
+use super::function::Udf;
 
 /// `anomaly_score` of quantity, price and discount; null if any argument is null. Vectorised.
 #[must_use]

@@ -13,7 +13,8 @@ use timely::progress::Timestamp;
 
 use crate::model::Text;
 
-use super::{Arguments, Udf, Value};
+use super::function::Udf;
+use super::{Arguments, Value};
 
 /// A row on which a function failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,9 +9,10 @@ use arrow::datatypes::DataType;
 use crate::error::{Error, Result};
 
 use super::argument::Arguments;
+use super::failure::RowFailure;
+use super::function::{Body, Udf, call_for_rows};
 use super::memory::Memory;
 use super::value::Value;
-use super::{Body, RowFailure, Udf, call_for_rows};
 
 /// A function with its types erased, as stored in a [`Registry`](super::Registry). Every [`Udf`] is one.
 pub trait ColumnFunction: Send + Sync {

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 
 use crate::model::Day;
 
-use super::Udf;
+use super::function::Udf;
 
 /// `weekday`: the ISO 8601 weekday, from 1 (Monday) to 7 (Sunday); null for null. Vectorised.
 ///

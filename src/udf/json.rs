@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field};
 use crate::error::Result;
 use crate::model::{Text, TextMap};
 
-use super::Udf;
+use super::function::Udf;
 use super::value::{CellReader, Value};
 
 /// `parse_json_metadata`: a JSON object as a map of texts; an empty map for anything else, including null.

@@ -3,8 +3,8 @@
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::failure::{Outcome, RowFailure};
 use super::value::Value;
-use super::{Outcome, RowFailure};
 
 /// The recently used outcomes of a function.
 pub(super) struct Memory<O>(Cache<Box<[u8]>, O, ByBytes>);

@@ -8,7 +8,7 @@ use compact_str::format_compact;
 
 use crate::model::Text;
 
-use super::RowFailure;
+use super::failure::RowFailure;
 
 thread_local! {
     /// True while this thread calls a user function.

@@ -2,7 +2,7 @@
 
 use crate::model::{Amount, Discount, Price, PriceCategories, Text, discounted};
 
-use super::Udf;
+use super::function::Udf;
 
 /// `calculate_discount`: price × (1 − discount), exact; null if either is null.
 ///

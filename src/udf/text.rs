@@ -2,7 +2,7 @@
 
 use crate::model::{Text, cleaned};
 
-use super::Udf;
+use super::function::Udf;
 
 /// `clean_text`: trims, lower-cases, and replaces double spaces by single ones; null for null.
 ///

@@ -5,9 +5,9 @@ use std::ops::RangeBounds;
 
 use differential_dataflow::Data;
 
-use super::Functions;
 use super::frame::WindowFrame;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, WindowFunction};
+use super::functions::Functions;
 
 /// A function of the rows of a frame, computed from their summary: the simplest way to write a window function.
 /// [`Functions::aggregate`] evaluates it over a frame.

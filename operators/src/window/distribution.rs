@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Functions;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
+use super::functions::Functions;
 use super::rank::Rank;
 
 impl<O, D> Functions<O, D> {

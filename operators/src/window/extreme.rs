@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 
 use differential_dataflow::Data;
 
-use super::Functions;
 use super::aggregate::{FrameAggregate, OverFrame};
 use super::function::RangeSummary;
+use super::functions::Functions;
 use super::nulls::{IgnoreNulls, NullTreatment, RespectNulls};
 
 impl<O, D> Functions<O, D> {

@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use differential_dataflow::Data;
 
-use super::Functions;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
+use super::functions::Functions;
 use super::nulls::{IgnoreNulls, NullTreatment, RespectNulls};
 
 impl<O, D> Functions<O, D> {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::ops::RangeBounds;
 
-use super::Functions;
 use super::frame::{FrameBounds, WindowFrame};
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
+use super::functions::Functions;
 use super::nulls::{IgnoreNulls, NullTreatment, RespectNulls};
 
 impl<O, D> Functions<O, D> {

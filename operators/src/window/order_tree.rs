@@ -10,11 +10,14 @@
 //! epoch exist side by side and share all unchanged nodes. A set of changes is applied in one pass. *Cost*: O(log n)
 //! for each query, O(d log n) for d changes, O(n) for a first load.
 
+mod node;
 mod walk;
 
 use std::ops::Range;
 use std::rc::Rc;
 
+pub(super) use node::WeightedRow;
+use node::{Subtree, TreeNode};
 pub(super) use walk::TreeWalk;
 
 use super::function::{PartitionRows, RangeSummary, WindowFunction};
@@ -28,43 +31,6 @@ const WIDTH_MIN: usize = WIDTH / 4;
 pub(super) struct OrderTree<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> {
     function: Rc<F>,
     root: Option<Subtree<O, D, F::Summary>>,
-}
-
-enum TreeNode<O, D, S> {
-    Leaf(Vec<WeightedRow<O, D>>),
-    Inner(Vec<Subtree<O, D, S>>),
-}
-
-/// A row and its weight. A weight that is not positive counts as no row, and is kept in case the row is inserted later.
-#[derive(Clone)]
-pub(super) struct WeightedRow<O, D> {
-    pub(super) row: (O, D),
-    weight: isize,
-}
-
-impl<O, D> WeightedRow<O, D> {
-    /// How many rows it counts as.
-    pub(super) fn copies(&self) -> u64 {
-        u64::try_from(self.weight).unwrap_or(0)
-    }
-}
-
-struct Subtree<O, D, S> {
-    node: Rc<TreeNode<O, D, S>>,
-    greatest: (O, D),
-    rows: u64,
-    summary: S,
-}
-
-impl<O: Clone, D: Clone, S: Clone> Clone for Subtree<O, D, S> {
-    fn clone(&self) -> Self {
-        Subtree {
-            node: Rc::clone(&self.node),
-            greatest: self.greatest.clone(),
-            rows: self.rows,
-            summary: self.summary.clone(),
-        }
-    }
 }
 
 impl<O: Ord + 'static, D: Ord + 'static, F: WindowFunction<O, D>> OrderTree<O, D, F> {

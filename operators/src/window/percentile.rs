@@ -3,8 +3,8 @@
 use differential_dataflow::Data;
 use serde::{Deserialize, Serialize};
 
-use super::Functions;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, WindowFunction};
+use super::functions::Functions;
 
 impl<O, D> Functions<O, D> {
     /// The median of the partition's order keys: [`percentile`](Self::percentile) 1/2. For an even number of rows it

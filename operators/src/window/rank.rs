@@ -1,7 +1,7 @@
 //! Row number, rank and dense rank.
 
-use super::Functions;
 use super::function::{AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, WindowFunction};
+use super::functions::Functions;
 
 impl<O, D> Functions<O, D> {
     /// The number of the row in its partition, from 1. Peers are numbered in the order of the rows themselves.

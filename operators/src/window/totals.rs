@@ -3,9 +3,9 @@
 use differential_dataflow::Data;
 use differential_dataflow::difference::{Monoid, Multiply};
 
-use super::Functions;
 use super::aggregate::{FrameAggregate, MappedAnswer, OverFrame};
 use super::function::RangeSummary;
+use super::functions::Functions;
 use crate::{Overflow, Sum};
 
 impl<O, D> Functions<O, D> {

@@ -22,10 +22,10 @@ use crate::config::ClusterConfig;
 use crate::error::{Error, ErrorKind as Kind, Result};
 
 use super::super::{Phase, Progress};
-use super::POLL_INTERVAL;
 use super::data::DataStream;
 use super::fingerprint::{Fingerprint, difference};
 use super::membership::{ListenerGuard, Membership};
+use super::poll::POLL_INTERVAL;
 use super::wire::{self, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFailure};
 
 /// How long the handshake may take.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Subtree, TreeNode, WeightedRow};
+use super::node::{Subtree, TreeNode, WeightedRow};
 
 /// A walk over the rows in order.
 pub(in crate::window) struct TreeWalk<'a, O, D, S> {

@@ -1,0 +1,6 @@
+//! How often waiting processes look around.
+
+use std::time::Duration;
+
+/// How often a waiting process checks for failure and cancellation.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,23 @@
+//! Rows that a function could not handle.
+
+use std::fmt;
+
+use crate::model::Text;
+
+/// The result of a function for one row.
+pub(super) type Outcome<B> = Result<Option<B>, RowFailure>;
+
+/// A function's failure on one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFailure {
+    /// The error message, or the panic message.
+    pub reason: Text,
+    /// True if the function panicked or returned an invalid column; such rows are always rejected.
+    pub panicked: bool,
+}
+
+impl RowFailure {
+    pub(crate) fn new(reason: impl fmt::Display) -> RowFailure {
+        RowFailure { reason: compact_str::format_compact!("{reason}"), panicked: false }
+    }
+}
