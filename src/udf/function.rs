@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 
 use crate::model::Text;
 
-use super::argument::{Argument, Arguments, Returned};
+use super::argument::{Arguments, Returned};
 use super::failure::{Outcome, RowFailure};
 use super::memory::Memory;
 use super::panics;
@@ -19,10 +19,10 @@ use super::value::Value;
 ///
 /// Clones share the function and its cache.
 pub struct Udf<A, B> {
-    name: Arc<str>,
-    body: Arc<Body<A, B>>,
-    gives_null: bool,
-    memory: Option<Arc<Memory<Outcome<B>>>>,
+    pub(super) name: Arc<str>,
+    pub(super) body: Arc<Body<A, B>>,
+    pub(super) gives_null: bool,
+    pub(super) memory: Option<Arc<Memory<Outcome<B>>>>,
 }
 
 /// The implementation of a function.
@@ -32,7 +32,7 @@ pub(super) enum Body<A, B> {
 }
 
 /// A function over columns.
-type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync;
+pub(super) type Vectorised = dyn Fn(&[ArrayRef]) -> Result<ArrayRef, ArrowError> + Send + Sync;
 
 impl<A: Arguments, B: Value> Udf<A, B> {
     /// A function that is called once per row.
@@ -96,7 +96,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
     }
 
     /// Calls the function for all rows whose outcome is not cached.
-    fn outcomes(&self, rows: &[A::Nullable]) -> Vec<Outcome<B>> {
+    pub(super) fn outcomes(&self, rows: &[A::Nullable]) -> Vec<Outcome<B>> {
         match &self.memory {
             Some(memory) => memory.outcomes(rows, A::encode_row, |rows| self.body.outcomes(rows)),
             None => self.body.outcomes(rows),
@@ -105,7 +105,7 @@ impl<A: Arguments, B: Value> Udf<A, B> {
 }
 
 impl<A: Arguments, B: Value> Body<A, B> {
-    fn outcomes(&self, rows: &[A::Nullable]) -> Vec<Outcome<B>> {
+    pub(super) fn outcomes(&self, rows: &[A::Nullable]) -> Vec<Outcome<B>> {
         match self {
             Body::Scalar(function) => rows.iter().map(|row| call_for_row(function, row.clone())).collect(),
             Body::Vectorised(function) => {
