@@ -1,23 +1,23 @@
-//! How normal an order is: an isolation forest over quantity, price and discount.
+//! Anomaly scores of orders: an isolation forest over quantity, price and discount.
 //!
-//! What is rare and different is cut off from the rest by few random cuts. A tree cuts a small sample of points at random
-//! places until each is alone; in a forest, the mean depth at which a point ends tells how normal it is. With E(h) that depth over
-//! the trees and c(ψ) what it is on average for samples of ψ points, the score is
+//! Anomalies are separated from other points by few random cuts. Each tree cuts a small sample of points at random values
+//! until every point is isolated; the mean depth of a point over all trees measures how normal it is. With that depth E(h)
+//! and the expected depth c(ψ) in samples of ψ points, the score is
 //!
 //! ```text
 //! score = zero − 2^(−E(h) / c(ψ))      larger is more normal, below 0 is an anomaly
 //! ```
 //!
-//! where *zero* makes the contamination, a tenth if nothing else is said, of the points it was trained on anomalies. F. T. Liu,
-//! K. M. Ting, Z.-H. Zhou: *Isolation Forest* (ICDM 2008) and *Isolation-Based Anomaly Detection* (TKDD 2012); scores and their zero
+//! where *zero* is chosen so that the contamination, by default a tenth of the training points, scores below 0. See F. T. Liu,
+//! K. M. Ting, Z.-H. Zhou: *Isolation Forest* (ICDM 2008) and *Isolation-Based Anomaly Detection* (TKDD 2012). Scores
 //! are those of scikit-learn's `decision_function`.
 //!
-//! **Exact.** Points, cuts and depths are integers; a score is one power of two, rounded to 10⁻⁹. It is the same on every machine,
-//! however points are batched. Cuts are drawn uniformly between the least and the greatest value of a sample, so whether
-//! values are standardised first makes no difference: they stay in their own units.
+//! **Deterministic.** Points, cuts and depths are integers; a score is one power of two, rounded to 10⁻⁹. It does not depend on
+//! the machine or on batching. Cuts are drawn uniformly between the minimum and maximum of a sample, so scores are
+//! invariant under standardisation, and values keep their units.
 //!
-//! *Cost of a score*: O(log cuts) for each feature, and O(1) for each tree. *Memory*: about 8 KB a tree,
-//! and a byte a tree for each different cut of all: 2 MB with the usual 100 trees.
+//! *Cost of a score*: O(log cuts) per feature and O(1) per tree. *Memory*: about 8 KB per tree, plus one byte per tree and
+//! distinct cut: 2 MB with the default of 100 trees.
 
 mod file;
 mod grow;
@@ -30,29 +30,29 @@ use crate::model::{Discount, Price, Score};
 use grow::{Node, mean_depth_e20};
 use scorer::Scorer;
 
-/// What is scored: a quantity, and a price and a discount in units of 10⁻⁴.
+/// The features of an order: quantity, and price and discount in units of 10⁻⁴.
 pub type Point = [i64; FEATURES];
 
 const FEATURES: usize = 3;
 
-/// The point that an order is.
+/// The features of an order.
 #[must_use]
 pub fn point(quantity: i32, price: Price, discount: Discount) -> Point {
     [quantity.into(), price.e4(), discount.e4().into()]
 }
 
-/// How a forest is trained.
+/// Training settings of a forest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
-    /// What decides all that is random: forests of one seed and sample are equal.
+    /// The random seed: equal seeds and samples give equal forests.
     pub seed: u64,
-    /// How many orders the sample has.
+    /// The number of orders in the sample.
     pub sample: usize,
-    /// How many trees, at most 1000.
+    /// The number of trees, at most 1000.
     pub trees: usize,
-    /// How many points each tree has, ψ, at most 256; of a smaller sample, all.
+    /// The number of points per tree, ψ, at most 256; all points if the sample is smaller.
     pub points_per_tree: usize,
-    /// The share of the sample that scores below 0, from 0 to 0.5.
+    /// The fraction of the sample that scores below 0: above 0, up to 0.5.
     pub contamination: f64,
 }
 
@@ -64,11 +64,11 @@ impl Default for Training {
 }
 
 impl Training {
-    /// Checks that a forest can be trained so.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// Says what is out of range.
+    /// If a setting is out of range; the message names it.
     pub fn check(&self) -> Result<(), String> {
         let range = |name: &str, value: usize, most: usize| match value {
             value if (1..=most).contains(&value) => Ok(()),
@@ -84,21 +84,21 @@ impl Training {
     }
 }
 
-/// A forest has at most so many trees: its memory grows with their square.
+/// The maximum number of trees: memory grows with their square.
 const MOST_TREES: usize = 1000;
 
-/// A tree has at most so many points, and so at most so many leaves. More do not tell normal from rare any better, says the paper.
+/// The maximum number of points, and thus of leaves, per tree. According to the paper, more do not improve detection.
 const MOST_POINTS: usize = 256;
 
-/// A trained forest. Two that are equal score alike.
+/// A trained forest. Equal forests give equal scores.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Forest {
     seed: u64,
     points_per_tree: u32,
-    /// What is taken off, so that the contamination of the sample is below 0, in units of 10⁻⁹.
+    /// The offset of the scores, in units of 10⁻⁹.
     zero_e9: i32,
     trees: Vec<Vec<Node>>,
-    /// The trees again, laid out to be asked.
+    /// The trees in their scoring layout.
     scorer: Scorer,
 }
 
@@ -107,7 +107,7 @@ impl Forest {
     ///
     /// # Errors
     ///
-    /// If the settings are out of range, or there are no points.
+    /// If a setting is out of range, or `points` is empty.
     pub fn train(points: &[Point], training: &Training) -> Result<Forest, String> {
         training.check()?;
         if points.is_empty() {
@@ -142,7 +142,7 @@ impl Forest {
     }
 }
 
-/// The value below which this share lies, between two neighbours in proportion, as numpy's `percentile`.
+/// The percentile with linear interpolation, like numpy's `percentile`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in a slice")]
 fn percentile(sorted: &[Score], share: f64) -> i32 {
     let position = share * (sorted.len() - 1) as f64;

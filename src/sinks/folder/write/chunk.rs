@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 
 use super::{Codec, FileFormat, OutputFormat};
 
-/// ChunkEncoder rows that will be appended to a file in one go.
+/// Rows being encoded, to be appended to a file at once.
 pub(super) struct Chunk {
     schema: SchemaRef,
     format: FileFormat,
