@@ -1,9 +1,9 @@
 //! Finding the leaf of a point in every tree without traversing the trees.
 //!
-//! A traversal is a chain of dependent comparisons. Instead, each feature is evaluated independently: the leaves compatible
-//! with a value form a bit set, which is constant between two neighbouring cuts. The intersection of the sets of all
-//! features is the leaf of the point. (C. Lucchese et al.: *QuickScorer: a fast algorithm to rank documents with additive
-//! ensembles of regression trees*, SIGIR 2015.)
+//! A traversal is a chain of dependent comparisons. Instead, each feature is evaluated independently: the leaves
+//! compatible with a value form a bit set, which is constant between two neighbouring cuts. The intersection of the
+//! sets of all features is the leaf of the point. (C. Lucchese et al.: *QuickScorer: a fast algorithm to rank
+//! documents with additive ensembles of regression trees*, SIGIR 2015.)
 
 use super::grow::{Node, mean_depth_e20};
 use super::{FEATURES, MOST_POINTS, Point};

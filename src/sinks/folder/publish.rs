@@ -6,11 +6,11 @@
 //! OUTPUT/.millstream/<run>/daily_sales/…  staging
 //! ```
 //!
-//! Publishing *exchanges* the two folders in one atomic operation, so readers never find a missing or mixed table. On file
-//! systems without an atomic exchange (NFS), the table is stored below `.millstream/tables/<run>`, and readers see a
-//! symbolic link to it, which can be replaced atomically. Only a former table that is a plain folder must be moved aside before
-//! the first link is created; if the run is killed between the two steps, the next run restores it. Leftovers of killed
-//! runs lie below `.millstream`, where readers do not look, and are removed by the next run.
+//! Publishing *exchanges* the two folders in one atomic operation, so readers never find a missing or mixed table. On
+//! file systems without an atomic exchange (NFS), the table is stored below `.millstream/tables/<run>`, and readers
+//! see a symbolic link to it, which can be replaced atomically. Only a former table that is a plain folder must be
+//! moved aside before the first link is created; if the run is killed between the two steps, the next run restores it.
+//! Leftovers of killed runs lie below `.millstream`, where readers do not look, and are removed by the next run.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -59,7 +59,8 @@ impl OutputFolder {
         Ok(output)
     }
 
-    /// Opens an output folder that another process of this run has locked; `None` if its staging folder is not visible (yet).
+    /// Opens an output folder that another process of this run has locked; `None` if its staging folder is not visible
+    /// (yet).
     pub(crate) fn join(root: &Path, run: &str) -> Option<OutputFolder> {
         let output = OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: None };
         output.work().is_dir().then_some(output)

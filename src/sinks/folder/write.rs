@@ -1,8 +1,8 @@
 //! From record batches to the files of a table.
 //!
-//! Each worker encodes its rows in *chunks* (a Parquet row group, or some megabytes of text), and appends finished chunks
-//! to the open file of their partition. A file that reaches its target size is closed, and the next one is opened. Workers
-//! thus encode in parallel, while the number of files depends only on the size of the data.
+//! Each worker encodes its rows in *chunks* (a Parquet row group, or some megabytes of text), and appends finished
+//! chunks to the open file of their partition. A file that reaches its target size is closed, and the next one is
+//! opened. Workers thus encode in parallel, while the number of files depends only on the size of the data.
 //!
 //! ```text
 //! worker 0 ─ chunk ─┐            ┌ part-00000   closed at its target size
@@ -132,8 +132,8 @@ impl TableWriter {
         if let (OutputFormat::Csv, Some(field)) = (format.format, nested) {
             let (name, found) = (field.name(), field.data_type());
             let cause = format!(
-                "output.format: csv can't hold column {name} of table {table}, a {found}; write jsonl or parquet, or leave the \
-                 table out (tables)"
+                "output.format: csv can't hold column {name} of table {table}, a {found}; \
+                 write jsonl or parquet, or exclude the table (tables)"
             );
             return Err(Error::usage(cause));
         }
@@ -177,7 +177,8 @@ impl TableWriter {
         self.close_all()
     }
 
-    /// Marks the table as complete; `all` is what all processes have written. An empty table gets one file without rows.
+    /// Marks the table as complete; `all` is what all processes have written. An empty table gets one file without
+    /// rows.
     ///
     /// # Errors
     ///

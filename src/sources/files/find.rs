@@ -40,7 +40,8 @@ const ENDINGS: [(&str, InputFormat); 4] = [
     ("ndjson", InputFormat::JsonLines),
 ];
 
-/// The files of a table, sorted by name: all files below `INPUT/<table>/`, or the single file `INPUT/<table>.<extension>`.
+/// The files of a table, sorted by name: all files below `INPUT/<table>/`, or the single file
+/// `INPUT/<table>.<extension>`.
 ///
 /// # Errors
 ///

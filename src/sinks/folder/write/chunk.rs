@@ -227,8 +227,8 @@ fn column_writers(first: &RecordBatch, codec: Codec, sorted_by: &[String]) -> Re
         if !repeats(column)? {
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
-        // Min/max statistics of unsorted text do not help pruning, but are expensive. Rows are clustered by customer, so ids
-        // keep theirs.
+        // Min/max statistics of unsorted text do not help pruning, but are expensive. Rows are clustered by customer,
+        // so ids keep theirs.
         let is_in_order = sorted_by.contains(field.name()) || field.name().ends_with("_id");
         if is_text(column.data_type()) && !is_in_order {
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
@@ -243,8 +243,8 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// True if dictionary encoding pays off. For columns with mostly distinct values, such as order ids and amounts, looking up
-/// each value costs more than writing it.
+/// True if dictionary encoding pays off. For columns with mostly distinct values, such as order ids and amounts,
+/// looking up each value costs more than writing it.
 fn repeats(column: &ArrayRef) -> Result<bool> {
     const FEW: usize = 64;
     if column.len() < FEW || column.data_type().is_nested() {
