@@ -1,8 +1,8 @@
 //! Sample data: a TPC-H shop with one order per line item, one product per part, and some invalid rows.
 //!
-//! Invalid rows are chosen by arithmetic on keys, so equal flags give equal bytes: 1 % of the orders are duplicated, 1 %
-//! have no quantity, 2 % no discount, 0.5 % refer to an unknown product; 1 % of the products have no category,
-//! 0.5 % no price.
+//! Invalid rows are chosen by arithmetic on keys, so equal flags give equal bytes: 1 % of the orders are duplicated, 1
+//! % have no quantity, 2 % no discount, 0.5 % refer to an unknown product; 1 % of the products have no category, 0.5 %
+//! no price.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -31,22 +31,23 @@
 //!
 //! Retractions are recomputed, not remembered: when a row is retracted, the function is called again and its result is
 //! retracted. A result that differs from the first one (because it depends on the time, a random number or a table)
-//! does not cancel it. A function must therefore be *pure*, with equal results for equal arguments, and *row-wise*, independent
-//! of the other rows of a batch. [`check_purity`] samples both, for use in tests; a run also samples the
+//! does not cancel it. A function must therefore be *pure*, with equal results for equal arguments, and *row-wise*,
+//! independent of the other rows of a batch. [`check_purity`] samples both, for use in tests; a run also samples the
 //! functions of its config on their first rows. State that changes, such as a model, is an input rather than part of a
 //! function: see [`with_side_input`](crate::operators::with_side_input()).
 //!
 //! # Rows that a function cannot handle
 //!
-//! If a closure returns `Err`, the row is rejected with the error as its reason, or after [`or_null`](Udf::or_null) the
-//! result is null. Panics are caught, and their rows are always rejected, because a panic is a bug that must not go unnoticed.
-//! (Catching requires unwinding, so it does not work with `panic = "abort"`. The first call of a function installs a panic hook that
-//! suppresses output for user functions and delegates all other panics to the previous hook.) When a vectorised
-//! function fails, its batch is bisected until the failing rows are isolated.
+//! If a closure returns `Err`, the row is rejected with the error as its reason, or after [`or_null`](Udf::or_null)
+//! the result is null. Panics are caught, and their rows are always rejected, because a panic is a bug that must not
+//! go unnoticed. (Catching requires unwinding, so it does not work with `panic = "abort"`. The first call of a
+//! function installs a panic hook that suppresses output for user functions and delegates all other panics to the
+//! previous hook.) When a vectorised function fails, its batch is bisected until the failing rows are isolated.
 //!
 //! # Cost
 //!
-//! Functions keep no state; each update costs one call. [`memoised`](Udf::memoised) functions look their arguments up first.
+//! Functions keep no state; each update costs one call. [`memoised`](Udf::memoised) functions look their arguments up
+//! first.
 
 mod anomaly;
 mod apply;

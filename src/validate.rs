@@ -95,8 +95,8 @@ fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
     Ok(counts)
 }
 
-/// Checks that the output tables exist, are complete and readable, are not empty unless the input was, and were written by
-/// the run of the report.
+/// Checks that the output tables exist, are complete and readable, are not empty unless the input was, and were
+/// written by the run of the report.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! How much moves: a change touches the rows it must, and no others.
+//! The number of updates per change: only affected rows are updated.
 //!
 //! The shop: customer 1 has orders 10 to 19, two on each of five days, each of a product of its own; customer 2 has
 //! order 20, of the first product, on the first day.
@@ -48,13 +48,13 @@ fn shop() -> Vec<Write<i64>> {
     products.chain((0..10).map(nth)).chain([order(20, 2, 0, 0, 1)]).collect()
 }
 
-/// How many rows of each usual table a change moves: enriched, daily, products, patterns, rfm, cohorts, matrix.
+/// The number of rows of each standard table that a change updates: enriched, daily, products, patterns, rfm, cohorts, matrix.
 fn moved(change: Write<i64>) -> [usize; 7] {
     let moved = moved_in_all(change);
     std::array::from_fn(|table| moved[table])
 }
 
-/// How many rows of each further table a change moves: ranking, statistics, features, anomalies.
+/// The number of rows of each optional table that a change updates: ranking, statistics, features, anomalies.
 fn moved_further(change: Write<i64>) -> [usize; 4] {
     let moved = moved_in_all(change);
     std::array::from_fn(|table| moved[7 + table])

@@ -1,4 +1,4 @@
-//! The command on real files: what it writes, what it says, and the status it ends with.
+//! The command on real files: output, messages and exit status.
 
 mod files;
 
@@ -11,7 +11,7 @@ use arrow::array::{Decimal128Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use files::{Shop, check, command, finish, millstream, read_csv, write_parquet};
 
-/// The tables that have an order; the rows of the others may come in any.
+/// The sorted tables; the row order of the others is unspecified.
 const ORDERED: [&str; 4] = ["cohort_analysis", "daily_sales", "product_sales", "rejected"];
 const TABLES: [&str; 8] = [
     "cohort_analysis",
@@ -247,7 +247,7 @@ fn the_tables_do_not_depend_on_the_workers_or_on_how_rows_are_read() {
     assert_eq!(one, read(&["--workers", "4", "--batch-size", "100000"]));
 }
 
-/// Where products are named by text, orders are numbered still: 10 comes after 9.
+/// Text product ids do not make order ids text: 10 sorts after 9.
 #[test]
 fn only_the_ids_that_are_text_somewhere_are_text() {
     let shop = Shop::empty();

@@ -316,7 +316,7 @@ udfs: [{function: anomaly_score, columns: [quantity, price, discount], as: score
     check(&configured(&shop, "anomaly: {seed: 8}\ntables: [order_anomalies]", &[]), 0, &[]);
     assert_ne!(rows(&shop, "order_anomalies"), trained);
     fs::write(&path, "{}").expect("written");
-    check(&configured(&shop, "", &["--model", model]), 3, &["model.json: no model that can be used"]);
+    check(&configured(&shop, "", &["--model", model]), 3, &["model.json: not a usable model"]);
     check(&configured(&shop, "", &["--model", "nowhere.json"]), 3, &["nowhere.json"]);
 }
 

@@ -1,6 +1,6 @@
-//! Two hosts, each in a network namespace of its own, with a switch between them that can be unplugged.
+//! Two hosts in separate network namespaces, connected by a switch that can be unplugged.
 //!
-//! Needs root and `ip`; where they are not there the tests say so and pass.
+//! Requires root and `ip`; otherwise the tests print a note and pass.
 
 mod files;
 
@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use files::Shop;
 use files::processes::{Running, all_rows};
 
-/// Two hosts and a switch between them, gone when this is dropped.
+/// Two hosts and a switch between them, removed on drop.
 struct Network {
     name: String,
 }
 
 impl Network {
-    /// `None`, with a word about it, where this machine makes no networks for us.
+    /// `None`, with a note, if network namespaces can't be created.
     fn make(name: &str) -> Option<Network> {
         let network = Network { name: format!("ms{}{name}", std::process::id()) };
         let switch = network.space("s");
@@ -47,7 +47,7 @@ impl Network {
         format!("{}{host}", self.name)
     }
 
-    /// The process of this number on its host; the hosts share the disk.
+    /// Process `number` on its host; the hosts share the disk.
     fn start(&self, shop: &Shop, process: usize, args: &[&str]) -> Running {
         let command = shop.process(process, "10.213.7.1:2101,10.213.7.2:2101", args);
         let mut on_host = Command::new("ip");

@@ -1,4 +1,4 @@
-//! A job that stays: what changes move, on one worker and on several, there and back again.
+//! Live jobs: the output updates of changes, with one and several workers, applied and undone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use millstream::runtime::{Live, Progress};
 use millstream::sinks::{ChangeFeed, Sink};
 use millstream::sources::{FileSource, changes};
 
-/// Rows that an epoch moved: table, cells, weight.
+/// The updates of an epoch: table, cells, diff.
 type Moved = Vec<(String, Vec<String>, isize)>;
 
 /// A live job, and the rows that its epochs insert and delete.
@@ -58,7 +58,7 @@ impl Job {
     }
 }
 
-/// Rows as text, cell by cell.
+/// Rows as text, one string per cell.
 fn cells(rows: &RecordBatch) -> Vec<Vec<String>> {
     let cell = |column, row| array_value_to_string(column, row).expect("it can be shown");
     (0..rows.num_rows()).map(|row| rows.columns().iter().map(|column| cell(column, row)).collect()).collect()
@@ -87,7 +87,7 @@ fn sample(input: &Path, orders: usize, products: usize) -> Sample {
     (sampled, last.into_iter().step_by(step).take(products).collect())
 }
 
-/// Corrections, deletions, prices and names, several an epoch; then all of it undone, the last first.
+/// Updates and deletes of several kinds per epoch, then all undone in reverse order.
 fn history((orders, products): &Sample) -> Vec<Vec<Change<AnyId>>> {
     let more = |order: &Order<AnyId>| Order { quantity: order.quantity + 3, ..order.clone() };
     let dearer = |product: &Product| {

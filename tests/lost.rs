@@ -1,4 +1,5 @@
-//! Processes that are lost, stopped or killed, at any moment of a run: one end for all, and no table that is half of one.
+//! Processes that are lost, stopped or killed, at any moment of a run: one end for all, and no table that is half of
+//! one.
 
 mod files;
 

@@ -1,4 +1,4 @@
-//! Every table equals its definition: at every epoch, for every number of workers, however the rows came.
+//! Every table equals its definition at every epoch, for any number of workers and any order of rows.
 
 mod common;
 

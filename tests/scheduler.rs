@@ -1,4 +1,4 @@
-//! What a scheduler asks before and after a run, and a container while it goes on.
+//! `validate` before and after a run, and `health` during it.
 
 mod files;
 

@@ -1,5 +1,5 @@
-//! What ARCHITECTURE.md says of imports: they point down the list of folders, and no two files import each other, directly or
-//! through others.
+//! What ARCHITECTURE.md says of imports: they point down the list of folders, and no two files import each other,
+//! directly or through others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -86,7 +86,8 @@ fn edges(modules: &Modules) -> BTreeSet<(Vec<String>, Vec<String>)> {
     for (from, module) in modules {
         for import in module.imports.iter().filter(|import| import.first().is_some_and(|root| root == "crate")) {
             let to = resolve(modules, &import[1..], 0);
-            // What a file takes from its own modules, or they from a name it passes on, is resolved to where it is defined.
+            // What a file takes from its own modules, or they from a name it passes on, is resolved to where it is
+            // defined.
             if to != *from {
                 edges.insert((from.clone(), to));
             }

@@ -1,4 +1,4 @@
-//! Input that can't be used, or only just: what is wrong is named, and nothing is written.
+//! Unusable and borderline input: the message names the problem, and nothing is written.
 
 mod files;
 
@@ -9,7 +9,7 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use files::{Shop, check, write_parquet};
 
-/// An input that can't be used: the message has these words, and nothing was written.
+/// Checks that the input is refused with these words, and that nothing was written.
 fn refused(shop: &Shop, words: &[&str]) {
     check(&shop.run(&[]), 3, words);
     assert!(!shop.output().exists(), "nothing is written before the input is known to be good");
@@ -57,7 +57,7 @@ fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
     fs::write(&file, "no Parquet at all").expect("written");
     refused(&shop, &["part-00000.parquet", "not a Parquet file"]);
     fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
-    refused(&shop, &["notes.txt", "the ending .txt", ".parquet, .csv, .jsonl or .ndjson"]);
+    refused(&shop, &["notes.txt", "the extension .txt", ".parquet, .csv, .jsonl or .ndjson"]);
 }
 
 #[test]

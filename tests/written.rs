@@ -1,5 +1,5 @@
-//! What `run` joins where it writes: `enriched_data` against its definition, where a customer's orders fill several record
-//! batches and products share categories; and tables that are asked for alone.
+//! What `run` joins where it writes: `enriched_data` against its definition, where a customer's orders fill several
+//! record batches and products share categories; and tables that are asked for alone.
 
 mod files;
 
@@ -58,7 +58,7 @@ fn city(customer: u32) -> String {
     format!("City {customer}")
 }
 
-/// The rows of `enriched_data`, by its definition.
+/// The rows of `enriched_data` by its definition.
 fn enriched(lines: &[Line]) -> Vec<String> {
     let amount = |(_, _, product, pieces): &Line| (*product < PRODUCTS).then(|| price(*product) * pieces);
     let mut spent: HashMap<u32, u32> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Columns of the kinds that tables have. Money becomes a double or a decimal here, in the last step.
+//! Building output columns. Money is converted to doubles or decimals here, as the last step.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) fn ids<'a, I: ShopId>(ids: impl Iterator<Item = Option<&'a I>>, data_
 }
 
 pub(crate) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clone) -> ArrayRef {
-    // Looked at twice: a buffer that grows would be copied more often.
+    // Two passes: sizing the buffer first avoids copies while it grows.
     let (mut rows, mut bytes) = (0, 0);
     for text in texts.clone() {
         rows += 1;
@@ -45,7 +45,7 @@ pub(crate) fn int32s(integers: impl Iterator<Item = Option<i32>>) -> ArrayRef {
     Arc::new(Int32Array::from_iter(integers))
 }
 
-/// Amounts as doubles, each the one nearest to the exact value, or as decimals.
+/// Amounts as doubles, rounded to nearest, or as decimals.
 pub(crate) fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &DataType) -> Result<ArrayRef> {
     match data_type {
         DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(amounts.map(|amount| amount.map(Amount::to_f64))))),
@@ -53,7 +53,7 @@ pub(crate) fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &D
     }
 }
 
-/// The means of sums, as `money`; a decimal is rounded half-even.
+/// Means of sums, in the same types as `money`; decimals are rounded half-even.
 pub(crate) fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType) -> Result<ArrayRef> {
     match data_type {
         DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(sums.map(|sum| sum.total.mean(sum.count))))),
@@ -61,7 +61,7 @@ pub(crate) fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType)
     }
 }
 
-/// Decimals of `scale` places, in the type that is wanted.
+/// Decimals of scale `scale`, cast to `data_type`.
 pub(crate) fn decimals(
     unscaled: impl Iterator<Item = Option<i128>>,
     scale: i8,
@@ -72,7 +72,7 @@ pub(crate) fn decimals(
     typed(Arc::new(decimals), data_type)
 }
 
-/// A column in the type that is wanted of it.
+/// Casts a column, if its type differs.
 ///
 /// # Errors
 ///

@@ -88,7 +88,7 @@ pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<CellReader<
 
 /// Days, from dates, timestamps and ISO 8601 text. Times with a zone are converted to `zone`; others are local already.
 pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<CellReader<Day>> {
-    let in_range = |day: Option<Day>| day.map(Some).ok_or("is no date of the years 1 to 9999");
+    let in_range = |day: Option<Day>| day.map(Some).ok_or("is not a date in the years 1 to 9999");
     match column.data_type() {
         DataType::Date32 | DataType::Date64 => {
             each::<Date32Type, _>(column, &DataType::Date32, name, move |days| in_range(Day::new(days)))
@@ -106,7 +106,7 @@ pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Ce
             })
         }
         _ => each_text(column, name, move |text| {
-            day_of_text(text.trim(), zone).map(Some).ok_or("is no ISO 8601 date of the years 1 to 9999")
+            day_of_text(text.trim(), zone).map(Some).ok_or("is not an ISO 8601 date in the years 1 to 9999")
         }),
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<CellRe
     let of_float = |float: f64| match float {
         float if float.is_nan() => Ok(None),
         float if float.abs() >= 2_f64.powi(31) => Err(LIMIT),
-        float if float.fract() != 0.0 => Err("is not whole"),
+        float if float.fract() != 0.0 => Err("is not an integer"),
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and below 2³¹")]
         float => Ok(Some(float as i32)),
     };
@@ -149,13 +149,13 @@ pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<CellRe
             let unit = 10_i128.pow(scale.unsigned_abs().into());
             each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| match value % unit {
                 0 => in_range(value / unit),
-                _ => Err("is not whole"),
+                _ => Err("is not an integer"),
             })
         }
         _ => each_text(column, name, move |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
             (Ok(whole), _) => in_range(whole),
             (_, Ok(float)) => of_float(float),
-            _ => Err("is no number"),
+            _ => Err("is not a number"),
         }),
     }
 }
@@ -179,7 +179,7 @@ pub(crate) fn money<M>(
             })
         }
         _ => each_text(column, name, move |text| match (text.trim(), text.trim().parse::<f64>()) {
-            (_, Err(_)) => Err("is no number"),
+            (_, Err(_)) => Err("is not a number"),
             (_, Ok(float)) if float.is_nan() => Ok(None),
             (_, Ok(float)) if float.is_infinite() => Err(limit),
             (text, Ok(_)) => in_range(text_to_e4(text)),
@@ -187,7 +187,7 @@ pub(crate) fn money<M>(
     }
 }
 
-/// Casts a column to `A` and reads each value. What is lost in the cast was out of range.
+/// Casts a column to `A` and reads each value. Values that the cast turns into nulls are out of range.
 fn each<A: ArrowPrimitiveType, T>(
     column: &ArrayRef,
     data_type: &DataType,
@@ -198,9 +198,9 @@ fn each<A: ArrowPrimitiveType, T>(
     let (values, column) = (values.as_primitive::<A>().clone(), Arc::clone(column));
     Ok(Box::new(move |index| {
         if values.is_valid(index) {
-            read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
+            read(values.value(index)).map_err(|reason| describe(&column, index, name, reason))
         } else if column.is_valid(index) {
-            Err(complain(&column, index, name, "is out of range, or not of the column's type"))
+            Err(describe(&column, index, name, "is out of range, or not of the column's type"))
         } else {
             Ok(None)
         }
@@ -218,11 +218,11 @@ fn each_text<T>(
         if values.is_null(index) {
             return Ok(None);
         }
-        read(values.value(index)).map_err(|reason| complain(&column, index, name, reason))
+        read(values.value(index)).map_err(|reason| describe(&column, index, name, reason))
     }))
 }
 
-fn complain(column: &ArrayRef, index: usize, name: &str, reason: &str) -> String {
+fn describe(column: &ArrayRef, index: usize, name: &str, reason: &str) -> String {
     let value = array_value_to_string(column, index).unwrap_or_default();
     format!("{name} {value} {reason}")
 }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use arrow::array::{Decimal128Array, Float64Array, TimestampSecondArray, UInt64Array};
 
-    /// The first cells of a column.
+    /// The first values of a column.
     fn first<T>(cells: Result<CellReader<T>>, many: usize) -> Vec<CellValue<T>> {
         (0..many).map(cells.expect("the column is read")).collect()
     }
@@ -247,7 +247,7 @@ mod tests {
             Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
         let cells = first(quantities(&floats, "quantity"), 5);
         assert_eq!(cells[..3], [Ok(Some(3)), Ok(None), Ok(None)]);
-        assert_eq!(cells[3], Err("quantity 2.5 is not whole".into()));
+        assert_eq!(cells[3], Err("quantity 2.5 is not an integer".into()));
         assert!(cells[4].is_err());
         let texts = first(quantities(&text(&["7", "7.0", "-2147483648", "seven"]), "quantity"), 4);
         assert_eq!(texts[..2], [Ok(Some(7)), Ok(Some(7))]);

@@ -1,5 +1,5 @@
-//! The columns of the input tables: the *core* columns, with which the job computes, and all others, which are *carried*
-//! to `enriched_data` as they are.
+//! The columns of the input tables: *core* columns, which the job computes with, and *carried* columns, which are
+//! copied to `enriched_data` unchanged.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::row::{RowConverter, SortField};
@@ -7,7 +7,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 
-/// What a core column is read as.
+/// The kind of values of a core column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnKind {
     Id,
@@ -58,7 +58,7 @@ impl InputTable {
 }
 
 impl ColumnKind {
-    /// True if such cells can be read from a column of this type.
+    /// True if values can be read from a column of this type.
     pub(crate) fn accepts(self, found: &DataType) -> bool {
         let text = matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         match (self, found) {
@@ -84,12 +84,12 @@ impl ColumnKind {
         }
     }
 
-    /// The type in which a core column is written, where files agree on `found`; `None` where they do not.
+    /// The output type of a core column. `found` is the common type of the files, or `None` if they differ.
     pub(crate) fn written(self, found: Option<&DataType>) -> DataType {
         match (self, found) {
             (ColumnKind::Id, Some(found)) if found.is_integer() => found.clone(),
             (ColumnKind::Quantity, Some(found)) if found.is_integer() => found.clone(),
-            // Rounded to four places, a value may need a digit more before the point.
+            // Rounding to four decimals may add a digit before the point.
             (ColumnKind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
             (ColumnKind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
             (ColumnKind::Quantity, _) => DataType::Int64,
@@ -121,20 +121,20 @@ pub(crate) fn is_decimal(found: &DataType) -> bool {
 pub struct InputSchema {
     /// The table.
     pub table: InputTable,
-    /// The type in which each core column is written; `None` for an optional one that no file has.
+    /// The output type of each core column; `None` for a missing optional one.
     pub(crate) cores: Vec<Option<DataType>>,
     pub(crate) carried: Vec<FieldRef>,
-    /// The names of all columns, in the order of the source.
+    /// The names of all columns, in source order.
     pub(crate) order: Vec<String>,
 }
 
 impl InputSchema {
-    /// The columns of a table that has this schema.
+    /// The input schema of a table with this Arrow schema.
     ///
     /// # Errors
     ///
-    /// If a column is missing, has a type that can't be read as the one wanted, or can't be carried. The message names the
-    /// column, the type found and the types accepted.
+    /// If a column is missing or has an unusable type. The message names the column, the type found and the accepted
+    /// types.
     pub fn of(table: InputTable, schema: &Schema) -> Result<InputSchema> {
         let core = |core: &CoreColumn| match schema.field_with_name(core.name) {
             Ok(field) if core.kind.accepts(field.data_type()) => Ok(Some(core.kind.written(Some(field.data_type())))),
@@ -161,7 +161,7 @@ impl InputSchema {
         Ok(InputSchema { table, cores, carried, order })
     }
 
-    /// The id columns that are text.
+    /// The id columns of type text.
     pub(crate) fn text_ids(&self) -> impl Iterator<Item = &'static str> {
         let ids = self.table.cores().iter().zip(&self.cores).filter(|(core, _)| core.kind == ColumnKind::Id);
         ids.filter(|(_, written)| written.as_ref().is_some_and(|written| !written.is_integer()))

@@ -1,4 +1,4 @@
-//! Carried columns to payloads and back, in Arrow's row format.
+//! Encoding carried columns as payloads, in Arrow's row format.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::Payload;
 pub(crate) struct PayloadCodec {
     fields: Vec<FieldRef>,
     converter: RowConverter,
-    /// What stands for a row that is not there: a null in each column.
+    /// The payload of a missing row: null in every column.
     nulls: Payload,
 }
 
@@ -32,7 +32,7 @@ impl PayloadCodec {
         Ok(codec)
     }
 
-    /// A payload for each of `rows` rows.
+    /// Encodes `rows` rows as payloads.
     pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Payload>> {
         if columns.is_empty() {
             return Ok(vec![Payload::default(); rows]);
@@ -41,11 +41,11 @@ impl PayloadCodec {
         Ok(encoded.iter().map(|row| Payload::new(row.as_ref())).collect())
     }
 
-    /// A payload with the columns that a JSON object has; the others are null.
+    /// Encodes a JSON object; missing columns are null.
     ///
     /// # Errors
     ///
-    /// If it is not an object, has other columns, or a value is not of its column's type.
+    /// If the JSON is not an object, has unknown columns, or a value has the wrong type.
     pub(crate) fn of_json(&self, json: &str) -> Result<Payload> {
         let refused = |cause: &dyn std::fmt::Display| Error::usage(format!("carried columns {json}: {cause}"));
         let schema = Arc::new(Schema::new(self.fields.clone()));
@@ -58,13 +58,13 @@ impl PayloadCodec {
         }
     }
 
-    /// The columns of payloads; `None`, and a payload without any columns, is a row of nulls.
+    /// Decodes payloads as columns; `None` and empty payloads become nulls.
+    ///
+    /// Repeated payloads are decoded once.
     ///
     /// # Errors
     ///
-    /// If a payload was not made from the columns of this table.
-    ///
-    /// Where payloads repeat, as a channel or a brand does, each is decoded once.
+    /// If a payload was not encoded from the columns of this table.
     pub(crate) fn decode<'a>(&self, payloads: impl Iterator<Item = Option<&'a Payload>>) -> Result<Vec<ArrayRef>> {
         if self.fields.is_empty() {
             return Ok(Vec::new());
@@ -81,7 +81,7 @@ impl PayloadCodec {
     }
 
     fn decode_each(&self, rows: &[&[u8]]) -> Result<Vec<ArrayRef>> {
-        // Bytes of other columns make the converter panic.
+        // The converter panics on bytes of other columns.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let parser = self.converter.parser();
             self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))
@@ -90,13 +90,13 @@ impl PayloadCodec {
         let foreign =
             |_| Error::usage(format!("a row's payload does not have the carried columns of its table: {}", names()));
         let decoded = decoded.map_err(foreign)?.map_err(Error::failed)?;
-        // The row format keeps the values of a dictionary, not the dictionary.
+        // The row format stores values, not dictionaries.
         let typed = decoded.iter().zip(&self.fields).map(|(array, field)| cast(array, field.data_type()));
         typed.collect::<Result<_, _>>().map_err(Error::failed)
     }
 }
 
-/// The distinct ones of some rows, and which of them each row is; `None` where few are equal.
+/// The distinct rows, and the index of each row among them; `None` if more than a quarter are distinct.
 fn repeated<'a>(rows: &[&'a [u8]]) -> Option<(Vec<&'a [u8]>, UInt32Array)> {
     let most = rows.len() / 4;
     let mut known: IndexSet<&[u8], FixedState> = IndexSet::default();

@@ -1,4 +1,4 @@
-//! Forests in files: JSON, with a version.
+//! Saving and loading forests: versioned JSON.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::point::{MOST_POINTS, MOST_TREES};
 const FORMAT: &str = "millstream isolation forest";
 const VERSION: u32 = 1;
 
-/// A forest as it is saved.
+/// The saved form of a forest.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SavedForest {
     format: String,
@@ -23,7 +23,7 @@ pub(super) struct SavedForest {
     seed: u64,
     points_per_tree: u32,
     zero_e9: i32,
-    /// Each tree's nodes, a cut as `[feature, most]` and a leaf as its number of points, a cut's left side before its right.
+    /// The nodes of each tree in preorder: a cut as `[feature, most]`, a leaf as its number of points.
     trees: Vec<Vec<Node>>,
 }
 
@@ -61,7 +61,7 @@ impl TryFrom<SavedForest> for Forest {
             return Err(format!("found {} trees, wanted {MOST_TREES} at most", saved.trees.len()));
         }
         if saved.trees.is_empty() || saved.points_per_tree == 0 || saved.points_per_tree as usize > MOST_POINTS {
-            return Err("found no trees, or trees of no or too many points".into());
+            return Err("found no trees, or an invalid number of points per tree".into());
         }
         if saved.zero_e9.unsigned_abs() > 1_000_000_000 {
             return Err(format!("found a zero of {} · 10⁻⁹, wanted −1 to 1", saved.zero_e9));
@@ -70,7 +70,7 @@ impl TryFrom<SavedForest> for Forest {
     }
 }
 
-/// As in a file; to another process, which takes no format that describes itself, as the text of the file.
+/// In the saved form; in binary formats, which are not self-describing, as its JSON text.
 impl Serialize for Forest {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let saved = SavedForest::from(self.clone());
@@ -100,7 +100,7 @@ impl Forest {
     /// If it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string(self).map_err(Error::failed)?;
-        // Readers see the former file or the new one.
+        // Readers see either the former file or the new one.
         let whole = path.with_extension("writing");
         fs::write(&whole, json).map_err(Error::writing(&whole))?;
         fs::rename(&whole, path).map_err(Error::writing(path))
@@ -110,10 +110,10 @@ impl Forest {
     ///
     /// # Errors
     ///
-    /// If it can't be read, or is no forest of a version that is known.
+    /// If it can't be read, or is not a forest of a supported version.
     pub fn load(path: &Path) -> Result<Forest> {
         let json = fs::read_to_string(path).map_err(Error::reading(path))?;
         serde_json::from_str(&json)
-            .map_err(|cause| Error::unusable(format!("{}: no model that can be used: {cause}", path.display())))
+            .map_err(|cause| Error::unusable(format!("{}: not a usable model: {cause}", path.display())))
     }
 }

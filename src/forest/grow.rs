@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::point::{FEATURES, Point};
 
-/// A node of a tree. A tree is its nodes, each followed by those to its left and then those to its right.
+/// A node of a tree. A tree is the list of its nodes in preorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Node {
-    /// Which feature, and the greatest value that goes left.
+    /// The feature, and the greatest value of the left branch.
     Cut(u32, i64),
-    /// How many points of the sample ended here.
+    /// The number of sample points in the leaf.
     Leaf(u32),
 }
 
-/// The tree of this number: cuts through so many of the points, chosen by chance.
+/// Grows tree `number` on a random sample of the points.
 pub(super) fn tree(points: &[Point], points_per_tree: usize, seed: u64, number: u64) -> Vec<Node> {
     let mut rng = Pcg64Mcg::seed_from_u64(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let mut chosen: Vec<Point> =
@@ -28,12 +28,12 @@ pub(super) fn tree(points: &[Point], points_per_tree: usize, seed: u64, number: 
     nodes
 }
 
-/// How many levels of cuts a tree of so many points has at most: the depth at which a point would end on average.
+/// The maximum depth of a tree: the average depth of a point, rounded up.
 pub(super) fn levels(points: u32) -> u32 {
     points.max(2).next_power_of_two().ilog2()
 }
 
-/// Cuts points until each is alone, or like its neighbours, or no level is left.
+/// Cuts points until each is isolated or equal to its neighbours, or the maximum depth is reached.
 fn grow(points: &mut [Point], levels: u32, rng: &mut Pcg64Mcg, nodes: &mut Vec<Node>) {
     let range = |feature: usize| {
         let values = points.iter().map(|point| point[feature]);
@@ -53,7 +53,7 @@ fn grow(points: &mut [Point], levels: u32, rng: &mut Pcg64Mcg, nodes: &mut Vec<N
     grow(right, levels - 1, rng, nodes);
 }
 
-/// The greatest integer up to a place that lies this share of the way from the least value to the greatest; below the greatest.
+/// The integer at the fraction `share` between `least` and `greatest`, rounded down; less than `greatest`.
 #[expect(clippy::cast_possible_truncation, reason = "it lies between two integers")]
 fn cut_between((least, greatest): (i64, i64), share: f64) -> i64 {
     let width = i128::from(greatest) - i128::from(least);
@@ -61,7 +61,7 @@ fn cut_between((least, greatest): (i64, i64), share: f64) -> i64 {
     (i128::from(least) + way.min(width - 1)) as i64
 }
 
-/// c(n): the mean depth at which points of a sample of n end, in units of 2⁻²⁰.
+/// c(n): the mean depth of a point in a sample of n, in units of 2⁻²⁰.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a depth is small and not negative")]
 pub(super) fn mean_depth_e20(points: u32) -> u32 {
     const EULER: f64 = 0.577_215_664_901_532_9;

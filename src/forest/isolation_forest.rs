@@ -8,18 +8,18 @@ use super::grow::{self, Node, mean_depth_e20};
 use super::point::{MOST_POINTS, MOST_TREES, Point};
 use super::scorer::Scorer;
 
-/// How a forest is trained.
+/// Training settings of a forest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
-    /// What decides all that is random: forests of one seed and sample are equal.
+    /// The random seed: equal seeds and samples give equal forests.
     pub seed: u64,
-    /// How many orders the sample has.
+    /// The number of orders in the sample.
     pub sample: usize,
-    /// How many trees, at most 1000.
+    /// The number of trees, at most 1000.
     pub trees: usize,
-    /// How many points each tree has, ψ, at most 256; of a smaller sample, all.
+    /// The number of points per tree, ψ, at most 256; all points if the sample is smaller.
     pub points_per_tree: usize,
-    /// The share of the sample that scores below 0, from 0 to 0.5.
+    /// The fraction of the sample that scores below 0: above 0, up to 0.5.
     pub contamination: f64,
 }
 
@@ -31,11 +31,11 @@ impl Default for Training {
 }
 
 impl Training {
-    /// Checks that a forest can be trained so.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// Says what is out of range.
+    /// If a setting is out of range; the message names it.
     pub fn check(&self) -> Result<(), String> {
         let range = |name: &str, value: usize, most: usize| match value {
             value if (1..=most).contains(&value) => Ok(()),
@@ -51,15 +51,15 @@ impl Training {
     }
 }
 
-/// A trained forest. Two that are equal score alike.
+/// A trained forest. Equal forests give equal scores.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Forest {
     pub(super) seed: u64,
     pub(super) points_per_tree: u32,
-    /// What is taken off, so that the contamination of the sample is below 0, in units of 10⁻⁹.
+    /// The offset of the scores, in units of 10⁻⁹.
     pub(super) zero_e9: i32,
     pub(super) trees: Vec<Vec<Node>>,
-    /// The trees again, laid out to be asked.
+    /// The trees in their scoring layout.
     pub(super) scorer: Scorer,
 }
 
@@ -68,7 +68,7 @@ impl Forest {
     ///
     /// # Errors
     ///
-    /// If the settings are out of range, or there are no points.
+    /// If a setting is out of range, or `points` is empty.
     pub fn train(points: &[Point], training: &Training) -> Result<Forest, String> {
         training.check()?;
         if points.is_empty() {
@@ -103,7 +103,7 @@ impl Forest {
     }
 }
 
-/// The value below which this share lies, between two neighbours in proportion, as numpy's `percentile`.
+/// The percentile with linear interpolation, like numpy's `percentile`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in a slice")]
 fn percentile(sorted: &[Score], share: f64) -> i32 {
     let position = share * (sorted.len() - 1) as f64;

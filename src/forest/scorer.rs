@@ -1,26 +1,26 @@
-//! Where points end in all trees, without walking down any.
+//! Finding the leaf of a point in every tree without traversing the trees.
 //!
-//! To walk down a tree is a chain of cuts, each of which has to wait for the one before it. But whether a leaf is left is for
-//! each feature to say by itself: the leaves that a value does not rule out are a set of bits, and it is the same for all values
-//! between two cuts. The sets of all features have one leaf in common, and there the point ends. (C. Lucchese et al.:
-//! *QuickScorer: a fast algorithm to rank documents with additive ensembles of regression trees*, SIGIR 2015.)
+//! A traversal is a chain of dependent comparisons. Instead, each feature is evaluated independently: the leaves
+//! compatible with a value form a bit set, which is constant between two neighbouring cuts. The intersection of the
+//! sets of all features is the leaf of the point. (C. Lucchese et al.: *QuickScorer: a fast algorithm to rank
+//! documents with additive ensembles of regression trees*, SIGIR 2015.)
 
 use super::grow::{Node, mean_depth_e20};
 use super::point::{FEATURES, MOST_POINTS, Point};
 
-/// Trees, laid out to be asked for the depths of many points.
+/// Trees in a layout for scoring many points.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Scorer {
-    /// The places of all trees' cuts through each feature, ascending.
+    /// The cuts of all trees, by feature, ascending.
     cuts: [Vec<i64>; FEATURES],
     trees: Vec<ScorerTree>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct ScorerTree {
-    /// How many of the tree's own cuts lie below a value, by how many of all do.
+    /// The number of this tree's cuts below a value, by the number of all trees' cuts below it.
     own_cuts: [Vec<u8>; FEATURES],
-    /// The leaves that are not ruled out, by how many of the tree's own cuts lie below the value.
+    /// The compatible leaves, by the number of this tree's cuts below the value.
     left: [Vec<LeafSet>; FEATURES],
     /// The depth of each leaf, in units of 2⁻²⁰.
     depths_e20: Vec<u32>,
@@ -29,22 +29,22 @@ struct ScorerTree {
 /// A set of leaves.
 type LeafSet = [u64; MOST_POINTS / 64];
 
-/// Points for which the trees are asked one after the other: few enough to stay in the cache.
+/// Points per batch: few enough to stay in the cache.
 const TOGETHER: usize = 1 << 10;
 
 impl Scorer {
-    /// Lays trees out.
+    /// Builds the layout.
     ///
     /// # Errors
     ///
-    /// Says what is wrong with a tree that was not grown here.
+    /// If a loaded tree is malformed.
     pub(super) fn of(trees: &[Vec<Node>]) -> Result<Scorer, String> {
         let cuts = std::array::from_fn(|feature| places(trees.iter().flatten(), feature));
         let trees = trees.iter().map(|nodes| ScorerTree::of(nodes, &cuts)).collect::<Result<_, _>>()?;
         Ok(Scorer { cuts, trees })
     }
 
-    /// Adds to each point's depth those at which it ends in all trees, in units of 2⁻²⁰.
+    /// Adds the depths of each point in all trees, in units of 2⁻²⁰.
     pub(super) fn add_depths(&self, points: &[Point], depths: &mut [u64]) {
         let mut cuts_below: Vec<[usize; FEATURES]> = Vec::with_capacity(TOGETHER);
         for (points, depths) in points.chunks(TOGETHER).zip(depths.chunks_mut(TOGETHER)) {
@@ -61,7 +61,7 @@ impl Scorer {
     }
 }
 
-/// The places of cuts through a feature, each once, ascending.
+/// The distinct cuts of a feature, ascending.
 fn places<'a>(nodes: impl Iterator<Item = &'a Node>, feature: usize) -> Vec<i64> {
     let place = |node: &Node| match node {
         Node::Cut(of, most) if *of as usize == feature => Some(*most),
@@ -94,10 +94,10 @@ impl ScorerTree {
         let mut rest = nodes.iter();
         let everywhere = std::array::from_fn(|feature| (0, own[feature].len()));
         tree.add_leaves(&mut rest, 0, everywhere, &own)?;
-        if rest.next().is_some() { Err("a tree has more nodes than places".into()) } else { Ok(tree) }
+        if rest.next().is_some() { Err("a tree has surplus nodes".into()) } else { Ok(tree) }
     }
 
-    /// Adds the leaves below the node that comes next, which values reach that have so many own cuts below them.
+    /// Adds the leaves below the next node, which is reached by values within these ranges of own cuts.
     fn add_leaves<'a>(
         &mut self,
         rest: &mut impl Iterator<Item = &'a Node>,
@@ -130,12 +130,12 @@ impl ScorerTree {
         }
     }
 
-    /// The leaf in which a point ends that has so many of all cuts below its values.
+    /// The leaf of a point, given the number of all cuts below each of its values.
     #[inline]
     fn leaf(&self, cuts_below: &[usize; FEATURES]) -> usize {
         let left = |feature: usize| &self.left[feature][usize::from(self.own_cuts[feature][cuts_below[feature]])];
         let [a, b, c] = [left(0), left(1), left(2)];
-        // Written out, for a closure over the words is a call for each.
+        // Unrolled, because a closure over the words would not be inlined.
         let common = [a[0] & b[0] & c[0], a[1] & b[1] & c[1], a[2] & b[2] & c[2], a[3] & b[3] & c[3]];
         // One bit of one word is set.
         let bit = (common[0] | common[1] | common[2] | common[3]).trailing_zeros() as usize;

@@ -2,7 +2,7 @@ use super::grow::{Node, mean_depth_e20};
 use super::*;
 use crate::model::Score;
 
-/// Two thousand points that are close to each other, and sixty that are far from them and from each other.
+/// 2,000 clustered points and 60 outliers.
 fn points() -> Vec<Point> {
     let mut rng = fastrand::Rng::with_seed(7);
     let far: Vec<Point> = (0..60).map(|_| [rng.i64(6..60), rng.i64(200_000..900_000), rng.i64(2000..9000)]).collect();
@@ -53,7 +53,7 @@ fn depths_are_those_of_a_walk_down_the_trees() {
     }
 }
 
-/// Walks the nodes as they are saved.
+/// Walks the nodes in their saved order.
 fn depth_by_definition(tree: &[Node], point: &Point) -> u64 {
     fn skip(tree: &[Node], at: usize) -> usize {
         match tree[at] {
@@ -106,7 +106,7 @@ fn a_forest_comes_back_from_its_file_and_nothing_else_is_one() {
     for text in wrong {
         std::fs::write(&path, &text).expect("written");
         let error = Forest::load(&path).expect_err("it is no model").to_string();
-        assert!(error.contains("model.json: no model that can be used"), "{error}");
+        assert!(error.contains("model.json: not a usable model"), "{error}");
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{Customer, Order, Product};
 
-/// An upsert, or with `None` a delete, of one row of an input table.
+/// An upsert of one row of an input table, or a delete if the row is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change<I> {
-    /// Of an order.
+    /// An upsert or delete of an order.
     Order(I, Option<Order<I>>),
-    /// Of a product.
+    /// An upsert or delete of a product.
     Product(I, Option<Arc<Product>>),
-    /// Of a customer.
+    /// An upsert or delete of a customer.
     Customer(I, Option<Arc<Customer>>),
 }

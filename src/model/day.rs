@@ -1,4 +1,4 @@
-//! Dates as days, and the months they lie in.
+//! Days and months.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A date: days since 1970-01-01 in the proleptic Gregorian calendar, from 0001-01-01 to 9999-12-31.
 ///
-/// It takes 4 bytes, and so does `Option<Day>`: the first day there is has the number 1.
+/// Both `Day` and `Option<Day>` take 4 bytes: the first day is stored as 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Day(NonZeroU32);
 
@@ -17,17 +17,17 @@ pub struct Day(NonZeroU32);
 pub struct Month(i32);
 
 impl Day {
-    /// The first and the last day there is.
+    /// The first and the last day.
     const RANGE: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
 
-    /// The day that lies `days` after 1970-01-01; `None` outside the years 1 to 9999.
+    /// The day `days` after 1970-01-01; `None` outside the years 1 to 9999.
     #[must_use]
     pub fn new(days: i32) -> Option<Day> {
         let number = u32::try_from(days.checked_sub(Self::RANGE.start() - 1)?).ok().and_then(NonZeroU32::new)?;
         Self::RANGE.contains(&days).then_some(Day(number))
     }
 
-    /// The day of a calendar date; `None` where there is none, as for the 30th of February.
+    /// The day of a calendar date; `None` if the date does not exist, such as the 30th of February.
     ///
     /// ```
     /// use millstream::model::Day;
@@ -51,7 +51,7 @@ impl Day {
         self.0.get().cast_signed() + (Self::RANGE.start() - 1)
     }
 
-    /// The month this day lies in.
+    /// The month of this day.
     #[must_use]
     pub fn month(self) -> Month {
         let date = self.date();

@@ -1,4 +1,4 @@
-//! What names an order, a product, a customer.
+//! Ids of orders, products and customers.
 
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
@@ -7,17 +7,17 @@ use std::num::NonZeroU64;
 use differential_dataflow::ExchangeData;
 use serde::{Deserialize, Serialize};
 
-/// An id of text: up to 24 bytes lie inline, longer ones on the heap.
+/// A short text: up to 24 bytes are stored inline, longer ones on the heap.
 pub type Text = compact_str::CompactString;
 
-/// An integer id: any `i64` but the least.
+/// An integer id: any `i64` except `i64::MIN`.
 ///
-/// It takes 8 bytes, and so does `Option<IntId>`; numbers are ordered as they are.
+/// Both `IntId` and `Option<IntId>` take 8 bytes. Ids are ordered numerically.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IntId(NonZeroU64);
 
 impl IntId {
-    /// The id that is this number; `None` for `i64::MIN`.
+    /// The id with this number; `None` for `i64::MIN`.
     ///
     /// ```
     /// use millstream::model::IntId;
@@ -27,7 +27,7 @@ impl IntId {
     /// ```
     #[must_use]
     pub fn new(number: i64) -> Option<IntId> {
-        // Turning the sign over keeps the order, and makes a zero of the least.
+        // Flipping the sign bit preserves the order, and maps `i64::MIN` to zero.
         NonZeroU64::new(number.cast_unsigned() ^ 1 << 63).map(IntId)
     }
 
@@ -58,7 +58,7 @@ impl TryFrom<i64> for IntId {
     }
 }
 
-/// An integer that is no [`IntId`]: `i64::MIN`.
+/// The integer is not an [`IntId`], because it is `i64::MIN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id must be above -2^63")]
 pub struct OutOfRange;
@@ -75,9 +75,9 @@ impl Display for IntId {
     }
 }
 
-/// An id that is an integer or a text, for shops where one of the tables has ids of text.
+/// An integer or text id, for shops with text ids in at least one table.
 ///
-/// Integers are ordered as integers, before all texts.
+/// Integers are ordered numerically, and before all texts.
 ///
 /// ```
 /// use millstream::model::AnyId;
@@ -119,11 +119,10 @@ impl Display for AnyId {
     }
 }
 
-/// A type that can name orders, products and customers.
+/// A type of ids of orders, products and customers.
 ///
-/// The dataflow only compares and hashes ids, and sends them between workers. [`IntId`] is the
-/// fast path: a null takes no room of its own. [`AnyId`] serves where one of the tables has ids of text. Any other type
-/// that meets the bounds, such as `i64`, is an `Id` too.
+/// The dataflow only compares, hashes and exchanges ids. [`IntId`] is the fast path, in which a null takes no extra
+/// space; [`AnyId`] supports text ids. Any other type that meets the bounds, such as `i64`, is an `Id`, too.
 pub trait Id: ExchangeData + Hash + Sync + Display {}
 
 impl<I: ExchangeData + Hash + Sync + Display> Id for I {}

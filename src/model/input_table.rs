@@ -1,8 +1,8 @@
-//! The tables that are read.
+//! The input tables.
 
 use std::fmt;
 
-/// One of the three tables that are read.
+/// One of the three input tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum InputTable {
@@ -15,10 +15,10 @@ pub enum InputTable {
 }
 
 impl InputTable {
-    /// All three, in the order in which they are read: small ones first.
+    /// All three, in reading order: small tables first.
     pub const ALL: [InputTable; 3] = [InputTable::Products, InputTable::Customers, InputTable::Orders];
 
-    /// The name of its folder.
+    /// The name of the table and of its folder.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,9 @@
-//! Exact money: fixed point, never a float.
+//! Exact money in fixed-point arithmetic, never floats.
 //!
 //! | type | unit | range |
 //! |---|---|---|
-//! | [`Price`] | 10⁻⁴ of the currency, 8 bytes | below 10¹⁰ either way |
-//! | [`Discount`] | 10⁻⁴ (0.15 = 15 % is 1500), `i32` | below 10⁵ either way |
+//! | [`Price`] | 10⁻⁴ of the currency, 8 bytes | absolute value below 10¹⁰ |
+//! | [`Discount`] | 10⁻⁴ (0.15 = 15 % is 1500), `i32` | absolute value below 10⁵ |
 //! | [`Amount`] | 10⁻⁸ of the currency, `i128` | a line's: below 2.2·10²⁴; sums: up to 1.7·10³⁰ |
 //!
 //! `quantity × price × (1 − discount)` has eight decimals, so an amount is exact, and so is every sum of amounts.
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 const E4: i64 = 10_000;
 
-/// What one piece costs, in units of 10⁻⁴.
+/// A unit price, in units of 10⁻⁴.
 ///
-/// It takes 8 bytes, and so does `Option<Price>`: the lowest price there is has the number 1.
+/// Both `Price` and `Option<Price>` take 8 bytes: the lowest price is stored as 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Price(NonZeroU64);
 
@@ -29,10 +29,10 @@ pub struct Discount(i32);
 pub struct Amount(i128);
 
 impl Price {
-    /// In units of 10⁻⁴: the first price that is too large.
+    /// The exclusive upper bound of the absolute value, in units of 10⁻⁴.
     const BOUND: i64 = 10_i64.pow(14);
 
-    /// A price of `e4` ten-thousandths; `None` from 10¹⁰ on, either way.
+    /// A price of `e4` ten-thousandths; `None` if the absolute value is 10¹⁰ or more.
     #[must_use]
     pub fn from_e4(e4: i128) -> Option<Price> {
         let e4 = i64::try_from(e4).ok().filter(|e4| e4.unsigned_abs() < Price::BOUND.unsigned_abs())?;
@@ -46,7 +46,7 @@ impl Price {
     }
 }
 
-/// Nothing.
+/// Zero.
 impl Default for Price {
     fn default() -> Self {
         Price(NonZeroU64::MIN.saturating_add(Price::BOUND.unsigned_abs() - 1))
@@ -54,7 +54,7 @@ impl Default for Price {
 }
 
 impl Discount {
-    /// A discount of `e4` ten-thousandths; `None` from 10⁵ on, either way.
+    /// A discount of `e4` ten-thousandths; `None` if the absolute value is 10⁵ or more.
     #[must_use]
     pub fn from_e4(e4: i128) -> Option<Discount> {
         let e4 = i32::try_from(e4).ok()?;
@@ -67,7 +67,7 @@ impl Discount {
         self.0
     }
 
-    /// What is left to pay of one, in units of 10⁻⁴: `1 − discount`.
+    /// The remaining fraction `1 − discount`, in units of 10⁻⁴.
     #[must_use]
     pub fn left_e4(self) -> i64 {
         E4 - i64::from(self.0)
@@ -81,7 +81,7 @@ impl Amount {
         Amount(e8)
     }
 
-    /// `quantity × price × (1 − discount)`, exactly.
+    /// `quantity × price × (1 − discount)`, exact.
     ///
     /// ```
     /// use millstream::model::{Amount, Discount, Price};
@@ -100,7 +100,7 @@ impl Amount {
         self.0
     }
 
-    /// The double nearest to the exact value (ties to even): the last step before a table is written.
+    /// The double nearest to the exact value (ties to even); only used when a table is written.
     #[must_use]
     pub fn to_f64(self) -> f64 {
         quotient(self.0, 100_000_000)
@@ -125,16 +125,17 @@ pub fn e4_to_f64(x: i64) -> f64 {
     x as f64 / 1e4 // both sides are exact below 2⁵³, and IEEE division rounds to the nearest
 }
 
-/// A double in units of 10⁻⁴, rounded half-even; `None` where it is infinite, no number, or leaves `i64`.
+/// A double in units of 10⁻⁴, rounded half-even; `None` if it is infinite, NaN, or does not fit `i64`.
 ///
-/// A double stands for the shortest decimal number that names it: 0.00015 is a tie, though the double is a little less.
+/// A double is interpreted as its shortest decimal representation: 0.00015 is a tie, although the double is slightly
+/// less.
 #[must_use]
 pub fn f64_to_e4(x: f64) -> Option<i128> {
     let scaled = x * 1e4;
     if scaled.is_nan() || scaled.abs() >= 1e18 {
         return None;
     }
-    // The product is off by less than 0.01 in the range of prices, so only near a tie do the digits decide.
+    // The product's error is below 0.01 in the range of prices, so digits are only needed near a tie.
     if (scaled.fract().abs() - 0.5).abs() < 0.1 {
         return text_to_e4(&x.to_string());
     }
@@ -142,7 +143,7 @@ pub fn f64_to_e4(x: f64) -> Option<i128> {
     Some(i128::from(scaled.round_ties_even() as i64))
 }
 
-/// `unscaled · 10^(−scale)` in units of 10⁻⁴, rounded half-even; `None` where it leaves `i128`.
+/// `unscaled · 10^(−scale)` in units of 10⁻⁴, rounded half-even; `None` on overflow of `i128`.
 #[must_use]
 pub fn decimal_to_e4(unscaled: i128, scale: i32) -> Option<i128> {
     match u32::try_from(scale - 4) {
@@ -151,7 +152,7 @@ pub fn decimal_to_e4(unscaled: i128, scale: i32) -> Option<i128> {
     }
 }
 
-/// A decimal number as text (`-12.50`, `1e-3`) in units of 10⁻⁴, rounded half-even; `None` where it is no number.
+/// A decimal number as text (`-12.50`, `1e-3`) in units of 10⁻⁴, rounded half-even; `None` if it is not a number.
 ///
 /// ```
 /// use millstream::model::money::text_to_e4;
@@ -176,7 +177,7 @@ pub fn text_to_e4(text: &str) -> Option<i128> {
     decimal_to_e4(signed, i32::try_from(fraction.len()).ok()? - i32::from(exponent))
 }
 
-/// `dividend / divisor`, rounded half-even. The divisor is positive, and at most 10³⁸.
+/// `dividend / divisor`, rounded half-even. The divisor must be positive and at most 10³⁸.
 fn divide_half_even(dividend: i128, divisor: i128) -> i128 {
     let (quotient, rest) = (dividend.div_euclid(divisor), dividend.rem_euclid(divisor));
     let up = match rest.cmp(&(divisor - rest)) {
@@ -187,11 +188,11 @@ fn divide_half_even(dividend: i128, divisor: i128) -> i128 {
     quotient + i128::from(up)
 }
 
-/// The double nearest to `dividend / divisor` (ties to even). The divisor is positive.
+/// The double nearest to `dividend / divisor` (ties to even). The divisor must be positive.
 ///
-/// Where both are doubles, as they nearly always are, a division of doubles rounds to the nearest. Else it is long
-/// division in integers: 64 significant bits of the quotient and a sticky bit for what is left; the one rounding is the
-/// conversion of those bits to a double.
+/// If both are exactly representable as doubles, which is nearly always the case, IEEE division rounds correctly.
+/// Otherwise, integer long division yields 64 significant bits and a sticky bit for the remainder; converting those
+/// bits to a double is the only rounding.
 fn quotient(dividend: i128, divisor: i128) -> f64 {
     const EXACT: std::ops::RangeInclusive<i64> = -(1 << f64::MANTISSA_DIGITS)..=1 << f64::MANTISSA_DIGITS;
     match (i64::try_from(dividend), i64::try_from(divisor)) {
@@ -252,7 +253,7 @@ mod tests {
     }
 
     proptest! {
-        /// A quotient of doubles is correctly rounded, so it tells the nearest.
+        /// IEEE division is correctly rounded, so it is the oracle.
         #[test]
         fn the_quotient_is_the_nearest_double(dividend in -(1_i64 << 53)..(1 << 53), divisor in 1_i64..(1 << 53)) {
             let expected = dividend as f64 / divisor as f64 + 0.0;

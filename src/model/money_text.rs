@@ -1,4 +1,4 @@
-//! Money as text, and text as money.
+//! Parsing and formatting money.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::money::text_to_e4;
 use super::{Amount, Discount, Price};
 
-/// A text that is not a number, or out of the range of its type.
+/// The text is not a number, or out of range of its type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {wanted}")]
 pub struct NotMoney {
@@ -54,7 +54,7 @@ impl FromStr for Amount {
     }
 }
 
-/// With two decimals, or as many more as it has.
+/// With at least two decimals, without further trailing zeros.
 ///
 /// ```
 /// use millstream::model::Price;
@@ -67,21 +67,21 @@ impl Display for Price {
     }
 }
 
-/// The fraction, with two decimals, or as many more as it has.
+/// The fraction, with at least two decimals, without further trailing zeros.
 impl Display for Discount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&decimal(self.e4().into(), 4))
     }
 }
 
-/// With two decimals, or as many more as it has.
+/// With at least two decimals, without further trailing zeros.
 impl Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&decimal(self.e8(), 8))
     }
 }
 
-/// A number of units of 10^−`places`.
+/// Formats `units` · 10^−`places`.
 fn decimal(units: i128, places: usize) -> String {
     let digits = format!("{:0>width$}", units.unsigned_abs(), width = places + 1);
     let (whole, fraction) = digits.split_at(digits.len() - places);

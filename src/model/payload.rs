@@ -1,4 +1,4 @@
-//! The columns nobody computes with, as one opaque value.
+//! The carried columns of a row as one opaque value.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -7,13 +7,13 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use triomphe::ThinArc;
 
-/// How many bytes lie inside the value itself.
+/// Bytes stored inline.
 const INLINE: usize = 14;
 
-/// A row's further columns, encoded: opaque to the dataflow, which only compares, copies and sends it.
+/// The encoded carried columns of a row: opaque to the dataflow, which only compares, copies and exchanges it.
 ///
-/// It takes 16 bytes. Up to 14 bytes lie inline, so that copying a short one touches no other memory; a longer one is
-/// shared by its copies.
+/// A payload takes 16 bytes. Up to 14 bytes are stored inline, so copying them touches no other memory; longer
+/// contents are shared by the copies.
 #[derive(Clone)]
 pub struct Payload(Repr);
 
@@ -24,7 +24,7 @@ enum Repr {
 }
 
 impl Payload {
-    /// A copy of these bytes.
+    /// Copies these bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Payload {
         match u8::try_from(bytes.len()) {
@@ -37,7 +37,7 @@ impl Payload {
         }
     }
 
-    /// The bytes it was made from.
+    /// The encoded bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// Takes all bytes at once: as a sequence, they would be looked at one by one.
+/// Deserializes all bytes at once, rather than one by one as a sequence.
 struct PayloadVisitor;
 
 impl Visitor<'_> for PayloadVisitor {

@@ -1,10 +1,10 @@
-//! Price categories: names for ranges of prices.
+//! Price categories: named price ranges.
 
 use std::sync::Arc;
 
 use super::{Price, Text};
 
-/// Names for how high prices are: each a name and the price below which it stops; the last takes the rest.
+/// Named price ranges with exclusive upper bounds; the last category is unbounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceCategories {
     bounds: Arc<[(Text, Price)]>,
@@ -13,12 +13,12 @@ pub struct PriceCategories {
 }
 
 impl PriceCategories {
-    /// Categories from names and the prices below which they stop, ascending, the name of what lies above, and that of
-    /// a price that is null.
+    /// Creates categories from names with exclusive upper bounds, ascending, the name of the last category, and the
+    /// name of null prices.
     ///
     /// # Errors
     ///
-    /// Says what is wrong where the bounds do not rise strictly.
+    /// If the bounds are not strictly ascending.
     pub fn new(bounds: Vec<(Text, Price)>, rest: Text, unknown: Text) -> Result<PriceCategories, String> {
         if let Some(pair) = bounds.windows(2).find(|pair| pair[0].1 >= pair[1].1) {
             return Err(format!("category {:?} must end above {:?} before it", pair[1].0, pair[0].0));
@@ -26,7 +26,7 @@ impl PriceCategories {
         Ok(PriceCategories { bounds: bounds.into(), rest, unknown })
     }
 
-    /// The name of a price's category.
+    /// The name of the category of a price.
     #[must_use]
     pub fn of(&self, price: Option<Price>) -> &Text {
         let Some(price) = price else { return &self.unknown };

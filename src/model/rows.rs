@@ -1,6 +1,6 @@
-//! Rows: the three inputs, and what several tables are made from.
+//! Rows of the input tables, and intermediate rows shared by several tables.
 //!
-//! `None` is a null. As a key it is a value like any other: guests form one group, orders without a date another.
+//! `None` is null. As a key, null is an ordinary value: all guests form one group, and so do all orders without a date.
 
 use std::sync::Arc;
 
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amount, Day, Discount, Payload, Price, Text, Tier};
 
-/// An order line, as it was read and cleaned, without its id.
+/// An order line, read and cleaned, without its id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Order<I> {
-    /// Who ordered; `None` for a guest.
+    /// The customer; `None` for a guest.
     pub customer: Option<I>,
-    /// What was ordered.
+    /// The product.
     pub product: Option<I>,
-    /// When.
+    /// The order date.
     pub day: Option<Day>,
-    /// How many.
+    /// The quantity.
     pub quantity: i32,
-    /// The fraction taken off the price.
+    /// The discount, as a fraction of the price.
     pub discount: Discount,
     /// The carried columns of `orders`.
     pub extra: Payload,
 }
 
 impl<I> Order<I> {
-    /// One piece of a product, without a date or a discount.
+    /// An order of one piece, without a date or discount.
     #[must_use]
     pub fn of(customer: impl Into<Option<I>>, product: impl Into<Option<I>>) -> Order<I> {
         let (customer, product) = (customer.into(), product.into());
         Order { customer, product, day: None, quantity: 1, discount: Discount::default(), extra: Payload::default() }
     }
 
-    /// The same order with other ids.
+    /// Converts the ids.
     ///
     /// # Errors
     ///
-    /// Those of `id`.
+    /// The error of `id`.
     pub(crate) fn try_map_ids<J, E>(self, id: impl Fn(I) -> Result<J, E>) -> Result<Order<J>, E> {
         let Order { customer, product, day, quantity, discount, extra } = self;
         let (customer, product) = (customer.map(&id).transpose()?, product.map(&id).transpose()?);
@@ -48,15 +48,15 @@ impl<I> Order<I> {
 /// A product, without its id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Product {
-    /// What it is called.
+    /// The name.
     pub name: Option<Text>,
-    /// The kind of thing it is.
+    /// The category.
     pub category: Text,
-    /// What one costs.
+    /// The unit price.
     pub price: Price,
-    /// Who makes it.
+    /// The brand.
     pub brand: Option<Text>,
-    /// What else is known of it: a JSON object, if all is well.
+    /// Metadata: a JSON object, if valid.
     pub metadata: Option<Text>,
     /// The carried columns of `products`.
     pub extra: Payload,
@@ -78,88 +78,88 @@ pub struct Customer {
     pub extra: Payload,
 }
 
-/// An order with its product's price, as it lies among its customer's: in the order of days, then of order ids, nulls first.
+/// An order line with its product's price. A customer's lines are ordered by day, then by order id, nulls first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Line<I> {
-    /// When.
+    /// The order date.
     pub day: Option<Day>,
-    /// What names the order.
+    /// The order id.
     pub order: I,
-    /// What was ordered.
+    /// The product.
     pub product: Option<I>,
-    /// How many.
+    /// The quantity.
     pub quantity: i32,
-    /// The fraction taken off the price.
+    /// The discount, as a fraction of the price.
     pub discount: Discount,
-    /// The product's price, for every sum needs it; `None` where the product is unknown.
+    /// The product's price; `None` if the product is unknown.
     pub price: Option<Price>,
     /// The carried columns of `orders`.
     pub extra: Payload,
 }
 
 impl<I> Line<I> {
-    /// `quantity × price × (1 − discount)`; `None` where the product is unknown.
+    /// `quantity × price × (1 − discount)`; `None` if the product is unknown.
     #[must_use]
     pub fn amount(&self) -> Option<Amount> {
         self.price.map(|price| Amount::of(self.quantity, price, self.discount))
     }
 }
 
-/// What all the enriched rows of one customer share.
+/// The values shared by all enriched rows of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
-    /// The customer; `None` for guests and for an id that `customers` does not have.
+    /// The customer; `None` for guests and for ids missing in `customers`.
     pub details: Option<Arc<Customer>>,
-    /// The sum of the customer's amounts; `None` where there is none, and for guests.
+    /// The customer's total; `None` without any amount, and for guests.
     pub spent: Option<Amount>,
-    /// The tier which that sum earns.
+    /// The tier of the total.
     pub tier: Option<Tier>,
 }
 
-/// A sum of amounts and how many there were: with none, the sum is null and so is the mean.
+/// The sum and number of amounts. If the number is zero, sum and mean are null.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AmountSum {
     /// The sum.
     pub total: Amount,
-    /// How many amounts, nulls not counted.
+    /// The number of non-null amounts.
     pub count: i64,
 }
 
 impl AmountSum {
-    /// The sum; `None` of nothing.
+    /// The sum; `None` without any amount.
     #[must_use]
     pub fn get(self) -> Option<Amount> {
         (self.count != 0).then_some(self.total)
     }
 }
 
-/// What was sold of a product: a row of `product_sales`.
+/// The sales of a product: a row of `product_sales`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProductSales<I> {
     /// The product's id.
     pub product: Option<I>,
-    /// What it is called.
+    /// The name.
     pub name: Option<Text>,
-    /// Its category; `None` where the product is unknown.
+    /// Its category; `None` if the product is unknown.
     pub category: Option<Text>,
     /// Pieces sold.
     pub quantity: i64,
-    /// What they brought; `None` where the product is unknown.
+    /// The revenue; `None` if the product is unknown.
     pub revenue: Option<Amount>,
-    /// Distinct customers, guests not counted.
+    /// Distinct customers, excluding guests.
     pub customers: i64,
 }
 
-/// What a customer bought: a row of `customer_patterns`.
+/// The purchases of a customer: a row of `customer_patterns`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CustomerPattern<I> {
-    /// The customer's id; `None` for the guests together.
+    /// The customer's id; `None` for all guests together.
     pub customer: Option<I>,
-    /// The tier; `None` for guests, and where nothing is known to be spent.
+    /// The tier; `None` for guests, and without any amount.
     pub tier: Option<Tier>,
-    /// All orders.
+    /// The number of orders.
     pub orders: i64,
-    /// What was spent: `total_spent`, and `avg_order_value` as its mean.
+    /// The spending: `total_spent`, with `avg_order_value` as its mean.
     pub spent: AmountSum,
     /// The first day with an order.
     pub first: Option<Day>,

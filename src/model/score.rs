@@ -1,8 +1,8 @@
-//! How normal something is.
+//! Anomaly scores.
 
 use serde::{Deserialize, Serialize};
 
-/// How normal an order is, in units of 10⁻⁹: from −1 to 1; larger is more normal, below 0 is an anomaly.
+/// An anomaly score from −1 to 1, in units of 10⁻⁹: larger is more normal, below 0 is an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Score(i32);
 

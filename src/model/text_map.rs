@@ -12,7 +12,7 @@ use super::Text;
 pub struct TextMap(pub BTreeMap<Text, Option<Text>>);
 
 impl TextMap {
-    /// A JSON object as a map; an empty one for anything else, null included.
+    /// Parses a JSON object; an empty map for anything else, including null.
     #[must_use]
     pub fn parsed(json: Option<&str>) -> TextMap {
         let object = json.and_then(|json| serde_json::from_str::<BTreeMap<Text, &RawValue>>(json).ok());
@@ -24,7 +24,7 @@ impl TextMap {
 fn text_of(value: &str) -> Option<Text> {
     match value.as_bytes().first() {
         Some(b'n') => None,
-        // A string that JSON allows and Unicode does not, as half of a surrogate pair, stays as the JSON has it.
+        // Strings that are valid JSON but not Unicode, such as a lone surrogate, keep their JSON text.
         Some(b'"') => Some(serde_json::from_str(value).unwrap_or_else(|_| value.into())),
         _ => Some(value.into()),
     }

@@ -1,4 +1,4 @@
-//! Names for how much a customer has spent.
+//! Customer tiers by total spending.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Amount, Text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tier(u8);
 
-/// The tiers of a shop, the highest first: each a name and the least total that earns it; the last takes the rest.
+/// The tiers of a shop, highest first: names with inclusive lower bounds; the last tier is unbounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiers {
     bounds: Arc<[(Text, Amount)]>,
@@ -18,11 +18,11 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// Tiers from names and least totals, and the name of the tier below them all.
+    /// Creates tiers from names with lower bounds, descending, and the name of the lowest tier.
     ///
     /// # Errors
     ///
-    /// Says what is wrong where the bounds do not fall strictly, or there are more than 255.
+    /// If the bounds are not strictly descending, or there are more than 255.
     pub fn new(bounds: Vec<(Text, Amount)>, rest: Text) -> Result<Tiers, String> {
         if let Some(pair) = bounds.windows(2).find(|pair| pair[0].1 <= pair[1].1) {
             return Err(format!("tier {:?} must have a lower bound than {:?} above it", pair[1].0, pair[0].0));
@@ -33,7 +33,7 @@ impl Tiers {
         Ok(Tiers { bounds: bounds.into(), rest })
     }
 
-    /// The tier that a total earns.
+    /// The tier of a total.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it can't: `new` has counted the tiers")]
     pub fn of(&self, spent: Amount) -> Tier {

@@ -9,9 +9,9 @@
 //! the protocol messages and heartbeats; a process without a heartbeat for ten seconds is lost. Any failure is
 //! broadcast and ends the run in every process.
 //!
-//! Process 0 locks the output folder, and publishes the tables once every process has written its share. That is the commit
-//! point: a failure before it aborts the run everywhere and the former tables remain; after it, only a failure of process 0
-//! matters.
+//! Process 0 locks the output folder, and publishes the tables once every process has written its share. That is the
+//! commit point: a failure before it aborts the run everywhere and the former tables remain; after it, only a failure
+//! of process 0 matters.
 
 mod connect;
 mod data;
@@ -107,8 +107,8 @@ impl Cluster {
         let inner = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
         let connected = initialize_networking_from_sockets(inner, data, self.process(), workers, hooks);
         let (builders, threads) = connected.map_err(Error::failed)?;
-        // Dropping the guard would join the communication threads, and panic if a connection was lost. The threads end by
-        // themselves: when the workers of all processes are done, or when this process leaves the run.
+        // Dropping the guard would join the communication threads, and panic if a connection was lost. The threads end
+        // by themselves: when the workers of all processes are done, or when this process leaves the run.
         std::mem::forget(threads);
         Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(())))
     }
@@ -164,7 +164,7 @@ impl Cluster {
         while !open()? {
             if since.elapsed() > VISIBILITY_TIMEOUT {
                 return Err(Error::failed(
-                    "process 0 opened its output folder, but the run does not appear in this one; all processes must share one output folder",
+                    "the run of process 0 does not appear in this output folder; all processes must share one folder",
                 ));
             }
             self.membership.check()?;

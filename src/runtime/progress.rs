@@ -70,7 +70,8 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// The cancellation flag: setting it ends the run with an error, unless it is publishing already. Signal handlers may set it.
+    /// The cancellation flag: setting it ends the run with an error, unless it is publishing already. Signal handlers
+    /// may set it.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
@@ -110,8 +111,8 @@ impl Progress {
         self.epochs.load(Ordering::Relaxed)
     }
 
-    /// A counter that increases with every scheduling step and every poll of a waiting thread. If it stops, the run is in a
-    /// single long step or hangs.
+    /// A counter that increases with every scheduling step and every poll of a waiting thread. If it stops, the run is
+    /// in a single long step or hangs.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
-//! An output folder: the tables of the first epoch as files.
+//! The folder sink: writes the tables of the first epoch as files.
 //!
 //! ```text
-//! record batches ─ chunks ─ files (staging) ─▶ prepare: closed and synced ─▶ commit: put into place
+//! record batches ─ chunks ─ files (staging) ─▶ prepare: close and sync ─▶ commit: publish
 //! ```
 
 mod count;
@@ -23,11 +23,11 @@ use publish::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};
 
-/// A sink that writes the tables of the first epoch to an output folder, in which readers see the former tables until it is committed.
+/// Writes the tables of the first epoch to an output folder. Readers see the former tables until the commit.
 pub struct FolderSink {
     root: PathBuf,
     format: FileFormat,
-    /// How a table's rows are placed in folders, buckets and files, by the table's name.
+    /// Partitioning, bucketing and sort order, by table name.
     placing: HashMap<String, Placing>,
     output: Option<OutputFolder>,
     tables: Vec<(String, Arc<TableWriter>)>,
@@ -35,14 +35,14 @@ pub struct FolderSink {
 }
 
 impl FolderSink {
-    /// Files of a format below a folder.
+    /// Creates a sink that writes files below `root`.
     #[must_use]
     pub fn new(root: &Path, format: FileFormat) -> FolderSink {
         let (root, placing, tables) = (root.to_owned(), HashMap::new(), Vec::new());
         FolderSink { root, format, placing, output: None, tables, job: None }
     }
 
-    /// Places the rows of a table in folders and buckets.
+    /// Sets the partitioning, bucketing and sort order of a table.
     #[must_use]
     pub fn placing(mut self, table: &str, placing: Placing) -> FolderSink {
         self.placing.insert(table.to_owned(), placing);
@@ -109,7 +109,7 @@ impl Sink for FolderSink {
     }
 }
 
-/// A worker's share of a table, of which only the first epoch is written.
+/// A worker's share of a table. Only the first epoch is written.
 struct FirstEpoch {
     table: String,
     part: Option<PartWriter>,

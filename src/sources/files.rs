@@ -1,4 +1,4 @@
-//! An input folder as a source.
+//! The file source: an input folder of Parquet, CSV and JSON lines files.
 
 mod find;
 mod read;
@@ -22,11 +22,11 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Finds and opens the files of all tables. `renames` has, by table, the names that files use for columns.
+    /// Finds and opens the files of all tables. `renames` maps column names, by table.
     ///
     /// # Errors
     ///
-    /// If a table has no files, one can't be opened or is not what its ending says, or their schemas can't be used.
+    /// If a table has no files, a file can't be opened or does not match its extension, or the schemas are unusable.
     pub fn open(input: &Path, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
         let open = |table: &InputTable| FileSource::open_table(input, *table, renames);
         let tables = InputTable::ALL.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -43,16 +43,16 @@ impl FileSource {
         FileSource { parts: parts.collect(), tables }
     }
 
-    /// Finds and opens the files of one table, for which alone the source can be asked.
+    /// Finds and opens the files of one table; the source then has only this table.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Like [`open`](Self::open).
     pub(crate) fn open_one(input: &Path, table: InputTable, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
         Ok(FileSource::of(vec![FileSource::open_table(input, table, renames)?]))
     }
 
-    /// How many files a table has.
+    /// The number of files of a table.
     pub(crate) fn file_count(&self, table: InputTable) -> usize {
         self.files(table).file_count()
     }

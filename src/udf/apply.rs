@@ -30,11 +30,11 @@ pub struct Rejected<D> {
 impl<A: Arguments, B: Value> Udf<A, B> {
     /// Maps each row with `with(row, result)`; returns the mapped rows and those on which the function failed.
     ///
-    /// `arguments` extracts the arguments of a row. Rows are processed in batches of a few hundred, without an exchange; a
-    /// vectorised function is called once per batch.
+    /// `arguments` extracts the arguments of a row. Rows are processed in batches of a few hundred, without an
+    /// exchange; a vectorised function is called once per batch.
     ///
-    /// *Updates per change*: 1. *Cost*: one call. *State*: none. *Times*: any. The function and `with` must be pure: see
-    /// the [module](super).
+    /// *Updates per change*: 1. *Cost*: one call. *State*: none. *Times*: any. The function and `with` must be pure:
+    /// see the [module](super).
     pub fn apply<'scope, T, D, R, E>(
         &self,
         rows: VecCollection<'scope, T, D, R>,

@@ -32,8 +32,8 @@ pub trait ColumnFunction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If a column's type is not accepted, or the returned column has the wrong length or type. Failures on single rows are
-    /// not errors.
+    /// If a column's type is not accepted, or the returned column has the wrong length or type. Failures on single
+    /// rows are not errors.
     fn call_columns(&self, columns: &[ArrayRef]) -> Result<FunctionOutput>;
 
     /// True if failures become nulls; they are reported in [`FunctionOutput::failures`] in either case.

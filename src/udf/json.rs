@@ -13,8 +13,8 @@ use super::value::{CellReader, Value};
 
 /// `parse_json_metadata`: a JSON object as a map of texts; an empty map for anything else, including null.
 ///
-/// Strings are unquoted, `null` is null, and all other values keep their JSON text: `1.50` stays `1.50`, arrays and objects
-/// stay JSON. The last of several values for one key wins.
+/// Strings are unquoted, `null` is null, and all other values keep their JSON text: `1.50` stays `1.50`, arrays and
+/// objects stay JSON. The last of several values for one key wins.
 ///
 /// ```
 /// use millstream::udf::parse_json_metadata;

@@ -11,8 +11,8 @@ use super::{ColumnFunction, FunctionOutput};
 /// A row for which a function returned two different results.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "function {function} is not pure: for {arguments} it returned {first}, then {then} {when}; results may depend only on the \
-     arguments, otherwise a retraction does not cancel its insertion"
+    "function {function} is not pure: for {arguments} it returned {first}, then {then} {when}; \
+     results may depend only on the arguments, otherwise a retraction does not cancel its insertion"
 )]
 pub struct Impurity {
     /// The name of the function.
@@ -27,10 +27,11 @@ pub struct Impurity {
     pub when: &'static str,
 }
 
-/// Samples whether a function is deterministic and row-wise: calls it for all rows twice, in reverse order, and for each
-/// row alone, and compares the results.
+/// Samples whether a function is deterministic and row-wise: calls it for all rows twice, in reverse order, and for
+/// each row alone, and compares the results.
 ///
-/// Passing does not prove purity, but dependence on time, randomness, counters or neighbouring rows is usually detected.
+/// Passing does not prove purity, but dependence on time, randomness, counters or neighbouring rows is usually
+/// detected.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicI64, Ordering};

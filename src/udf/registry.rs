@@ -18,7 +18,7 @@ use super::{ColumnFunction, calculate_discount, categorize_price, clean_text, pa
 /// | [`categorize_price`] | price | the name of its category |
 /// | [`parse_json_metadata`] | text | the JSON object as a map of texts |
 /// | [`weekday`] | date | 1 (Monday) to 7 (Sunday); vectorised |
-/// | [`anomaly_score`](super::anomaly_score) | quantity, price, discount | score by the saved model, if any; vectorised |
+/// | [`anomaly_score`](super::anomaly_score) | quantity, price, discount | score by the saved model; vectorised |
 #[derive(Clone)]
 pub struct Registry {
     functions: BTreeMap<String, Arc<dyn ColumnFunction>>,
@@ -38,8 +38,8 @@ impl Registry {
         Registry { functions: functions.into_iter().map(|function| (function.name().to_owned(), function)).collect() }
     }
 
-    /// Registers a function under its [`name`](ColumnFunction::name): a [`Udf`](super::Udf), or an own implementation of
-    /// [`ColumnFunction`].
+    /// Registers a function under its [`name`](ColumnFunction::name): a [`Udf`](super::Udf), or an own implementation
+    /// of [`ColumnFunction`].
     ///
     /// ```
     /// use millstream::model::PriceCategories;

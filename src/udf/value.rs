@@ -26,7 +26,7 @@ pub use crate::columns::cells::{CellReader, CellValue};
 /// | `i64` | `Int64` | integers |
 /// | `f64` | `Float64` | floats, integers, decimals |
 /// | [`Text`], `String` | `Utf8` | strings of any layout |
-/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; instants are converted to UTC days, regardless of the run's time zone |
+/// | [`Day`] | `Date32` | dates, timestamps, ISO 8601 strings; instants as UTC days |
 /// | [`Price`], [`Discount`] | `Decimal128(38, 4)` | floats, integers, decimals; rounded half-even to 10⁻⁴ |
 /// | [`Amount`] | `Decimal128(38, 8)`; in a table, the money type of the run | the same |
 /// | [`TextMap`](crate::model::TextMap) | `Map<Utf8, Utf8>` | the same |

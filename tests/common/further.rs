@@ -1,4 +1,4 @@
-//! The tables that are made on request by their definition.
+//! The oracle of the optional tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use millstream::tables::{CategoryProducts, CategoryStats, OrderAnomaly, ProductF
 
 use super::history::{Tables, model};
 
-/// How a product stands among all of its category.
+/// The rank of a product within its category.
 pub fn ranking<I: Id>(all: &[ProductSales<I>], sales: &ProductSales<I>) -> ProductRanking<I> {
     let mut rows: Vec<_> = all.iter().filter(|other| other.category == sales.category).collect();
     rows.sort_by_key(|row| (row.revenue, row.product.clone()));
@@ -41,7 +41,7 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).expect("few")
 }
 
-/// The categories that have products.
+/// The categories with products.
 pub fn categories<I: Id>(tables: &Tables<I>) -> impl Iterator<Item = &Text> {
     tables.products.values().map(|product| &product.category).collect::<BTreeSet<_>>().into_iter()
 }
@@ -63,7 +63,7 @@ pub fn stats<I: Id>(tables: &Tables<I>, category: &Text) -> CategoryStats {
     CategoryStats { category: category.clone(), prices, lines, products }
 }
 
-/// The features of a product: those that the histories have, by a table of them.
+/// The expected features of the products in the histories.
 pub fn features<I: Id>(id: &I, product: &Product) -> ProductFeatures<I> {
     let name = product.name.as_deref().map(|name| match name {
         " Big  MUG " => "big mug".into(),

@@ -1,4 +1,4 @@
-//! Random histories of a small shop: rows that are written, rewritten and deleted, epoch by epoch.
+//! Random histories of a small shop: upserts and deletes, epoch by epoch.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -9,20 +9,20 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// One row written, or with `None` deleted.
+/// An upsert, or a delete if `None`.
 #[derive(Clone, Debug)]
 pub enum Write<I> {
     Order(I, Option<Order<I>>),
     Product(I, Option<Arc<Product>>),
     Customer(I, Option<Arc<Customer>>),
-    /// The model of this number, of those of [`model`], or none.
+    /// The index of a [`model`], or none.
     Model(Option<u8>),
 }
 
-/// The rows written in each epoch, in order: of two under one id, the later wins.
+/// The writes of each epoch, in order: the last one of an id wins.
 pub type History<I> = Vec<Vec<Write<I>>>;
 
-/// The three tables at one time.
+/// The three tables after an epoch.
 #[derive(Clone, Debug)]
 pub struct Tables<I> {
     pub orders: BTreeMap<I, Order<I>>,
@@ -118,7 +118,7 @@ pub fn with_text_ids(history: &History<i64>) -> History<millstream::model::Text>
     history.iter().map(|epoch| epoch.iter().map(write).collect()).collect()
 }
 
-/// Histories in which everything happens often: few ids, many collisions.
+/// Histories with few ids and many collisions.
 pub fn histories() -> impl Strategy<Value = History<i64>> {
     vec(vec(writes(), 0..14), 1..8)
 }
@@ -136,7 +136,7 @@ fn writes() -> impl Strategy<Value = Write<i64>> {
     ]
 }
 
-/// Orders with a few customers, of products of which some are unknown, on a few days of three months.
+/// Orders of few customers and products, some unknown, on a few days in three months.
 fn orders() -> impl Strategy<Value = Order<i64>> {
     let days = prop_oneof![Just(0), Just(1), Just(30), Just(31), Just(58), Just(70)];
     (

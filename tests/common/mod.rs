@@ -1,4 +1,4 @@
-//! What the tests of the dataflow share: random histories, the definition, and a run that records every update.
+//! Shared by the dataflow tests: random histories, the oracle, and runs that record every update.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]

@@ -1,4 +1,4 @@
-//! The tables by their definition: maps, sorts and loops over the whole of the three tables, every time.
+//! The oracle: the tables by their definition, recomputed from scratch with maps, sorts and loops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -73,7 +73,7 @@ impl<I: Id> Recorded<I> {
         }
     }
 
-    /// How many rows of each table an epoch changed, in the order of the fields.
+    /// The number of rows of each table an epoch changed, in the order of the fields.
     pub fn moved(&self, epoch: u64) -> [usize; 11] {
         [
             moved(&self.enriched_data, epoch),
@@ -90,7 +90,7 @@ impl<I: Id> Recorded<I> {
         ]
     }
 
-    /// How many updates of each table an epoch sent, those that cancel included.
+    /// The number of updates of each table an epoch sent, those that cancel included.
     pub fn sent(&self, epoch: u64) -> [usize; 11] {
         [
             sent(&self.enriched_data, epoch),
@@ -108,12 +108,12 @@ impl<I: Id> Recorded<I> {
     }
 }
 
-/// How many updates an epoch sent, those that cancel included.
+/// The number of updates an epoch sent, those that cancel included.
 fn sent<R: Data>(updates: &Updates<R>, epoch: u64) -> usize {
     updates.lock().expect("no test panicked").iter().filter(|(_, time, _)| *time == epoch).count()
 }
 
-/// The rows there are after an epoch; each must have the weight 1.
+/// The rows after an epoch; each must have the diff 1.
 fn rows<R: Data>(updates: &Updates<R>, epoch: u64) -> Vec<R> {
     let weights = weights(updates, |time| time <= epoch);
     weights.into_iter().inspect(|(row, weight)| assert_eq!(*weight, 1, "of {row:?}")).map(|(row, _)| row).collect()
@@ -134,9 +134,9 @@ fn weights<R: Data>(updates: &Updates<R>, counted: impl Fn(u64) -> bool) -> BTre
     weights
 }
 
-/// Runs the job over a history. Writes are dealt to the workers in turn.
+/// Runs the job over a history. Writes are distributed over the workers round-robin.
 ///
-/// With `in_flight` more than 1, that many epochs are sent before the first is waited for.
+/// Up to `in_flight` epochs are sent before waiting for the first.
 pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_flight: u64) -> Recorded<I> {
     let recorded = Recorded::empty();
     let (output, history, settings) = (recorded.clone(), history.clone(), settings.clone());

@@ -1,4 +1,4 @@
-//! What the tests of the command share: a shop in a folder of its own, and the command run on it.
+//! Shared by the command tests: a shop in a temporary folder, and the command run on it.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]
@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Done {
     pub status: i32,
@@ -22,7 +22,7 @@ pub struct Done {
     pub stderr: String,
 }
 
-/// The command, with no environment that would change what it does.
+/// The command, without environment variables that affect it.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
     command.args(args).env_clear().stdin(Stdio::null());
@@ -42,7 +42,7 @@ pub fn millstream(args: &[&str]) -> Done {
     finish(command(args))
 }
 
-/// It has ended with this status and these words.
+/// Checks the exit status and that the output contains these words.
 pub fn check(done: &Done, status: i32, words: &[&str]) {
     assert_eq!(done.status, status, "{done:?}");
     for word in words {
@@ -51,7 +51,7 @@ pub fn check(done: &Done, status: i32, words: &[&str]) {
     assert!(!done.stderr.contains("panicked"), "{done:?}");
 }
 
-/// A shop and the tables that are made of it.
+/// A shop and its output.
 pub struct Shop {
     folder: TempDir,
 }
@@ -105,7 +105,7 @@ impl Shop {
         self.path("out")
     }
 
-    /// The command that runs the job on this shop, as of a day that does not change.
+    /// The command that runs the job on this shop, with a fixed reference date.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = command(&["run", "--workers", "2", "--as-of", "2024-03-31"]);
         command.arg("--input").arg(self.input()).arg("--output").arg(self.output()).args(args);
@@ -116,7 +116,7 @@ impl Shop {
         finish(self.command(args))
     }
 
-    /// The tables that are there, by name.
+    /// The names of the existing tables.
     pub fn tables(&self) -> Vec<String> {
         let entries = fs::read_dir(self.output()).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use super::{Done, Shop, check};
 
-/// How long anything here may take before it is taken to hang.
+/// The timeout after which a process is considered hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A process that goes on.
+/// A running process.
 pub struct Running {
     child: Child,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<String>>,
 }
 
-/// So many addresses on this machine at which nobody listens, as `--hosts` takes them. They are not of those that the system
-/// gives to whoever connects to something.
+/// So many addresses on this machine at which nobody listens, as `--hosts` takes them. They are not of those that the
+/// system gives to whoever connects to something.
 pub fn hosts(processes: usize) -> String {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).filter(is_free);
@@ -37,7 +37,7 @@ impl Shop {
         command
     }
 
-    /// Runs the job on several processes, which start in the reverse of their order.
+    /// Runs the job on several processes, started in reverse order.
     pub fn run_on(&self, processes: usize, args: &[&str]) -> Vec<Done> {
         let hosts = hosts(processes);
         let start = |process| Running::start(self.process(process, &hosts, args));
@@ -71,7 +71,7 @@ impl Running {
         self.log.lock().expect("no reader panicked").clone()
     }
 
-    /// Waits until it has said this.
+    /// Waits for this text in its output.
     pub fn await_line(&mut self, words: &str) {
         let started = Instant::now();
         while !self.log().contains(words) {
@@ -87,7 +87,7 @@ impl Running {
         assert!(kill.args([signal, &self.child.id().to_string()]).status().expect("kill").success());
     }
 
-    /// Ends it without a warning.
+    /// Kills it.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
     }
@@ -111,12 +111,12 @@ impl Running {
     }
 }
 
-/// All processes have ended with this status and these words.
+/// Checks that all processes ended with this status and these words.
 pub fn check_all(done: &[Done], status: i32, words: &[&str]) {
     done.iter().for_each(|done| check(done, status, words));
 }
 
-/// All tables, row by row, whatever files they lie in.
+/// All rows of all tables, regardless of their files.
 pub fn all_rows(shop: &Shop) -> Vec<(String, Vec<String>)> {
     let rows = |table: String| {
         assert!(shop.output().join(&table).join("_SUCCESS").is_file(), "{table}");

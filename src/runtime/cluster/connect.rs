@@ -1,8 +1,8 @@
 //! The rendezvous: processes connect to each other, in whatever order they start.
 //!
 //! Each process listens at its own address and connects to those with lower numbers, with retries. The connecting side
-//! sends its number and config fingerprint; the listening side compares, and accepts or refuses it. Both the control and
-//! the data connection of every peer are tracked.
+//! sends its number and config fingerprint; the listening side compares, and accepts or refuses it. Both the control
+//! and the data connection of every peer are tracked.
 //!
 //! ```text
 //! process 1 ── JoinRequest: 1, control, fingerprint ───▶ process 0
@@ -255,7 +255,8 @@ impl Rendezvous {
         Ok(())
     }
 
-    /// Accepts a process that is expected and has the same config. An unexpected one is refused without affecting the run.
+    /// Accepts a process that is expected and has the same config. An unexpected one is refused without affecting the
+    /// run.
     fn admit(&self, process: usize, purpose: ConnectionKind, facts: &Fingerprint) -> Result<(), JoinResponse> {
         let ours = self.membership.name(self.membership.process());
         if let Some(failed) = self.membership.reported() {

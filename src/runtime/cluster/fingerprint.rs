@@ -12,8 +12,8 @@ use crate::config::RunConfig;
 /// Settings by name, as text; two processes agree if they are equal.
 pub(super) type Fingerprint = BTreeMap<String, String>;
 
-/// The settings that the tables depend on. Paths are excluded, because folders may be mounted elsewhere on other machines;
-/// so is the batch size.
+/// The settings that the tables depend on. Paths are excluded, because folders may be mounted elsewhere on other
+/// machines; so is the batch size.
 pub(super) fn of_config(config: &RunConfig, processes: usize) -> Fingerprint {
     let RunConfig { settings, anomaly, placing, file_format, .. } = config;
     let tables: Vec<_> = config.tables.names().collect();

@@ -34,8 +34,8 @@ pub(super) struct Membership {
     writers: Vec<OnceLock<Mutex<TcpStream>>>,
     /// Timely's connections, closed when the run fails.
     data: Mutex<Vec<TcpStream>>,
-    /// Processes with this number or above may leave without failing the run: all are required while they work, only process
-    /// 0 after a share was handed over, and none after the commit.
+    /// Processes with this number or above may leave without failing the run: all are required while they work, only
+    /// process 0 after a share was handed over, and none after the commit.
     required_peers: AtomicUsize,
     /// True once process 0 has announced that it publishes.
     is_publishing: AtomicBool,

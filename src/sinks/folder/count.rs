@@ -1,4 +1,4 @@
-//! How many rows a file of a table has: all of it is read, for a scheduler asks whether it can be.
+//! Counting the rows of a data file by reading all of it, which also checks that it is readable.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 
 const BATCH_ROWS: usize = 1 << 13;
 
-/// Counts the rows of a file that was written.
+/// Counts the rows of a data file.
 ///
 /// # Errors
 ///
-/// If some of it can't be read, or its ending is none that is written.
+/// If it can't be read completely, or has an unknown extension.
 pub(crate) fn count_rows(path: &Path) -> Result<u64> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let file = File::open(path).map_err(Error::reading(path))?;
@@ -29,14 +29,11 @@ pub(crate) fn count_rows(path: &Path) -> Result<u64> {
     } else {
         (&name, Box::new(file))
     };
-    // A line of JSON is a record without quotes that mean something to CSV.
+    // JSON lines are counted as CSV records with quoting disabled.
     let mut lines = csv::ReaderBuilder::new();
     lines.has_headers(name.ends_with(".csv")).quoting(name.ends_with(".csv")).flexible(true);
     if !name.ends_with(".csv") && !name.ends_with(".jsonl") {
-        return Err(Error::unusable(format!(
-            "{}: found another ending, wanted .parquet, .csv or .jsonl",
-            path.display()
-        )));
+        return Err(Error::unusable(format!("{}: unknown extension, wanted .parquet, .csv or .jsonl", path.display())));
     }
     let (mut lines, mut record, mut rows) = (lines.from_reader(content), ByteRecord::new(), 0);
     while lines.read_byte_record(&mut record).map_err(Error::reading(path))? {

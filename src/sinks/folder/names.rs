@@ -1,9 +1,9 @@
-//! Names of `key=value` folders.
+//! Escaping of `key=value` folder names.
 
-/// The value of a `key=value` folder that stands for a null.
+/// The value that represents null in a `key=value` folder name.
 pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Undoes the `%XX` that folder names use for characters they can't have.
+/// Decodes the `%XX` escapes of a folder name.
 pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -23,7 +23,7 @@ pub(crate) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Writes a value as part of a folder's name: the reverse of `decode`.
+/// Escapes a value for a folder name: the inverse of `decode`.
 pub(crate) fn encode(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,16 +1,16 @@
-//! An output folder: tables are made beside those that are there, and take their places in one step.
+//! Publishing: tables are written to a staging folder, then swapped with the former ones atomically.
 //!
 //! ```text
-//! OUTPUT/daily_sales/…                    what readers see
-//! OUTPUT/.millstream/lock                 held while a run writes here
-//! OUTPUT/.millstream/<run>/daily_sales/…  what the run makes
+//! OUTPUT/daily_sales/…                    seen by readers
+//! OUTPUT/.millstream/lock                 locked while a run writes
+//! OUTPUT/.millstream/<run>/daily_sales/…  staging
 //! ```
 //!
-//! To publish is to *exchange* the two folders, which the file system does at once: there is no moment at which a reader
-//! finds neither or a mixture. A network volume does not offer that, but it does replace a *link* at once: there the table is kept
-//! below `.millstream/tables/<run>`, and what readers see is a link to it. Only a folder that is there already must be moved
-//! aside before the first link can take its place; a run that is killed between the two is put right by the next one.
-//! What a killed run left lies below `.millstream`, where no reader looks, and is removed by the next run.
+//! Publishing *exchanges* the two folders in one atomic operation, so readers never find a missing or mixed table. On
+//! file systems without an atomic exchange (NFS), the table is stored below `.millstream/tables/<run>`, and readers
+//! see a symbolic link to it, which can be replaced atomically. Only a former table that is a plain folder must be
+//! moved aside before the first link is created; if the run is killed between the two steps, the next run restores it.
+//! Leftovers of killed runs lie below `.millstream`, where readers do not look, and are removed by the next run.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -22,25 +22,25 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::error::{Error, Result};
 
 const WORK: &str = ".millstream";
-/// Below a run's folder: tables that were moved aside.
+/// Below a run's folder: former tables that were moved aside.
 const OLD: &str = "old";
-/// Below `.millstream`: by run, the tables that links point to.
+/// Below `.millstream`: linked tables, by run.
 const TABLES: &str = "tables";
 
-/// An output folder that this run alone writes to.
+/// An output folder, locked by this run.
 pub(crate) struct OutputFolder {
     root: PathBuf,
     run: String,
-    /// Locked as long as it is open; `None` if another process of the run has it.
+    /// Holds the lock while open; `None` if another process of the run holds it.
     lock: Option<File>,
 }
 
 impl OutputFolder {
-    /// Takes hold of an output folder, and removes what an earlier run left unfinished.
+    /// Locks an output folder, and removes leftovers of killed runs.
     ///
     /// # Errors
     ///
-    /// If it can't be made or written to, or another run is writing to it.
+    /// If the folder can't be created or written, or another run holds the lock.
     pub(crate) fn open(root: &Path, run: &str) -> Result<OutputFolder> {
         let work = root.join(WORK);
         fs::create_dir_all(&work).map_err(Error::writing(&work))?;
@@ -59,27 +59,28 @@ impl OutputFolder {
         Ok(output)
     }
 
-    /// An output folder that another process of this run has taken hold of; `None` if that is not seen from here, or not yet.
+    /// Opens an output folder that another process of this run has locked; `None` if its staging folder is not visible
+    /// (yet).
     pub(crate) fn join(root: &Path, run: &str) -> Option<OutputFolder> {
         let output = OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: None };
         output.work().is_dir().then_some(output)
     }
 
-    /// The folder in which a table is made.
+    /// The staging folder of a table.
     pub(crate) fn staging(&self, table: &str) -> PathBuf {
         self.work().join(table)
     }
 
-    /// Where readers find a table.
+    /// The published folder of a table.
     pub(crate) fn table(&self, table: &str) -> PathBuf {
         self.root.join(table)
     }
 
-    /// Puts a table that was made into its place, and removes the one that was there.
+    /// Publishes a table and removes the former one.
     ///
     /// # Errors
     ///
-    /// If the file system refuses; the old table is then still there, or the new one is.
+    /// If the file system fails; readers then see either the former or the new table.
     pub(crate) fn publish(&self, table: &str) -> Result<()> {
         let (made, place) = (self.staging(table), self.table(table));
         let done = match renameat_with(CWD, &made, CWD, &place, RenameFlags::EXCHANGE) {
@@ -90,13 +91,13 @@ impl OutputFolder {
         done.map_err(Error::writing(&place))
     }
 
-    /// Where folders can't be exchanged: has a link in the place of the table point to the new one.
+    /// Publishes a table as a symbolic link, where folders can't be exchanged.
     fn replace_link(&self, table: &str) -> std::io::Result<()> {
         let place = self.table(table);
         let kept: PathBuf = [WORK, TABLES, &self.run, table].iter().collect();
         fs::create_dir_all(self.root.join(&kept).parent().unwrap_or(&self.root))?;
         fs::rename(self.staging(table), self.root.join(&kept))?;
-        // A name that no table has.
+        // No table has this name.
         let link = self.work().join(format!("{table}.link"));
         symlink(&kept, &link)?;
         let former = fs::read_link(&place).ok();
@@ -106,16 +107,16 @@ impl OutputFolder {
             fs::rename(&place, &aside)?;
         }
         fs::rename(&link, &place).inspect_err(|_| {
-            // What can't be replaced is put back.
+            // Restore the former table.
             let _ = fs::rename(&aside, &place);
         })?;
-        // A link that somebody else made there points to what is not ours.
+        // Only remove the target of a link that was created by millstream.
         let ours = former.filter(|former| former.starts_with(Path::new(WORK).join(TABLES)));
         ours.iter().for_each(|former| remove_or_leave(&self.root.join(former)));
         Ok(())
     }
 
-    /// Removes what this run does not need any more.
+    /// Removes the staging folder.
     pub(crate) fn finish(self) {
         remove_or_leave(&self.work());
     }
@@ -124,7 +125,7 @@ impl OutputFolder {
         self.root.join(WORK).join(&self.run)
     }
 
-    /// Puts back tables that a killed run had moved aside, and removes what it made.
+    /// Restores tables that a killed run had moved aside, and removes its staging folder.
     fn clean_up(&self) -> Result<()> {
         let work = self.root.join(WORK);
         let kept = work.join(TABLES);
@@ -147,14 +148,14 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// True if readers see this folder.
+    /// True if a published link points to this folder.
     fn is_linked(&self, folder: &Path) -> bool {
         let name = folder.file_name().unwrap_or_default();
         fs::read_link(self.root.join(name)).is_ok_and(|target| self.root.join(target) == folder)
     }
 }
 
-/// A run that fails leaves nothing behind; one that is killed can't help it.
+/// A failed run removes its staging folder.
 impl Drop for OutputFolder {
     fn drop(&mut self) {
         if self.lock.is_some() {
@@ -163,7 +164,7 @@ impl Drop for OutputFolder {
     }
 }
 
-/// The folders in a folder, which need not be there.
+/// The subfolders of a folder; none if it does not exist.
 fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()),
@@ -172,7 +173,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Removes a folder that no reader looks for. One that can't be, because somebody still reads or writes there, is left to a later run.
+/// Removes a folder that readers do not see. On failure, because a process still uses it, it is left to a later run.
 fn remove_or_leave(folder: &Path) {
     match fs::remove_dir_all(folder) {
         Err(cause) if cause.kind() != ErrorKind::NotFound => {
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Makes the table `t` with one file of this text, in a run of its own that is dropped or killed.
+    /// Stages the table `t`, with one file containing `text`.
     fn make(root: &Path, run: &str, text: &str) -> OutputFolder {
         let output = OutputFolder::open(root, run).expect("opens");
         fs::create_dir_all(output.staging("t")).expect("made");
@@ -199,7 +200,7 @@ mod tests {
         fs::read_to_string(root.join("t/file")).ok()
     }
 
-    /// The folders of runs that are left.
+    /// The number of staging folders.
     fn left(root: &Path) -> usize {
         folders(&root.join(WORK)).expect("readable").len()
     }
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(left(root.path()), 0);
     }
 
-    /// Publishes the table `t` with this text as where folders can't be exchanged.
+    /// Publishes the table `t` as a link.
     fn link(root: &Path, run: &str, text: &str) {
         let output = make(root, run, text);
         output.replace_link("t").expect("replaced");

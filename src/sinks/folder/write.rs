@@ -1,12 +1,12 @@
 //! From record batches to the files of a table.
 //!
-//! Each worker encodes what it has by itself, a *chunk* at a time (a Parquet row group, or some megabytes of text), and
-//! appends finished chunks to the file that is open for their place. A file that has reached its target size is closed
-//! and the next one opened. So workers encode in parallel, and yet the number of files follows their size.
+//! Each worker encodes its rows in *chunks* (a Parquet row group, or some megabytes of text), and appends finished
+//! chunks to the open file of their partition. A file that reaches its target size is closed, and the next one is
+//! opened. Workers thus encode in parallel, while the number of files depends only on the size of the data.
 //!
 //! ```text
 //! worker 0 ─ chunk ─┐            ┌ part-00000   closed at its target size
-//! worker 1 ─ chunk ─┴▶ one place ┤
+//! worker 1 ─ chunk ─┴▶ partition ┤
 //!                                └ part-00001   open
 //! ```
 
@@ -30,14 +30,14 @@ use chunk::{Chunk, EncodedChunk, OpenFile};
 use place::OutputPartition;
 pub use place::Placing;
 
-/// In which format, and how large, the files of a table are.
+/// The format and size of a table's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFormat {
-    /// What kind of file.
+    /// The file format.
     pub format: OutputFormat,
-    /// How it is compressed.
+    /// The compression codec.
     pub codec: Codec,
-    /// How many bytes a file has before the next one is begun, about.
+    /// The approximate size at which a file is closed and the next one is opened.
     pub target_bytes: u64,
 }
 
@@ -48,7 +48,7 @@ impl Default for FileFormat {
     }
 }
 
-/// What kind of files tables are written as.
+/// The file format of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -61,10 +61,10 @@ pub enum OutputFormat {
     Jsonl,
 }
 
-/// How files are compressed. Text files know `gzip` and `zstd`; with `snappy` and `none` they are not compressed.
+/// The compression of files. Text files support `gzip` and `zstd`; with `snappy` and `none` they are uncompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are self-explanatory")]
 #[non_exhaustive]
 pub enum Codec {
     Snappy,
@@ -74,7 +74,7 @@ pub enum Codec {
     None,
 }
 
-/// A table that is being written, shared by the workers.
+/// The writer of a table, shared by the workers.
 pub(crate) struct TableWriter {
     folder: PathBuf,
     run: String,
@@ -82,19 +82,18 @@ pub(crate) struct TableWriter {
     format: FileFormat,
     placing: Placing,
     open: Mutex<HashMap<OutputPartition, Arc<Mutex<Option<OpenFile>>>>>,
-    /// Batches that wait until all are there and can be sorted.
+    /// Batches of sorted partitions, kept until all rows have arrived.
     unsorted: Mutex<BTreeMap<OutputPartition, Vec<RecordBatch>>>,
-    /// The last chunks of each worker. A table of many places is many of these, and they wait so that not all of their
-    /// files have to be open at one time.
+    /// The last chunk of each worker and partition, deferred so that tables with many partitions need few open files.
     last: Mutex<BTreeMap<OutputPartition, Vec<EncodedChunk>>>,
     share: ShareOfProcess,
-    /// How many files this process has begun.
+    /// The number of files created by this process.
     files: AtomicUsize,
     rows: AtomicU64,
     bytes: AtomicU64,
 }
 
-/// Which process writes, of how many that share a table. Each writes files of its own.
+/// The process that writes, and the number of processes. Each writes its own files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShareOfProcess {
     pub(crate) process: usize,
@@ -107,18 +106,18 @@ pub(crate) struct PartWriter {
     chunks: HashMap<OutputPartition, Chunk>,
 }
 
-/// Rows and bytes of a chunk, at which it is appended to its file.
+/// The size at which a chunk is appended to its file.
 const CHUNK_ROWS: usize = 1 << 20;
 const CHUNK_BYTES: usize = 64 << 20;
-/// How many rows of a sorted place are encoded at a time.
+/// Rows of a sorted partition encoded at a time.
 const SORTED_ROWS: usize = 1 << 13;
 
 impl TableWriter {
-    /// Begins a table in a folder of its own.
+    /// Creates the writer of a table, and its folder.
     ///
     /// # Errors
     ///
-    /// If the folder can't be made, or the table has no column by which it is to be placed.
+    /// If the folder can't be created, or the table lacks a partition, bucket or sort column.
     pub(crate) fn create(
         folder: PathBuf,
         run: &str,
@@ -133,8 +132,8 @@ impl TableWriter {
         if let (OutputFormat::Csv, Some(field)) = (format.format, nested) {
             let (name, found) = (field.name(), field.data_type());
             let cause = format!(
-                "output.format: csv can't hold column {name} of table {table}, a {found}; write jsonl or parquet, or leave the \
-                 table out (tables)"
+                "output.format: csv can't hold column {name} of table {table}, a {found}; \
+                 write jsonl or parquet, or exclude the table (tables)"
             );
             return Err(Error::usage(cause));
         }
@@ -157,32 +156,33 @@ impl TableWriter {
         })
     }
 
-    /// A worker's share.
+    /// Creates the writer of a worker's share.
     pub(crate) fn part(self: &Arc<Self>) -> PartWriter {
         PartWriter { table: Arc::clone(self), chunks: HashMap::new() }
     }
 
-    /// Sorts what is to be sorted, and closes the files that are open: all that this process has of the table is written.
+    /// Sorts pending partitions and closes all files: this process's share of the table is complete.
     ///
     /// # Errors
     ///
-    /// If something can't be written, or `is_over` says that nobody wants it any more.
+    /// If writing fails, or `is_over` reports that the run has ended.
     pub(crate) fn close_share(&self, is_over: impl Fn() -> bool + Sync) -> Result<Written> {
         let unsorted = std::mem::take(&mut *self.unsorted.lock().expect("no writer panicked"));
         self.write_all_sorted(unsorted, &is_over)?;
         let last = std::mem::take(&mut *self.last.lock().expect("no writer panicked"));
-        for (place, chunks) in last {
-            chunks.into_iter().try_for_each(|chunk| self.append(&place, chunk))?;
-            self.close(&place)?;
+        for (partition, chunks) in last {
+            chunks.into_iter().try_for_each(|chunk| self.append(&partition, chunk))?;
+            self.close(&partition)?;
         }
         self.close_all()
     }
 
-    /// Says that the table is whole, of which so much is written by all processes. One without rows gets a file without rows.
+    /// Marks the table as complete; `all` is what all processes have written. An empty table gets one file without
+    /// rows.
     ///
     /// # Errors
     ///
-    /// If something can't be written.
+    /// If writing fails.
     pub(crate) fn finish(&self, mut all: Written) -> Result<Written> {
         if all.files == 0 {
             self.append(&OutputPartition::default(), self.new_chunk()?.seal()?)?;
@@ -194,24 +194,24 @@ impl TableWriter {
     }
 
     fn close_all(&self) -> Result<Written> {
-        let places: Vec<_> = self.open.lock().expect("no writer panicked").keys().cloned().collect();
-        places.iter().try_for_each(|place| self.close(place))?;
+        let partitions: Vec<_> = self.open.lock().expect("no writer panicked").keys().cloned().collect();
+        partitions.iter().try_for_each(|partition| self.close(partition))?;
         let files = self.files.load(Ordering::Relaxed) as u64;
         Ok(Written { rows: self.rows.load(Ordering::Relaxed), files, bytes: self.bytes.load(Ordering::Relaxed) })
     }
 
-    /// The columns that files have: all but those that folders name.
+    /// The columns of the files: all except those encoded in folder names.
     fn schema(&self) -> SchemaRef {
         self.placing.without_folders(&self.schema)
     }
 
-    /// Puts a chunk into the file that is open for its place, and closes the file if that makes it large enough.
-    fn append(&self, place: &OutputPartition, chunk: EncodedChunk) -> Result<()> {
-        let slot = Arc::clone(self.open.lock().expect("no writer panicked").entry(place.clone()).or_default());
+    /// Appends a chunk to the open file of its partition, and closes the file at its target size.
+    fn append(&self, partition: &OutputPartition, chunk: EncodedChunk) -> Result<()> {
+        let slot = Arc::clone(self.open.lock().expect("no writer panicked").entry(partition.clone()).or_default());
         let mut slot = slot.lock().expect("no writer panicked");
         let mut file = match slot.take() {
             Some(file) => file,
-            None => OpenFile::create(self.part_path(place)?, self.schema(), self.format)?,
+            None => OpenFile::create(self.part_path(partition)?, self.schema(), self.format)?,
         };
         file.append(chunk)?;
         if file.bytes() < self.format.target_bytes {
@@ -222,21 +222,21 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Closes the file that is open for a place, if one is.
-    fn close(&self, place: &OutputPartition) -> Result<()> {
-        let slot = self.open.lock().expect("no writer panicked").remove(place);
+    /// Closes the open file of a partition, if any.
+    fn close(&self, partition: &OutputPartition) -> Result<()> {
+        let slot = self.open.lock().expect("no writer panicked").remove(partition);
         if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
             self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn part_path(&self, place: &OutputPartition) -> Result<PathBuf> {
-        let folder = place.folders.iter().fold(self.folder.clone(), |path, folder| path.join(folder));
+    fn part_path(&self, partition: &OutputPartition) -> Result<PathBuf> {
+        let folder = partition.folders.iter().fold(self.folder.clone(), |path, folder| path.join(folder));
         fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
         let ShareOfProcess { process, processes } = self.share;
         let part = self.files.fetch_add(1, Ordering::Relaxed) * processes + process;
-        let bucket = place.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));
+        let bucket = partition.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));
         Ok(folder.join(format!("part-{part:05}-{}{bucket}{}", self.run, self.format.ending())))
     }
 }
@@ -259,42 +259,42 @@ impl FileFormat {
 }
 
 impl PartWriter {
-    /// Adds rows.
+    /// Writes rows.
     ///
     /// # Errors
     ///
-    /// If they can't be encoded or written.
+    /// If encoding or writing fails.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.table.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        for (place, batch) in self.table.placing.split(batch)? {
+        for (partition, batch) in self.table.placing.split(batch)? {
             if !self.table.placing.sort_by.is_empty() {
                 let mut unsorted = self.table.unsorted.lock().expect("no writer panicked");
-                unsorted.entry(place).or_default().push(batch);
+                unsorted.entry(partition).or_default().push(batch);
                 continue;
             }
-            let mut chunk = match self.chunks.remove(&place) {
+            let mut chunk = match self.chunks.remove(&partition) {
                 Some(chunk) => chunk,
                 None => self.table.new_chunk()?,
             };
             chunk.write(&batch)?;
             if self.table.is_full(&chunk) {
-                self.table.append(&place, chunk.seal()?)?;
+                self.table.append(&partition, chunk.seal()?)?;
             } else {
-                self.chunks.insert(place, chunk);
+                self.chunks.insert(partition, chunk);
             }
         }
         Ok(())
     }
 
-    /// Hands over what is left.
+    /// Hands over the last chunks.
     ///
     /// # Errors
     ///
-    /// If it can't be encoded.
+    /// If encoding fails.
     pub(crate) fn finish(self) -> Result<()> {
-        for (place, chunk) in self.chunks {
+        for (partition, chunk) in self.chunks {
             let sealed = chunk.seal()?;
-            self.table.last.lock().expect("no writer panicked").entry(place).or_default().push(sealed);
+            self.table.last.lock().expect("no writer panicked").entry(partition).or_default().push(sealed);
         }
         Ok(())
     }
@@ -310,16 +310,18 @@ impl TableWriter {
         chunk.rows() >= CHUNK_ROWS || chunk.bytes() >= bytes_max
     }
 
-    /// Sorts and writes places, as many at a time as there are cores.
+    /// Sorts and writes partitions in parallel.
     fn write_all_sorted(
         &self,
         unsorted: BTreeMap<OutputPartition, Vec<RecordBatch>>,
         is_over: &(impl Fn() -> bool + Sync),
     ) -> Result<()> {
-        let places = Mutex::new(unsorted.into_iter());
-        let next = || places.lock().expect("no writer panicked").next();
-        let write =
-            || std::iter::from_fn(next).try_for_each(|(place, batches)| self.write_sorted(&place, &batches, is_over));
+        let partitions = Mutex::new(unsorted.into_iter());
+        let next = || partitions.lock().expect("no writer panicked").next();
+        let write = || {
+            std::iter::from_fn(next)
+                .try_for_each(|(partition, batches)| self.write_sorted(&partition, &batches, is_over))
+        };
         std::thread::scope(|scope| {
             let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(write)).collect();
@@ -327,10 +329,10 @@ impl TableWriter {
         })
     }
 
-    /// Sorts all rows of a place and writes them, file after file.
+    /// Sorts and writes the rows of a partition.
     fn write_sorted(
         &self,
-        place: &OutputPartition,
+        partition: &OutputPartition,
         batches: &[RecordBatch],
         is_over: &impl Fn() -> bool,
     ) -> Result<()> {
@@ -349,7 +351,7 @@ impl TableWriter {
             let some = order.slice(start, SORTED_ROWS.min(order.len() - start));
             chunk.write(&take_record_batch(&rows, &some).map_err(Error::failed)?)?;
             if self.is_full(&chunk) || start + SORTED_ROWS >= order.len() {
-                self.append(place, std::mem::replace(&mut chunk, self.new_chunk()?).seal()?)?;
+                self.append(partition, std::mem::replace(&mut chunk, self.new_chunk()?).seal()?)?;
             }
         }
         Ok(())

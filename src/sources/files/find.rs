@@ -1,4 +1,4 @@
-//! Which files a table has.
+//! Finding the files of a table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sinks::folder::{NULL_PARTITION, decode};
 
-/// How a file is laid out, told by its ending.
+/// The format of an input file, determined by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputFormat {
     Parquet,
@@ -16,7 +16,7 @@ pub(crate) enum InputFormat {
 }
 
 impl InputFormat {
-    /// True if columns have no types of their own.
+    /// True if the format does not store column types.
     pub(crate) fn is_text(self) -> bool {
         self != InputFormat::Parquet
     }
@@ -26,10 +26,10 @@ impl InputFormat {
 #[derive(Clone, Debug)]
 pub(crate) struct InputFile {
     pub(crate) path: PathBuf,
-    /// The path below the input folder, for messages and for the order of files.
+    /// The path relative to the input folder, for messages and for ordering files.
     pub(crate) name: String,
     pub(crate) format: InputFormat,
-    /// The columns that its `key=value` folders name; a value of `None` is a null.
+    /// The columns of its `key=value` folders; `None` is a null.
     pub(crate) partition: Vec<(String, Option<String>)>,
 }
 
@@ -40,11 +40,12 @@ const ENDINGS: [(&str, InputFormat); 4] = [
     ("ndjson", InputFormat::JsonLines),
 ];
 
-/// The files of a table, in the order of their names: all below `INPUT/<table>/`, or the one file `INPUT/<table>.<ending>`.
+/// The files of a table, sorted by name: all files below `INPUT/<table>/`, or the single file
+/// `INPUT/<table>.<extension>`.
 ///
 /// # Errors
 ///
-/// If there is none, or one has an ending that is none of the formats'.
+/// If no file exists, or one has an unknown extension.
 pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
     let mut paths = Vec::new();
@@ -53,7 +54,7 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     candidates.extend(folder.is_dir().then(|| folder.clone()));
     if let [first, second, ..] = candidates.as_slice() {
         let both = format!("{} and {}", first.display(), second.display());
-        return Err(Error::unusable(format!("{both} both have the table {table}; wanted one of them")));
+        return Err(Error::unusable(format!("found table {table} in both {both}; wanted one of them")));
     }
     if folder.is_dir() {
         collect(&folder, &mut paths)?
@@ -68,7 +69,7 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     Ok(files)
 }
 
-/// Adds the files below a folder. Names that begin with `_` or `.` are not data, as in Spark.
+/// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark.
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
         let path = entry.map_err(Error::reading(folder))?.path();
@@ -85,7 +86,7 @@ fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
     let name = path.strip_prefix(input).unwrap_or(&path).to_string_lossy().into_owned();
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let Some((_, format)) = ENDINGS.iter().find(|(known, _)| *known == ending) else {
-        let found = if ending.is_empty() { "no ending".into() } else { format!("the ending .{ending}") };
+        let found = if ending.is_empty() { "no extension".into() } else { format!("the extension .{ending}") };
         return Err(Error::unusable(format!("{}: {found}, wanted {}", path.display(), endings())));
     };
     let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
@@ -101,13 +102,13 @@ fn endings() -> String {
 
 fn nothing_found(input: &Path, table: InputTable) -> Error {
     let entries = fs::read_dir(input).into_iter().flatten().flatten();
-    let mut there: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    there.sort();
-    let there = match (input.is_dir(), there.as_slice()) {
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let found = match (input.is_dir(), names.as_slice()) {
         (false, _) => "there is no such folder".into(),
         (true, []) => "it is empty".into(),
         (true, names) => format!("it has {}", names.join(", ")),
     };
-    let wanted = format!("a folder {table}/ with files, or a file {table} that ends in {}", endings());
-    Error::unusable(format!("{}: no table {table}: {there}; wanted {wanted}", input.display()))
+    let wanted = format!("a folder {table}/ with files, or a file {table} with the extension {}", endings());
+    Error::unusable(format!("{}: no table {table}: {found}; wanted {wanted}", input.display()))
 }

@@ -1,4 +1,4 @@
-//! From files to record batches, in units that workers share.
+//! Reading files as record batches, in parts that are distributed over the workers.
 
 mod csv;
 mod json;
@@ -22,29 +22,29 @@ use crate::sources::{MalformedRow, RowNumbers, SourceBatch, SourceBatches};
 use super::find::{self, InputFile, InputFormat};
 use super::schema::{self, ColumnSource, FilePlan, Renames};
 
-/// A table that can be read: its files have been opened, and their schemas agree.
+/// The opened files of a table, with one unified schema.
 pub(super) struct TableFiles {
     pub(super) schema: InputSchema,
     plans: Vec<FilePlan>,
     files: Vec<OpenedFile>,
 }
 
-/// A file whose columns are known.
+/// An opened file.
 struct OpenedFile {
     file: InputFile,
     schema: Schema,
-    /// What the end of a Parquet file says of it.
+    /// The footer metadata of a Parquet file.
     metadata: Option<ArrowReaderMetadata>,
 }
 
-/// A part of a table that one worker reads: a row group of a Parquet file, or a whole file of another format.
+/// A part of a table, read by one worker: a Parquet row group, or a whole file of another format.
 #[derive(Clone, Debug)]
 pub(super) struct FilePart {
     pub(super) file: usize,
     row_group: Option<usize>,
-    /// How many rows of the file lie before it.
+    /// The number of rows before it in the file.
     first_row: u64,
-    /// How many rows it has, where that is known before it is read.
+    /// The number of rows, if known without reading.
     pub(super) rows: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl TableFiles {
     ///
     /// # Errors
     ///
-    /// If there are none, one can't be opened or is not what its ending says, or their schemas can't be used.
+    /// If no file exists, one can't be opened or does not match its extension, or the schemas are unusable.
     pub(super) fn open(input: &Path, table: InputTable, renames: &Renames) -> Result<TableFiles> {
         let files = find::find(input, table)?;
         let opened =
@@ -63,7 +63,7 @@ impl TableFiles {
         Ok(TableFiles { schema, plans, files: opened })
     }
 
-    /// The parts in which the table is read.
+    /// The parts of the table.
     pub(super) fn parts(&self) -> Vec<FilePart> {
         let parts = self.files.iter().enumerate().flat_map(|(file, opened)| match &opened.metadata {
             Some(metadata) => parquet::parts(file, metadata),
@@ -72,11 +72,11 @@ impl TableFiles {
         parts.collect()
     }
 
-    /// How many files, bytes and parts there are, and a checksum of their names and sizes and of the schema.
+    /// The number of files, bytes and parts, and a checksum of names, sizes and schemas.
     ///
     /// # Errors
     ///
-    /// If a file is not there any more.
+    /// If a file has been removed.
     pub(super) fn fingerprint(&self) -> Result<String> {
         let (mut hasher, mut bytes) = (XxHash64::with_seed(0), 0);
         for OpenedFile { file, schema, .. } in &self.files {
@@ -88,21 +88,21 @@ impl TableFiles {
         Ok(format!("{files} files, {bytes} bytes, {parts} parts, checksum {checksum:016x}"))
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub(super) fn file_count(&self) -> usize {
         self.files.len()
     }
 
-    /// About how many rows a unit has: where that is not known, a row is taken to have some sixty bytes.
+    /// The approximate number of rows of a part; estimated at 64 bytes per row if unknown.
     pub(super) fn rows_about(&self, part: &FilePart) -> u64 {
         part.rows.unwrap_or_else(|| fs::metadata(&self.files[part.file].file.path).map_or(0, |file| file.len() / 64))
     }
 
-    /// Reads a unit, `batch_size` rows at a time.
+    /// Reads a part in batches of `batch_size` rows.
     ///
     /// # Errors
     ///
-    /// If the file can't be opened any more; each batch may be an error too.
+    /// If the file can't be opened; each batch may be an error, too.
     pub(super) fn read(&self, part: &FilePart, batch_size: usize) -> Result<SourceBatches<'_>> {
         let (opened, plan) = (&self.files[part.file], &self.plans[part.file]);
         let origin = Arc::from(opened.file.name.as_str());
@@ -129,8 +129,8 @@ impl OpenedFile {
     }
 }
 
-/// The schema of a text file, in which numbers and dates have no type of their own: a core column takes the one that
-/// is wanted, and values that do not have it are rejected row by row.
+/// The schema of a text file, which does not store types: core columns take their expected type, and rows with other
+/// values are rejected.
 fn as_wanted(inferred: &Schema, table: InputTable, renames: &Renames) -> Schema {
     let fields = inferred.fields().iter().map(|field| {
         let renamed = renames.iter().find(|(_, found)| *found == field.name());
@@ -148,7 +148,7 @@ fn as_wanted(inferred: &Schema, table: InputTable, renames: &Renames) -> Schema 
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-/// Arranges the columns of one file as its table has them.
+/// Maps the columns of a file to those of its table.
 #[derive(Clone)]
 struct FileColumns<'a> {
     schema: &'a InputSchema,
@@ -163,7 +163,7 @@ impl FileColumns<'_> {
         let rows = numbers.len();
         let cores = self.plan.cores.iter().zip(self.schema.table.cores()).zip(&self.schema.cores);
         let cores = cores.map(|((place, core), written)| {
-            // A folder names an id of the table's type, and anything else as text.
+            // Ids in folder names have the table's id type; all other values are text.
             let data_type = written.as_ref().filter(|_| core.kind == ColumnKind::Id).unwrap_or(&DataType::Utf8);
             column(place, columns, data_type, rows)
         });
@@ -188,11 +188,11 @@ impl FileColumns<'_> {
     }
 }
 
-/// A column's values; those that no column has are made as `data_type`.
+/// The values of a column; missing and folder columns are created with `data_type`.
 fn column(place: &ColumnSource, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
     match place {
         ColumnSource::Column(position) => Arc::clone(&columns[*position]),
-        ColumnSource::Nowhere | ColumnSource::Folder(None) => new_null_array(data_type, rows),
+        ColumnSource::Missing | ColumnSource::Folder(None) => new_null_array(data_type, rows),
         ColumnSource::Folder(Some(value)) => match value.parse() {
             Ok(integer) if *data_type == DataType::Int64 => Arc::new(Int64Array::from_value(integer, rows)),
             _ => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))),

@@ -1,4 +1,4 @@
-//! One schema for the files of a table: which columns it has, where each file keeps them, and whether they can be read.
+//! Unifying the schemas of a table's files: the columns, their location in each file, and their types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,34 +11,33 @@ use crate::model::InputTable;
 
 use super::find::InputFile;
 
-/// Where a file keeps a column.
+/// The location of a column in a file.
 #[derive(Clone, Debug)]
 pub(crate) enum ColumnSource {
-    /// The column at this position.
+    /// The file's column at this position.
     Column(usize),
-    /// In the names of its folders.
+    /// The value in a folder name.
     Folder(Option<String>),
-    /// Nowhere: all its values are null.
-    Nowhere,
+    /// The file lacks the column: all values are null.
+    Missing,
 }
 
-/// Where a file keeps each column of its table.
+/// The location of each of the table's columns in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct FilePlan {
     pub(crate) cores: Vec<ColumnSource>,
     pub(crate) carried: Vec<ColumnSource>,
 }
 
-/// The names that files use for columns, by the names that the job uses.
+/// Column names in the files, by canonical name.
 pub type Renames = BTreeMap<String, String>;
 
-/// Finds one schema for the files of a table.
+/// Unifies the schemas of a table's files.
 ///
 /// # Errors
 ///
-/// If a column is missing, has a type that can't be read as the one wanted or can't be carried, or has different types
-/// in different files. The message names the file, the column, the type found, the types accepted, and the columns
-/// there are.
+/// If a column is missing, has an unusable type, or has different types in different files. The message names the file,
+/// the column, the type found, the accepted types, and the columns of the file.
 pub(crate) fn unify(
     table: InputTable,
     files: &[(InputFile, Schema)],
@@ -67,10 +66,10 @@ pub(crate) fn unify(
     Ok((InputSchema { table, cores, carried, order }, plans))
 }
 
-/// A column that a file has.
+/// A column of a file.
 #[derive(Debug)]
 struct FoundColumn {
-    /// Its name in the job.
+    /// Its canonical name.
     name: String,
     /// Its name in the file.
     own_name: String,
@@ -78,7 +77,7 @@ struct FoundColumn {
     place: ColumnSource,
 }
 
-/// The columns of a file, its folders' included: a folder's wins over the file's own.
+/// The columns of a file, including its folder columns, which override columns of the file.
 fn columns_of(
     file: &InputFile,
     schema: &Schema,
@@ -110,7 +109,7 @@ fn columns_of(
     }
 }
 
-/// The type of a column that folders name: an integer if every folder has one.
+/// The type of a folder column: integer if all its values are integers, otherwise text.
 fn folder_type(files: &[(InputFile, Schema)]) -> impl Fn(&str) -> DataType {
     |key| {
         let folders = files.iter().flat_map(|(file, _)| &file.partition);
@@ -134,7 +133,7 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result
             }
             None if core.required => {
                 return Err(Error::unusable(format!(
-                    "{}: no column {}, wanted {}; it has the columns {}. If one of these is meant, say so in the config: \
+                    "{}: no column {}, wanted {}; it has the columns {}. To use one of these, map it in the config: \
                      columns: {{{table}: {{{}: NAME}}}}",
                     file.path.display(),
                     core.name,
@@ -183,7 +182,7 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
     }
     let (file, data_type) = chosen.expect("each carried column is in some file");
     let data_type = match data_type {
-        // All the files' dictionaries together may be larger than the keys of each allow.
+        // The combined dictionary may exceed the key type of the single files.
         DataType::Dictionary(_, values) => &DataType::Dictionary(Box::new(DataType::Int32), values.clone()),
         DataType::Null => &DataType::Utf8,
         other => other,
@@ -195,7 +194,7 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
     Ok(Arc::new(Field::new(name, data_type.clone(), true)))
 }
 
-/// What a column of text files is that has one type in one of them and another in another.
+/// The common type of a column with different types in several text files.
 fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
     match (one, other) {
         _ if one == other => one,
@@ -206,5 +205,5 @@ fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
 }
 
 fn place(columns: &[FoundColumn], name: &str) -> ColumnSource {
-    columns.iter().find(|column| column.name == name).map_or(ColumnSource::Nowhere, |column| column.place.clone())
+    columns.iter().find(|column| column.name == name).map_or(ColumnSource::Missing, |column| column.place.clone())
 }

@@ -1,4 +1,4 @@
-//! What a worker encodes by itself, and the file it is appended to.
+//! Chunks encoded by one worker, and the files they are appended to.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -24,18 +24,18 @@ use crate::error::{Error, Result};
 
 use super::{Codec, FileFormat, OutputFormat};
 
-/// ChunkEncoder rows that will be appended to a file in one go.
+/// Rows being encoded, to be appended to a file at once.
 pub(super) struct Chunk {
     schema: SchemaRef,
     format: FileFormat,
-    /// The columns by which the rows are sorted.
+    /// The sort columns.
     sorted_by: Vec<String>,
     rows: usize,
     encoded: ChunkEncoder,
 }
 
 enum ChunkEncoder {
-    /// A writer for each leaf column; none before the first rows have told how to encode them.
+    /// One writer per leaf column; empty until the first rows have determined the encodings.
     RowGroup(Vec<ArrowColumnWriter>),
     Text(Vec<u8>),
 }
@@ -53,7 +53,7 @@ impl Chunk {
         self.rows
     }
 
-    /// Ends the chunk: nothing more is written to it.
+    /// Finishes the chunk.
     pub(super) fn seal(self) -> Result<EncodedChunk> {
         match self.encoded {
             ChunkEncoder::RowGroup(_) if self.rows == 0 => Ok(EncodedChunk::RowGroup(Vec::new())),
@@ -65,7 +65,7 @@ impl Chunk {
         }
     }
 
-    /// How many bytes it has, about.
+    /// The approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         match &self.encoded {
             ChunkEncoder::RowGroup(columns) => columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum(),
@@ -100,14 +100,14 @@ impl Chunk {
     }
 }
 
-/// A chunk that only has to be copied into a file.
+/// A finished chunk, ready to be copied into a file.
 pub(super) enum EncodedChunk {
-    /// No columns are no rows.
+    /// Without columns if the chunk has no rows.
     RowGroup(Vec<ArrowColumnChunk>),
     Text(Vec<u8>),
 }
 
-/// A file of a table that more can be appended to.
+/// An open file of a table.
 pub(super) struct OpenFile {
     path: PathBuf,
     format: FileFormat,
@@ -153,7 +153,7 @@ impl OpenFile {
         }
     }
 
-    /// Appends text, compressed by itself: what gzip and zstd decompress may be in several parts.
+    /// Appends text as a compressed member of its own; gzip and zstd files may have several.
     fn append_text(&mut self, text: &[u8]) -> Result<()> {
         let FileWriter::Text { file, bytes } = &mut self.content else { unreachable!("a table has one format") };
         let compressed = match self.format.codec {
@@ -168,7 +168,7 @@ impl OpenFile {
         file.write_all(&compressed).map_err(Error::writing(&self.path))
     }
 
-    /// How many bytes it has.
+    /// The size in bytes.
     pub(super) fn bytes(&self) -> u64 {
         match &self.content {
             FileWriter::Parquet(writer) => writer.bytes_written() as u64,
@@ -176,7 +176,7 @@ impl OpenFile {
         }
     }
 
-    /// Ends the file, and says how many bytes it has; `durably`, when they are where another machine finds them.
+    /// Closes the file and returns its size in bytes; `durably` syncs it first, so that other machines see it.
     pub(super) fn close(self, durably: bool) -> Result<u64> {
         let file = match self.content {
             FileWriter::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
@@ -202,13 +202,13 @@ fn append_row_group<W: Write + Send>(
     Ok(())
 }
 
-/// A level that is about as fast as it gets, and compresses better than the fastest.
+/// A fast level that compresses better than the negative ones.
 const ZSTD_LEVEL: i32 = 1;
 
 fn properties(codec: Codec) -> WriterPropertiesBuilder {
     let compression = match codec {
         Codec::Snappy => Compression::SNAPPY,
-        Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).expect("a level there is")),
+        Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).expect("1 is a valid level")),
         Codec::Gzip => Compression::GZIP(GzipLevel::default()),
         Codec::Lz4 => Compression::LZ4_RAW,
         Codec::None => Compression::UNCOMPRESSED,
@@ -219,7 +219,7 @@ fn properties(codec: Codec) -> WriterPropertiesBuilder {
         .set_statistics_enabled(EnabledStatistics::Chunk)
 }
 
-/// Writers for the columns of a row group that begins with these rows.
+/// Column writers for a row group whose first rows are `first`.
 fn column_writers(first: &RecordBatch, codec: Codec, sorted_by: &[String]) -> Result<Vec<ArrowColumnWriter>> {
     let mut properties = properties(codec);
     for (field, column) in first.schema().fields().iter().zip(first.columns()) {
@@ -227,8 +227,8 @@ fn column_writers(first: &RecordBatch, codec: Codec, sorted_by: &[String]) -> Re
         if !repeats(column)? {
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
-        // The least and the greatest of texts say nothing that a reader could use where rows are in another order, and cost much.
-        // Rows lie by customer, so ids do say something.
+        // Min/max statistics of unsorted text do not help pruning, but are expensive. Rows are clustered by customer,
+        // so ids keep theirs.
         let is_in_order = sorted_by.contains(field.name()) || field.name().ends_with("_id");
         if is_text(column.data_type()) && !is_in_order {
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
@@ -243,8 +243,8 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// True if a dictionary pays: if not nearly every value is another, as with the names of orders and with amounts. To look each value
-/// of such a column up costs more than to write it.
+/// True if dictionary encoding pays off. For columns with mostly distinct values, such as order ids and amounts,
+/// looking up each value costs more than writing it.
 fn repeats(column: &ArrayRef) -> Result<bool> {
     const FEW: usize = 64;
     if column.len() < FEW || column.data_type().is_nested() {

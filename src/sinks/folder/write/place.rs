@@ -1,4 +1,4 @@
-//! Where in a table a row goes: into which folders, into which bucket, and in which order.
+//! Partitioning of a table's rows into folders and buckets.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use twox_hash::XxHash64;
 use crate::error::{Error, Result};
 use crate::sinks::folder::names::{NULL_PARTITION, encode};
 
-/// How the rows of a table are placed.
+/// Partitioning, bucketing and sort order of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placing {
-    /// Columns that become `column=value` folders. `year`, `month` and `day` are those of `order_date`, unless the table
-    /// has a column of that name.
+    /// Partition columns, which become `column=value` folders. `year`, `month` and `day` are derived from `order_date`
+    /// unless the table has a column of that name.
     pub partition_by: Vec<String>,
-    /// Columns by whose hash rows are dealt to buckets, and how many buckets there are.
+    /// Bucket columns, by whose hash rows are assigned, and the number of buckets.
     pub bucket_by: Option<(Vec<String>, u32)>,
-    /// Columns by which the rows of a place are sorted, ascending, nulls first.
+    /// Sort columns within a partition: ascending, nulls first.
     pub sort_by: Vec<String>,
 }
 
-/// A place in a table.
+/// A partition of a table: its folders and its bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct OutputPartition {
     pub(super) folders: Vec<String>,
@@ -34,9 +34,11 @@ pub(crate) struct OutputPartition {
 const DATE: &str = "order_date";
 
 impl Placing {
+    /// Checks the columns against the table's schema.
+    ///
     /// # Errors
     ///
-    /// If the table lacks a column that is named.
+    /// If the table lacks one of the columns.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
         let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
         let missing = |option: &str, name: &String| {
@@ -52,24 +54,26 @@ impl Placing {
         } else if let Some(name) = self.sort_by.iter().find(|name| !known(name)) {
             missing("sort_by", name)
         } else if let Some(name) = self.sort_by.iter().find(|name| self.partition_by.contains(name)) {
-            Err(Error::usage(format!("output.sort_by: {name} names folders, in each of which it has one value")))
+            Err(Error::usage(format!(
+                "output.sort_by: {name} is a partition column, so it is constant within each folder"
+            )))
         } else {
             Ok(())
         }
     }
 
-    /// The columns that are left when those which folders name are taken out.
+    /// The schema without the partition columns.
     pub(super) fn without_folders(&self, schema: &SchemaRef) -> SchemaRef {
         let left = schema.fields().iter().filter(|field| !self.partition_by.contains(field.name()));
         Arc::new(Schema::new(left.cloned().collect::<Vec<_>>()))
     }
 
-    /// True if all rows go to one place.
+    /// True if there is only one partition.
     fn is_trivial(&self) -> bool {
         self.partition_by.is_empty() && self.bucket_by.is_none()
     }
 
-    /// The rows of a batch by their places, without the columns that folders name.
+    /// Splits a batch by partition, and drops the partition columns.
     pub(super) fn split(&self, batch: &RecordBatch) -> Result<Vec<(OutputPartition, RecordBatch)>> {
         if self.is_trivial() {
             return Ok(vec![(OutputPartition::default(), batch.clone())]);
@@ -114,7 +118,7 @@ impl Placing {
     }
 }
 
-/// The part of a date that a folder of this name stands for.
+/// The date part with this column name.
 fn part_of(name: &str) -> Option<DatePart> {
     match name {
         "year" => Some(DatePart::Year),
@@ -124,7 +128,7 @@ fn part_of(name: &str) -> Option<DatePart> {
     }
 }
 
-/// The values of a folder column as they stand in the folders' names.
+/// The values of a partition column, escaped for folder names.
 fn folder_values(batch: &RecordBatch, name: &str) -> Result<StringArray> {
     let values = match (batch.column_by_name(name), part_of(name)) {
         (None, Some(part)) => date_part(&column(batch, DATE), part).map_err(Error::failed)?,
@@ -135,7 +139,7 @@ fn folder_values(batch: &RecordBatch, name: &str) -> Result<StringArray> {
     Ok(StringArray::from_iter_values(names))
 }
 
-/// An empty text has no folder of its own, and lies with the nulls, as in Hive.
+/// Empty texts share the folder of nulls, as in Hive.
 fn folder_name(text: &str) -> String {
     if text.is_empty() { NULL_PARTITION.to_owned() } else { encode(text) }
 }
@@ -145,5 +149,5 @@ fn as_text(values: &ArrayRef) -> Result<StringArray> {
 }
 
 fn column(batch: &RecordBatch, name: &str) -> ArrayRef {
-    Arc::clone(batch.column_by_name(name).expect("columns were checked when the table was begun"))
+    Arc::clone(batch.column_by_name(name).expect("columns were checked on creation"))
 }

@@ -1,4 +1,4 @@
-//! CSV with a header. All fields are read as text; an empty one is null.
+//! CSV with a header. All fields are read as text; empty fields are null.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,15 +17,12 @@ fn open(path: &Path) -> Result<Reader<File>> {
     ReaderBuilder::new().flexible(true).from_path(path).map_err(Error::reading(path))
 }
 
-/// The columns of the header, each with the narrowest type that all its values have.
+/// The columns of the header, each with the narrowest type of its values.
 pub(super) fn infer(path: &Path) -> Result<Schema> {
     let mut reader = open(path)?;
     let header = reader.headers().map_err(Error::reading(path))?.clone();
     if header.is_empty() {
-        return Err(Error::unusable(format!(
-            "{}: no header, wanted a first line with the columns' names",
-            path.display()
-        )));
+        return Err(Error::unusable(format!("{}: no header, wanted column names in the first line", path.display())));
     }
     let mut types = vec![InferredType::Nothing; header.len()];
     let mut record = StringRecord::new();
@@ -66,7 +63,7 @@ impl InferredType {
         }
         let seen = match value {
             "true" | "false" => InferredType::Boolean,
-            // A number that is not written as numbers are, as 007, is a name and keeps its zeros.
+            // Numbers in a non-canonical form, such as 007, are text, to keep their zeros.
             _ if value.parse().is_ok_and(|integer: i64| integer.to_string() == value) => InferredType::Integer,
             _ if value.contains('.') && !starts_with_zeros(value) && value.parse::<f64>().is_ok() => {
                 InferredType::Float
@@ -94,7 +91,7 @@ impl InferredType {
     }
 }
 
-/// The fields of a record that is no row, as a list.
+/// The fields of a malformed record, as a JSON list.
 fn as_json(record: &ByteRecord) -> String {
     record.iter().map(|field| Value::from(String::from_utf8_lossy(field))).collect::<Value>().to_string()
 }

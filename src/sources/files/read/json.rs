@@ -1,4 +1,4 @@
-//! JSON lines: an object on each line. Numbers are read as the text they are written as.
+//! JSON lines: one object per line. Numbers in core columns are read as their original text.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ fn open(path: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, File::open(path).map_err(Error::reading(path))?))
 }
 
-/// The keys that some object has, each with the type of its values. Lines that are no object are left out.
+/// The keys of all objects, with their inferred types. Lines that are not objects are skipped.
 pub(super) fn infer(path: &Path) -> Result<Schema> {
     let mut broken = None;
     let lines = open(path)?.split(b'\n').map_while(|line| line.map_err(|error| broken = Some(error)).ok());
@@ -49,7 +49,8 @@ pub(super) fn read<'a>(columns: FileColumns<'a>, schema: &Schema, batch_size: us
                     numbers.push(number);
                 }
                 parsed => {
-                    let reason = parsed.map_or_else(|error| format!("no JSON: {error}"), |_| "no JSON object".into());
+                    let reason =
+                        parsed.map_or_else(|error| format!("not JSON: {error}"), |_| "not a JSON object".into());
                     let json = Value::from(String::from_utf8_lossy(&line)).to_string();
                     malformed.push(MalformedRow { number, reason, json });
                 }

@@ -1,4 +1,4 @@
-//! Parquet, a row group at a time.
+//! Parquet, read by row group.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,9 +11,8 @@ use super::{FileColumns, FilePart, RowNumbers, SourceBatches};
 
 pub(super) fn open(path: &Path) -> Result<ArrowReaderMetadata> {
     let file = File::open(path).map_err(Error::reading(path))?;
-    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|cause| {
-        Error::unusable(format!("{}: no Parquet file, or one that is cut off: {cause}", path.display()))
-    })
+    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        .map_err(|cause| Error::unusable(format!("{}: not a Parquet file, or truncated: {cause}", path.display())))
 }
 
 pub(super) fn parts(file: usize, metadata: &ArrowReaderMetadata) -> Vec<FilePart> {
