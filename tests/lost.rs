@@ -102,7 +102,7 @@ fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
             // All that process 1 had to give was there.
             1 => check_all(&[first], 0, &[]),
             _ if second.status == 0 => assert_ne!(all_files(&shop), former),
-            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each is the new one or the former one"]),
+            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each table is either the new or the former one"]),
         }
     }
 }
