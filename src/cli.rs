@@ -25,8 +25,8 @@ use print::print_line;
 
 /// Incremental e-commerce analytics.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, after_help = "Exit status: 0 success; 1 the job failed; 2 invalid flags or \
-config; 3 unusable input or a failed validation.")]
+#[command(version, about, long_about = None, after_help = "Exit status: 0 success; 1 the job failed; 2 invalid flags \
+or config; 3 unusable input or a failed validation.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

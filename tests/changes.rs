@@ -48,7 +48,8 @@ fn shop() -> Vec<Write<i64>> {
     products.chain((0..10).map(nth)).chain([order(20, 2, 0, 0, 1)]).collect()
 }
 
-/// The number of rows of each standard table that a change updates: enriched, daily, products, patterns, rfm, cohorts, matrix.
+/// The number of rows of each standard table that a change updates: enriched, daily, products, patterns, rfm, cohorts,
+/// matrix.
 fn moved(change: Write<i64>) -> [usize; 7] {
     let moved = moved_in_all(change);
     std::array::from_fn(|table| moved[table])

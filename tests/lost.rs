@@ -1,5 +1,4 @@
-//! Processes that are lost, stopped or killed, at any moment of a run: one end for all, and no table that is half of
-//! one.
+//! Processes that are lost, stopped or killed at any moment of a run: all processes end, and every table is complete.
 
 mod files;
 
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use files::Shop;
 use files::processes::{Running, all_files, all_rows, check_all, hosts, start_two, work_of_runs};
 
-/// The runs whose files a table has.
+/// The run ids of a table's files.
 fn runs_of(shop: &Shop, table: &str) -> Vec<String> {
     let run = |file: &String| file.split('-').skip(2).collect::<Vec<_>>().join("-");
     let mut runs: Vec<_> = shop.files(table).iter().map(run).collect();
@@ -76,7 +75,7 @@ fn a_process_that_is_told_to_stop_while_it_sorts_does_so() {
     assert!(shop.tables().is_empty());
 }
 
-/// Wherever it is cut short, each table is whole, and one run's.
+/// Wherever the run is interrupted, each table is complete and from a single run.
 #[test]
 fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
     let shop = Shop::generated("0.002");
@@ -103,7 +102,7 @@ fn a_process_that_is_lost_while_tables_are_published_leaves_each_whole() {
             // All that process 1 had to give was there.
             1 => check_all(&[first], 0, &[]),
             _ if second.status == 0 => assert_ne!(all_files(&shop), former),
-            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each is the new one or the former one"]),
+            _ => check_all(&[second], 1, &["process 0 (127.0.0.1:", "each table is either the new or the former one"]),
         }
     }
 }

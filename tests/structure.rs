@@ -1,5 +1,4 @@
-//! What ARCHITECTURE.md says of imports: they point down the list of folders, and no two files import each other,
-//! directly or through others.
+//! The import rules of ARCHITECTURE.md: imports point down the list of folders, and files have no import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -110,7 +109,7 @@ fn resolve(modules: &Modules, path: &[String], depth: usize) -> Vec<String> {
     }
 }
 
-/// A circle in a graph, if there is one.
+/// A cycle in a graph, if any.
 fn circle(edges: &BTreeSet<(Vec<String>, Vec<String>)>) -> Option<Vec<Vec<String>>> {
     let mut left: BTreeSet<_> = edges.clone();
     loop {

@@ -1,5 +1,5 @@
-//! What `run` joins where it writes: `enriched_data` against its definition, where a customer's orders fill several
-//! record batches and products share categories; and tables that are asked for alone.
+//! `enriched_data` as written, against its definition: customers whose orders span several record batches, products that
+//! share categories, and single tables.
 
 mod files;
 
@@ -14,7 +14,7 @@ type Line = (u32, u32, u32, u32);
 const PRODUCTS: u32 = 40;
 const CUSTOMERS: u32 = 3;
 
-/// Six in seven orders are the first customer's. Some customers and products are unknown, some orders have neither.
+/// The first customer has six in seven orders. Some customers and products are unknown, and some orders have neither.
 fn lines() -> Vec<Line> {
     (0..20_000).map(|id| (id, if id % 7 == 0 { id % 5 } else { 1 }, id * 13 % (PRODUCTS + 3), id % 4 + 1)).collect()
 }

@@ -85,8 +85,8 @@ fn run_process(
     open_sinks(&mut context, config, &mut sinks)?;
     let context = Arc::new(context);
     let guards = match context.intake.has_text_ids() {
-        true => worker::start::<AnyId>(config, &context, None)?,
-        false => worker::start::<IntId>(config, &context, None)?,
+        true => worker::start::<AnyId>(config, &context, worker::finish)?,
+        false => worker::start::<IntId>(config, &context, worker::finish)?,
     };
     let results = guards.join();
     context.check()?;

@@ -25,9 +25,7 @@ use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows
 
 use super::context::RunContext;
 use super::probe::EpochProbe;
-
-/// The name of the operator in which tables end.
-pub(super) const TABLES: &str = "Tables";
+use super::profile::{REJECTED_ROWS, TABLES};
 
 type Update = (Rejection, Epoch, isize);
 
@@ -85,7 +83,7 @@ impl<'scope> Ends<'scope> {
         let (probe, by_functions) = operator(&self.context, self.scope, TABLES, tables, false);
         let rejected = rejected.concat(by_functions.as_collection());
         self.add(name, |context| end_of(rejected, context));
-        let (last, _) = operator(&self.context, self.scope, "Rejected rows", self.ends, true);
+        let (last, _) = operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
         probe.and(last)
     }
 }

@@ -74,8 +74,8 @@ struct EpochInput<I> {
     model: Option<Arc<Forest>>,
 }
 
-/// What the workers of a live job have beside those of a run.
-pub(super) struct Followers<I> {
+/// How the workers of a live job and the program that applies changes talk to each other.
+struct Followers<I> {
     inputs: Mutex<Option<Receiver<EpochInput<I>>>>,
     loaded: Sender<()>,
     done: Sender<()>,
@@ -127,7 +127,9 @@ impl Live {
         let (sender, receiver) = unbounded();
         let ((loaded, is_loaded), (done, is_done)) = (unbounded(), unbounded());
         let followers = Followers { inputs: Mutex::new(Some(receiver)), loaded, done };
-        let guards = worker::start::<I>(config, &context, Some(followers))?;
+        let guards = worker::start::<I>(config, &context, move |worker, context, inputs, probe| {
+            followers.follow(worker, context, inputs, probe);
+        })?;
         let has_loaded = is_loaded.recv().is_ok();
         let ended = || Error::failed("internal error: the workers ended before the tables were loaded");
         let report = context.check().and_then(|()| match has_loaded {
@@ -248,13 +250,7 @@ fn typed<I: JobId>(change: Change<AnyId>) -> Result<Change<I>> {
 
 impl<I: JobId> Followers<I> {
     /// Finishes the first epoch, then makes an epoch of each input, until there are no more.
-    pub(super) fn follow(
-        &self,
-        worker: &mut Worker,
-        context: &Arc<RunContext>,
-        mut inputs: Inputs<I>,
-        probe: &EpochProbe,
-    ) -> Result<()> {
+    fn follow(&self, worker: &mut Worker, context: &RunContext, mut inputs: Inputs<I>, probe: &EpochProbe) {
         inputs.advance_to(1);
         // All changes enter at the first worker. The others only do what these cause.
         if worker.index() != 0 {
@@ -270,11 +266,11 @@ impl<I: JobId> Followers<I> {
                     patience => drop(worker.step_or_park(patience)),
                 }
             }
-            return Ok(());
+            return;
         }
         finish_epoch(worker, context, probe, 1);
         if context.has_failed() {
-            return Ok(());
+            return;
         }
         let _ = self.loaded.send(());
         let waiting = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -284,7 +280,7 @@ impl<I: JobId> Followers<I> {
             inputs.advance_to(epoch + 1);
             finish_epoch(worker, context, probe, epoch + 1);
             if context.has_failed() {
-                return Ok(()); // and nobody is told that it is done
+                return; // without reporting the epoch as done
             }
             let _ = self.done.send(());
         }
@@ -292,7 +288,6 @@ impl<I: JobId> Followers<I> {
         while worker.has_dataflows() && !context.has_failed() {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
-        Ok(())
     }
 }
 

@@ -13,7 +13,10 @@ use crate::error::Result;
 use crate::report::StageReport;
 use crate::udf::{ColumnFunction, FunctionOutput};
 
-use super::ends::TABLES;
+/// The operator in which tables end.
+pub(super) const TABLES: &str = "Tables";
+/// The operator in which the rejected rows end, if functions make columns.
+pub(super) const REJECTED_ROWS: &str = "Rejected rows";
 
 /// The time spent in each operator, summed over workers.
 #[derive(Default)]
@@ -37,7 +40,7 @@ impl Profile {
                         let name = running
                             .last()
                             .and_then(|id| names.get(id))
-                            .filter(|name| *name != TABLES && *name != "Rejected rows");
+                            .filter(|name| *name != TABLES && *name != REJECTED_ROWS);
                         if let Some(name) = name {
                             profile.add(name, at.saturating_sub(since));
                         }

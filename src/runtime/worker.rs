@@ -15,14 +15,14 @@ use crate::tables::JobId;
 use super::context::RunContext;
 use super::dataflow;
 use super::intake::Inputs;
-use super::live::Followers;
+use super::probe::EpochProbe;
 use super::progress::Phase;
 
-/// Starts the workers. With `live`, they stay after the first epoch.
+/// Starts the workers: each reads its share of the source, and then does what `then` says with its inputs.
 pub(super) fn start<I: JobId>(
     config: &RunConfig,
     context: &Arc<RunContext>,
-    live: Option<Followers<I>>,
+    then: impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe) + Send + Sync + 'static,
 ) -> Result<WorkerGuards<()>> {
     let (workers, threads) = match context.cluster() {
         None => Config::Process(config.workers).try_build().map_err(Error::failed)?,
@@ -32,7 +32,7 @@ pub(super) fn start<I: JobId>(
     let guards = execute_from(workers, threads, WorkerConfig::default(), move |worker| {
         let _alarm = Alarm(&context);
         context.follow(worker);
-        if let Err(error) = work::<I>(worker, &context, live.as_ref()) {
+        if let Err(error) = work(worker, &context, &then) {
             context.fail(error);
         }
         if context.has_failed() {
@@ -54,7 +54,11 @@ impl Drop for Alarm<'_> {
 }
 
 /// What one worker does, from the first row to the last.
-fn work<I: JobId>(worker: &mut Worker, context: &Arc<RunContext>, live: Option<&Followers<I>>) -> Result<()> {
+fn work<I: JobId>(
+    worker: &mut Worker,
+    context: &Arc<RunContext>,
+    then: &impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe),
+) -> Result<()> {
     let mut inputs = Inputs::new();
     let model = context.model();
     let probe = worker.dataflow_named("millstream", |scope| dataflow::build(scope, &mut inputs, context));
@@ -63,16 +67,16 @@ fn work<I: JobId>(worker: &mut Worker, context: &Arc<RunContext>, live: Option<&
     }
     read(worker, context, &mut inputs)?;
     context.intake.progress().enter(Phase::Computing);
-    match live {
-        None => {
-            drop(inputs);
-            while worker.has_dataflows() && !context.has_failed() {
-                context.intake.progress().step();
-                worker.step_or_park(Some(Duration::from_millis(100)));
-            }
-            Ok(())
-        }
-        Some(live) => live.follow(worker, context, inputs, &probe),
+    then(worker, context, inputs, &probe);
+    Ok(())
+}
+
+/// Closes the inputs, and works until the dataflow is done.
+pub(super) fn finish<I: JobId>(worker: &mut Worker, context: &RunContext, inputs: Inputs<I>, _: &EpochProbe) {
+    drop(inputs);
+    while worker.has_dataflows() && !context.has_failed() {
+        context.intake.progress().step();
+        worker.step_or_park(Some(Duration::from_millis(100)));
     }
 }
 

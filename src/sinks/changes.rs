@@ -73,7 +73,7 @@ impl Sink for ChangeFeed {
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
         let least = if self.with_first_epoch { 0 } else { 1 };
-        Ok(Some(Box::new(Part { shared: Arc::clone(&self.shared), table: table.name.clone(), least })))
+        Ok(Some(Box::new(ChangeFeedPart { shared: Arc::clone(&self.shared), table: table.name.clone(), least })))
     }
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
@@ -93,14 +93,14 @@ impl Sink for ChangeFeed {
     }
 }
 
-struct Part {
+struct ChangeFeedPart {
     shared: Arc<Mutex<Changes>>,
     table: String,
     /// The first epoch that is asked for.
     least: Epoch,
 }
 
-impl SinkPart for Part {
+impl SinkPart for ChangeFeedPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         if epoch >= self.least {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);

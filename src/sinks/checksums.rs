@@ -48,7 +48,9 @@ impl Sink for Checksums {
         let columns = table.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(columns.collect()).map_err(Error::failed)?;
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(sums.get(&table.name).map(|sum| Box::new(Part { converter, sum: Arc::clone(sum) }) as Box<dyn SinkPart>))
+        Ok(sums
+            .get(&table.name)
+            .map(|sum| Box::new(ChecksumPart { converter, sum: Arc::clone(sum) }) as Box<dyn SinkPart>))
     }
 
     fn commit(&mut self, _: Epoch, _: &mut [TableReport]) -> Result<()> {
@@ -56,12 +58,12 @@ impl Sink for Checksums {
     }
 }
 
-struct Part {
+struct ChecksumPart {
     converter: RowConverter,
     sum: Arc<AtomicU64>,
 }
 
-impl Part {
+impl ChecksumPart {
     fn hashes(&self, batch: Option<&RecordBatch>) -> Result<u64> {
         const HASHER: FixedState = FixedState::with_seed(0x7461_626c_6573);
         let Some(batch) = batch else { return Ok(0) };
@@ -70,7 +72,7 @@ impl Part {
     }
 }
 
-impl SinkPart for Part {
+impl SinkPart for ChecksumPart {
     fn write(&mut self, _: Epoch, changes: &RowChanges) -> Result<()> {
         let (plus, minus) = (self.hashes(changes.plus.as_ref())?, self.hashes(changes.minus.as_ref())?);
         self.sum.fetch_add(plus.wrapping_sub(minus), Ordering::AcqRel);

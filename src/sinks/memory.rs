@@ -96,7 +96,7 @@ impl Sink for MemoryTables {
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
-        let part = || Part { shared: Arc::clone(&self.shared), table: table.name.clone() };
+        let part = || MemoryPart { shared: Arc::clone(&self.shared), table: table.name.clone() };
         Ok(self.wants(&table.name).then(|| Box::new(part()) as Box<dyn SinkPart>))
     }
 
@@ -131,12 +131,12 @@ impl Rows {
     }
 }
 
-struct Part {
+struct MemoryPart {
     shared: Arc<Mutex<Kept>>,
     table: String,
 }
 
-impl SinkPart for Part {
+impl SinkPart for MemoryPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         kept.open.entry(epoch).or_default().push((self.table.clone(), changes.clone()));

@@ -33,7 +33,7 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     let in_order = context.in_order && table.order::<I>().is_some();
     TableEnd::new(move |builder| {
         let mut end = RowsEnd::<B, I> { table, layout, in_order, open: BTreeMap::new() };
-        let mut receive: Receive<B::Row<I>> = if in_order {
+        let mut receive: ReceiveRows<B::Row<I>> = if in_order {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         } else {
@@ -48,7 +48,7 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
 }
 
 /// Shows each container of updates that has arrived.
-type Receive<R> = Box<dyn FnMut(&mut dyn FnMut(&mut Vec<(R, Epoch, isize)>))>;
+type ReceiveRows<R> = Box<dyn FnMut(&mut dyn FnMut(&mut Vec<(R, Epoch, isize)>))>;
 
 /// The rows of a table that were not handed over yet.
 struct RowsEnd<B: Table, I: ShopId> {

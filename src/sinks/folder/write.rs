@@ -11,6 +11,7 @@
 //! ```
 
 mod chunk;
+mod format;
 mod place;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,52 +28,9 @@ use crate::error::{Error, Result};
 use crate::sinks::Written;
 
 use chunk::{Chunk, EncodedChunk, OpenFile};
+pub use format::{Codec, FileFormat, OutputFormat};
 use place::OutputPartition;
 pub use place::Placing;
-
-/// The format and size of a table's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileFormat {
-    /// The file format.
-    pub format: OutputFormat,
-    /// The compression codec.
-    pub codec: Codec,
-    /// The approximate size at which a file is closed and the next one is opened.
-    pub target_bytes: u64,
-}
-
-/// Snappy-compressed Parquet files of 128 MiB.
-impl Default for FileFormat {
-    fn default() -> Self {
-        FileFormat { format: OutputFormat::Parquet, codec: Codec::Snappy, target_bytes: 128 << 20 }
-    }
-}
-
-/// The file format of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OutputFormat {
-    /// Apache Parquet.
-    Parquet,
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON object on each line.
-    Jsonl,
-}
-
-/// The compression of files. Text files support `gzip` and `zstd`; with `snappy` and `none` they are uncompressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are self-explanatory")]
-#[non_exhaustive]
-pub enum Codec {
-    Snappy,
-    Zstd,
-    Gzip,
-    Lz4,
-    None,
-}
 
 /// The writer of a table, shared by the workers.
 pub(crate) struct TableWriter {
@@ -238,23 +196,6 @@ impl TableWriter {
         let part = self.files.fetch_add(1, Ordering::Relaxed) * processes + process;
         let bucket = partition.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));
         Ok(folder.join(format!("part-{part:05}-{}{bucket}{}", self.run, self.format.ending())))
-    }
-}
-
-impl FileFormat {
-    fn ending(self) -> String {
-        let (codec, text) = match self.codec {
-            Codec::Snappy => (".snappy", ""),
-            Codec::Zstd => (".zstd", ".zst"),
-            Codec::Gzip => (".gz", ".gz"),
-            Codec::Lz4 => (".lz4", ""),
-            Codec::None => ("", ""),
-        };
-        match self.format {
-            OutputFormat::Parquet => format!("{codec}.parquet"),
-            OutputFormat::Csv => format!(".csv{text}"),
-            OutputFormat::Jsonl => format!(".jsonl{text}"),
-        }
     }
 }
 

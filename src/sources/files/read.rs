@@ -1,6 +1,7 @@
 //! Reading files as record batches, in parts that are distributed over the workers.
 
 mod csv;
+mod file_columns;
 mod json;
 mod parquet;
 
@@ -9,7 +10,6 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 use twox_hash::XxHash64;
@@ -17,10 +17,13 @@ use twox_hash::XxHash64;
 use crate::columns::{ColumnKind, InputSchema};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
-use crate::sources::{MalformedRow, RowNumbers, SourceBatch, SourceBatches};
+use crate::sources::SourceBatches;
+
+use file_columns::FileColumns;
+pub(super) use file_columns::FilePart;
 
 use super::find::{self, InputFile, InputFormat};
-use super::schema::{self, ColumnSource, FilePlan, Renames};
+use super::schema::{self, FilePlan, Renames};
 
 /// The opened files of a table, with one unified schema.
 pub(super) struct TableFiles {
@@ -35,17 +38,6 @@ struct OpenedFile {
     schema: Schema,
     /// The footer metadata of a Parquet file.
     metadata: Option<ArrowReaderMetadata>,
-}
-
-/// A part of a table, read by one worker: a Parquet row group, or a whole file of another format.
-#[derive(Clone, Debug)]
-pub(super) struct FilePart {
-    pub(super) file: usize,
-    row_group: Option<usize>,
-    /// The number of rows before it in the file.
-    first_row: u64,
-    /// The number of rows, if known without reading.
-    pub(super) rows: Option<u64>,
 }
 
 impl TableFiles {
@@ -146,56 +138,4 @@ fn as_wanted(inferred: &Schema, table: InputTable, renames: &Renames) -> Schema 
         Field::new(field.name(), wanted.unwrap_or_else(|| field.data_type().clone()), true)
     });
     Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// Maps the columns of a file to those of its table.
-#[derive(Clone)]
-struct FileColumns<'a> {
-    schema: &'a InputSchema,
-    plan: &'a FilePlan,
-    path: &'a Path,
-    part: usize,
-    origin: Arc<str>,
-}
-
-impl FileColumns<'_> {
-    fn arrange(&self, columns: &[ArrayRef], numbers: RowNumbers, malformed: Vec<MalformedRow>) -> Result<SourceBatch> {
-        let rows = numbers.len();
-        let cores = self.plan.cores.iter().zip(self.schema.table.cores()).zip(&self.schema.cores);
-        let cores = cores.map(|((place, core), written)| {
-            // Ids in folder names have the table's id type; all other values are text.
-            let data_type = written.as_ref().filter(|_| core.kind == ColumnKind::Id).unwrap_or(&DataType::Utf8);
-            column(place, columns, data_type, rows)
-        });
-        let carried = self.plan.carried.iter().zip(&self.schema.carried);
-        let carried = carried.map(|(place, field)| {
-            let array = column(place, columns, field.data_type(), rows);
-            let same = array.data_type() == field.data_type();
-            if same {
-                Ok(array)
-            } else {
-                arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path))
-            }
-        });
-        Ok(SourceBatch {
-            part: self.part,
-            origin: Arc::clone(&self.origin),
-            numbers,
-            cores: cores.collect(),
-            carried: carried.collect::<Result<_>>()?,
-            malformed,
-        })
-    }
-}
-
-/// The values of a column; missing and folder columns are created with `data_type`.
-fn column(place: &ColumnSource, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
-    match place {
-        ColumnSource::Column(position) => Arc::clone(&columns[*position]),
-        ColumnSource::Missing | ColumnSource::Folder(None) => new_null_array(data_type, rows),
-        ColumnSource::Folder(Some(value)) => match value.parse() {
-            Ok(integer) if *data_type == DataType::Int64 => Arc::new(Int64Array::from_value(integer, rows)),
-            _ => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))),
-        },
-    }
 }

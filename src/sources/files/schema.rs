@@ -167,8 +167,7 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
             Some((first, known)) if first.format.is_text() && file.format.is_text() => {
                 chosen = Some((file, wider(known, &column.data_type)));
             }
-            Some((_, DataType::Dictionary(_, known))) if matches!(&column.data_type, DataType::Dictionary(_, values) if values == known) =>
-                {}
+            Some((_, known)) if has_same_values(known, &column.data_type) => {}
             Some((first, known)) if *known != column.data_type && column.data_type != DataType::Null => {
                 return Err(Error::unusable(format!(
                     "{}: column {name} has the type {}, but {known} in {}; wanted one type in all files",
@@ -192,6 +191,11 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
         return Err(Error::unusable(cause));
     }
     Ok(Arc::new(Field::new(name, data_type.clone(), true)))
+}
+
+/// True for two dictionary types of the same value type.
+fn has_same_values(one: &DataType, other: &DataType) -> bool {
+    matches!((one, other), (DataType::Dictionary(_, one), DataType::Dictionary(_, other)) if one == other)
 }
 
 /// The common type of a column with different types in several text files.

@@ -22,7 +22,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
 
-use super::{Codec, FileFormat, OutputFormat};
+use super::format::{Codec, FileFormat, OutputFormat};
 
 /// Rows being encoded, to be appended to a file at once.
 pub(super) struct Chunk {

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-use super::{FileColumns, MalformedRow, RowNumbers, SourceBatches};
+use super::file_columns::FileColumns;
+use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 fn open(path: &Path) -> Result<Reader<File>> {
     ReaderBuilder::new().flexible(true).from_path(path).map_err(Error::reading(path))

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-use super::{ColumnSource, FileColumns, MalformedRow, RowNumbers, SourceBatches};
+use super::file_columns::FileColumns;
+use crate::sources::files::schema::ColumnSource;
+use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::with_capacity(1 << 20, File::open(path).map_err(Error::reading(path))?))

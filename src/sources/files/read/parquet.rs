@@ -7,7 +7,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 
 use crate::error::{Error, Result};
 
-use super::{FileColumns, FilePart, RowNumbers, SourceBatches};
+use super::file_columns::{FileColumns, FilePart};
+use crate::sources::{RowNumbers, SourceBatches};
 
 pub(super) fn open(path: &Path) -> Result<ArrowReaderMetadata> {
     let file = File::open(path).map_err(Error::reading(path))?;

@@ -1,0 +1,80 @@
+//! The columns of one file, arranged as its table has them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
+use arrow::datatypes::DataType;
+
+use crate::columns::{ColumnKind, InputSchema};
+use crate::error::{Error, Result};
+use crate::sources::files::schema::{ColumnSource, FilePlan};
+use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
+
+/// A part of a table, read by one worker: a Parquet row group, or a whole file of another format.
+#[derive(Clone, Debug)]
+pub(in crate::sources::files) struct FilePart {
+    pub(in crate::sources::files) file: usize,
+    pub(super) row_group: Option<usize>,
+    /// The number of rows before it in the file.
+    pub(super) first_row: u64,
+    /// The number of rows, if known without reading.
+    pub(in crate::sources::files) rows: Option<u64>,
+}
+
+/// Maps the columns of a file to those of its table.
+#[derive(Clone)]
+pub(super) struct FileColumns<'a> {
+    pub(super) schema: &'a InputSchema,
+    pub(super) plan: &'a FilePlan,
+    pub(super) path: &'a Path,
+    pub(super) part: usize,
+    pub(super) origin: Arc<str>,
+}
+
+impl FileColumns<'_> {
+    pub(super) fn arrange(
+        &self,
+        columns: &[ArrayRef],
+        numbers: RowNumbers,
+        malformed: Vec<MalformedRow>,
+    ) -> Result<SourceBatch> {
+        let rows = numbers.len();
+        let cores = self.plan.cores.iter().zip(self.schema.table.cores()).zip(&self.schema.cores);
+        let cores = cores.map(|((place, core), written)| {
+            // Ids in folder names have the table's id type; all other values are text.
+            let data_type = written.as_ref().filter(|_| core.kind == ColumnKind::Id).unwrap_or(&DataType::Utf8);
+            column(place, columns, data_type, rows)
+        });
+        let carried = self.plan.carried.iter().zip(&self.schema.carried);
+        let carried = carried.map(|(place, field)| {
+            let array = column(place, columns, field.data_type(), rows);
+            let same = array.data_type() == field.data_type();
+            if same {
+                Ok(array)
+            } else {
+                arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path))
+            }
+        });
+        Ok(SourceBatch {
+            part: self.part,
+            origin: Arc::clone(&self.origin),
+            numbers,
+            cores: cores.collect(),
+            carried: carried.collect::<Result<_>>()?,
+            malformed,
+        })
+    }
+}
+
+/// The values of a column; missing and folder columns are created with `data_type`.
+fn column(place: &ColumnSource, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
+    match place {
+        ColumnSource::Column(position) => Arc::clone(&columns[*position]),
+        ColumnSource::Missing | ColumnSource::Folder(None) => new_null_array(data_type, rows),
+        ColumnSource::Folder(Some(value)) => match value.parse() {
+            Ok(integer) if *data_type == DataType::Int64 => Arc::new(Int64Array::from_value(integer, rows)),
+            _ => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))),
+        },
+    }
+}
