@@ -48,6 +48,33 @@ fn no_files_import_each_other() {
 }
 
 #[test]
+fn a_type_name_occurs_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for folder in ["src", "operators/src"] {
+        for (path, items) in files(&root.join(folder)) {
+            for name in items.iter().filter_map(type_name) {
+                let place = format!("{folder}/{}", path.join("/"));
+                if let Some(first) = seen.insert(name.clone(), place.clone()) {
+                    panic!("{name} is defined in {first} and in {place}");
+                }
+            }
+        }
+    }
+}
+
+/// The name of a type or trait that an item defines.
+fn type_name(item: &Item) -> Option<String> {
+    match item {
+        Item::Struct(item) => Some(item.ident.to_string()),
+        Item::Enum(item) => Some(item.ident.to_string()),
+        Item::Trait(item) => Some(item.ident.to_string()),
+        Item::Type(item) => Some(item.ident.to_string()),
+        _ => None,
+    }
+}
+
+#[test]
 fn the_operators_know_nothing_of_shops_files_or_arrow() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("operators/Cargo.toml"));
     let manifest = manifest.expect("the operators have a manifest");
@@ -134,7 +161,12 @@ fn circle(edges: &BTreeSet<(Vec<String>, Vec<String>)>) -> Option<Vec<Vec<String
 
 /// All modules below a folder, tests left out.
 fn modules(root: &Path) -> Modules {
-    let mut modules = Modules::new();
+    files(root).into_iter().map(|(path, items)| (path.clone(), read(&path, &items))).collect()
+}
+
+/// The items of all files below a folder, by module, tests left out.
+fn files(root: &Path) -> BTreeMap<Vec<String>, Vec<Item>> {
+    let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("the sources can be read") {
@@ -149,12 +181,11 @@ fn modules(root: &Path) -> Modules {
                 continue;
             }
             module.retain(|part| part != "lib");
-            let file =
-                syn::parse_file(&fs::read_to_string(&path).expect("the sources can be read")).expect("it parses");
-            modules.insert(module.clone(), read(&module, &file.items));
+            let file = fs::read_to_string(&path).expect("the sources can be read");
+            files.insert(module, syn::parse_file(&file).expect("it parses").items);
         }
     }
-    modules
+    files
 }
 
 fn read(path: &[String], items: &[Item]) -> Module {

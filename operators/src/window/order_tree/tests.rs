@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use std::marker::PhantomData;
 
 use super::*;
 use crate::Sum;
@@ -15,7 +14,7 @@ type OrderedRow = (u16, i32);
 type Weights = BTreeMap<OrderedRow, isize>;
 
 fn tree() -> OrderTree<u16, i32, impl WindowFunction<u16, i32, Summary = TermSum<Sum>>> {
-    OrderTree::new(Rc::new(Functions(PhantomData).mean(|row: &i32| *row)))
+    OrderTree::new(Rc::new(Functions::new().mean(|row: &i32| *row)))
 }
 
 /// The rows in order, each as often as it weighs.
