@@ -41,10 +41,9 @@ impl Table for UnsoldProducts {
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
         let products = job.products().map(|(id, product)| (Some(id), product.name.as_deref().map(str::to_owned)));
         let sold = job.product_totals().map(|(id, _)| (id, ()));
-        let unsold = anti_join(products.arrange_by_key(), sold.arrange_by_key(), "Unsold products", |id, name| {
+        anti_join(products.arrange_by_key(), sold.arrange_by_key(), "Unsold products", |id, name| {
             (id.clone().expect("a product has an id"), name.clone())
-        });
-        unsold
+        })
     }
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> millstream::error::Result<Vec<TableColumn>> {

@@ -9,8 +9,8 @@
 //!
 //! *As a command*: `millstream run --input DIR --output DIR`; see the README.
 //!
-//! *As a job in a program*, over an input folder or a [source](sources) of your own, to an output folder or
-//! [sinks](sinks) of your own:
+//! *As a job in a program*, over an input folder or a [source](sources::Source) of your own, to an output folder or
+//! [sinks] of your own:
 //!
 //! ```no_run
 //! use std::path::Path;

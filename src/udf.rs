@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A function can be used in several places; its operators carry its name. Its argument type `A`, a value or a tuple of
-//! values, determines how nulls are handled: a closure over [`Text`] is not called for a null, and the result is null,
-//! as in SQL; a closure over `Option<Text>` receives it.
+//! values, determines how nulls are handled: a closure over [`Text`](crate::model::Text) is not called for a null, and
+//! the result is null, as in SQL; a closure over `Option<Text>` receives it.
 //!
 //! ```
 //! use differential_dataflow::input::Input;

@@ -23,6 +23,10 @@ use crate::operators::Epochs;
 /// A product whose price changes is not among them: its order lines change themselves.
 ///
 /// *Cost per change*: the sales of the product. *State*: none of its own.
+///
+/// # Panics
+///
+/// If the trace of `sales` was compacted past what this reads, which other readers of the trace can't bring about.
 pub fn buyers_of_changed<'scope, T: Epochs, I: Id>(
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     sales: ByKey<'scope, T, Option<I>, Sale<I>>,

@@ -15,7 +15,7 @@ use super::memory::Memory;
 use super::panics;
 use super::value::Value;
 
-/// A function from `A`, a value or a tuple of values, to a nullable `B`; see the [module](self).
+/// A function from `A`, a value or a tuple of values, to a nullable `B`; see the [module](crate::udf).
 ///
 /// Clones share the function and its cache.
 pub struct Udf<A, B> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-
 use super::*;
 use crate::Sum;
 use crate::window::{Functions, TermSum};
