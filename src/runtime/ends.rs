@@ -81,6 +81,7 @@ impl<'scope> Ends<'scope> {
         // Functions reject rows where tables end, so that the rejected rows end behind them.
         let tables = std::mem::take(&mut self.ends);
         let (probe, by_functions) = operator(&self.context, self.scope, TABLES, tables, false);
+        let by_functions = by_functions.expect("only the last operator has no output");
         let rejected = rejected.concat(by_functions.as_collection());
         self.add(name, |context| end_of(rejected, context));
         let (last, _) = operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
@@ -95,7 +96,7 @@ fn operator<'scope>(
     name: &str,
     ends: Vec<NamedEnd<'scope>>,
     is_last: bool,
-) -> (EpochProbe, StreamVec<'scope, Epoch, Update>) {
+) -> (EpochProbe, Option<StreamVec<'scope, Epoch, Update>>) {
     let mut builder = OperatorBuilder::new(name.into(), scope);
     let mut connected: Vec<ConnectedEnd> = Vec::new();
     for NamedEnd { name, end, parts } in ends {
@@ -104,16 +105,21 @@ fn operator<'scope>(
         let (inputs, stage) = (builder.shape().inputs() - before, format!("Write {name}"));
         connected.push(ConnectedEnd { name, stage, end, inputs, parts });
     }
-    let (output, rejected) = builder.new_output();
-    let mut output = OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<Update>>>::from(output);
+    // An output costs every epoch a little, so there is none where nothing is rejected.
+    let (mut output, rejected) = if is_last {
+        (None, None)
+    } else {
+        let (output, rejected) = builder.new_output();
+        (Some(OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<Update>>>::from(output)), Some(rejected))
+    };
     let activator = Activator::new(builder.operator_info().address, scope.activations());
     let (probe, frontier) = EpochProbe::new();
     let mut ends = AllEnds { context: Arc::clone(context), ends: connected, worker: scope.index(), is_last, frontier };
     builder.build_reschedule(move |mut capabilities| {
-        let mut capability = capabilities.pop().filter(|_| !is_last);
+        let mut capability = capabilities.pop();
         move |frontiers| {
             let (is_more, rejections) = ends.advance(frontiers);
-            if let Some(held) = &mut capability {
+            if let (Some(held), Some(output)) = (&mut capability, &mut output) {
                 if !rejections.is_empty() {
                     let mut output = output.activate();
                     for update in rejections {
