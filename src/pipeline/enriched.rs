@@ -149,12 +149,6 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         }
     }
 
-    /// The epoch that is joined in part; `None` between epochs.
-    #[must_use]
-    pub fn current(&self) -> Option<&T> {
-        self.current.as_ref().map(|current| &current.epoch)
-    }
-
     /// Gives some rows of the epochs before the frontier; true if more are left.
     ///
     /// # Errors
