@@ -175,6 +175,17 @@ fn all_of_three_hear_why() {
 }
 
 #[test]
+fn who_starts_after_two_others_disagreed_hears_why() {
+    let shop = Shop::small();
+    let hosts = hosts(3);
+    let start = |process, day| Running::start(shop.process(process, &hosts, &["--as-of", day]));
+    let others = [start(1, "2024-03-31"), start(2, "2024-04-01")];
+    thread::sleep(Duration::from_secs(1));
+    check_all(&[start(0, "2024-03-31").end()], 2, &["process 2 has another as_of: 2024-04-01; process 1"]);
+    check_all(&others.map(Running::end), 2, &["process 2 has another as_of: 2024-04-01; process 1"]);
+}
+
+#[test]
 fn who_comes_to_a_run_that_goes_on_does_it_no_harm() {
     let shop = Shop::generated("0.05");
     let hosts = hosts(2);

@@ -42,6 +42,7 @@ pub(crate) type BatchUpdates<T, R> = Upds<OffsetList, Vec<T>, Vec<R>>;
 ///                 assert_eq!(by_key, [('A', &[20, 30][..]), ('B', &[50])]);
 ///                 assert_eq!(batch.update_count(), 3);
 ///                 assert!(batch.all_diffs(|diff| *diff == 1));
+///                 assert!(batch.times().all(|time| *time == 0));
 ///             }
 ///         });
 ///     });
@@ -80,6 +81,9 @@ pub trait SortedBatch: Clone + 'static {
 
     /// True if all diffs satisfy the condition. It is called once for updates in sequence that share time and diff.
     fn all_diffs(&self, condition: impl FnMut(&Self::Diff) -> bool) -> bool;
+
+    /// The times of the updates, once for updates in sequence that share time and diff.
+    fn times(&self) -> impl Iterator<Item = &Self::Time>;
 
     /// Each key and where its values lie in [`values`](Self::values).
     fn by_key(&self) -> impl Iterator<Item = (&Self::Key, Range<usize>)> {
@@ -142,6 +146,10 @@ where
     fn all_diffs(&self, condition: impl FnMut(&R) -> bool) -> bool {
         self.storage.upds.diffs.iter().all(condition)
     }
+
+    fn times(&self) -> impl Iterator<Item = &T> {
+        self.storage.upds.times.iter()
+    }
 }
 
 impl<K, T, R> SortedBatch for KeyBatch<K, T, R>
@@ -177,6 +185,10 @@ where
 
     fn all_diffs(&self, condition: impl FnMut(&R) -> bool) -> bool {
         self.storage.upds.diffs.iter().all(condition)
+    }
+
+    fn times(&self) -> impl Iterator<Item = &T> {
+        self.storage.upds.times.iter()
     }
 }
 

@@ -18,9 +18,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use differential_dataflow::operators::arrange::TraceAgent;
-use differential_dataflow::trace::cursor::cursor_list;
+use differential_dataflow::trace::cursor::{CursorList, cursor_list};
 use differential_dataflow::trace::implementations::ValSpine;
-use differential_dataflow::trace::{Cursor, TraceReader};
+use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use timely::progress::frontier::AntichainRef;
@@ -76,12 +76,21 @@ type ById<K, V> = HashMap<K, V, FixedState>;
 pub struct EnrichedJoin<T: Epochs, I: Id> {
     /// All lines; `None` if nothing changes after the first epoch.
     trace: Option<Trace<T, I>>,
-    /// Batches of lines that are not joined yet, in the order of their times, each with its least time.
-    batches: Vec<(T, Lines<T, I>)>,
+    /// Batches of lines that are not joined yet, in the order of their times.
+    batches: Vec<OpenBatch<T, I>>,
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: ById<Option<I>, Arc<Account>>,
     products: ById<I, Arc<Product>>,
     current: Option<CurrentEpoch<T, I>>,
+}
+
+/// A batch of lines with epochs that are not joined yet.
+struct OpenBatch<T: Epochs, I: Id> {
+    lines: Lines<T, I>,
+    /// The first of these epochs.
+    first: T,
+    /// The last of them.
+    last: T,
 }
 
 /// What an epoch that is not joined yet changes.
@@ -109,10 +118,16 @@ struct CurrentEpoch<T, I> {
 
 /// What is left to be joined of an epoch.
 enum Remaining<I> {
-    /// Of the first epoch: the lines of the batch from this key and value on. Products are found by their positions.
-    First { next: (usize, usize), is_only_epoch: bool, positions: ById<I, u32>, items: Vec<Arc<Product>> },
+    /// Of the first epoch: the lines of the batch from this key and value on.
+    First { next: (usize, usize), is_only_epoch: bool, items: Items<I> },
     /// Of any other: these customers, in order, with all their lines or only those that changed.
     Customers(std::iter::Peekable<std::vec::IntoIter<(Option<I>, bool)>>),
+}
+
+/// The products of the first epoch, and the position of each.
+struct Items<I> {
+    positions: ById<I, u32>,
+    products: Vec<Arc<Product>>,
 }
 
 impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
@@ -125,7 +140,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// Takes a batch of changed lines.
     pub fn take_lines(&mut self, batch: Lines<T, I>) {
-        self.batches.extend(least_time(&batch).cloned().map(|least| (least, batch)));
+        self.batches.extend(OpenBatch::of(batch));
     }
 
     /// Takes changes of accounts.
@@ -176,7 +191,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// The least epoch before the frontier that has changes.
     fn begin_next(&mut self, frontier: AntichainRef<'_, T>) -> Option<CurrentEpoch<T, I>> {
-        let of_lines = self.batches.first().map(|(least, _)| least);
+        let of_lines = self.batches.first().map(|batch| &batch.first);
         let epoch = of_lines.into_iter().chain(self.changes.keys().next()).min()?.clone();
         if frontier.less_equal(&epoch) {
             return None;
@@ -184,31 +199,34 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let EpochChanges { accounts, products, buyers } = self.changes.remove(&epoch).unwrap_or_default();
         let (accounts, products) = (after(accounts), after(products));
         let is_first = self.accounts.is_empty() && self.products.is_empty();
-        let is_only_epoch = self.batches.iter().all(|(_, batch)| is_only(batch, &epoch));
-        let work = if is_first { first(&products, is_only_epoch) } else { self.affected(&epoch, &accounts, buyers) };
+        let is_only_epoch = self.batches.iter().all(|batch| batch.first == epoch && batch.last == epoch);
+        let work = match is_first {
+            true => Remaining::First { next: (0, 0), is_only_epoch, items: Items::of(&products) },
+            false => Remaining::Customers(self.affected(&epoch, &accounts, buyers).into_iter().peekable()),
+        };
         Some(CurrentEpoch { epoch, accounts, products, work })
     }
 
-    /// The customers whose rows may differ.
+    /// The customers whose rows may differ, in order, and whether all of their lines are affected.
     fn affected(
         &self,
         epoch: &T,
         accounts: &ById<Option<I>, Option<Arc<Account>>>,
         buyers: Vec<Option<I>>,
-    ) -> Remaining<I> {
+    ) -> Vec<(Option<I>, bool)> {
         let has_changed = |(customer, account): &(&Option<I>, &Option<Arc<Account>>)| {
             self.accounts.get(*customer) != account.as_ref()
         };
         let changed = accounts.iter().filter(has_changed).map(|(customer, _)| customer.clone());
         let mut customers: BTreeMap<Option<I>, bool> = changed.chain(buyers).map(|customer| (customer, true)).collect();
-        for (_, batch) in &self.batches {
+        for OpenBatch { lines, .. } in &self.batches {
             let changes =
-                |(_, values): &(_, Range<usize>)| values.clone().any(|value| batch.updates(value).0.contains(epoch));
-            for (customer, _) in batch.by_key().filter(changes) {
+                |(_, values): &(_, Range<usize>)| values.clone().any(|value| lines.updates(value).0.contains(epoch));
+            for (customer, _) in lines.by_key().filter(changes) {
                 customers.entry(customer.clone()).or_insert(false);
             }
         }
-        Remaining::Customers(customers.into_iter().collect::<Vec<_>>().into_iter().peekable())
+        customers.into_iter().collect()
     }
 
     /// Joins some lines of the first epoch; false if that were all.
@@ -217,34 +235,32 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         current: &mut CurrentEpoch<T, I>,
         give: &mut impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let CurrentEpoch { epoch, accounts, work: Remaining::First { next, is_only_epoch, positions, items }, .. } =
-            current
+        let CurrentEpoch { epoch, accounts, work: Remaining::First { next, is_only_epoch, items }, .. } = current
         else {
             unreachable!("the first epoch is joined as such")
         };
-        let Some((_, batch)) = self.batches.first() else { return Ok(false) };
-        let (keys, values) = (batch.keys(), batch.values());
+        let Some(OpenBatch { lines, .. }) = self.batches.first() else { return Ok(false) };
+        let (keys, values) = (lines.keys(), lines.values());
         let (mut key, mut value) = *next;
         let mut rows = Vec::with_capacity(ROWS_MAX);
         while key < keys.len() && rows.len() < ROWS_MAX {
             let customer = &keys[key];
-            let Range { start, end } = batch.range(key);
+            let Range { start, end } = lines.range(key);
             let from = start.max(value);
             let to = end.min(from + ROWS_MAX - rows.len());
             // A customer without an account has lines in later epochs only.
             if let Some(Some(account)) = accounts.get(customer) {
-                let is_here = |at: &usize| *is_only_epoch || weight_at(batch, *at, epoch) > 0;
+                let is_here = |at: &usize| *is_only_epoch || weight_at(lines, *at, epoch) > 0;
                 rows.extend((from..to).filter(is_here).map(|at| {
                     let line = &values[at];
-                    let item = line.product.as_ref().and_then(|product| positions.get(product)).copied();
-                    LinePart { customer, line, item, account }
+                    LinePart { customer, line, item: items.position(line), account }
                 }));
             }
             (key, value) = if to == end { (key + 1, end) } else { (key, to) };
         }
         *next = (key, value);
         if !rows.is_empty() {
-            give(epoch, EnrichedRows::First(&rows, items))?;
+            give(epoch, EnrichedRows::First(&rows, &items.products))?;
         }
         Ok(key < keys.len())
     }
@@ -259,51 +275,22 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             unreachable!("the first epoch is over")
         };
         let trace = self.trace.as_mut().expect("the lines are kept where they may change");
-        let (mut cursor, storage) =
-            cursor_list(trace.batches_through(AntichainRef::new(&[])).expect("all batches can be read"));
+        let mut lines = TraceReading::of(trace);
         let mut rows = Vec::new();
-        while rows.len() < ROWS_MAX {
-            let Some((customer, all_lines)) = customers.next() else { break };
+        while rows.len() < ROWS_MAX
+            && let Some((customer, all_lines)) = customers.next()
+        {
             let before = self.accounts.get(&customer);
             let after = accounts.get(&customer).map_or(before, Option::as_ref);
-            let items = |line: &Line<I>| {
-                let product = line.product.as_ref();
-                let before = product.and_then(|product| self.products.get(product));
-                let changed = product.and_then(|product| products.get(product));
-                (before.cloned(), changed.map_or(before, Option::as_ref).cloned())
-            };
-            let mut push = |line: &Line<I>, item, account: Option<&Arc<Account>>, weight| {
-                let account = Arc::clone(account.expect("a customer with lines has an account"));
-                let (customer, line) = (customer.clone(), line.clone());
-                rows.push((Enriched { customer, line, item, account }, weight));
-            };
-            let mut see = |line: &Line<I>, was: isize, is: isize| {
-                let (item_before, item_after) = items(line);
-                if was != is || before != after || item_before != item_after {
-                    if was != 0 {
-                        push(line, item_before, before, -was);
-                    }
-                    if is != 0 {
-                        push(line, item_after, after, is);
-                    }
-                }
-            };
+            let products = (&self.products, &*products);
+            let mut joined =
+                BeforeAndAfter { customer: &customer, accounts: (before, after), products, rows: &mut rows };
             if all_lines {
-                cursor.seek_key(&storage, &customer);
-                if cursor.get_key(&storage) == Some(&customer) {
-                    while let Some(line) = cursor.get_val(&storage) {
-                        let (mut was, mut is) = (0, 0);
-                        cursor.map_times(&storage, |time, diff| {
-                            was += if time < epoch { *diff } else { 0 };
-                            is += if time <= epoch { *diff } else { 0 };
-                        });
-                        see(line, was, is);
-                        cursor.step_val(&storage);
-                    }
-                }
+                lines.each(&customer, epoch, |line, was, is| joined.add(line, was, is));
             } else {
-                for (_, batch) in &self.batches {
-                    each_change(batch, &customer, epoch, |line, diff| see(line, (-diff).max(0), diff.max(0)));
+                for batch in &self.batches {
+                    let mut add = |line: &Line<I>, diff: isize| joined.add(line, (-diff).max(0), diff.max(0));
+                    each_change(&batch.lines, &customer, epoch, &mut add);
                 }
             }
         }
@@ -316,8 +303,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     /// Takes over what an epoch changed.
     fn finish(&mut self, current: CurrentEpoch<T, I>) {
         let CurrentEpoch { epoch, accounts, products, .. } = current;
-        self.batches =
-            std::mem::take(&mut self.batches).into_iter().filter_map(|(_, batch)| after_epoch(batch, &epoch)).collect();
+        self.batches = std::mem::take(&mut self.batches).into_iter().filter_map(|batch| batch.after(&epoch)).collect();
         let Some(trace) = &mut self.trace else { return };
         replace(&mut self.accounts, accounts);
         replace(&mut self.products, products);
@@ -330,15 +316,95 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     }
 }
 
-/// The first epoch's work: all lines, with products by their positions.
-fn first<I: Id>(products: &ById<I, Option<Arc<Product>>>, is_only_epoch: bool) -> Remaining<I> {
-    let there = products.iter().filter_map(|(id, product)| Some((id, product.as_ref()?)));
-    let (mut positions, mut items) = (HashMap::default(), Vec::new());
-    for ((id, product), position) in there.zip(0..) {
-        positions.insert(id.clone(), position);
-        items.push(Arc::clone(product));
+impl<T: Epochs, I: Id> OpenBatch<T, I> {
+    /// A batch of which no epoch is joined; `None` if it has no updates.
+    fn of(lines: Lines<T, I>) -> Option<OpenBatch<T, I>> {
+        let (first, last) = (lines.times().min()?.clone(), lines.times().max()?.clone());
+        Some(OpenBatch { lines, first, last })
     }
-    Remaining::First { next: (0, 0), is_only_epoch, positions, items }
+
+    /// What is left of the batch after an epoch.
+    fn after(self, epoch: &T) -> Option<OpenBatch<T, I>> {
+        let first = self.lines.times().filter(|time| *time > epoch).min()?.clone();
+        Some(OpenBatch { first, ..self })
+    }
+}
+
+impl<I: Id> Items<I> {
+    /// The products that are there.
+    fn of(products: &ById<I, Option<Arc<Product>>>) -> Items<I> {
+        let there = products.iter().filter_map(|(id, product)| Some((id.clone(), Arc::clone(product.as_ref()?))));
+        let (ids, products): (Vec<I>, Vec<_>) = there.unzip();
+        Items { positions: ids.into_iter().zip(0..).collect(), products }
+    }
+
+    fn position(&self, line: &Line<I>) -> Option<u32> {
+        self.positions.get(line.product.as_ref()?).copied()
+    }
+}
+
+/// The rows of a customer before an epoch and after it, of which those that differ are added.
+struct BeforeAndAfter<'a, I> {
+    customer: &'a Option<I>,
+    accounts: (Option<&'a Arc<Account>>, Option<&'a Arc<Account>>),
+    /// The products before the epoch, and those that it changed.
+    products: (&'a ById<I, Arc<Product>>, &'a ById<I, Option<Arc<Product>>>),
+    rows: &'a mut Vec<(Enriched<I>, isize)>,
+}
+
+impl<I: Id> BeforeAndAfter<'_, I> {
+    /// A line, and how often it was there and is there.
+    fn add(&mut self, line: &Line<I>, was: isize, is: isize) {
+        let item_before = line.product.as_ref().and_then(|id| self.products.0.get(id));
+        let changed = line.product.as_ref().and_then(|id| self.products.1.get(id));
+        let item_after = changed.map_or(item_before, Option::as_ref);
+        let (before, after) = ((item_before, self.accounts.0), (item_after, self.accounts.1));
+        if was != is || before != after {
+            self.push(line, before, -was);
+            self.push(line, after, is);
+        }
+    }
+
+    fn push(&mut self, line: &Line<I>, parts: (Option<&Arc<Product>>, Option<&Arc<Account>>), weight: isize) {
+        if weight != 0 {
+            let (item, account) = (parts.0.cloned(), parts.1.cloned());
+            let account = account.expect("a customer with lines has an account");
+            let (customer, line) = (self.customer.clone(), line.clone());
+            self.rows.push((Enriched { customer, line, item, account }, weight));
+        }
+    }
+}
+
+/// A cursor over all lines.
+struct TraceReading<T: Epochs, I: Id> {
+    cursor: CursorList<<Lines<T, I> as Navigable>::Cursor>,
+    batches: Vec<Lines<T, I>>,
+}
+
+impl<T: Epochs, I: Id> TraceReading<T, I> {
+    fn of(trace: &mut Trace<T, I>) -> Self {
+        let batches = trace.batches_through(AntichainRef::new(&[])).expect("all batches can be read");
+        let (cursor, batches) = cursor_list(batches);
+        TraceReading { cursor, batches }
+    }
+
+    /// The lines of a customer, each with its weight before an epoch and after it. Customers are to come in order.
+    fn each(&mut self, customer: &Option<I>, epoch: &T, mut see: impl FnMut(&Line<I>, isize, isize)) {
+        let TraceReading { cursor, batches } = self;
+        cursor.seek_key(batches, customer);
+        if cursor.get_key(batches) != Some(customer) {
+            return;
+        }
+        while let Some(line) = cursor.get_val(batches) {
+            let (mut was, mut is) = (0, 0);
+            cursor.map_times(batches, |time, diff| {
+                was += if time < epoch { *diff } else { 0 };
+                is += if time <= epoch { *diff } else { 0 };
+            });
+            see(line, was, is);
+            cursor.step_val(batches);
+        }
+    }
 }
 
 /// What each key has after changes; `None` if nothing.
@@ -365,32 +431,6 @@ fn replace<K: Hash + Eq, V>(values: &mut ById<K, V>, changed: ById<K, Option<V>>
     }
 }
 
-/// The least time of a batch.
-fn least_time<T: Epochs, I: Id>(batch: &Lines<T, I>) -> Option<&T> {
-    let mut last = None;
-    // Updates in sequence that share their time are stored once: the first of each is enough.
-    let times = (0..batch.values().len()).map(|value| batch.updates(value).0);
-    let changed = times.filter(|times| last.replace(times.as_ptr()) != Some(times.as_ptr()));
-    changed.flatten().min()
-}
-
-/// A batch that has updates after an epoch, and the least time of these.
-fn after_epoch<T: Epochs, I: Id>(batch: Lines<T, I>, epoch: &T) -> Option<(T, Lines<T, I>)> {
-    if is_only(&batch, epoch) {
-        return None;
-    }
-    let least = batch.rows().map(|(_, _, time, _)| time).filter(|time| *time > epoch).min().cloned();
-    least.map(|least| (least, batch))
-}
-
-/// True if all updates of a batch are in this epoch.
-fn is_only<T: Epochs, I: Id>(batch: &Lines<T, I>, epoch: &T) -> bool {
-    let mut last = None;
-    let times = (0..batch.values().len()).map(|value| batch.updates(value).0);
-    let mut changed = times.filter(|times| last.replace(times.as_ptr()) != Some(times.as_ptr()));
-    changed.all(|times| times.iter().all(|time| time == epoch))
-}
-
 /// The weight that an epoch gives to the value at this position of a batch.
 fn weight_at<T: Epochs, I: Id>(batch: &Lines<T, I>, value: usize, epoch: &T) -> isize {
     let (times, diffs) = batch.updates(value);
@@ -402,7 +442,7 @@ fn each_change<T: Epochs, I: Id>(
     batch: &Lines<T, I>,
     customer: &Option<I>,
     epoch: &T,
-    mut see: impl FnMut(&Line<I>, isize),
+    see: &mut impl FnMut(&Line<I>, isize),
 ) {
     let Ok(key) = batch.keys().binary_search(customer) else { return };
     for value in batch.range(key) {

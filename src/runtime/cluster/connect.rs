@@ -32,6 +32,8 @@ use super::wire::{self, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFai
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a process that fails tries to reach those that are not connected yet, to report why.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the own address may remain in use by an ending run.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -57,6 +59,7 @@ struct Rendezvous {
 struct PeerConnections {
     control: bool,
     data: bool,
+    has_refused: bool,
     problem: Option<String>,
 }
 
@@ -81,14 +84,9 @@ pub(super) fn connect(
     }
     let mut data: Vec<Option<DataStream>> = (0..processes).map(|_| None).collect();
     for _ in 1..2 * processes - 1 {
-        let Connection { process, purpose, stream } = rendezvous.next(&accepted, &wait).inspect_err(|_| {
-            // Processes that have just connected are notified of the failure, too.
-            for Connection { process, stream, .. } in
-                accepted.try_iter().filter(|new| new.purpose == ConnectionKind::Control)
-            {
-                let _ = membership.add(process, stream, listening.clone());
-            }
-        })?;
+        let Connection { process, purpose, stream } = rendezvous
+            .next(&accepted, &wait)
+            .inspect_err(|_| rendezvous.reach_rest(&accepted, &listening, progress))?;
         match purpose {
             ConnectionKind::Control => membership.add(process, stream, listening.clone())?,
             ConnectionKind::Data => {
@@ -180,6 +178,31 @@ impl Rendezvous {
         }
     }
 
+    /// After a failure, adds the processes that have just connected, and waits a while for those with lower numbers that
+    /// have not: two processes that disagree may have met before either reached a third, which would wait for them.
+    fn reach_rest(&self, accepted: &Receiver<Connection>, listening: &Sender<ListenerGuard>, progress: &Progress) {
+        let since = Instant::now();
+        loop {
+            let has_reached_all = self.has_answer_of_lower();
+            for Connection { process, stream, .. } in
+                accepted.try_iter().filter(|new| new.purpose == ConnectionKind::Control)
+            {
+                let _ = self.membership.add(process, stream, listening.clone());
+            }
+            let is_over = since.elapsed() > REPORT_TIMEOUT || progress.check_not_stopped().is_err();
+            if has_reached_all || is_over || !self.membership.has_failed() {
+                return;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// True if every process with a lower number has accepted a control connection, or refused it.
+    fn has_answer_of_lower(&self) -> bool {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers[..self.membership.process()].iter().all(|peer| peer.control || peer.has_refused)
+    }
+
     /// The processes that are not connected yet, with the reasons.
     fn missing(&self) -> String {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,17 +223,20 @@ impl Rendezvous {
             loop {
                 match self.request(host, purpose) {
                     Ok((stream, JoinResponse::Accepted)) => {
-                        self.update_peer(process, |peer| *peer.of(purpose) = true);
                         let _ = self.connected.send(Connection { process, purpose, stream });
+                        self.update_peer(process, |peer| *peer.of(purpose) = true);
                         break;
                     }
-                    Ok((_, JoinResponse::Refused(failed))) => return self.membership.abort(failed),
+                    Ok((_, JoinResponse::Refused(failed))) => {
+                        self.update_peer(process, |peer| peer.has_refused = true);
+                        return self.membership.abort(failed);
+                    }
                     Ok((_, JoinResponse::Taken(problem))) => {
                         self.update_peer(process, |peer| peer.problem = Some(problem))
                     }
                     Err(cause) => self.update_peer(process, |peer| peer.problem = Some(cause.to_string())),
                 }
-                if self.membership.has_failed() || self.membership.wait_until_left(Some(RETRY_INTERVAL)) {
+                if self.membership.wait_until_left(Some(RETRY_INTERVAL)) {
                     return;
                 }
             }
