@@ -57,13 +57,13 @@ mod job;
 mod lines;
 mod lookup;
 mod products;
+mod step;
 mod totals;
 mod train;
 
 pub use crate::operators::Epochs;
-pub use enriched::{Enriched, EnrichedJoin, EnrichedRows, LinePart};
+pub use enriched::Enriched;
+pub(crate) use enriched::{EnrichedRows, LinePart};
 pub(crate) use enriched_inputs::least;
-pub use enriched_inputs::{EnrichedInputs, Receive};
 pub use job::{CustomerReductions, Job, Settings, Shop};
-pub use lookup::buyers_of_changed;
 pub use totals::{ProductTotals, Sale, Totals};

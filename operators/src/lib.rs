@@ -138,6 +138,7 @@ pub use side_input::with_side_input;
 pub use sums::Group;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};
 pub use totals::totals;
+pub use unique::UniqueRows;
 pub use upsert::{Position, Upsert};
 pub use upserts::upserts;
 pub use values::Values;

@@ -12,8 +12,19 @@ use crate::exchange::LocalHash;
 /// present until all of them are retracted.
 pub(crate) type Weighted<V> = (V, isize);
 
-/// The row of each key.
-pub(crate) struct UniqueRows<K, V>(HashMap<K, Weighted<V>, LocalHash>);
+/// The row of each key: the state of an operator that reads a collection with at most one row per key.
+///
+/// Copies of a row count as one row, which is present until all of them are retracted.
+///
+/// ```
+/// use millstream_operators::UniqueRows;
+///
+/// let mut prices = UniqueRows::default();
+/// assert_eq!(prices.apply(vec![(("tea", 4), 1)], "prices"), [("tea", None)]);
+/// assert_eq!(prices.apply(vec![(("tea", 4), -1), (("tea", 5), 1)], "prices"), [("tea", Some(4))]);
+/// assert_eq!(prices.get(Some(&"tea")), Some(&5));
+/// ```
+pub struct UniqueRows<K, V>(HashMap<K, Weighted<V>, LocalHash>);
 
 impl<K, V> Default for UniqueRows<K, V> {
     fn default() -> Self {
@@ -22,8 +33,21 @@ impl<K, V> Default for UniqueRows<K, V> {
 }
 
 impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
-    pub(crate) fn get(&self, key: Option<&K>) -> Option<&V> {
+    /// The row of a key; `None` also for no key.
+    #[must_use]
+    pub fn get(&self, key: Option<&K>) -> Option<&V> {
         self.0.get(key?).map(|(row, _)| row)
+    }
+
+    /// True if no key has a row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys and their rows, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, (row, _))| (key, row))
     }
 
     /// Applies the updates of an epoch. Returns the keys whose row changed, ascending, each with its former row.
@@ -31,7 +55,7 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
     /// # Panics
     ///
     /// If a key then has two different rows, or a row of negative weight. `place` names the operator and its input.
-    pub(crate) fn apply(&mut self, mut updates: Vec<((K, V), isize)>, place: &str) -> Vec<(K, Option<V>)> {
+    pub fn apply(&mut self, mut updates: Vec<((K, V), isize)>, place: &str) -> Vec<(K, Option<V>)> {
         consolidate(&mut updates);
         let mut changed = Vec::new();
         let mut updates = updates.into_iter().peekable();

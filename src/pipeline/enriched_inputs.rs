@@ -27,7 +27,7 @@ type LineTrace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
 type LineSpan<T, I> = Span<T, Batch<Option<I>, Line<I>, T>>;
 
 /// The streams that the join reads.
-pub struct EnrichedInputs<'scope, T: Epochs, I: Id> {
+pub(crate) struct EnrichedInputs<'scope, T: Epochs, I: Id> {
     lines: Stream<'scope, T, Vec<LineSpan<T, I>>>,
     trace: Option<LineTrace<T, I>>,
     accounts: StreamVec<'scope, T, ((Option<I>, Arc<Account>), T, isize)>,
@@ -36,13 +36,12 @@ pub struct EnrichedInputs<'scope, T: Epochs, I: Id> {
 }
 
 /// Takes what has arrived at the inputs of the join.
-pub type Receive<T, I> = Box<dyn FnMut(&mut EnrichedJoin<T, I>)>;
+pub(crate) type Receive<T, I> = Box<dyn FnMut(&mut EnrichedJoin<T, I>)>;
 
 impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// The parts of `enriched_data`: lines, accounts, products, and, if anything may change after the first epoch, who
     /// bought a product that did.
-    #[must_use]
-    pub fn enriched_inputs(&self, stays: bool) -> EnrichedInputs<'scope, T, I> {
+    pub(crate) fn enriched_inputs(&self, stays: bool) -> EnrichedInputs<'scope, T, I> {
         let Arranged { stream, trace } = self.lines_by_customer();
         EnrichedInputs {
             lines: stream,
@@ -55,7 +54,9 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
 
     /// Every order with its product, its customer, and the customer's total and tier.
     ///
-    /// *Cost per change and state*: those of the [join](EnrichedJoin).
+    /// *Cost per change*: the changed lines; of a customer whose account changed, or who bought a product that changed
+    /// in another column than its price, all lines. *State*: the accounts by customer and the products by id, by
+    /// reference; no row.
     #[must_use]
     pub fn enriched_rows(&self) -> VecCollection<'scope, T, Enriched<I>> {
         let scope = self.products().scope();
@@ -105,8 +106,7 @@ pub(crate) fn least<T: Epochs>(frontiers: &[MutableAntichain<T>]) -> Antichain<T
 
 impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
     /// Makes the streams inputs of an operator.
-    #[must_use]
-    pub fn connect(self, builder: &mut OperatorBuilder<'scope, T>) -> (EnrichedJoin<T, I>, Receive<T, I>) {
+    pub(crate) fn connect(self, builder: &mut OperatorBuilder<'scope, T>) -> (EnrichedJoin<T, I>, Receive<T, I>) {
         let (products, to_worker) = to_all_workers(self.products, "Products to all workers");
         let mut lines = builder.new_input(self.lines, Pipeline);
         let mut accounts = builder.new_input(self.accounts, Pipeline);
@@ -119,7 +119,11 @@ impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
                 spans.drain(..).filter_map(|span| span.inner).for_each(|batch| join.take_lines(batch))
             });
             accounts.for_each(|_, updates| join.take_accounts(updates.drain(..)));
-            products.for_each(|_, updates| join.take_products(updates.drain(..).map(|(_, update)| update)));
+            products.for_each(|message, updates| {
+                // Products are given from outside, so their messages may have no time, and no effect.
+                let updates = updates.drain(..).filter(|_| !message.stamp().is_empty());
+                join.take_products(updates.map(|(_, update)| update));
+            });
             buyers.iter_mut().for_each(|buyers| buyers.for_each(|_, updates| join.take_buyers(updates.drain(..))));
         };
         (EnrichedJoin::new(self.trace), Box::new(receive))

@@ -1,6 +1,7 @@
 //! The job: the collections from which tables are made, from source to sink.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -12,6 +13,7 @@ use crate::model::{
 };
 use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
 
+use super::step::Step;
 use super::totals::{ProductTotals, Sale};
 use super::{customers, lines, products, train};
 
@@ -59,16 +61,14 @@ impl Settings {
 pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
-    customers: VecCollection<'scope, T, (I, Arc<Customer>)>,
-    given_models: Option<VecCollection<'scope, T, Arc<Forest>>>,
     lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
-    customer_reductions: RefCell<CustomerReductions<'scope, T, I>>,
-    patterns: OnceCell<VecCollection<'scope, T, CustomerPattern<I>>>,
-    accounts: OnceCell<VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
-    sales_by_product: OnceCell<ByKey<'scope, T, Option<I>, Sale<I>>>,
-    product_totals: OnceCell<VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
-    product_sales: OnceCell<VecCollection<'scope, T, ProductSales<I>>>,
-    models: OnceCell<VecCollection<'scope, T, Arc<Forest>>>,
+    customer_reductions: Rc<RefCell<CustomerReductions<'scope, T, I>>>,
+    patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
+    accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
+    sales_by_product: Step<'scope, ByKey<'scope, T, Option<I>, Sale<I>>>,
+    product_totals: Step<'scope, VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
+    product_sales: Step<'scope, VecCollection<'scope, T, ProductSales<I>>>,
+    models: Step<'scope, VecCollection<'scope, T, Arc<Forest>>>,
 }
 
 /// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
@@ -77,28 +77,64 @@ pub type CustomerReductions<'scope, T, I> = SharedReduce<'scope, T, Option<I>, L
 impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// Builds the dataflow of the tables that `tables` makes of the job.
     ///
-    /// What several tables share is built once, and nothing is built that no table uses.
+    /// A step is built when a table first uses it, and then shared.
     pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
-        let lines = lines::priced(shop.orders, shop.products.clone());
+        Job::build_with_models(shop, settings, tables).0
+    }
+
+    /// As [`build`](Self::build); returns the [`models`](Self::models) too, if a table uses them.
+    pub(crate) fn build_with_models<R>(
+        shop: Shop<'scope, T, I>,
+        settings: Settings,
+        tables: impl FnOnce(&Self) -> R,
+    ) -> (R, Option<VecCollection<'scope, T, Arc<Forest>>>) {
+        let job = Job::new(shop, settings);
+        let made = tables(&job);
+        let (customer_reductions, models) = job.finish();
+        let reductions = Rc::into_inner(customer_reductions).expect("no step is left that could add a reduction");
+        reductions.into_inner().build();
+        (made, models)
+    }
+
+    /// The customers' reductions, which are now complete, and the models, if they are used. Drops all steps.
+    fn finish(self) -> (Rc<RefCell<CustomerReductions<'scope, T, I>>>, Option<VecCollection<'scope, T, Arc<Forest>>>) {
+        (self.customer_reductions, self.models.built())
+    }
+
+    /// The steps from the input to the collections from which tables are made.
+    fn new(Shop { orders, products, customers, models }: Shop<'scope, T, I>, settings: Settings) -> Self {
+        let (tiers, training) = (settings.tiers.clone(), settings.training.clone());
+        let no_models = products.clone();
+        let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
+
+        let lines = lines::priced(orders, products.clone());
         let lines_by_customer = lines::by_customer(lines);
-        let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
-        let job = Job {
+        let reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
+        let customer_reductions = Rc::new(RefCell::new(reductions));
+
+        let reductions = Rc::clone(&customer_reductions);
+        let patterns = Step::new(move || customers::patterns(&mut reductions.borrow_mut(), &tiers));
+        let accounts = Step::new(patterns.then(move |patterns| customers::accounts(patterns, customers)));
+        let lines = lines_by_customer.clone();
+        let sales_by_product = Step::new(move || products::by_product(&lines));
+        let product_totals = Step::new(sales_by_product.then(products::totals_by_product));
+        let items = products.clone();
+        let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
+        let lines = lines_by_customer.clone();
+        let models = Step::new(move || train::with_trained(models(), lines, training.as_ref()));
+
+        Job {
             settings,
-            products: shop.products,
-            customers: shop.customers,
-            given_models: shop.models,
+            products,
             lines_by_customer,
-            customer_reductions: RefCell::new(customer_reductions),
-            patterns: OnceCell::new(),
-            accounts: OnceCell::new(),
-            sales_by_product: OnceCell::new(),
-            product_totals: OnceCell::new(),
-            product_sales: OnceCell::new(),
-            models: OnceCell::new(),
-        };
-        let tables = tables(&job);
-        job.customer_reductions.into_inner().build();
-        tables
+            customer_reductions,
+            patterns,
+            accounts,
+            sales_by_product,
+            product_totals,
+            product_sales,
+            models,
+        }
     }
 
     /// What the tables depend on beside the data.
@@ -127,54 +163,40 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// What each customer bought, guests as one group.
     #[must_use]
     pub fn customer_patterns(&self) -> VecCollection<'scope, T, CustomerPattern<I>> {
-        let make = || self.reduce_customers(|customers| customers::patterns(customers, &self.settings.tiers));
-        self.patterns.get_or_init(make).clone()
+        self.patterns.get()
     }
 
-    /// What the enriched rows of each customer share: one record for each customer with orders, on the worker that has the lines.
+    /// What the enriched rows of each customer share: one record for each customer with orders, on the worker that has
+    /// the lines.
     ///
     /// A corrected order changes one line and one account, and thereby every enriched row of the customer.
     #[must_use]
     pub fn accounts(&self) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
-        let make = || customers::accounts(self.customer_patterns(), self.customers.clone());
-        self.accounts.get_or_init(make).clone()
+        self.accounts.get()
     }
 
     /// The sales of each product, without its price: a new price changes no sale.
     #[must_use]
     pub fn sales_by_product(&self) -> ByKey<'scope, T, Option<I>, Sale<I>> {
-        self.sales_by_product.get_or_init(|| products::by_product(&self.lines_by_customer)).clone()
+        self.sales_by_product.get()
     }
 
     /// Orders, customers and pieces of each product that was ordered.
     #[must_use]
     pub fn product_totals(&self) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
-        self.product_totals.get_or_init(|| products::totals_by_product(self.sales_by_product())).clone()
+        self.product_totals.get()
     }
 
     /// What was sold of each product that was ordered.
     #[must_use]
     pub fn product_sales(&self) -> VecCollection<'scope, T, ProductSales<I>> {
-        let make = || products::product_sales(self.product_totals(), self.products.clone());
-        self.product_sales.get_or_init(make).clone()
+        self.product_sales.get()
     }
 
     /// The models that score orders: those given, and the one trained on the orders of the first epoch, if the settings
     /// ask for that.
     #[must_use]
     pub fn models(&self) -> VecCollection<'scope, T, Arc<Forest>> {
-        let make = || {
-            let given = self.given_models.clone().unwrap_or_else(|| self.products().flat_map(|_| None));
-            match &self.settings.training {
-                Some(training) => given.concat(train::trained(self.lines_by_customer(), training)),
-                None => given,
-            }
-        };
-        self.models.get_or_init(make).clone()
-    }
-
-    /// The [`models`](Self::models), if a table has asked for them.
-    pub(crate) fn models_in_use(&self) -> Option<VecCollection<'scope, T, Arc<Forest>>> {
-        self.models.get().cloned()
+        self.models.get()
     }
 }

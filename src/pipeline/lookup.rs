@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::cursor::cursor_list;
 use differential_dataflow::trace::{Cursor, TraceReader};
@@ -27,7 +28,7 @@ use crate::operators::Epochs;
 /// # Panics
 ///
 /// If the trace of `sales` was compacted past what this reads, which other readers of the trace can't bring about.
-pub fn buyers_of_changed<'scope, T: Epochs, I: Id>(
+pub(super) fn buyers_of_changed<'scope, T: Epochs, I: Id>(
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     sales: ByKey<'scope, T, Option<I>, Sale<I>>,
 ) -> StreamVec<'scope, T, (Option<I>, T, isize)> {
@@ -36,10 +37,11 @@ pub fn buyers_of_changed<'scope, T: Epochs, I: Id>(
     products.inner.binary_frontier(stream, by_product, Pipeline, "Buyers of changed products", move |_, _| {
         let mut waiting = BTreeMap::new();
         move |(products, products_frontier), (sales, sales_frontier), output| {
-            products.for_each(|capability, updates| {
-                for (row, epoch, diff) in updates.drain(..) {
+            products.for_each(|message, updates| {
+                // A message may have no time, and then has no effect.
+                for (row, epoch, diff) in updates.drain(..).filter(|_| !message.stamp().is_empty()) {
                     let entry = waiting.entry(epoch.clone());
-                    let (_, rows) = entry.or_insert_with(|| (capability.delayed(&epoch, 0), Vec::new()));
+                    let (_, rows) = entry.or_insert_with(|| (message.delayed(&epoch, 0), Vec::new()));
                     rows.push((row, diff));
                 }
             });
@@ -72,8 +74,9 @@ pub fn buyers_of_changed<'scope, T: Epochs, I: Id>(
 }
 
 /// The products that are there before and after, at the same price, but differ; in order.
-fn changed_beside_price<I: Id>(rows: Vec<((I, Arc<Product>), isize)>) -> Vec<I> {
+fn changed_beside_price<I: Id>(mut rows: Vec<((I, Arc<Product>), isize)>) -> Vec<I> {
     let mut before_and_after: HashMap<I, (Option<Arc<Product>>, Option<Arc<Product>>)> = HashMap::new();
+    consolidate(&mut rows);
     for ((id, product), diff) in rows {
         let (before, after) = before_and_after.entry(id).or_default();
         *(if diff < 0 { before } else { after }) = Some(product);

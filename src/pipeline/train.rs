@@ -21,12 +21,24 @@ use crate::operators::Epochs;
 /// An order of the sample: the hash of its id, and itself.
 type Sampled = (u64, Point);
 
+/// Given models and, if there is a training, the model trained on the orders of the first epoch.
+pub(super) fn with_trained<'scope, T: Epochs, I: Id>(
+    given: VecCollection<'scope, T, Arc<Forest>>,
+    lines: ByKey<'scope, T, Option<I>, Line<I>>,
+    training: Option<&Training>,
+) -> VecCollection<'scope, T, Arc<Forest>> {
+    match training {
+        Some(training) => given.concat(trained(lines, training)),
+        None => given,
+    }
+}
+
 /// A model trained on the orders of the first epoch; none if no order has a price.
 ///
 /// # Panics
 ///
 /// If the training parameters are out of range; see [`Training::check`].
-pub(super) fn trained<'scope, T: Epochs, I: Id>(
+fn trained<'scope, T: Epochs, I: Id>(
     lines: ByKey<'scope, T, Option<I>, Line<I>>,
     training: &Training,
 ) -> VecCollection<'scope, T, Arc<Forest>> {

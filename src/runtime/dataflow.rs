@@ -34,13 +34,13 @@ pub(super) fn build<I: JobId>(
     };
     let rejected = scope.input_from(&mut inputs.rejected).as_collection();
     let mut ends = Ends::new(context, scope);
-    Job::build(shop, context.settings.clone(), |job| {
+    let ((), models) = Job::build_with_models(shop, context.settings.clone(), |job| {
         context.intake.count_lines(job.lines_by_customer());
         ends.add_tables(job);
-        if let Some(models) = job.models_in_use() {
-            let context = Arc::clone(context);
-            models.inspect(move |(model, _, diff)| (0..*diff).for_each(|_| context.set_model(model)));
-        }
     });
+    if let Some(models) = models {
+        let context = Arc::clone(context);
+        models.inspect(move |(model, _, diff)| (0..*diff).for_each(|_| context.set_model(model)));
+    }
     ends.build(rejected)
 }
