@@ -96,7 +96,7 @@
 //! costs, a search for each range against a step for each row; it has not been measured by itself.
 //!
 //! Definitions are those of SQL:2016, except that `min` and `max` treat nulls as values. Where engines disagree, they
-//! are PostgreSQL's: `tests/postgres.sh` compares with it.
+//! are PostgreSQL's: `operators/tests/postgres.sh` compares with it.
 
 mod aggregate;
 mod distribution;
