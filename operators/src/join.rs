@@ -10,9 +10,10 @@
 //!
 //! The weight of a pair is the product of the weights, of whatever type; an arrangement may be one of keys alone. A
 //! null in a key equals a null: filter such rows first where nulls must not match. *Cost per change*: O(log n) and
-//! the matches. *State*: none beside the arrangements; `left_join`, `semi_join` and `anti_join` also keep the
+//! the matches; of a batch with many epochs, the changes of either side times the matches at their time. *State*: none beside the arrangements; `left_join`, `semi_join` and `anti_join` also keep the
 //! partners' keys. *Times*: any lattice.
 
+mod large_key;
 mod merge;
 mod presence;
 
@@ -37,8 +38,8 @@ use presence::Presence;
 /// What `logic` makes of each pair of rows with the same key.
 ///
 /// Faster than differential's `join_core`: values are read in place, and the output is not consolidated a buffer at a
-/// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs is
-/// joined in pieces, and the operator yields between them.
+/// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs of
+/// updates is joined in pieces, and the operator yields between them.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
