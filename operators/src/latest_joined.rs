@@ -34,7 +34,7 @@ use crate::upsert_table::{Slot, UpsertTable};
 /// # Panics
 ///
 /// If `partners` has two different rows under one key at the end of an epoch, or one of negative weight. Copies of one
-/// row count as one.
+/// row count as one. Also if a worker has about 2³² keys of rows, as in [`latest`](super::latest()).
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -139,7 +139,7 @@ where
 {
     fn new(name: &str, partner_of: F, logic: L) -> Self {
         LatestJoin {
-            table: UpsertTable::default(),
+            table: UpsertTable::new(format!("latest_joined {name:?}: rows")),
             partners: UniqueRows::default(),
             place: format!("latest_joined {name:?}: partners"),
             chains: SlotChains::default(),
@@ -180,7 +180,8 @@ where
             let Some(written) = self.table.settle() else {
                 self.settling = None;
                 if is_last {
-                    (self.table, self.chains, self.partners) = Default::default();
+                    self.table.clear();
+                    (self.chains, self.partners) = Default::default();
                 }
                 return false;
             };
@@ -190,7 +191,7 @@ where
                 given += 1;
             }
             if is_last {
-                self.table.clear(part);
+                self.table.clear_part(part);
             }
         }
         true
