@@ -26,16 +26,11 @@ use crate::batch::{ByKey, push_values};
 /// # });
 /// ```
 #[expect(clippy::missing_panics_doc, reason = "it can't: reduce shows keys that have values")]
-pub fn complete<'scope, T, K, V>(
+pub fn complete<'scope, T: Times, K: Key, V: ExchangeData>(
     needed: VecCollection<'scope, T, K>,
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
-) -> ByKey<'scope, T, K, Option<V>>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData,
-{
+) -> ByKey<'scope, T, K, Option<V>> {
     let missing = needed.map(|key| (key, None));
     missing
         .concat(values.map(|(key, value)| (key, Some(value))))

@@ -41,19 +41,12 @@ use crate::values::Values;
 /// customers.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);
 /// # });
 /// ```
-pub fn distinct_count<'scope, T, K, V, P, G>(
+pub fn distinct_count<'scope, T: Epochs, K: ExchangeData, V: ExchangeData, P: Ord, G: Group>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
     part: impl Fn(&K, &V) -> Option<P> + 'static,
     group: impl Fn(&K, &P) -> G + 'static,
-) -> VecCollection<'scope, T, G>
-where
-    T: Epochs,
-    K: ExchangeData,
-    V: ExchangeData,
-    P: Ord,
-    G: Group,
-{
+) -> VecCollection<'scope, T, G> {
     accumulate_distinct(arranged, name, 1, part, group, |_, _| None)
 }
 
@@ -105,18 +98,13 @@ where
 
 impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
     /// Adds the reduction of [`accumulate_distinct`].
-    pub fn accumulate_distinct<P, G, R>(
+    pub fn accumulate_distinct<P: Ord, G: Group, R: Data + Semigroup + Multiply<isize, Output = R>>(
         &mut self,
         once: R,
         part: impl Fn(&K, &V) -> Option<P> + 'static,
         group: impl Fn(&K, &P) -> G + 'static,
         term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-    ) -> VecCollection<'scope, T, G, R>
-    where
-        P: Ord,
-        G: Group,
-        R: Data + Semigroup + Multiply<isize, Output = R>,
-    {
+    ) -> VecCollection<'scope, T, G, R> {
         self.add(|output| DistinctReducer { part, group, term, once, sums: Sums::default(), output })
     }
 }

@@ -51,21 +51,13 @@ use crate::upsert_table::{Slot, UpsertTable};
 ///     amounts.assert_eq(scope.new_collection_from([(1, Some(8)), (2, Some(15)), (3, None)]).1);
 /// });
 /// ```
-pub fn latest_joined<'scope, T, K, V, J, P, D>(
+pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     partners: VecCollection<'scope, T, (J, P)>,
     name: &str,
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-    J: Key,
-    P: ExchangeData,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
     let scope = upserts.scope();

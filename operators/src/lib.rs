@@ -119,7 +119,7 @@ pub mod window;
 pub use accumulate::accumulate;
 pub use aggregate::{aggregate, aggregate_total};
 pub use arrange::arrange;
-pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, ValOf};
+pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, SortedTrace, ValOf};
 pub use bounds::{Epochs, Key, Times};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;

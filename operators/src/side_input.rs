@@ -62,19 +62,12 @@ use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 ///     converted.assert_eq(scope.new_collection_from([('T', Some(440)), ('M', Some(550))]).1);
 /// });
 /// ```
-pub fn with_side_input<'scope, T, K, V, S, D>(
+pub fn with_side_input<'scope, T: Epochs, K: ExchangeData, V: ExchangeData, S: ExchangeData, D: Data>(
     rows: ByKey<'scope, T, K, V>,
     side: VecCollection<'scope, T, S>,
     name: &str,
     logic: impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>) + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    K: ExchangeData,
-    V: ExchangeData,
-    S: ExchangeData,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
     let scope = rows.stream.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut row_input = builder.new_input(rows.stream, Pipeline);

@@ -27,11 +27,7 @@ enum Rest<B0: SortedBatch, B1: SortedBatch> {
 /// the other side.
 const REPLAYED_MIN: usize = 16;
 
-impl<B0, B1> LargeKey<B0, B1>
-where
-    B0: SortedBatch<Diff: Multiply<B1::Diff>>,
-    B1: SortedBatch<Time = B0::Time, Key = B0::Key>,
-{
+impl<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time, Key = B0::Key>> LargeKey<B0, B1> {
     /// The selected key of two sides.
     pub(super) fn new(side0: &JoinSide<B0>, side1: &JoinSide<B1>) -> Self {
         let (places0, places1) = (side0.places(), side1.places());

@@ -113,16 +113,12 @@ where
 }
 
 /// Joins the selected key, unless it has too many pairs of updates; false if it has.
-fn join_at_once<B0, B1, D>(
+fn join_at_once<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time, Key = B0::Key>, D>(
     side0: &JoinSide<B0>,
     side1: &JoinSide<B1>,
     logic: &mut impl FnMut(&B0::Key, &B0::Val, &B1::Val) -> D,
     records: &mut Vec<(D, B0::Time, DiffProduct<B0, B1>)>,
-) -> bool
-where
-    B0: SortedBatch<Diff: Multiply<B1::Diff>>,
-    B1: SortedBatch<Time = B0::Time, Key = B0::Key>,
-{
+) -> bool {
     // Values are counted without a look at their updates, of which each has at least one.
     if side0.values() * side1.values() > PAIRS_MAX {
         return false;
