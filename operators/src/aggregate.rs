@@ -4,7 +4,7 @@
 //! are diffs: those of a group are added up on the worker that holds the rows, sent, and added up again, and the sum is
 //! the group's state. A mean or a correlation is computed from it where it is read.
 
-use differential_dataflow::difference::{Monoid, Multiply, Semigroup};
+use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
@@ -87,7 +87,7 @@ where
     D: Data,
     W: ExchangeData + Semigroup,
     G: Key,
-    R: ExchangeData + Monoid + Multiply<W, Output = R>,
+    R: ExchangeData + Semigroup + Multiply<W, Output = R>,
 {
     totals(sums(rows, name, term), &format!("{name}: totals"), |group, (_rows, sum)| (group.clone(), sum.clone()))
 }

@@ -52,25 +52,11 @@ pub fn arrange<'scope, T: Times, K: Key, V: ExchangeData, R: ExchangeData + Semi
     arrange_core::<_, _, _, _>(rows.inner, exchange, name, |_, _| BucketBatcher::default())
 }
 
-/// The rows by key, without sending them: each worker arranges its own.
+/// The rows by key, without exchanging them: each worker arranges its own.
 ///
-/// A key may then have rows on several workers. Join it with what all workers have whole, as
-/// [`broadcast_join`](crate::broadcast_join()) does, or where rows are already on the worker of their key, such as
-/// those of an operator over an arrangement.
-///
-/// ```
-/// use differential_dataflow::input::Input;
-/// use millstream_operators::{arrange_in_place, inner_join};
-///
-/// timely::example(|scope| {
-///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
-///     // What is read off an arrangement stays on the worker of its key.
-///     let doubled = orders.clone().as_collection(|product, pieces| (*product, 2 * pieces));
-///     let pairs = inner_join(orders, arrange_in_place(doubled, "Doubled"), "Pairs", |_, pieces, twice| (*pieces, *twice));
-///     pairs.assert_eq(scope.new_collection_from([(3, 6), (1, 2)]).1);
-/// });
-/// ```
-pub fn arrange_in_place<'scope, T: Times, K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup>(
+/// A key may then have rows on several workers, so a join with an exchanged arrangement would lose matches. The type
+/// is the same, so this is for operators of this crate, which join it with a copy on every worker or read it alone.
+pub(crate) fn arrange_in_place<'scope, T: Times, K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup>(
     rows: VecCollection<'scope, T, (K, V), R>,
     name: &str,
 ) -> ByKey<'scope, T, K, V, R> {

@@ -101,6 +101,18 @@ pub trait SortedBatch: Clone + 'static {
     }
 }
 
+/// A trace whose batches are sorted slices: that of an arrangement in one of differential's default layouts.
+#[diagnostic::on_unimplemented(
+    message = "this operator reads sorted slices, which the batches of `{Self}` are not",
+    label = "not a trace of differential's default layouts",
+    note = "this operator reads arrangements of `arrange`, `arrange_by_key` and `arrange_by_self`",
+    note = "for others, such as arrangements that entered a scope, arrange again or use an operator over cursors, such as `join_core`"
+)]
+pub trait SortedTrace: TraceReader<Batch: SortedBatch<Time = <Self as TraceReader>::Time>> + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<Tr: TraceReader<Batch: SortedBatch<Time = <Tr as TraceReader>::Time>> + 'static> SortedTrace for Tr {}
+
 /// The keys of a trace whose batches are sorted.
 pub type KeyOf<Tr> = <<Tr as TraceReader>::Batch as SortedBatch>::Key;
 /// The values of a trace whose batches are sorted.
@@ -152,12 +164,7 @@ where
     }
 }
 
-impl<K, T, R> SortedBatch for KeyBatch<K, T, R>
-where
-    K: Ord + Clone + 'static,
-    T: Timestamp + Lattice,
-    R: Ord + Semigroup + 'static,
-{
+impl<K: Ord + Clone + 'static, T: Timestamp + Lattice, R: Ord + Semigroup + 'static> SortedBatch for KeyBatch<K, T, R> {
     type Key = K;
     type Val = ();
     type Time = T;
@@ -196,11 +203,10 @@ where
 static UNITS: [(); usize::MAX] = [(); usize::MAX];
 
 /// The times and diffs of the nth value.
-pub(crate) fn updates_at<T, R>(updates: &BatchUpdates<T, R>, value: usize) -> (&[T], &[R])
-where
-    T: Ord + Clone + 'static,
-    R: Ord + Clone + 'static,
-{
+pub(crate) fn updates_at<T: Ord + Clone + 'static, R: Ord + Clone + 'static>(
+    updates: &BatchUpdates<T, R>,
+    value: usize,
+) -> (&[T], &[R]) {
     let (lower, upper) = updates.bounds(value);
     (&updates.times[lower..upper], &updates.diffs[lower..upper])
 }

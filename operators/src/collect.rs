@@ -22,16 +22,10 @@ use differential_dataflow::{ExchangeData, VecCollection};
 ///     paths.assert_eq(scope.new_collection_from([(1, vec!['H', 'C', 'C'])]).1);
 /// });
 /// ```
-pub fn collect_list<'scope, T, K, O, V>(
+pub fn collect_list<'scope, T: Times, K: Key, O: ExchangeData, V: ExchangeData>(
     values: VecCollection<'scope, T, (K, (O, V))>,
     name: &str,
-) -> VecCollection<'scope, T, (K, Vec<V>)>
-where
-    T: Times,
-    K: Key,
-    O: ExchangeData,
-    V: ExchangeData,
-{
+) -> VecCollection<'scope, T, (K, Vec<V>)> {
     values.reduce_named(name, |_, values, lists| {
         let each = values.iter().flat_map(|((_, value), weight)| {
             std::iter::repeat_n(value, usize::try_from(*weight).unwrap_or(0)).cloned()
@@ -54,15 +48,10 @@ where
 ///     collect_set(visits, "Pages").assert_eq(scope.new_collection_from([(1, vec!['C', 'H'])]).1);
 /// });
 /// ```
-pub fn collect_set<'scope, T, K, V>(
+pub fn collect_set<'scope, T: Times, K: Key, V: ExchangeData>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
-) -> VecCollection<'scope, T, (K, Vec<V>)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData,
-{
+) -> VecCollection<'scope, T, (K, Vec<V>)> {
     values.reduce_named(name, |_, values, sets| {
         let present = values.iter().filter(|(_, weight)| *weight > 0).map(|(value, _)| (*value).clone());
         let set: Vec<_> = present.collect();

@@ -12,8 +12,10 @@ use crate::batch::{ByKey, push_values};
 
 /// The values by key, and `None` under each key of `needed` that has no value.
 ///
-/// Each key of `needed` counts once, and each key of `values` has one value; of several, the greatest is taken.
-/// *Cost per change*: O(1). *State*: every key and value.
+/// A key has one row in the result, whatever the weights in `needed`; of several values it has the greatest. Rows of
+/// negative weight count as absent.
+///
+/// *Cost per change*: O(1). *State*: every key and value, twice.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;
@@ -25,17 +27,11 @@ use crate::batch::{ByKey, push_values};
 /// completed.assert_eq(scope.new_collection_from([('T', Some(4)), ('M', None)]).1);
 /// # });
 /// ```
-#[expect(clippy::missing_panics_doc, reason = "it can't: reduce shows keys that have values")]
-pub fn complete<'scope, T, K, V>(
+pub fn complete<'scope, T: Times, K: Key, V: ExchangeData>(
     needed: VecCollection<'scope, T, K>,
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
-) -> ByKey<'scope, T, K, Option<V>>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData,
-{
+) -> ByKey<'scope, T, K, Option<V>> {
     let missing = needed.map(|key| (key, None));
     missing
         .concat(values.map(|(key, value)| (key, Some(value))))
@@ -43,8 +39,8 @@ where
         .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,
         |_, candidates, chosen| {
-            let greatest = candidates.last().expect("reduce shows keys that have values").0;
-            chosen.push((greatest.clone(), 1));
+            let greatest = candidates.iter().rev().find(|(_, weight)| *weight > 0);
+            chosen.extend(greatest.map(|(candidate, _)| ((*candidate).clone(), 1)));
         },
         push_values,
     )

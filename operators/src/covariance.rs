@@ -6,7 +6,7 @@
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use crate::moments::{Statistic, Variance, narrow, unit};
+use crate::moments::{Statistic, Variance, narrow, unit, weights};
 use crate::wide::{BigInt, Wide, nearest};
 
 /// Count and sums of pairs of values, x in units of 10⁻ˣ and y in units of 10⁻ʸ, with their squares and products.
@@ -107,6 +107,10 @@ impl<const X: u32, const Y: u32> Covariance<X, Y> {
         })
     }
 
+    fn times(self, weight: i64) -> Self {
+        Covariance { x: self.x.multiply(&weight), y: self.y.multiply(&weight), products: self.products.times(weight) }
+    }
+
     /// n Σxy − Σx Σy.
     fn spread(&self, n: &BigInt) -> BigInt {
         n * self.products.to_big() - self.x.sum().big_total() * self.y.sum().big_total()
@@ -141,14 +145,4 @@ impl<const X: u32, const Y: u32> Abelian for Covariance<X, Y> {
     }
 }
 
-impl<const X: u32, const Y: u32> Multiply<isize> for Covariance<X, Y> {
-    type Output = Self;
-
-    fn multiply(self, weight: &isize) -> Self {
-        if *weight == 1 {
-            return self;
-        }
-        let products = self.products.times(*weight as i64);
-        Covariance { x: self.x.multiply(weight), y: self.y.multiply(weight), products }
-    }
-}
+weights!(Covariance<X, Y>);

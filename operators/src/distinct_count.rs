@@ -11,6 +11,8 @@
 //!
 //! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
 
+use std::cmp::Ordering;
+
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::CapabilitySet;
@@ -31,6 +33,11 @@ use crate::values::Values;
 ///
 /// Updates of one group that arrive together are added up before they are sent.
 ///
+/// # Panics
+///
+/// If a part falls along the values of a key that has all its rows at one time, such as those of a first load. At other
+/// times only parts that change are read, so a part that falls is counted wrongly.
+///
 /// ```
 /// # use differential_dataflow::input::Input;
 /// # use millstream_operators::distinct_count;
@@ -41,19 +48,12 @@ use crate::values::Values;
 /// customers.assert_eq(scope.new_collection_from(['M', 'M', 'T']).1);
 /// # });
 /// ```
-pub fn distinct_count<'scope, T, K, V, P, G>(
+pub fn distinct_count<'scope, T: Epochs, K: ExchangeData, V: ExchangeData, P: Ord, G: Group>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
     part: impl Fn(&K, &V) -> Option<P> + 'static,
     group: impl Fn(&K, &P) -> G + 'static,
-) -> VecCollection<'scope, T, G>
-where
-    T: Epochs,
-    K: ExchangeData,
-    V: ExchangeData,
-    P: Ord,
-    G: Group,
-{
+) -> VecCollection<'scope, T, G> {
     accumulate_distinct(arranged, name, 1, part, group, |_, _| None)
 }
 
@@ -62,6 +62,10 @@ where
 ///
 /// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
 /// `once` to the group of that part; `part` and `group` are as in [`distinct_count`].
+///
+/// # Panics
+///
+/// As [`distinct_count`].
 ///
 /// ```
 /// # use differential_dataflow::input::Input;
@@ -105,23 +109,20 @@ where
 
 impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
     /// Adds the reduction of [`accumulate_distinct`].
-    pub fn accumulate_distinct<P, G, R>(
+    pub fn accumulate_distinct<P: Ord, G: Group, R: Data + Semigroup + Multiply<isize, Output = R>>(
         &mut self,
         once: R,
         part: impl Fn(&K, &V) -> Option<P> + 'static,
         group: impl Fn(&K, &P) -> G + 'static,
         term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
-    ) -> VecCollection<'scope, T, G, R>
-    where
-        P: Ord,
-        G: Group,
-        R: Data + Semigroup + Multiply<isize, Output = R>,
-    {
-        self.add(|output| DistinctReducer { part, group, term, once, sums: Sums::default(), output })
+    ) -> VecCollection<'scope, T, G, R> {
+        let name = self.name().to_owned();
+        self.add(|output| DistinctReducer { name, part, group, term, once, sums: Sums::default(), output })
     }
 }
 
 struct DistinctReducer<T: Timestamp, G: Group, R: Data, F, N, M> {
+    name: String,
     part: F,
     group: N,
     term: M,
@@ -143,7 +144,7 @@ where
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
-        let DistinctReducer { part, group, term, once, sums, .. } = self;
+        let DistinctReducer { name, part, group, term, once, sums, .. } = self;
         for (value, time, weight) in change.updates() {
             if let Some((group, term)) = term(key, value) {
                 sums.add(group, time, term.multiply(&weight));
@@ -154,7 +155,11 @@ where
             Some(time) if change.is_new() => {
                 let mut steps = change.steps();
                 steps.advance();
-                each_part(&steps.values(), |value| part(key, value), |found| count(found, time, 1));
+                let is_sorted = each_part(&steps.values(), |value| part(key, value), |found| count(found, time, 1));
+                assert!(
+                    is_sorted,
+                    "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
+                );
             }
             _ => each_change(change, |value| part(key, value), &mut count),
         }
@@ -166,20 +171,25 @@ where
     }
 }
 
-/// Shows each part that has a row, by one pass over all rows.
-fn each_part<V: Ord, T: Timestamp, P: PartialEq>(
+/// Shows each part that has a row, by one pass over all rows; false if a part is less than one before it.
+fn each_part<V: Ord, T: Timestamp, P: Ord>(
     values: &Values<'_, V, T>,
     part: impl Fn(&V) -> Option<P>,
     mut show: impl FnMut(&P),
-) {
+) -> bool {
     let mut last = None;
     for (value, _) in values.ascending() {
         let found = part(value);
-        if found != last {
-            found.iter().for_each(&mut show);
-            last = found;
+        match found.cmp(&last) {
+            Ordering::Less => return false,
+            Ordering::Equal => (),
+            Ordering::Greater => {
+                found.iter().for_each(&mut show);
+                last = found;
+            }
         }
     }
+    true
 }
 
 /// Shows when each part with an update got its first row or lost its last.

@@ -62,18 +62,13 @@ pub type ToWorker<D, T, R = isize> = (u64, (D, T, R));
 /// ```
 ///
 /// [`unary_frontier`]: timely::dataflow::operators::generic::Operator::unary_frontier
-pub fn to_all_workers<'scope, T, D, R>(
+pub fn to_all_workers<'scope, T: Timestamp, D: ExchangeData, R: ExchangeData + Data>(
     rows: VecCollection<'scope, T, D, R>,
     name: &str,
 ) -> (
     StreamVec<'scope, T, ToWorker<D, T, R>>,
     Exchange<ToWorker<D, T, R>, impl FnMut(&ToWorker<D, T, R>) -> u64 + 'static>,
-)
-where
-    T: Timestamp,
-    D: ExchangeData,
-    R: ExchangeData + Data,
-{
+) {
     let peers = rows.scope().peers() as u64;
     let updates = rows.inner.unary(Pipeline, name, move |_, _| {
         move |input, output| {

@@ -24,16 +24,11 @@ use differential_dataflow::{ExchangeData, VecCollection};
 ///
 /// # Panics
 /// If the bounds do not ascend.
-pub fn histogram<'scope, T, K, V>(
+pub fn histogram<'scope, T: Times, K: Key, V: ExchangeData>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
     bounds: Vec<V>,
-) -> VecCollection<'scope, T, (K, Vec<u64>)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData,
-{
+) -> VecCollection<'scope, T, (K, Vec<u64>)> {
     assert!(bounds.is_sorted_by(|a, b| a < b), "histogram {name}: found bounds {bounds:?}, wanted ascending ones");
     let intervals = bounds.len() + 1;
     let placed = values.map(move |(key, value)| (key, bounds.partition_point(|bound| *bound <= value)));

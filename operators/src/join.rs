@@ -10,9 +10,10 @@
 //!
 //! The weight of a pair is the product of the weights, of whatever type; an arrangement may be one of keys alone. A
 //! null in a key equals a null: filter such rows first where nulls must not match. *Cost per change*: O(log n) and
-//! the matches. *State*: none beside the arrangements; `left_join`, `semi_join` and `anti_join` also keep the
-//! partners' keys. *Times*: any lattice.
+//! the matches at its time, also where a batch has many changes of one row. *State*: none beside the arrangements;
+//! `left_join`, `semi_join` and `anti_join` also keep the partners' keys, twice. *Times*: any lattice.
 
+mod large_key;
 mod merge;
 mod presence;
 
@@ -21,14 +22,13 @@ use std::rc::Rc;
 use differential_dataflow::difference::{Abelian, Monoid, Multiply, Semigroup};
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::operators::join::join_with_tactic;
-use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::arrange::arrange_in_place;
-use crate::batch::{DiffOf, KeyOf, ProductOf, SortedBatch, ValOf, push_values};
+use crate::batch::{DiffOf, KeyOf, ProductOf, SortedBatch, SortedTrace, ValOf, push_values};
 use crate::bounds::{Key, Times};
 use crate::exchange::to_all_workers;
 use merge::MergeTactic;
@@ -37,8 +37,8 @@ use presence::Presence;
 /// What `logic` makes of each pair of rows with the same key.
 ///
 /// Faster than differential's `join_core`: values are read in place, and the output is not consolidated a buffer at a
-/// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs is
-/// joined in pieces, and the operator yields between them.
+/// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs of
+/// updates is joined in pieces, and the operator yields between them.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -58,8 +58,8 @@ pub fn inner_join<'scope, Tr0, Tr1, D>(
     logic: impl FnMut(&KeyOf<Tr0>, &ValOf<Tr0>, &ValOf<Tr1>) -> D + 'static,
 ) -> VecCollection<'scope, Tr0::Time, D, ProductOf<Tr0, Tr1>>
 where
-    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Diff: Multiply<DiffOf<Tr1>>>> + 'static,
-    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
+    Tr0: SortedTrace<Batch: SortedBatch<Diff: Multiply<DiffOf<Tr1>>>>,
+    Tr1: SortedTrace<Time = Tr0::Time, Batch: SortedBatch<Key = KeyOf<Tr0>>>,
     D: Data,
     ProductOf<Tr0, Tr1>: Semigroup + 'static,
 {
@@ -88,8 +88,8 @@ pub fn left_join<'scope, Tr0, Tr1, D>(
     logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>, Option<&ValOf<Tr1>>) -> D + 'static,
 ) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key, Val: ExchangeData>> + Clone + 'static,
-    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + Clone + 'static,
+    Tr0: SortedTrace<Batch: SortedBatch<Key: Key, Val: ExchangeData>> + Clone,
+    Tr1: SortedTrace<Time = Tr0::Time, Batch: SortedBatch<Key = KeyOf<Tr0>>> + Clone,
     DiffOf<Tr0>: ExchangeData + Abelian + Multiply<DiffOf<Tr1>, Output = DiffOf<Tr0>>,
     DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
@@ -124,8 +124,8 @@ pub fn semi_join<'scope, Tr0, Tr1, D>(
     logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>) -> D + 'static,
 ) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key>> + 'static,
-    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
+    Tr0: SortedTrace<Batch: SortedBatch<Key: Key>>,
+    Tr1: SortedTrace<Time = Tr0::Time, Batch: SortedBatch<Key = KeyOf<Tr0>>>,
     DiffOf<Tr0>: Abelian,
     DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
@@ -164,8 +164,8 @@ pub fn anti_join<'scope, Tr0, Tr1, D>(
     logic: impl Fn(&KeyOf<Tr0>, &ValOf<Tr0>) -> D + 'static,
 ) -> VecCollection<'scope, Tr0::Time, D, DiffOf<Tr0>>
 where
-    Tr0: TraceReader<Batch: SortedBatch<Time = Tr0::Time, Key: Key, Val: ExchangeData>> + Clone + 'static,
-    Tr1: TraceReader<Time = Tr0::Time, Batch: SortedBatch<Time = Tr0::Time, Key = KeyOf<Tr0>>> + 'static,
+    Tr0: SortedTrace<Batch: SortedBatch<Key: Key, Val: ExchangeData>> + Clone,
+    Tr1: SortedTrace<Time = Tr0::Time, Batch: SortedBatch<Key = KeyOf<Tr0>>>,
     DiffOf<Tr0>: ExchangeData + Abelian,
     DiffOf<Tr1>: ExchangeData + Monoid,
     D: Data,
@@ -225,15 +225,11 @@ where
 }
 
 /// A record for each row of an arrangement.
-fn flatten<'scope, Tr, D>(
+fn flatten<'scope, Tr: SortedTrace, D: Data>(
     arranged: Arranged<'scope, Tr>,
     name: &str,
     logic: impl Fn(&KeyOf<Tr>, &ValOf<Tr>) -> D + 'static,
-) -> VecCollection<'scope, Tr::Time, D, DiffOf<Tr>>
-where
-    Tr: TraceReader<Batch: SortedBatch<Time = Tr::Time>>,
-    D: Data,
-{
+) -> VecCollection<'scope, Tr::Time, D, DiffOf<Tr>> {
     let records = arranged.stream.unary(Pipeline, name, move |_, _| {
         move |input, output| {
             input.for_each(|message, spans| {

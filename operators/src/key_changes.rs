@@ -172,13 +172,15 @@ fn collect_runs<'a, K: ExchangeData, V: ExchangeData, T: Epochs>(
 
 /// Follows an arrangement: receives batches, finds what was there before, and lets the trace compact behind it.
 pub(crate) struct TraceFollower<K: ExchangeData, V: ExchangeData, T: Epochs> {
+    /// The operator's name.
+    name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
     received: Received<T>,
 }
 
 impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
-    pub(crate) fn new(trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
-        TraceFollower { trace: Some(trace), received: Received::nothing() }
+    pub(crate) fn new(name: &str, trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+        TraceFollower { name: name.to_owned(), trace: Some(trace), received: Received::nothing() }
     }
 
     /// What has arrived, for an operator of so many outputs; `None` if nothing has.
@@ -202,9 +204,10 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
         if novel.is_empty() {
             return None;
         }
-        let trace = self.trace.as_mut().expect("the trace is kept while its input is open");
-        let earlier = trace.batches_through(received_before.borrow());
-        let earlier = earlier.expect("the trace was not compacted past what was received");
+        let earlier = self.trace.as_mut().and_then(|trace| trace.batches_through(received_before.borrow()));
+        let earlier = earlier.unwrap_or_else(|| {
+            panic!("{:?}: the trace was dropped or compacted past what was received, {received_before:?}", self.name)
+        });
         Some(NovelBatches { capabilities, earlier, novel })
     }
 

@@ -25,6 +25,10 @@ use crate::upsert_table::UpsertTable;
 /// An upsert belongs to the epoch of the message that brings it. If two upserts of
 /// one key share epoch and position, the greater row wins, and any row wins over a delete.
 ///
+/// # Panics
+///
+/// If a worker has about 2³² keys: its table has 256 parts of at most 2²⁴ − 1 keys.
+///
 /// ```
 /// use millstream_operators::{Position, latest};
 /// use timely::dataflow::operators::capture::{Capture, Extract};
@@ -51,7 +55,7 @@ pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
 ) -> VecCollection<'scope, T, (K, V)> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let rows = upserts.unary_frontier(by_key, name, |_, _| {
-        let mut table = UpsertTable::default();
+        let mut table = UpsertTable::new(format!("latest {name:?}"));
         let mut stash: Stash<T, Vec<Upsert<K, V>>> = Stash::default();
         move |(input, frontier), output| {
             let frontiers = [frontier];
@@ -69,7 +73,7 @@ pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
                 let (mut session, time) = (output.session(&epoch), epoch.time());
                 settle(&mut table, |key, row, diff| session.give(((key.clone(), row.clone()), time.clone(), diff)));
                 if stash.is_closed(&frontiers) {
-                    table = UpsertTable::default();
+                    table.clear();
                 }
             }
         }

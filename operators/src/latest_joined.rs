@@ -34,7 +34,7 @@ use crate::upsert_table::{Slot, UpsertTable};
 /// # Panics
 ///
 /// If `partners` has two different rows under one key at the end of an epoch, or one of negative weight. Copies of one
-/// row count as one.
+/// row count as one. Also if a worker has about 2³² keys of rows, as in [`latest`](super::latest()).
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -51,21 +51,13 @@ use crate::upsert_table::{Slot, UpsertTable};
 ///     amounts.assert_eq(scope.new_collection_from([(1, Some(8)), (2, Some(15)), (3, None)]).1);
 /// });
 /// ```
-pub fn latest_joined<'scope, T, K, V, J, P, D>(
+pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     partners: VecCollection<'scope, T, (J, P)>,
     name: &str,
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-    J: Key,
-    P: ExchangeData,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
     let scope = upserts.scope();
@@ -139,7 +131,7 @@ where
 {
     fn new(name: &str, partner_of: F, logic: L) -> Self {
         LatestJoin {
-            table: UpsertTable::default(),
+            table: UpsertTable::new(format!("latest_joined {name:?}: rows")),
             partners: UniqueRows::default(),
             place: format!("latest_joined {name:?}: partners"),
             chains: SlotChains::default(),
@@ -180,7 +172,8 @@ where
             let Some(written) = self.table.settle() else {
                 self.settling = None;
                 if is_last {
-                    (self.table, self.chains, self.partners) = Default::default();
+                    self.table.clear();
+                    (self.chains, self.partners) = Default::default();
                 }
                 return false;
             };
@@ -190,7 +183,7 @@ where
                 given += 1;
             }
             if is_last {
-                self.table.clear(part);
+                self.table.clear_part(part);
             }
         }
         true

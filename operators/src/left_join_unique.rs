@@ -36,19 +36,12 @@ use crate::unique::UniqueRows;
 ///     revenue.assert_eq(scope.new_collection_from([('T', Some(28)), ('X', None)]).1);
 /// });
 /// ```
-pub fn left_join_unique<'scope, T, K, V, P, D>(
+pub fn left_join_unique<'scope, T: Epochs, K: Key, V: ExchangeData, P: ExchangeData, D: Data>(
     rows: VecCollection<'scope, T, (K, V)>,
     partners: VecCollection<'scope, T, (K, P)>,
     name: &str,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-    P: ExchangeData,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
     let row_by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
     let mut join = UniqueJoin::new(name, logic);

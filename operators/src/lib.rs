@@ -62,7 +62,7 @@
 //! "None of its own" means that an operator reads the arrangement it is given and keeps nothing besides: an
 //! arrangement is paid for once and used by all.
 //!
-//! **Building blocks.** [`arrange()`] and [`arrange_in_place`] make the arrangements of [`ByKey`], faster than
+//! **Building blocks.** [`arrange()`] makes the arrangements of [`ByKey`], faster than
 //! `arrange_by_key` and interchangeable with it. [`SortedBatch`] reads their batches as slices. [`to_all_workers`]
 //! sends a collection to every worker.
 //!
@@ -118,8 +118,8 @@ pub mod window;
 
 pub use accumulate::accumulate;
 pub use aggregate::{aggregate, aggregate_total};
-pub use arrange::{arrange, arrange_in_place};
-pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, ValOf};
+pub use arrange::arrange;
+pub use batch::{Batch, ByKey, DiffOf, KeyBatch, KeyOf, ProductOf, SortedBatch, SortedTrace, ValOf};
 pub use bounds::{Epochs, Key, Times};
 pub use collect::{collect_list, collect_set};
 pub use complete::complete;

@@ -342,6 +342,27 @@ impl<const SCALE: u32> Moments<SCALE> {
     }
 }
 
+/// Multiplies a type by the diffs that count rows.
+macro_rules! weights {
+    ($name:ident<$($scale:ident),+>) => {
+        weights!($name<$($scale),+>: isize, i64, i32, i16, i8);
+    };
+    ($name:ident<$($scale:ident),+>: $weight:ident $(, $others:ident)*) => {
+        impl<$(const $scale: u32),+> Multiply<$weight> for $name<$($scale),+> {
+            type Output = Self;
+
+            fn multiply(self, weight: &$weight) -> Self {
+                if *weight == 1 { self } else { self.times(*weight as i64) }
+            }
+        }
+
+        weights!($name<$($scale),+>: $($others),*);
+    };
+    ($name:ident<$($scale:ident),+>:) => {};
+}
+
+pub(crate) use weights;
+
 /// Makes a type that can be added, negated and multiplied by a weight the diff of an update.
 macro_rules! diff {
     ($name:ident) => {
@@ -369,13 +390,7 @@ macro_rules! diff {
             }
         }
 
-        impl<const SCALE: u32> Multiply<isize> for $name<SCALE> {
-            type Output = Self;
-
-            fn multiply(self, weight: &isize) -> Self {
-                if *weight == 1 { self } else { self.times(*weight as i64) }
-            }
-        }
+        weights!($name<SCALE>);
     };
 }
 

@@ -7,8 +7,8 @@ pub use differential_dataflow::VecCollection;
 pub use differential_dataflow::input::Input;
 
 pub use crate::window::{
-    Fraction, FrameAggregate, Functions, InOrder, NullsLast, PercentileValue, RecomputedWindow, Reverse, Window,
-    WindowFrame, WindowFunction, window, window_over,
+    Fraction, FrameAggregate, Functions, NullsLast, PercentileValue, RecomputedWindow, Reverse, Window, WindowFrame,
+    WindowFunction, window, window_over,
 };
 pub use crate::{
     ByKey, Covariance, Group, Moments, Overflow, Position, Statistic, Sum, Upsert, Variance, accumulate,

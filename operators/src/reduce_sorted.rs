@@ -49,17 +49,11 @@ use crate::values::Values;
 /// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();
 /// assert_eq!(updates, [((PLAYER, 30), 0, 1), ((PLAYER, 30), 1, -1), ((PLAYER, 50), 1, 1)]);
 /// ```
-pub fn reduce_sorted<'scope, T, K, V, A>(
+pub fn reduce_sorted<'scope, T: Epochs, K: Key, V: ExchangeData, A: Data>(
     arranged: ByKey<'scope, T, K, V>,
     name: &str,
     mut logic: impl FnMut(&K, Values<'_, V, T>, &mut Vec<A>) + 'static,
-) -> VecCollection<'scope, T, (K, A)>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-    A: Data,
-{
+) -> VecCollection<'scope, T, (K, A)> {
     let mut answers = Vec::new();
     reduce_summed(
         arranged,
@@ -108,22 +102,13 @@ where
     reduced
 }
 
-impl<'scope, T, K, V> SharedReduce<'scope, T, K, V>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-{
+impl<'scope, T: Epochs, K: Key, V: ExchangeData> SharedReduce<'scope, T, K, V> {
     /// Adds the reduction of [`reduce_summed`].
-    pub fn reduce_summed<R, A>(
+    pub fn reduce_summed<R: Semigroup + Default + Multiply<isize, Output = R> + 'static, A: Data>(
         &mut self,
         term: impl Fn(&K, &V) -> R + 'static,
         logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
-    ) -> VecCollection<'scope, T, A>
-    where
-        R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
-        A: Data,
-    {
+    ) -> VecCollection<'scope, T, A> {
         self.add(|output| SummedReducer { term, logic, sums: HashMap::default(), pushed: Vec::new(), output })
     }
 }
@@ -185,12 +170,10 @@ where
 /// present_keys(orders, "Customers").assert_eq(scope.new_collection_from([1, 2]).1);
 /// # });
 /// ```
-pub fn present_keys<'scope, T, K, V>(arranged: ByKey<'scope, T, K, V>, name: &str) -> VecCollection<'scope, T, K>
-where
-    T: Epochs,
-    K: Key,
-    V: ExchangeData,
-{
+pub fn present_keys<'scope, T: Epochs, K: Key, V: ExchangeData>(
+    arranged: ByKey<'scope, T, K, V>,
+    name: &str,
+) -> VecCollection<'scope, T, K> {
     let present = reduce_sorted(arranged, name, |_, values, answers| {
         if !values.is_empty() {
             answers.push(());

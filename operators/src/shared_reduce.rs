@@ -47,6 +47,7 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// Timely panics when the dataflow is complete if `build` was not called.
 #[must_use = "the operator does not exist until `build` is called"]
 pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
+    name: String,
     builder: OperatorBuilder<'scope, T>,
     arranged: ByKey<'scope, T, K, V>,
     reducers: Vec<Box<dyn Reducer<K, V, T>>>,
@@ -90,7 +91,12 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
     /// An operator without reductions.
     pub fn new(arranged: ByKey<'scope, T, K, V>, name: &str) -> Self {
         let builder = OperatorBuilder::new(name.to_owned(), arranged.stream.scope());
-        SharedReduce { builder, arranged, reducers: Vec::new() }
+        SharedReduce { name: name.to_owned(), builder, arranged, reducers: Vec::new() }
+    }
+
+    /// The operator's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Adds the reduction that `make` makes of its output.
@@ -106,13 +112,13 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
 
     /// Builds the operator.
     pub fn build(self) {
-        let SharedReduce { mut builder, arranged, mut reducers } = self;
+        let SharedReduce { name, mut builder, arranged, mut reducers } = self;
         if reducers.is_empty() {
             // The operator's index is allocated, so an operator must take it.
             return builder.build(|_| |_| ());
         }
         let mut input = builder.new_input(arranged.stream, Pipeline);
-        let mut follower = TraceFollower::new(arranged.trace);
+        let mut follower = TraceFollower::new(&name, arranged.trace);
         builder.build(move |_| {
             move |frontiers| {
                 if let Some(batches) = follower.receive(&mut input, reducers.len()) {

@@ -16,6 +16,7 @@
 
 mod walk;
 
+use std::fmt::Debug;
 use std::rc::Rc;
 
 use differential_dataflow::consolidation::consolidate;
@@ -62,19 +63,13 @@ use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 ///     converted.assert_eq(scope.new_collection_from([('T', Some(440)), ('M', Some(550))]).1);
 /// });
 /// ```
-pub fn with_side_input<'scope, T, K, V, S, D>(
+pub fn with_side_input<'scope, T: Epochs, K: ExchangeData, V: ExchangeData, S: ExchangeData, D: Data>(
     rows: ByKey<'scope, T, K, V>,
     side: VecCollection<'scope, T, S>,
     name: &str,
     logic: impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>) + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    K: ExchangeData,
-    V: ExchangeData,
-    S: ExchangeData,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
+    let logic = one_answer_each(name, logic);
     let scope = rows.stream.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut row_input = builder.new_input(rows.stream, Pipeline);
@@ -101,6 +96,24 @@ where
         }
     });
     answers.as_collection()
+}
+
+/// The logic, checked to push one answer for each row.
+fn one_answer_each<K: Debug, V, S, D, L: Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>)>(
+    name: &str,
+    logic: L,
+) -> impl Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>) + use<K, V, S, D, L> {
+    let name = name.to_owned();
+    move |rows, record, answers| {
+        logic(rows, record, answers);
+        assert!(
+            answers.len() == rows.len(),
+            "with_side_input {name:?}: found {} answers for {} rows, of which the first has key {:?}, wanted one for each",
+            answers.len(),
+            rows.len(),
+            rows.first().map(|(key, _)| key),
+        );
+    }
 }
 
 /// What one worker holds of rows and records.
@@ -275,9 +288,11 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
         if !self.has_answers {
             return self.novel.iter().map(|novel| Rc::clone(&novel.batch)).collect();
         }
-        let trace = self.trace.as_mut().expect("the trace is kept while the record may change");
+        let trace = self.trace.as_mut().expect("with_side_input keeps its trace while the record may change");
         let batches = trace.batches_through(self.received.frontier());
-        batches.expect("the trace was not compacted past what was received")
+        batches.unwrap_or_else(|| {
+            panic!("with_side_input {:?}: the trace was compacted past what was received", self.name)
+        })
     }
 
     /// Lets the trace compact, and drops it when the record can't change any more.

@@ -19,7 +19,6 @@
 //! stage those that are left, twice. *Nulls*: values like others, the least.
 
 use std::cmp::Reverse;
-use std::hash::Hash;
 
 use crate::bounds::{Key, Times};
 use differential_dataflow::{ExchangeData, Hashable, VecCollection};
@@ -45,17 +44,12 @@ const FAN_IN_BITS: u32 = 4;
 ///     best.assert_eq(scope.new_collection_from([('A', Reverse(7)), ('A', Reverse(5))]).1);
 /// });
 /// ```
-pub fn top_k<'scope, T, K, V>(
+pub fn top_k<'scope, T: Times, K: Key, V: Key>(
     rows: VecCollection<'scope, T, (K, V)>,
     name: &str,
     k: u64,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, V)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, V)> {
     let k = isize::try_from(k).unwrap_or(isize::MAX);
     let stages = stages(rows_max / k.unsigned_abs().max(1) as u64);
     let mut left = rows.map(move |(key, row)| ((key, low_bits(row.hashed(), stages * FAN_IN_BITS)), row));
@@ -79,17 +73,12 @@ where
 /// cheapest.assert_eq(scope.new_collection_from([('T', (4, 1)), ('T', (7, 2))]).1);
 /// # });
 /// ```
-pub fn top_k_numbered<'scope, T, K, V>(
+pub fn top_k_numbered<'scope, T: Times, K: Key, V: Key>(
     rows: VecCollection<'scope, T, (K, V)>,
     name: &str,
     k: u64,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, (V, u64))>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, (V, u64))> {
     top_k(rows, name, k, rows_max).reduce_named(&format!("{name}: numbers"), |_, rows, numbered| {
         let each = rows.iter().flat_map(|(row, weight)| std::iter::repeat_n(*row, weight.unsigned_abs()));
         numbered.extend(each.zip(1..).map(|(row, number)| ((row.clone(), number), 1)));
@@ -107,30 +96,20 @@ where
 /// max(prices, "Dearest", 1000).assert_eq(scope.new_collection_from([('T', 9)]).1);
 /// # });
 /// ```
-pub fn min<'scope, T, K, V>(
+pub fn min<'scope, T: Times, K: Key, V: Key>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, V)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, V)> {
     top_k(values, name, 1, rows_max)
 }
 
 /// The greatest value of each key; see [`min`]. *Updates per change*: ≤ 2. `rows_max` is as in [`top_k`].
-pub fn max<'scope, T, K, V>(
+pub fn max<'scope, T: Times, K: Key, V: Key>(
     values: VecCollection<'scope, T, (K, V)>,
     name: &str,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, V)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, V)> {
     let values = values.map(|(key, value)| (key, Reverse(value)));
     top_k(values, name, 1, rows_max).map(|(key, Reverse(value))| (key, value))
 }
@@ -150,47 +129,30 @@ where
 ///     most.assert_eq(scope.new_collection_from([('T', (5, 600))]).1);
 /// });
 /// ```
-pub fn arg_min<'scope, T, K, V, A>(
+pub fn arg_min<'scope, T: Times, K: Key, V: Key, A: Key>(
     values: VecCollection<'scope, T, (K, (V, A))>,
     name: &str,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, (V, A))>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-    A: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, (V, A))> {
     top_k(values, name, 1, rows_max)
 }
 
 /// The greatest value of each key and its argument, of several the least. See [`arg_min`].
-pub fn arg_max<'scope, T, K, V, A>(
+pub fn arg_max<'scope, T: Times, K: Key, V: Key, A: Key>(
     values: VecCollection<'scope, T, (K, (V, A))>,
     name: &str,
     rows_max: u64,
-) -> VecCollection<'scope, T, (K, (V, A))>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData + Hash,
-    A: ExchangeData + Hash,
-{
+) -> VecCollection<'scope, T, (K, (V, A))> {
     let values = values.map(|(key, (value, argument))| (key, (Reverse(value), argument)));
     top_k(values, name, 1, rows_max).map(|(key, (Reverse(value), argument))| (key, (value, argument)))
 }
 
 /// The first `k` rows of each bucket of each key.
-fn first_of_bucket<'scope, T, K, V>(
+fn first_of_bucket<'scope, T: Times, K: Key, V: ExchangeData>(
     rows: VecCollection<'scope, T, ((K, u64), V)>,
     name: &str,
     k: isize,
-) -> VecCollection<'scope, T, ((K, u64), V)>
-where
-    T: Times,
-    K: Key,
-    V: ExchangeData,
-{
+) -> VecCollection<'scope, T, ((K, u64), V)> {
     rows.reduce_named(name, move |_, rows, first| {
         let mut left = k;
         for (row, weight) in rows.iter().filter(|(_, weight)| *weight > 0) {

@@ -30,17 +30,11 @@ use crate::sums::Sums;
 ///     means.assert_eq(scope.new_collection_from([('T', Ok(Some(3))), ('M', Ok(Some(1)))]).1);
 /// });
 /// ```
-pub fn totals<'scope, T, G, R, D>(
+pub fn totals<'scope, T: Epochs, G: Key, R: ExchangeData + Semigroup, D: Data>(
     sums: VecCollection<'scope, T, G, R>,
     name: &str,
     show: impl Fn(&G, &R) -> D + 'static,
-) -> VecCollection<'scope, T, D>
-where
-    T: Epochs,
-    G: Key,
-    R: ExchangeData + Semigroup,
-    D: Data,
-{
+) -> VecCollection<'scope, T, D> {
     let by_group = Exchange::new(|(group, _, _): &(G, T, R)| route(group));
     let totals = sums.inner.unary_frontier(by_group, name, move |_, _| {
         let mut totals: HashMap<G, R, LocalHash> = HashMap::default();

@@ -3,6 +3,7 @@
 //! Keys are partitioned by their hash into parts that each fit the cache of a core. Writes of an epoch are buffered
 //! in one list a part, and applied part by part. A row keeps its slot while its key has a row.
 
+use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 
 use crate::exchange::LocalHash;
@@ -13,6 +14,8 @@ use crate::chunked_vec::ChunkedVec;
 use crate::upsert::{Position, Upsert};
 
 pub(crate) struct UpsertTable<K, V> {
+    /// The operator's name.
+    place: String,
     parts: Vec<TablePart<K, V>>,
     hasher: LocalHash,
     /// The parts for which something waits.
@@ -23,14 +26,18 @@ pub(crate) struct UpsertTable<K, V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
+/// The most slots of a part, so that none is [`Slot::NONE`].
+const SLOTS_MAX: u32 = (1 << 24) - 1;
+
 impl Slot {
     /// No row's place.
     pub(crate) const NONE: Slot = Slot(u32::MAX);
 
-    fn new(part: usize, at: usize) -> Slot {
-        let at = u32::try_from(at).ok().filter(|at| *at < (1 << 24) - 1);
-        let part = u32::try_from(part).expect("there are few parts");
-        Slot(part << 24 | at.expect("a worker holds fewer than 2³² keys"))
+    /// `None` if the part is full.
+    fn new(part: usize, at: usize) -> Option<Slot> {
+        let at = u32::try_from(at).ok().filter(|at| *at < SLOTS_MAX)?;
+        let part = u32::try_from(part).expect("a part is one of 256");
+        Some(Slot(part << 24 | at))
     }
 
     pub(crate) fn part(self) -> usize {
@@ -64,7 +71,15 @@ struct TablePart<K, V> {
     rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    waiting: ChunkedVec<Upsert<K, V>>,
+    waiting: ChunkedVec<WaitingUpsert<K, V>>,
+}
+
+/// An upsert of the open epoch, and what the index keeps of its key's hash.
+struct WaitingUpsert<K, V> {
+    hash: u32,
+    key: K,
+    position: Position,
+    row: Option<V>,
 }
 
 impl<K, V> Default for TablePart<K, V> {
@@ -90,27 +105,34 @@ struct TableRow<K, V> {
 /// How many parts there are: one for each value of a hash's first byte.
 pub(crate) const PARTS: usize = 1 << 8;
 
-impl<K, V> Default for UpsertTable<K, V> {
-    fn default() -> Self {
+impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
+    /// A table without rows. `place` names the operator.
+    pub(crate) fn new(place: String) -> Self {
         UpsertTable {
+            place,
             parts: (0..PARTS).map(|_| TablePart::default()).collect(),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
             hasher: LocalHash::default(),
             touched: Vec::new(),
         }
     }
-}
 
-impl<K: Clone + Eq + Hash, V: Clone + Ord> UpsertTable<K, V> {
+    /// Forgets all rows.
+    pub(crate) fn clear(&mut self) {
+        self.parts.iter_mut().for_each(|part| *part = TablePart::default());
+        self.touched.clear();
+    }
+
     /// Takes rows of the open epoch.
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
-        for upsert in upserts {
-            let part = usize::from(self.hasher.hash_one(&upsert.0).to_le_bytes()[0]);
+        for (key, position, row) in upserts {
+            let hash = self.hasher.hash_one(&key);
+            let part = usize::from(hash.to_le_bytes()[0]);
             let waiting = &mut self.parts[part].waiting;
             if waiting.is_empty() {
                 self.touched.push(part);
             }
-            waiting.push(upsert);
+            waiting.push(WaitingUpsert { hash: upper(hash), key, position, row });
         }
     }
 
@@ -118,11 +140,11 @@ impl<K: Clone + Eq + Hash, V: Clone + Ord> UpsertTable<K, V> {
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
-        Some(self.parts[part].settle(part, &self.hasher))
+        Some(self.parts[part].settle(part, &self.place))
     }
 
     /// Forgets all rows of a part.
-    pub(crate) fn clear(&mut self, part: usize) {
+    pub(crate) fn clear_part(&mut self, part: usize) {
         self.parts[part] = TablePart::default();
     }
 
@@ -143,27 +165,29 @@ impl<K: Clone + Eq + Hash, V: Clone + Ord> UpsertTable<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone + Ord> TablePart<K, V> {
-    fn settle(&mut self, part: usize, hasher: &LocalHash) -> WrittenPart<V> {
+impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
+    fn settle(&mut self, part: usize, place: &str) -> WrittenPart<V> {
         let mut written = WrittenPart { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.
             self.rows.reserve_exact(self.waiting.len());
             self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
         }
-        for (key, position, row) in std::mem::take(&mut self.waiting) {
-            let hash = upper(hasher.hash_one(&key));
+        for WaitingUpsert { hash, key, position, row } in std::mem::take(&mut self.waiting) {
             let rows = &self.rows;
             let is_it = |entry: &IndexEntry| entry.hash == hash && rows[entry.slot.at()].key == key;
             match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
-                Entry::Vacant(place) => {
-                    let slot = self.free.pop().unwrap_or_else(|| Slot::new(part, self.rows.len()));
+                Entry::Vacant(vacant) => {
+                    let slot = self.free.pop().or_else(|| Slot::new(part, self.rows.len()));
+                    let slot = slot.unwrap_or_else(|| {
+                        panic!("{place}: found no room for key {key:?}, wanted at most {SLOTS_MAX} keys in each of {PARTS} parts")
+                    });
                     store(&mut self.rows, slot, TableRow { key, position: Some(position), row });
-                    place.insert(IndexEntry { hash, slot });
+                    vacant.insert(IndexEntry { hash, slot });
                     written.fresh.push(slot);
                 }
-                Entry::Occupied(place) => {
-                    let slot = place.get().slot;
+                Entry::Occupied(occupied) => {
+                    let slot = occupied.get().slot;
                     let known = &mut self.rows[slot.at()];
                     if (known.position, &known.row) < (Some(position), &row) {
                         let settled = known.position.replace(position).is_none();

@@ -21,7 +21,8 @@ use crate::upsert::{Position, Upsert};
 ///
 /// # Panics
 ///
-/// If a key has more than one row at the end of an epoch, counting copies.
+/// If a key has more than one row at the end of an epoch, counting copies. Which row is retracted is not checked, since
+/// only keys are kept.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -96,7 +96,7 @@
 //! costs, a search for each range against a step for each row; it has not been measured by itself.
 //!
 //! Definitions are those of SQL:2016, except that `min` and `max` treat nulls as values. Where engines disagree, they
-//! are PostgreSQL's: `tests/postgres.sh` compares with it.
+//! are PostgreSQL's: `operators/tests/postgres.sh` compares with it.
 
 mod aggregate;
 mod distribution;
@@ -104,7 +104,6 @@ mod extreme;
 mod frame;
 mod function;
 mod functions;
-mod in_order;
 mod lag_lead;
 mod limit;
 mod nth_value;
@@ -119,13 +118,10 @@ mod recompute;
 mod row_diff;
 mod totals;
 
-use std::hash::Hash;
 use std::rc::Rc;
 
-use differential_dataflow::lattice::Lattice;
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use timely::dataflow::operators::vec::Map;
-use timely::progress::Timestamp;
 
 pub use aggregate::{FrameAggregate, OverFrame};
 pub use distribution::{CumeDist, Fraction, Ntile, PercentRank, ThroughPeers};
@@ -135,7 +131,6 @@ pub use function::{
     AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, RowChange, WindowFunction,
 };
 pub use functions::Functions;
-pub use in_order::InOrder;
 pub use lag_lead::{LagLead, WithDefault};
 pub use nth_value::NthValue;
 pub use nulls::{IgnoreNulls, NotNullCount, NullTreatment, RespectNulls};
@@ -146,25 +141,19 @@ pub use row_diff::RowDiff;
 pub use totals::{Integer, TermSum, Total};
 
 use crate::batch::ByKey;
+use crate::bounds::{Epochs, Key, Times};
 use partitions::Partitions;
 
 /// The rows of a collection, partitioned by `partition` and ordered by `order` and then by the row itself; see the
 /// [module](self).
 ///
 /// The rows are exchanged by partition, so each partition is kept by one worker.
-pub fn window<'scope, T, P, O, D, R>(
+pub fn window<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData, R: RowDiff>(
     rows: VecCollection<'scope, T, D, R>,
     name: &str,
     partition: impl Fn(&D) -> P + 'static,
     order: impl Fn(&D) -> O + 'static,
-) -> Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-    R: RowDiff,
-{
+) -> Window<'scope, T, P, O, D> {
     let keyed = rows.inner.map(move |(row, time, diff)| ((partition(&row), (order(&row), row)), time, diff.copies()));
     let partitions = Partitions::Ordered(keyed.as_collection().arrange_by_key_named(&format!("{name}: rows")));
     Window { name: name.into(), partitions }
@@ -188,17 +177,11 @@ where
 /// numbers.assert_eq(scope.new_collection_from([(3, 1), (9, 2), (4, 1)]).1);
 /// # });
 /// ```
-pub fn window_over<'scope, T, P, O, D>(
+pub fn window_over<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData>(
     rows: ByKey<'scope, T, P, D>,
     name: &str,
     order: impl Fn(&D) -> O + 'static,
-) -> Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-{
+) -> Window<'scope, T, P, O, D> {
     Window { name: name.into(), partitions: Partitions::Unordered(rows, Rc::new(order)) }
 }
 
@@ -207,24 +190,12 @@ where
 /// Clones share the arrangement, so one window can be queried several times.
 #[derive(Clone)]
 #[must_use = "a window does nothing until it is queried: call `select`, `per_partition`, `first` or `first_numbered`"]
-pub struct Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-{
+pub struct Window<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData> {
     name: String,
     partitions: Partitions<'scope, T, P, O, D>,
 }
 
-impl<'scope, T, P, O, D> Window<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-{
+impl<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData> Window<'scope, T, P, O, D> {
     /// Each row with its answers. `functions` returns one function or a tuple of up to eight; nest tuples for more.
     ///
     /// *Updates*: 2 for each row whose answer changes. *Work*: O(log n) for each range of rows that a change may
@@ -235,7 +206,7 @@ where
         functions: impl FnOnce(Functions<O, D>) -> F,
     ) -> VecCollection<'scope, T, (D, F::Answer)>
     where
-        T: InOrder,
+        T: Epochs,
     {
         ranges::each_row(self.partitions, &self.name, functions(Functions::new()), with_answer)
     }
@@ -261,7 +232,7 @@ where
         functions: impl FnOnce(Functions<O, D>) -> F,
     ) -> VecCollection<'scope, T, (P, F::Answer)>
     where
-        T: InOrder,
+        T: Epochs,
     {
         ranges::last_row(self.partitions, &self.name, functions(Functions::new()), of_partition)
     }
@@ -281,7 +252,7 @@ where
     /// ```
     pub fn first(self, rows: u64) -> VecCollection<'scope, T, D>
     where
-        T: InOrder,
+        T: Epochs,
     {
         ranges::each_row(self.partitions, &self.name, limit::FirstRows { rows }, if_within)
     }
@@ -300,7 +271,7 @@ where
     /// ```
     pub fn first_numbered(self, rows: u64) -> VecCollection<'scope, T, (D, u64)>
     where
-        T: InOrder,
+        T: Epochs,
     {
         ranges::each_row(self.partitions, &self.name, limit::FirstNumbered { rows }, if_numbered)
     }
@@ -319,18 +290,12 @@ where
 #[must_use = "a window does nothing until it is queried: call `select`, `per_partition`, `first` or `first_numbered`"]
 pub struct RecomputedWindow<'scope, T, P, O, D>(Window<'scope, T, P, O, D>)
 where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
+    T: Times,
+    P: Key,
     O: ExchangeData,
     D: ExchangeData;
 
-impl<'scope, T, P, O, D> RecomputedWindow<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-{
+impl<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData> RecomputedWindow<'scope, T, P, O, D> {
     /// As [`Window::select`].
     pub fn select<F: WindowFunction<O, D>>(
         self,

@@ -4,14 +4,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::difference::Semigroup;
 use differential_dataflow::input::Input;
 use differential_dataflow::{Data, VecCollection};
-use millstream_operators::{accumulate, anti_join, arrange, broadcast_join, inner_join, left_join, semi_join, totals};
+use millstream_operators::{
+    Covariance, Moments, Sum, Variance, accumulate, aggregate, aggregate_total, anti_join, arrange, broadcast_join,
+    inner_join, left_join, semi_join, totals,
+};
 
 type Rows<'a> = VecCollection<'a, u64, (u8, u8), i32>;
 
 /// What an operator sends for rows with diffs of 32 bits, and other rows.
-fn run<D: Data + Send, R: differential_dataflow::difference::Semigroup + Send + 'static>(
+fn run<D: Data + Send, R: Semigroup + Send + 'static>(
     operator: impl for<'a> Fn(Rows<'a>, Rows<'a>) -> VecCollection<'a, u64, D, R> + Send + Sync + 'static,
 ) -> Vec<(D, u64, R)> {
     timely::execute_directly(move |worker| {
@@ -95,4 +99,27 @@ fn sums_are_multiplied_by_any_weight() {
         totals(arranged.concat(keys), "Totals", |key, sum| (*key, *sum))
     });
     assert_eq!(sums, [((1, 4042), 0, 1), ((2, 2040), 0, 1), ((3, 2060), 0, 1)]);
+}
+
+#[test]
+fn statistics_are_of_rows_with_any_integer_weight() {
+    type Statistics = (Sum, Variance, Moments, Covariance);
+    fn term(row: &(u8, u8)) -> Option<(u8, Statistics)> {
+        let value = row.1;
+        Some((row.0, (Sum::of(value), Variance::of(value), Moments::of(value), Covariance::of(value, value))))
+    }
+    let twice = |value: u8| {
+        let once = term(&(0, value)).expect("every row has a term").1;
+        let mut twice = once;
+        twice.plus_equals(&once);
+        twice
+    };
+    for is_total in [false, true] {
+        let mut sums = run(move |rows, _| {
+            let rows = rows.filter(|row| row.0 > 1);
+            if is_total { aggregate_total(rows, "Sums", term) } else { aggregate(rows, "Sums", term) }
+        });
+        sums.sort_unstable();
+        assert_eq!(sums, [((2, twice(20)), 0, 1), ((3, twice(30)), 0, 1)]);
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::Input;
-use millstream_operators::{ByKey, distinct_count, reduce_sorted, reduce_summed};
+use fastrand::Rng;
+use millstream_operators::{ByKey, distinct_count, inner_join, reduce_sorted, reduce_summed};
+use timely::dataflow::operators::Inspect;
 
 /// One update of the one key in each.
 const EPOCHS: u64 = 2_000;
@@ -145,4 +148,163 @@ fn a_part_is_looked_at_only_when_it_has_an_update() {
     let mut sent = sent;
     sent.sort();
     assert_eq!(sent, expected.collect::<Vec<_>>());
+}
+
+/// By how much the weight of a value changes on one side of a join, and when. All rows have the same key.
+type SideUpdate = (u16, u64, isize);
+
+/// The messages that a join sends, unconsolidated, for two sides whose epochs are all in one batch.
+fn join_at_once(sides: [Vec<SideUpdate>; 2]) -> Vec<Vec<((u16, u16), u64, isize)>> {
+    join_in_batches(sides, &[])
+}
+
+/// As [`join_at_once`], with a batch that ends at each of some epochs.
+fn join_in_batches(sides: [Vec<SideUpdate>; 2], ends: &[u64]) -> Vec<Vec<((u16, u16), u64, isize)>> {
+    let ends = ends.to_vec();
+    timely::execute_directly(move |worker| {
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&sent);
+        let mut inputs = worker.dataflow::<u64, _, _>(|scope| {
+            let (input0, rows0) = scope.new_collection::<(u8, u16), isize>();
+            let (input1, rows1) = scope.new_collection::<(u8, u16), isize>();
+            let pairs = inner_join(rows0.arrange_by_key(), rows1.arrange_by_key(), "Pairs", |_, a, b| (*a, *b));
+            pairs.inner.inspect_core(move |message| kept.borrow_mut().extend(message.map(|(_, sent)| sent.clone())));
+            [input0, input1]
+        });
+        for (input, updates) in inputs.iter_mut().zip(sides) {
+            updates.into_iter().for_each(|(value, epoch, diff)| input.update_at((7, value), epoch, diff));
+        }
+        for end in ends {
+            for input in &mut inputs {
+                input.advance_to(end);
+                input.flush();
+            }
+            (0..20).for_each(|_| _ = worker.step());
+        }
+        drop(inputs);
+        while worker.step() {}
+        sent.take()
+    })
+}
+
+/// The pairs at each epoch, and so how they change: the definition.
+fn joined_by_definition(sides: &[Vec<SideUpdate>; 2], epochs: u64) -> Vec<((u16, u16), u64, isize)> {
+    let by_epoch = sides.each_ref().map(|updates| {
+        let mut by_epoch: BTreeMap<u64, Vec<(u16, isize)>> = BTreeMap::new();
+        updates.iter().for_each(|(value, epoch, diff)| by_epoch.entry(*epoch).or_default().push((*value, *diff)));
+        by_epoch
+    });
+    let mut weights: [BTreeMap<u16, isize>; 2] = Default::default();
+    let (mut pairs, mut changes) = (BTreeMap::new(), Vec::new());
+    for epoch in 0..epochs {
+        for (weights, updates) in weights.iter_mut().zip(&by_epoch) {
+            for (value, diff) in updates.get(&epoch).into_iter().flatten() {
+                *weights.entry(*value).or_default() += diff;
+            }
+        }
+        let mut now: BTreeMap<(u16, u16), isize> = BTreeMap::new();
+        for (value0, weight0) in &weights[0] {
+            now.extend(weights[1].iter().map(|(value1, weight1)| ((*value0, *value1), weight0 * weight1)));
+        }
+        for (pair, weight) in &now {
+            let change = weight - pairs.get(pair).copied().unwrap_or(0);
+            changes.extend((change != 0).then_some((*pair, epoch, change)));
+        }
+        pairs = now;
+    }
+    changes.sort_unstable();
+    changes
+}
+
+fn consolidated(sent: &[Vec<((u16, u16), u64, isize)>]) -> Vec<((u16, u16), u64, isize)> {
+    let mut sums: BTreeMap<((u16, u16), u64), isize> = BTreeMap::new();
+    for (pair, epoch, diff) in sent.iter().flatten() {
+        *sums.entry((*pair, *epoch)).or_default() += diff;
+    }
+    let sums = sums.into_iter().filter(|(_, diff)| *diff != 0);
+    sums.map(|((pair, epoch), diff)| (pair, epoch, diff)).collect()
+}
+
+/// A value that is present in every other epoch, from the first.
+fn toggled(epochs: u64) -> Vec<SideUpdate> {
+    (0..epochs).map(|epoch| (1, epoch, if epoch.is_multiple_of(2) { 1 } else { -1 })).collect()
+}
+
+/// A piece of a join: at most what is joined at once, after what nearly filled it.
+const PIECE_MAX: usize = 1 << 11;
+
+#[test]
+fn a_join_of_values_that_toggle_is_linear_in_their_updates() {
+    const EPOCHS: u64 = 10_000;
+    // In each epoch of the second side at random, so that the two are present together in some epochs.
+    let mut random = Rng::with_seed(1);
+    let (mut other, mut is_present) = (Vec::new(), false);
+    for epoch in 0..EPOCHS {
+        if random.bool() {
+            other.push((2, epoch, if is_present { -1 } else { 1 }));
+            is_present = !is_present;
+        }
+    }
+    let sides = [toggled(EPOCHS), other];
+    let sent = join_at_once(sides.clone());
+    let records: usize = sent.iter().map(Vec::len).sum();
+    let most = 2 * sides.iter().map(Vec::len).sum::<usize>();
+    assert!(records <= most, "sent {records} records, wanted at most {most}");
+    let longest = sent.iter().map(Vec::len).max().unwrap_or(0);
+    assert!(longest <= PIECE_MAX, "sent {longest} records at once");
+    assert_eq!(consolidated(&sent), joined_by_definition(&sides, EPOCHS));
+}
+
+/// The other side is there before all of them, so that none of the pairs cancel.
+#[test]
+fn a_join_of_a_few_values_with_many_updates_is_sent_in_pieces() {
+    const EPOCHS: u64 = 2_000;
+    let sides = [toggled(EPOCHS), (0..12).map(|value| (value, 0, 1)).collect()];
+    for sides in [sides.clone(), {
+        let [a, b] = sides;
+        [b, a]
+    }] {
+        let sent = join_at_once(sides.clone());
+        let longest = sent.iter().map(Vec::len).max().unwrap_or(0);
+        assert!(longest <= PIECE_MAX, "sent {longest} records at once");
+        assert_eq!(consolidated(&sent), joined_by_definition(&sides, EPOCHS));
+    }
+}
+
+/// Some values change often, others once; weights may be negative for a while.
+#[test]
+fn a_join_of_long_histories_is_their_definition() {
+    const EPOCHS: u64 = 60;
+    for seed in 0..40 {
+        let mut random = Rng::with_seed(seed);
+        let sides = [(); 2].map(|()| {
+            let (values, updates) = (random.u16(1..60), random.usize(1..300));
+            let update = |_| (random.u16(..values), random.u64(..EPOCHS), random.i8(-2..=2).into());
+            (0..updates).map(update).collect::<Vec<SideUpdate>>()
+        });
+        let sent = join_at_once(sides.clone());
+        assert_eq!(consolidated(&sent), joined_by_definition(&sides, EPOCHS), "seed {seed}");
+    }
+}
+
+/// The first side changes before the second, in several batches, and is joined as it has been accumulated by then.
+#[test]
+fn a_join_with_an_accumulated_history_is_its_definition() {
+    const EPOCHS: u64 = 60;
+    for seed in 0..40 {
+        let mut random = Rng::with_seed(seed);
+        let mut side = |epochs: std::ops::Range<u64>| {
+            let (values, updates) = (random.u16(1..60), random.usize(1..300));
+            let update = |_| (random.u16(..values), random.u64(epochs.clone()), random.i8(-2..=2).into());
+            (0..updates).map(update).collect::<Vec<SideUpdate>>()
+        };
+        let sides = [side(0..30), side(40..EPOCHS)];
+        for sides in [sides.clone(), {
+            let [a, b] = sides;
+            [b, a]
+        }] {
+            let sent = join_in_batches(sides.clone(), &[10, 20, 30, 40, 50]);
+            assert_eq!(consolidated(&sent), joined_by_definition(&sides, EPOCHS), "seed {seed}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod lattice;
 use std::collections::BTreeSet;
 
 use differential_dataflow::VecCollection;
-use lattice::{Row, Time, check, histories};
+use lattice::{Row, Time, check, histories, long_histories};
 use millstream_operators::window;
 use millstream_operators::{
     Sum, accumulate, aggregate, anti_join, arg_max, arg_min, broadcast_join, collect_list, collect_set, complete,
@@ -151,6 +151,21 @@ proptest! {
             let halves: BTreeSet<u8> = rows.iter().chain(partners).map(|value| value / 2).collect();
             let completed = halves.into_iter().map(|half| (5, (half, of_half(half).min())));
             rows.iter().flat_map(of_row).chain(completed).collect()
+        })?;
+    }
+
+    /// Many changes of few values, so that the join of one key has a long history.
+    #[test]
+    fn joins_of_long_histories(history in long_histories()) {
+        fn operator(rows: VecCollection<'_, Time, Row>) -> VecCollection<'_, Time, (u8, u8)> {
+            let side = |key: u8| rows.clone().filter(move |row| row.0 == key).map(|row| ((), row.1));
+            let [left, right] = [0, 1].map(|key| side(key).arrange_by_key());
+            inner_join(left, right, "Inner", |(), value, partner| (*value, *partner))
+        }
+        check(&history, operator, |by_key| {
+            let none = Vec::new();
+            let [rows, partners] = [0, 1].map(|key| by_key.get(&key).unwrap_or(&none));
+            rows.iter().flat_map(|row| partners.iter().map(|partner| (*row, *partner))).collect()
         })?;
     }
 }

@@ -1,4 +1,4 @@
-//! The window functions against PostgreSQL's: run by `tests/postgres.sh`, not by default.
+//! The window functions against PostgreSQL's: run by `operators/tests/postgres.sh`, not by default.
 //!
 //! The tables are random, with ties, nulls and duplicate rows, and are built by inserts and retractions. Each function's
 //! answer must equal PostgreSQL's, row by row. (It has no IGNORE NULLS; `tests/window.rs` compares that with its
@@ -36,7 +36,7 @@ fn asked(table: &[Row], query: &str) -> Vec<String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("psql starts: run tests/postgres.sh");
+        .expect("psql starts: run operators/tests/postgres.sh");
     psql.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("psql reads");
     let output = psql.wait_with_output().expect("psql ends");
     assert!(output.status.success(), "PostgreSQL refused {query}");

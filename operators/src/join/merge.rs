@@ -1,10 +1,11 @@
 //! A join of sorted batches by merging their keys.
 //!
-//! Differential's own tactic gathers each side of a key through cursors into a history of edits, and replays it where
-//! both are long. Here batches are slices, so values are read in place. Only the accumulated side is consolidated,
-//! and only where its values lie in several batches or have several updates.
+//! Batches are slices, so values are read in place, where differential's own tactic copies each side of a key through
+//! cursors. Only the accumulated side is consolidated, and only where its values lie in several batches or have
+//! several updates. A key with few pairs of updates is joined at once; one with many in pieces, see [`LargeKey`].
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -14,6 +15,7 @@ use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::join::{Fresh, JoinTactic};
 use timely::progress::Timestamp;
 
+use super::large_key::LargeKey;
 use crate::batch::{SortedBatch, advance};
 
 /// Joins batches by `logic`, which makes a record of a key and a value of each side.
@@ -25,8 +27,8 @@ impl<L> MergeTactic<L> {
     }
 }
 
-/// What the diffs of two sides make.
-type DiffProduct<B0, B1> = <<B0 as SortedBatch>::Diff as Multiply<<B1 as SortedBatch>::Diff>>::Output;
+/// The product of the diffs of two sides.
+pub(super) type DiffProduct<B0, B1> = <<B0 as SortedBatch>::Diff as Multiply<<B1 as SortedBatch>::Diff>>::Output;
 
 impl<B0, B1, T, D, L> JoinTactic<T, B0, B1, Vec<(D, T, DiffProduct<B0, B1>)>> for MergeTactic<L>
 where
@@ -51,7 +53,7 @@ where
         Box::new(MergeJoin {
             side0: JoinSide::new(input0, meet0),
             side1: JoinSide::new(input1, meet1),
-            product: None,
+            large: None,
             logic,
         })
     }
@@ -62,15 +64,15 @@ struct MergeJoin<B0: SortedBatch, B1: SortedBatch, L> {
     side0: JoinSide<B0>,
     side1: JoinSide<B1>,
     /// The key that is being joined piece by piece.
-    product: Option<KeyProduct<B0, B1>>,
+    large: Option<LargeKey<B0, B1>>,
     logic: Rc<RefCell<L>>,
 }
 
 /// Records of one piece, about.
-const PIECE: usize = 1 << 8;
+pub(super) const PIECE: usize = 1 << 8;
 
-/// The most pairs of values that are joined at once. A key with more is joined over several pieces.
-const PAIRS_MAX: usize = 1 << 10;
+/// The most pairs of updates that are joined at once. A key with more is joined over several pieces.
+pub(super) const PAIRS_MAX: usize = 1 << 10;
 
 impl<B0, B1, D, L> Iterator for MergeJoin<B0, B1, L>
 where
@@ -81,103 +83,85 @@ where
     type Item = Vec<(D, B0::Time, DiffProduct<B0, B1>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let MergeJoin { side0, side1, large, logic } = self;
+        let mut logic = logic.borrow_mut();
         let mut records = Vec::with_capacity(PIECE * 5 / 4);
-        let mut logic = self.logic.borrow_mut();
         while records.len() < PIECE {
-            if let Some(product) = &mut self.product {
-                if product.join(&self.side0, &self.side1, &mut *logic, &mut records) {
+            if let Some(key) = large {
+                if key.join(side0, side1, &mut *logic, &mut records) {
                     break;
                 }
-                self.product = None;
+                *large = None;
             }
-            let (Some(key0), Some(key1)) = (self.side0.key(), self.side1.key()) else { break };
-            // The greater of the two is the least key that both may have.
-            let key = key0.max(key1).clone();
-            self.side0.seek(&key);
-            self.side1.seek(&key);
-            if self.side0.values() * self.side1.values() > PAIRS_MAX {
-                self.product = Some(KeyProduct::new(key.clone(), &self.side0, &self.side1));
-            } else {
-                let (updates0, updates1) = (self.side0.updates(), self.side1.updates());
-                for ((value0, time0), diff0) in &updates0 {
-                    for ((value1, time1), diff1) in &updates1 {
-                        records.push((logic(&key, value0, value1), time0.join(time1), diff0.clone().multiply(diff1)));
+            let (Some(key0), Some(key1)) = (side0.key(), side1.key()) else { break };
+            match key0.cmp(key1) {
+                Ordering::Less => side0.seek(key1),
+                Ordering::Greater => side1.seek(key0),
+                Ordering::Equal => {
+                    side0.select(key1);
+                    side1.select(side0.selected());
+                    if !join_at_once(side0, side1, &mut *logic, &mut records) {
+                        *large = Some(LargeKey::new(side0, side1));
                     }
+                    side0.pass();
+                    side1.pass();
                 }
             }
-            self.side0.pass();
-            self.side1.pass();
         }
         (!records.is_empty()).then_some(records)
     }
 }
 
-/// All pairs of the updates of one key, and how many were joined.
-struct KeyProduct<B0: SortedBatch, B1: SortedBatch> {
-    key: B0::Key,
-    places0: Places<B0>,
-    places1: Places<B1>,
-    next: (usize, usize),
-}
-
-impl<B0, B1> KeyProduct<B0, B1>
-where
-    B0: SortedBatch<Diff: Multiply<B1::Diff>>,
-    B1: SortedBatch<Time = B0::Time, Key = B0::Key>,
-{
-    fn new(key: B0::Key, side0: &JoinSide<B0>, side1: &JoinSide<B1>) -> Self {
-        let (places0, places1) = (side0.places(), side1.places());
-        KeyProduct { key, places0, places1, next: (0, 0) }
+/// Joins the selected key, unless it has too many pairs of updates; false if it has.
+fn join_at_once<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time, Key = B0::Key>, D>(
+    side0: &JoinSide<B0>,
+    side1: &JoinSide<B1>,
+    logic: &mut impl FnMut(&B0::Key, &B0::Val, &B1::Val) -> D,
+    records: &mut Vec<(D, B0::Time, DiffProduct<B0, B1>)>,
+) -> bool {
+    // Values are counted without a look at their updates, of which each has at least one.
+    if side0.values() * side1.values() > PAIRS_MAX {
+        return false;
     }
-
-    /// Joins pairs until there is a piece of records; true if pairs are left.
-    fn join<D>(
-        &mut self,
-        side0: &JoinSide<B0>,
-        side1: &JoinSide<B1>,
-        logic: &mut impl FnMut(&B0::Key, &B0::Val, &B1::Val) -> D,
-        records: &mut Vec<(D, B0::Time, DiffProduct<B0, B1>)>,
-    ) -> bool {
-        let (mut at0, mut at1) = self.next;
-        while let Some((place0, time0, diff0)) = self.places0.get(at0) {
-            for (place1, time1, diff1) in &self.places1[at1..] {
-                if records.len() >= PIECE {
-                    self.next = (at0, at1);
-                    return true;
-                }
-                let record = logic(&self.key, side0.value(*place0), side1.value(*place1));
-                records.push((record, time0.join(time1), diff0.clone().multiply(diff1)));
-                at1 += 1;
-            }
-            (at0, at1) = (at0 + 1, 0);
+    let (updates0, updates1) = (side0.updates(), side1.updates());
+    if updates0.len() * updates1.len() > PAIRS_MAX {
+        return false;
+    }
+    let key = side0.selected();
+    for ((value0, time0), diff0) in &updates0 {
+        for ((value1, time1), diff1) in &updates1 {
+            records.push((logic(key, value0, value1), time0.join(time1), diff0.clone().multiply(diff1)));
         }
-        false
     }
+    true
 }
 
 /// One side of a join.
-struct JoinSide<B: SortedBatch> {
+pub(super) struct JoinSide<B: SortedBatch> {
     batches: Vec<BatchPosition<B>>,
     /// For the accumulated side: the time to which its updates may be advanced.
     meet: Option<B::Time>,
 }
 
-/// A batch, its next key, and whether that is the key being joined.
+/// A batch, its next key, and whether that is the selected key.
 struct BatchPosition<B> {
     batch: B,
     next: usize,
-    has_key: bool,
+    is_selected: bool,
 }
 
 /// The updates of one key.
 type KeyUpdates<'a, B> = Vec<((&'a <B as SortedBatch>::Val, <B as SortedBatch>::Time), <B as SortedBatch>::Diff)>;
 
-/// The updates of one key by the place of their value: the index of its batch, and its own.
-type Places<B> = Vec<((usize, usize), <B as SortedBatch>::Time, <B as SortedBatch>::Diff)>;
+/// The place of a value: the index of its batch, and its own.
+pub(super) type Place = (usize, usize);
+
+/// The updates of one key, in the order of values and times. Equal values have the same place.
+pub(super) type Places<B> = Vec<(Place, <B as SortedBatch>::Time, <B as SortedBatch>::Diff)>;
 
 impl<B: SortedBatch> JoinSide<B> {
     fn new(batches: Vec<B>, meet: Option<B::Time>) -> Self {
-        let batches = batches.into_iter().map(|batch| BatchPosition { batch, next: 0, has_key: false });
+        let batches = batches.into_iter().map(|batch| BatchPosition { batch, next: 0, is_selected: false });
         JoinSide { batches: batches.collect(), meet }
     }
 
@@ -186,37 +170,49 @@ impl<B: SortedBatch> JoinSide<B> {
         self.batches.iter().filter_map(|position| position.batch.keys().get(position.next)).min()
     }
 
-    /// Makes this the key to join; passes all keys before it.
+    /// Passes all keys before this one.
     fn seek(&mut self, key: &B::Key) {
-        for BatchPosition { batch, next, has_key } in &mut self.batches {
+        for BatchPosition { batch, next, .. } in &mut self.batches {
             *next = advance(batch.keys(), *next, key);
-            *has_key = batch.keys().get(*next) == Some(key);
         }
     }
 
-    /// Passes the key.
+    /// Selects the next key, which must be this one.
+    fn select(&mut self, key: &B::Key) {
+        for BatchPosition { batch, next, is_selected } in &mut self.batches {
+            *is_selected = batch.keys().get(*next) == Some(key);
+        }
+    }
+
+    /// The selected key.
+    pub(super) fn selected(&self) -> &B::Key {
+        let position = self.batches.iter().find(|position| position.is_selected);
+        position.map(|position| &position.batch.keys()[position.next]).expect("the joined key is selected")
+    }
+
+    /// Passes the selected key.
     fn pass(&mut self) {
-        for BatchPosition { next, has_key, .. } in &mut self.batches {
-            *next += usize::from(std::mem::take(has_key));
+        for BatchPosition { next, is_selected, .. } in &mut self.batches {
+            *next += usize::from(std::mem::take(is_selected));
         }
     }
 
-    /// The batches that have the key, each with its index and where the key's values lie.
+    /// The batches that have the selected key, each with its index and where the key's values lie.
     fn with_key(&self) -> impl Iterator<Item = (usize, &B, Range<usize>)> {
-        let positions = self.batches.iter().enumerate().filter(|(_, position)| position.has_key);
+        let positions = self.batches.iter().enumerate().filter(|(_, position)| position.is_selected);
         positions.map(|(index, position)| (index, &position.batch, position.batch.range(position.next)))
     }
 
-    /// How many values the key has, counted in each batch.
+    /// How many values the selected key has, counted in each batch.
     fn values(&self) -> usize {
         self.with_key().map(|(_, _, values)| values.len()).sum()
     }
 
-    fn value(&self, (batch, value): (usize, usize)) -> &B::Val {
+    pub(super) fn value(&self, (batch, value): Place) -> &B::Val {
         &self.batches[batch].batch.values()[value]
     }
 
-    /// The updates of the key.
+    /// The updates of the selected key.
     fn updates(&self) -> KeyUpdates<'_, B> {
         let mut updates = Vec::new();
         if self.for_each(|(batch, value), time, diff| {
@@ -228,13 +224,17 @@ impl<B: SortedBatch> JoinSide<B> {
     }
 
     /// As [`updates`](Self::updates), without borrowing the batches.
-    fn places(&self) -> Places<B> {
+    pub(super) fn places(&self) -> Places<B> {
         let mut places = Vec::new();
         if self.for_each(|place, time, diff| places.push((place, time, diff))) {
-            let row = |(place, time, _): &((usize, usize), B::Time, B::Diff)| (self.value(*place), time.clone());
-            places.sort_unstable_by(|a, b| row(a).cmp(&row(b)));
+            places.sort_unstable_by(|(place0, time0, _), (place1, time1, _)| {
+                self.value(*place0).cmp(self.value(*place1)).then_with(|| time0.cmp(time1))
+            });
             places.dedup_by(|next, kept| {
-                let is_same = row(next) == row(kept);
+                if self.value(next.0) == self.value(kept.0) {
+                    next.0 = kept.0;
+                }
+                let is_same = next.0 == kept.0 && next.1 == kept.1;
                 if is_same {
                     kept.2.plus_equals(&next.2);
                 }
@@ -245,20 +245,20 @@ impl<B: SortedBatch> JoinSide<B> {
         places
     }
 
-    /// Shows each update of the key; true if some may cancel.
-    fn for_each(&self, mut show: impl FnMut((usize, usize), B::Time, B::Diff)) -> bool {
-        let (mut may_cancel, mut is_first) = (false, true);
+    /// Shows each update of the selected key; true if some may be added up.
+    fn for_each(&self, mut show: impl FnMut(Place, B::Time, B::Diff)) -> bool {
+        let (mut is_unsorted, mut has_several, mut is_first) = (false, false, true);
         for (index, batch, values) in self.with_key() {
-            may_cancel |= !std::mem::take(&mut is_first);
+            is_unsorted |= !std::mem::take(&mut is_first);
             for value in values {
                 let (times, diffs) = batch.updates(value);
-                may_cancel |= times.len() > 1;
+                has_several |= times.len() > 1;
                 for (time, diff) in times.iter().zip(diffs) {
                     let time = self.meet.as_ref().map_or_else(|| time.clone(), |meet| time.join(meet));
                     show((index, value), time, diff.clone());
                 }
             }
         }
-        may_cancel && self.meet.is_some()
+        is_unsorted || (has_several && self.meet.is_some())
     }
 }

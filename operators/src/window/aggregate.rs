@@ -140,12 +140,7 @@ impl<O, A> fmt::Debug for OverFrame<O, A> {
     }
 }
 
-impl<O, D, A> WindowFunction<O, D> for OverFrame<O, A>
-where
-    O: Ord + 'static,
-    D: Ord + 'static,
-    A: FrameAggregate<D>,
-{
+impl<O: Ord + 'static, D: Ord + 'static, A: FrameAggregate<D>> WindowFunction<O, D> for OverFrame<O, A> {
     type Answer = A::Answer;
     type Summary = A::Summary;
 
@@ -184,12 +179,7 @@ pub(super) struct MappedAnswer<A, L> {
     pub(super) to: L,
 }
 
-impl<D, A, L, B> FrameAggregate<D> for MappedAnswer<A, L>
-where
-    A: FrameAggregate<D>,
-    L: Fn(A::Answer) -> B + 'static,
-    B: Data,
-{
+impl<D, A: FrameAggregate<D>, L: Fn(A::Answer) -> B + 'static, B: Data> FrameAggregate<D> for MappedAnswer<A, L> {
     type Answer = B;
     type Summary = A::Summary;
 

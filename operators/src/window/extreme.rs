@@ -29,11 +29,7 @@ impl<O, D> Functions<O, D> {
     /// least.assert_eq(scope.new_collection_from(expected).1);
     /// # });
     /// ```
-    pub fn min<V, F>(self, value: F) -> OverFrame<O, Extreme<F, RespectNulls, false>>
-    where
-        V: Data,
-        F: Fn(&D) -> V + 'static,
-    {
+    pub fn min<V: Data, F: Fn(&D) -> V + 'static>(self, value: F) -> OverFrame<O, Extreme<F, RespectNulls, false>> {
         self.aggregate(Extreme { value, nulls: PhantomData })
     }
 
@@ -47,11 +43,7 @@ impl<O, D> Functions<O, D> {
     /// greatest.assert_eq(scope.new_collection_from([((1, 9), Some(9)), ((2, 3), Some(9)), ((3, 4), Some(4))]).1);
     /// # });
     /// ```
-    pub fn max<V, F>(self, value: F) -> OverFrame<O, Extreme<F, RespectNulls, true>>
-    where
-        V: Data,
-        F: Fn(&D) -> V + 'static,
-    {
+    pub fn max<V: Data, F: Fn(&D) -> V + 'static>(self, value: F) -> OverFrame<O, Extreme<F, RespectNulls, true>> {
         self.aggregate(Extreme { value, nulls: PhantomData })
     }
 }

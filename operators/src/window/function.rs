@@ -287,10 +287,11 @@ pub trait WindowFunction<O: Ord + 'static, D: Ord + 'static>: 'static {
     ///
     /// Called for unchanged rows in an open-ended range, which may be another function's: a function that adds no
     /// open-ended ranges keeps the default, `true`.
-    fn converged<'a, R>(&self, _old: &CurrentRow<'a, '_, O, D, R>, _new: &CurrentRow<'a, '_, O, D, R>) -> bool
-    where
-        R: PartitionRows<'a, O, D, Summary = Self::Summary>,
-    {
+    fn converged<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(
+        &self,
+        _old: &CurrentRow<'a, '_, O, D, R>,
+        _new: &CurrentRow<'a, '_, O, D, R>,
+    ) -> bool {
         true
     }
 }
@@ -368,10 +369,7 @@ macro_rules! tuple {
                 ($(self.$index.summary(row, copies),)+)
             }
 
-            fn answer<'a, R>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> Self::Answer
-            where
-                R: PartitionRows<'a, O, D, Summary = Self::Summary>,
-            {
+            fn answer<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> Self::Answer {
                 ($(self.$index.answer(&at.part(|summary: &Self::Summary| &summary.$index)),)+)
             }
 
@@ -389,10 +387,7 @@ macro_rules! tuple {
                 }, affected);)+
             }
 
-            fn converged<'a, R>(&self, old: &CurrentRow<'a, '_, O, D, R>, new: &CurrentRow<'a, '_, O, D, R>) -> bool
-            where
-                R: PartitionRows<'a, O, D, Summary = Self::Summary>,
-            {
+            fn converged<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(&self, old: &CurrentRow<'a, '_, O, D, R>, new: &CurrentRow<'a, '_, O, D, R>) -> bool {
                 $(self.$index.converged(
                     &old.part(|summary: &Self::Summary| &summary.$index),
                     &new.part(|summary: &Self::Summary| &summary.$index),

@@ -1,23 +1,15 @@
 //! What a window reads: rows by partition, arranged by the window itself or beforehand.
 
-use std::hash::Hash;
 use std::rc::Rc;
 
 use differential_dataflow::ExchangeData;
-use differential_dataflow::lattice::Lattice;
-use timely::progress::Timestamp;
 
 use crate::ByKey;
+use crate::bounds::{Key, Times};
 
 /// The rows of a window by partition.
 #[derive(Clone)]
-pub(super) enum Partitions<'scope, T, P, O, D>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-{
+pub(super) enum Partitions<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData> {
     /// Arranged with their order keys, so that the arrangement sorts them.
     Ordered(ByKey<'scope, T, P, (O, D)>),
     /// Arranged without; the driver sorts them.

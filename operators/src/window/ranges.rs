@@ -35,10 +35,10 @@ use timely::dataflow::operators::generic::Operator;
 use super::function::{
     AffectedRange, ChangedPartition, CurrentRow, PartitionRows, RangeSummary, RowChange, WindowFunction,
 };
-use super::in_order::InOrder;
 use super::order_tree::{OrderTree, TreeWalk};
 use super::partitions::Partitions;
 use crate::batch::ByKey;
+use crate::bounds::{Epochs, Key};
 
 /// The `output` for each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
@@ -48,8 +48,8 @@ pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
     output: impl Fn(&(O, D), F::Answer) -> Option<Out> + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
-    T: InOrder,
-    P: ExchangeData + Hash,
+    T: Epochs,
+    P: Key,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -68,8 +68,8 @@ pub(super) fn last_row<'scope, T, P, O, D, F, Out>(
     output: impl Fn(&P, F::Answer) -> Out + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
-    T: InOrder,
-    P: ExchangeData + Hash,
+    T: Epochs,
+    P: Key,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -89,20 +89,12 @@ where
 }
 
 /// Calls `logic` for each partition that changes in an epoch.
-fn each_change<'scope, T, P, O, D, F, Out>(
+fn each_change<'scope, T: Epochs, P: Key, O: ExchangeData, D: ExchangeData, F: WindowFunction<O, D>, Out: Data>(
     partitions: Partitions<'scope, T, P, O, D>,
     name: &str,
     function: F,
     logic: impl Fn(&P, &PartitionDiff<'_, O, D, F>, &mut dyn FnMut(Out, isize)) + 'static,
-) -> VecCollection<'scope, T, Out>
-where
-    T: InOrder,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-    F: WindowFunction<O, D>,
-    Out: Data,
-{
+) -> VecCollection<'scope, T, Out> {
     let trees = PartitionTrees { function: Rc::new(function), trees: HashMap::new() };
     match partitions {
         // The arrangement sorts rows; a stable sort by time keeps them sorted within each time.
@@ -130,8 +122,8 @@ fn follow<'scope, T, P, V, O, D, F, Out>(
     logic: impl Fn(&P, &PartitionDiff<'_, O, D, F>, &mut dyn FnMut(Out, isize)) + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
-    T: InOrder,
-    P: ExchangeData + Hash,
+    T: Epochs,
+    P: Key,
     V: ExchangeData,
     O: ExchangeData,
     D: ExchangeData,

@@ -4,18 +4,16 @@
 //! the partition. *State*: every row, and every row with its answers. *Times*: any lattice.
 
 use std::cell::OnceCell;
-use std::hash::Hash;
 use std::ops::Range;
 
-use differential_dataflow::lattice::Lattice;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
-use timely::progress::Timestamp;
 
 use super::function::{CurrentRow, PartitionRows, RangeSummary, WindowFunction};
 use super::order_tree::least;
 use super::partitions::Partitions;
 use crate::batch::{ByKey, push_values};
+use crate::bounds::{Key, Times};
 
 /// The `output` for each row and its answer.
 pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
@@ -25,8 +23,8 @@ pub(super) fn each_row<'scope, T, P, O, D, F, Out>(
     output: impl Fn(&(O, D), F::Answer) -> Option<Out> + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
+    T: Times,
+    P: Key,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -50,8 +48,8 @@ pub(super) fn last_row<'scope, T, P, O, D, F, Out>(
     output: impl Fn(&P, F::Answer) -> Out + 'static,
 ) -> VecCollection<'scope, T, Out>
 where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
+    T: Times,
+    P: Key,
     O: ExchangeData,
     D: ExchangeData,
     F: WindowFunction<O, D>,
@@ -67,20 +65,12 @@ where
     })
 }
 
-fn each_partition<'scope, T, P, O, D, F, Out>(
+fn each_partition<'scope, T: Times, P: Key, O: ExchangeData, D: ExchangeData, F: WindowFunction<O, D>, Out: Data>(
     partitions: Partitions<'scope, T, P, O, D>,
     name: &str,
     function: F,
     logic: impl Fn(&P, &SortedRows<'_, O, D, F>, &F, &mut Vec<Out>) + 'static,
-) -> VecCollection<'scope, T, Out>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData + Hash,
-    O: ExchangeData,
-    D: ExchangeData,
-    F: WindowFunction<O, D>,
-    Out: Data,
-{
+) -> VecCollection<'scope, T, Out> {
     match partitions {
         Partitions::Ordered(rows) => reduce(rows, name, move |partition, entries, answers| {
             logic(partition, &SortedRows::new(entries, &function), &function, answers);
@@ -96,17 +86,11 @@ where
 }
 
 /// Differential's `reduce`, with a list of answers as the result of a key.
-fn reduce<'scope, T, P, V, Out>(
+fn reduce<'scope, T: Times, P: ExchangeData, V: ExchangeData, Out: Data>(
     rows: ByKey<'scope, T, P, V>,
     name: &str,
     logic: impl Fn(&P, &[(&V, isize)], &mut Vec<Out>) + 'static,
-) -> VecCollection<'scope, T, Out>
-where
-    T: Timestamp + Lattice,
-    P: ExchangeData,
-    V: ExchangeData,
-    Out: Data,
-{
+) -> VecCollection<'scope, T, Out> {
     let mut given = Vec::new();
     let answers = rows.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,

@@ -25,11 +25,10 @@ impl<O, D> Functions<O, D> {
     /// spread.inspect(|((_, variance), _, _)| assert_eq!(variance.population(), Ok(Some(4.0))));
     /// # });
     /// ```
-    pub fn total<R, F>(self, term: F) -> OverFrame<O, Total<F>>
-    where
-        F: Fn(&D) -> R + 'static,
-        R: Data + Monoid + Multiply<isize, Output = R>,
-    {
+    pub fn total<R: Data + Monoid + Multiply<isize, Output = R>, F: Fn(&D) -> R + 'static>(
+        self,
+        term: F,
+    ) -> OverFrame<O, Total<F>> {
         self.aggregate(Total { term })
     }
 
@@ -164,11 +163,7 @@ impl<R: Monoid + PartialEq + 'static> RangeSummary for TermSum<R> {
     }
 }
 
-impl<D, F, R> FrameAggregate<D> for Total<F>
-where
-    F: Fn(&D) -> R + 'static,
-    R: Data + Monoid + Multiply<isize, Output = R>,
-{
+impl<D, F: Fn(&D) -> R + 'static, R: Data + Monoid + Multiply<isize, Output = R>> FrameAggregate<D> for Total<F> {
     type Answer = R;
     type Summary = TermSum<R>;
 

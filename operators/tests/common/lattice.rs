@@ -21,17 +21,26 @@ fn round(row: &Row) -> u64 {
 }
 
 pub(crate) fn histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
-    vec(vec(((0..3_u8, 0..9_u8), prop_oneof![2 => Just(1_isize), 1 => Just(-1)]), 0..12), 1..5).prop_map(
-        |mut history| {
-            let mut held: Held<Row> = BTreeMap::new();
-            for (row, change) in history.iter_mut().flatten() {
-                let weight = held.entry(*row).or_default();
-                *change = (*change).max(-*weight);
-                *weight += *change;
-            }
-            history
-        },
-    )
+    vec(vec(((0..3_u8, 0..9_u8), change()), 0..12), 1..5).prop_map(without_negative_weights)
+}
+
+/// Of two keys with a few values each, over many epochs.
+pub(crate) fn long_histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
+    vec(vec(((0..2_u8, 0..4_u8), change()), 4..9), 40..60).prop_map(without_negative_weights)
+}
+
+fn change() -> impl Strategy<Value = isize> {
+    prop_oneof![2 => Just(1_isize), 1 => Just(-1)]
+}
+
+fn without_negative_weights(mut history: Vec<Vec<(Row, isize)>>) -> Vec<Vec<(Row, isize)>> {
+    let mut held: Held<Row> = BTreeMap::new();
+    for (row, change) in history.iter_mut().flatten() {
+        let weight = held.entry(*row).or_default();
+        *change = (*change).max(-*weight);
+        *weight += *change;
+    }
+    history
 }
 
 pub(crate) fn check<D: Data + Send>(
@@ -39,8 +48,8 @@ pub(crate) fn check<D: Data + Send>(
     operator: impl for<'a> Fn(VecCollection<'a, Time, Row>) -> VecCollection<'a, Time, D> + Send + Sync + Copy + 'static,
     definition: impl Fn(&BTreeMap<u8, Vec<u8>>) -> Vec<D>,
 ) -> Result<(), TestCaseError> {
-    for workers in [1, 2] {
-        let updates = run(history, workers, operator);
+    for (workers, in_flight) in [(1, 1), (1, 64), (2, 1)] {
+        let updates = run(history, workers, in_flight, operator);
         for (epoch, round_max) in
             (0..history.len() as u64).flat_map(|epoch| (0..ROUNDS).map(move |round| (epoch, round)))
         {
@@ -72,6 +81,7 @@ pub(crate) fn check<D: Data + Send>(
 fn run<D: Data + Send>(
     history: &[Vec<(Row, isize)>],
     workers: usize,
+    in_flight: u64,
     operator: impl for<'a> Fn(VecCollection<'a, Time, Row>) -> VecCollection<'a, Time, D> + Send + Sync + 'static,
 ) -> Vec<(D, Time, isize)> {
     let updates: Arc<Mutex<Vec<(D, Time, isize)>>> = Arc::default();
@@ -93,7 +103,9 @@ fn run<D: Data + Send>(
             }
             input.advance_to(epoch);
             input.flush();
-            worker.step();
+            if epoch.is_multiple_of(in_flight) {
+                worker.step();
+            }
         }
     });
     guards.expect("workers start").join().into_iter().for_each(|result| result.expect("no worker panics"));
