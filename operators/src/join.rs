@@ -68,7 +68,7 @@ where
 
 /// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.
 ///
-/// *Updates per change*: 2 a match; when a key gets its first partner or loses its last, 2 for each of its rows.
+/// *Updates per change*: 1 a match; when a key gets its first partner or loses its last, 1 more for each of its rows.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
