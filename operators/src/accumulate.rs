@@ -16,11 +16,11 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::sums::{Group, Sums};
 
-/// For each row, the group and the term that `logic` gives; the terms of a group, times the rows' weights, are its
-/// diff.
+/// Sums the terms of each group's rows, times their weights: the sum is the group's diff. `logic` returns the group and
+/// the term of a row.
 ///
-/// A row for which `logic` gives `None` counts nowhere. Any arrangement will do, and any diff with which terms can be
-/// multiplied.
+/// A row for which `logic` returns `None` is not counted. The arrangement may have any layout, and any diff by which
+/// terms can be multiplied.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;

@@ -145,7 +145,7 @@ fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
 
 /// Updates in buckets: each bucket's come before the next one's.
 struct Buckets<K, V, T, R> {
-    /// What the second and each later bucket begins with: keys, which mostly decide and lie close together, and values.
+    /// The least row of each bucket after the first, as keys and values. Keys, which mostly decide, lie close together.
     splitters: (Vec<K>, Vec<V>),
     buckets: Vec<ChunkedVec<KeyedUpdate<K, V, T, R>>>,
     count: usize,

@@ -52,16 +52,17 @@ pub(crate) type BatchUpdates<T, R> = Upds<OffsetList, Vec<T>, Vec<R>>;
     message = "a `{Self}` can't be read as sorted slices",
     label = "not a batch of differential's default layouts",
     note = "this operator reads arrangements of `arrange`, `arrange_by_key` and `arrange_by_self`",
-    note = "for others, such as arrangements that entered a scope, arrange again or use an operator over cursors, such as `join_core`"
+    note = "for others, such as arrangements that entered a scope, arrange again, \
+            or use an operator over cursors, such as `join_core`"
 )]
 pub trait SortedBatch: Clone + 'static {
-    /// What the updates are arranged by.
+    /// The key by which updates are arranged.
     type Key: Ord + Clone + 'static;
-    /// What a key has some of; `()` in batches of keys alone.
+    /// The values of a key; `()` in batches of keys alone.
     type Val: Ord + Clone + 'static;
-    /// When an update applies.
+    /// The time of an update.
     type Time: Timestamp + Lattice;
-    /// By how much an update changes the weight of a row.
+    /// The change of a row's weight.
     type Diff: Ord + Semigroup + 'static;
 
     /// The keys, ascending.
@@ -106,7 +107,8 @@ pub trait SortedBatch: Clone + 'static {
     message = "this operator reads sorted slices, which the batches of `{Self}` are not",
     label = "not a trace of differential's default layouts",
     note = "this operator reads arrangements of `arrange`, `arrange_by_key` and `arrange_by_self`",
-    note = "for others, such as arrangements that entered a scope, arrange again or use an operator over cursors, such as `join_core`"
+    note = "for others, such as arrangements that entered a scope, arrange again, \
+            or use an operator over cursors, such as `join_core`"
 )]
 pub trait SortedTrace: TraceReader<Batch: SortedBatch<Time = <Self as TraceReader>::Time>> + 'static {}
 

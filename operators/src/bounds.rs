@@ -9,8 +9,8 @@ use timely::progress::Timestamp;
 
 /// Timestamps that are totally ordered, such as the numbers of epochs.
 ///
-/// Operators that keep only the latest state need them, and windows unless [`recomputed`]. In a loop or a nested scope times are pairs, which are only
-/// partially ordered, and no state is the latest.
+/// Operators that keep only the latest state need them, and windows unless [`recomputed`]. In a loop or a nested scope
+/// times are pairs, which are only partially ordered, and no state is the latest.
 ///
 /// [`recomputed`]: crate::window::Window::recomputed
 ///
@@ -30,7 +30,8 @@ use timely::progress::Timestamp;
     message = "this operator needs totally ordered times, and `{Self}` is not totally ordered",
     label = "times of a nested scope are partially ordered",
     note = "for a window in a loop, call `.recomputed()` first: `window(…).recomputed().select(…)`",
-    note = "for other operators in a loop, use one for any lattice: `aggregate` for `aggregate_total`, `count` for `totals`, `top_k` for `reduce_sorted`, `left_join` for `left_join_unique` and `latest_joined`",
+    note = "for other operators in a loop, use one for any lattice: `aggregate` for `aggregate_total`, \
+            `count` for `totals`, `top_k` for `reduce_sorted`, `left_join` for `left_join_unique` and `latest_joined`",
     note = "or apply the operator outside of the nested scope, before the collection enters it or after it leaves"
 )]
 pub trait Epochs: Timestamp + Lattice + TotalOrder {}

@@ -1,4 +1,4 @@
-//! A value or `None` for each needed key, which turns an inner join into an outer one.
+//! A value or `None` for each required key, which turns an inner join into an outer one.
 //!
 //! A left join usually joins, finds the rows without a partner and adds them back, which moves every row twice. Here
 //! the *right* side is completed instead: it gets a `None` for each key that only the left side has. Keys are few

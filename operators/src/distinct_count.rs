@@ -27,9 +27,9 @@ use crate::values::Values;
 
 /// Counts, for each group, the keys that have a row in it. The count is the group's weight.
 ///
-/// `part` says which part of its key's rows a row belongs to, `None` for a row that does not count. Along the sorted
-/// values of one key it must never fall (`None` is the least), so that the rows of a part lie side by side. `group`
-/// names the group that a key's part counts in; several parts may name the same, and each counts.
+/// `part` returns the part of its key's rows that a row belongs to, or `None` for a row that does not count. Along the
+/// sorted values of one key it must never fall (`None` is the least), so that the rows of a part are adjacent. `group`
+/// returns the group in which a part of a key counts. Several parts may have the same group, and each counts.
 ///
 /// Updates of one group that arrive together are added up before they are sent.
 ///
@@ -72,7 +72,8 @@ pub fn distinct_count<'scope, T: Epochs, K: ExchangeData, V: ExchangeData, P: Or
 /// # use millstream_operators::{accumulate_distinct, totals};
 /// # timely::example(|scope| {
 /// // Customers, days and pieces: how many customers and how many pieces has each day?
-/// let orders = scope.new_collection_from([(1, ('M', 3)), (1, ('M', 4)), (1, ('T', 1)), (2, ('M', 5))]).1.arrange_by_key();
+/// let orders = [(1, ('M', 3)), (1, ('M', 4)), (1, ('T', 1)), (2, ('M', 5))];
+/// let orders = scope.new_collection_from(orders).1.arrange_by_key();
 /// let sums = accumulate_distinct(
 ///     orders,
 ///     "Days",

@@ -34,7 +34,7 @@ use crate::exchange::to_all_workers;
 use merge::MergeTactic;
 use presence::Presence;
 
-/// What `logic` makes of each pair of rows with the same key.
+/// Applies `logic` to each pair of rows with the same key.
 ///
 /// Faster than differential's `join_core`: values are read in place, and the output is not consolidated a buffer at a
 /// time, which costs more than the join itself when rows are wide and none of them cancel. A key with many pairs of
@@ -66,9 +66,9 @@ where
     join_with_tactic(rows, partners, name, MergeTactic::new(logic)).as_collection()
 }
 
-/// What `logic` makes of each pair of rows with the same key, and of each row without a partner and `None`.
+/// Applies `logic` to each pair of rows with the same key, and to each row without a partner and `None`.
 ///
-/// *Updates per change*: 2 a match; when a key gets its first partner or loses its last, 2 for each of its rows.
+/// *Updates per change*: 1 a match; when a key gets its first partner or loses its last, 1 more for each of its rows.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -77,7 +77,7 @@ where
 /// timely::example(|scope| {
 ///     let orders = scope.new_collection_from([('T', 3), ('M', 1)]).1.arrange_by_key();
 ///     let prices = scope.new_collection_from([('T', 4)]).1.arrange_by_key();
-///     let priced = left_join(orders, prices, "Priced", |product, quantity, price| (*product, *quantity, price.copied()));
+///     let priced = left_join(orders, prices, "Priced", |product, pieces, price| (*product, *pieces, price.copied()));
 ///     priced.assert_eq(scope.new_collection_from([('T', 3, Some(4)), ('M', 1, None)]).1);
 /// });
 /// ```
@@ -101,9 +101,9 @@ where
     unmatched.concat(matched)
 }
 
-/// What `logic` makes of each row whose key has a partner, however many.
+/// Applies `logic` once to each row whose key has a partner.
 ///
-/// A key has a partner while the weights of its partners add up to more than nothing.
+/// A key has a partner while the weights of its partners add up to more than zero.
 ///
 /// *Updates per change*: 1 for a row; when a key gets its first partner or loses its last, 1 for each of its rows.
 ///
@@ -143,7 +143,7 @@ where
     inner_join(present, rows, name, move |key, (), row| logic(key, row))
 }
 
-/// What `logic` makes of each row whose key has no partner: all rows, without those of [`semi_join`].
+/// Applies `logic` to each row whose key has no partner: to the rows that [`semi_join`] leaves out.
 ///
 /// *Updates per change*: as [`semi_join`]. *State*: as there; what an epoch changes is sorted once.
 ///
@@ -177,7 +177,7 @@ where
     flatten(others, &format!("{name}: unmatched"), logic)
 }
 
-/// What `logic` makes of each pair of a row and an entry of a small table with the row's key.
+/// Applies `logic` to each pair of a row and an entry of a small table that has the row's key.
 ///
 /// Each worker holds the whole small table, and rows are not exchanged, so a key that many rows share does not load one
 /// worker more than others. The rows are still arranged, because the small table may change. *State*: the rows, and the

@@ -18,7 +18,7 @@ use crate::received::Received;
 use crate::replay::{Replay, Timeline};
 use crate::values::{NovelValues, ValueRun, Values};
 
-/// What has changed under one key.
+/// The changes of one key.
 pub(crate) struct KeyChange<'a, V, T> {
     earlier: Vec<ValueRun<'a, V, T>>,
     novel: Vec<ValueRun<'a, V, T>>,
@@ -183,7 +183,7 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
         TraceFollower { name: name.to_owned(), trace: Some(trace), received: Received::nothing() }
     }
 
-    /// What has arrived, for an operator of so many outputs; `None` if nothing has.
+    /// The batches that have arrived, for an operator with this many outputs; `None` if none has.
     pub(crate) fn receive<P: Pull<Message<T, Vec<Span<T, Batch<K, V, T>>>>>>(
         &mut self,
         input: &mut InputHandleCore<T, Vec<Span<T, Batch<K, V, T>>>, P>,

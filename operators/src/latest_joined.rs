@@ -25,10 +25,10 @@ use crate::unique::UniqueRows;
 use crate::upsert::Upsert;
 use crate::upsert_table::{Slot, UpsertTable};
 
-/// What `logic` makes of each row that [`latest`](super::latest()) would leave, and the partner it names, or `None`
-/// where it names none or there is none.
+/// Applies `logic` to each row that [`latest`](super::latest()) would leave and to the partner that it names: a left
+/// join, with `None` for a row that names none, or one that does not exist.
 ///
-/// `partner_of` says which partner a row names. Of two upserts of one key in one epoch and at one position, the
+/// `partner_of` returns the key of a row's partner. Of two upserts of one key in one epoch and at one position, the
 /// greater row wins, as in [`latest`](super::latest()).
 ///
 /// # Panics
@@ -107,7 +107,7 @@ struct LatestJoin<T: Epochs, K, V, J, P, F, L> {
     logic: L,
 }
 
-/// What arrived of an epoch.
+/// The input of an epoch.
 struct EpochInputs<K, V, J, P> {
     upserts: Vec<Upsert<K, V>>,
     partners: Vec<((J, P), isize)>,

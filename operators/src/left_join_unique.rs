@@ -16,7 +16,7 @@ use crate::exchange::route;
 use crate::stash::Stash;
 use crate::unique::UniqueRows;
 
-/// What `logic` makes of each row and the partner with its key, or `None` where there is none.
+/// Applies `logic` to each row and the partner with its key, or `None` if there is none.
 ///
 /// # Panics
 ///

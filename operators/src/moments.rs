@@ -93,7 +93,7 @@ impl<const SCALE: u32> Sum<SCALE> {
         self.with_count(|n| nearest(self.total.into(), n * unit(SCALE)))
     }
 
-    /// What `logic` makes of the number of values, if there are any.
+    /// Applies `logic` to the number of values, if there are any.
     pub(super) fn with_count(&self, logic: impl FnOnce(BigInt) -> Option<f64>) -> Statistic {
         let count = self.count()?;
         Ok(if count > 0 { logic(count.into()) } else { None })

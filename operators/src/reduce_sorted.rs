@@ -117,7 +117,7 @@ struct SummedReducer<T: Timestamp, K, R, A: Data, F, L> {
     term: F,
     logic: L,
     sums: HashMap<K, R, LocalHash>,
-    /// What `logic` pushed last.
+    /// The records that `logic` pushed last.
     pushed: Vec<A>,
     output: OutputBuffer<T, A, isize>,
 }

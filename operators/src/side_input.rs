@@ -41,13 +41,13 @@ use crate::stash::Stash;
 use crate::unique::{Settled, Weighted, settle};
 use walk::{BLOCK_ROWS, RecordWalk, RowBlock, SendAnswers};
 
-/// What `logic` makes of each row and of the one record of `side`, or `None` while there is none.
+/// Applies `logic` to each row and the one record of `side`, or `None` while there is none.
 ///
 /// `logic` gets some rows and must push an answer for each, in order, that depends on that row and the record alone.
 ///
 /// # Panics
 ///
-/// If `side` has two different records at one time, or one of negative weight, or if `logic` gives more or fewer
+/// If `side` has two different records at one time, or one of negative weight, or if `logic` pushes more or fewer
 /// answers than rows. Copies of one record count as one.
 ///
 /// ```
@@ -108,7 +108,7 @@ fn one_answer_each<K: Debug, V, S, D, L: Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>
         logic(rows, record, answers);
         assert!(
             answers.len() == rows.len(),
-            "with_side_input {name:?}: found {} answers for {} rows, of which the first has key {:?}, wanted one for each",
+            "with_side_input {name:?}: found {} answers for {} rows, from key {:?} on, wanted one for each",
             answers.len(),
             rows.len(),
             rows.first().map(|(key, _)| key),
@@ -116,7 +116,7 @@ fn one_answer_each<K: Debug, V, S, D, L: Fn(&[(&K, &V)], Option<&S>, &mut Vec<D>
     }
 }
 
-/// What one worker holds of rows and records.
+/// The rows and the record of one worker.
 struct SideInput<K: ExchangeData, V: ExchangeData, T: Epochs, S> {
     name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,

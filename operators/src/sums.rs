@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use crate::exchange::LocalHash;
 
-/// What names a group of rows.
+/// The key of a group of rows.
 pub trait Group: Data + Hash {}
 
 impl<G: Data + Hash> Group for G {}

@@ -11,7 +11,7 @@ use crate::exchange::{LocalHash, route};
 use crate::stash::Stash;
 use crate::sums::Sums;
 
-/// What `show` makes of each group and the sum of its diffs, unless that is zero.
+/// Applies `show` to each group and the sum of its diffs, unless that sum is zero.
 ///
 /// It is differential's `count_total` with a hash table of sums in place of the arrangement, so that `show` may be
 /// anything and only one sum is kept. Diffs are any semigroup, such as the statistics of
@@ -26,7 +26,8 @@ use crate::sums::Sums;
 /// timely::example(|scope| {
 ///     let orders = scope.new_collection_from([('T', 3), ('T', 4), ('M', 1)]).1.arrange_by_key();
 ///     let sums = accumulate(orders, "Sums", |product, pieces| Some((*product, Sum::<0>::of(*pieces))));
-///     let means = totals(sums, "Means", |product, sum| (*product, sum.mean().map(|mean| mean.map(|mean| mean as i64))));
+///     let whole = |sum: &Sum| sum.mean().map(|mean| mean.map(|mean| mean as i64));
+///     let means = totals(sums, "Means", move |product, sum| (*product, whole(sum)));
 ///     means.assert_eq(scope.new_collection_from([('T', Ok(Some(3))), ('M', Ok(Some(1)))]).1);
 /// });
 /// ```

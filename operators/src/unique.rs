@@ -76,7 +76,7 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
     }
 }
 
-/// What the updates of an epoch leave of a row.
+/// A row after the updates of an epoch.
 pub(crate) enum Settled<V> {
     /// The same row, maybe with another weight.
     Unchanged(Weighted<V>),

@@ -49,7 +49,7 @@ impl Slot {
     }
 }
 
-/// What an epoch wrote to a part.
+/// The slots of a part to which an epoch wrote.
 pub(crate) struct WrittenPart<V> {
     pub(crate) part: usize,
     /// The slots of keys that had no row.
@@ -180,7 +180,8 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
                 Entry::Vacant(vacant) => {
                     let slot = self.free.pop().or_else(|| Slot::new(part, self.rows.len()));
                     let slot = slot.unwrap_or_else(|| {
-                        panic!("{place}: found no room for key {key:?}, wanted at most {SLOTS_MAX} keys in each of {PARTS} parts")
+                        let wanted = "wanted at most 2²⁴ − 1 keys in each of 256 parts";
+                        panic!("{place}: found no room for key {key:?}, {wanted}")
                     });
                     store(&mut self.rows, slot, TableRow { key, position: Some(position), row });
                     vacant.insert(IndexEntry { hash, slot });

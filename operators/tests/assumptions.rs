@@ -35,7 +35,7 @@ fn run<D: Data + Send>(
 
 #[test]
 #[should_panic(
-    expected = "with_side_input \"Doubled\": found 1 answers for 2 rows, of which the first has key Some(7), wanted one for each"
+    expected = "with_side_input \"Doubled\": found 1 answers for 2 rows, from key Some(7) on, wanted one for each"
 )]
 fn a_missing_answer_is_reported() {
     run(&[((7, 1), 1), ((7, 2), 1)], |rows| {

@@ -9,13 +9,19 @@ mod lattice;
 use std::collections::BTreeSet;
 
 use differential_dataflow::VecCollection;
-use lattice::{Row, Time, check, histories, long_histories};
+use lattice::{Row, Time, change, check, histories, without_negative_weights};
 use millstream_operators::window;
 use millstream_operators::{
     Sum, accumulate, aggregate, anti_join, arg_max, arg_min, broadcast_join, collect_list, collect_set, complete,
     histogram, inner_join, left_join, max, min, semi_join, top_k, top_k_numbered,
 };
+use proptest::collection::vec;
 use proptest::prelude::*;
+
+/// Of two keys with a few values each, over many epochs.
+fn long_histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
+    vec(vec(((0..2_u8, 0..4_u8), change()), 4..9), 40..60).prop_map(without_negative_weights)
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]

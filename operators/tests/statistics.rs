@@ -137,7 +137,7 @@ fn nothing_is_undefined_and_counts_zero() {
 
 #[test]
 fn equal_values_have_no_skewness_and_no_correlation() {
-    let seven = Moments::<0>::of(7).multiply(&3);
+    let seven = Moments::<0>::of(7).multiply(&3_isize);
     assert_eq!((seven.skewness(), seven.kurtosis()), (Ok(None), Ok(None)));
     assert_eq!(seven.variance().sample(), Ok(Some(0.0)));
     let mut pairs = Covariance::<0, 0>::of(7, 1);
@@ -168,10 +168,10 @@ fn a_value_beyond_64_bits_is_an_error_until_it_is_taken_back() {
 /// A row that was taken back and never there: what has no meaning is undefined, not a number.
 #[test]
 fn what_has_no_meaning_is_undefined() {
-    let mut variance = Variance::<0>::of(0).multiply(&5);
-    variance.plus_equals(&Variance::of(10).multiply(&-2));
+    let mut variance = Variance::<0>::of(0).multiply(&5_isize);
+    variance.plus_equals(&Variance::of(10).multiply(&-2_isize));
     assert_eq!((variance.population(), variance.sample_stddev()), (Ok(None), Ok(None)));
-    assert_eq!(Sum::<0>::of(3).multiply(&-1).mean(), Ok(None));
+    assert_eq!(Sum::<0>::of(3).multiply(&-1_isize).mean(), Ok(None));
 }
 
 /// The widest values, as often as there can be: every sum is at its bound and right, and one more row is an error.

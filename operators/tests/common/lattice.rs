@@ -24,16 +24,12 @@ pub(crate) fn histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
     vec(vec(((0..3_u8, 0..9_u8), change()), 0..12), 1..5).prop_map(without_negative_weights)
 }
 
-/// Of two keys with a few values each, over many epochs.
-pub(crate) fn long_histories() -> impl Strategy<Value = Vec<Vec<(Row, isize)>>> {
-    vec(vec(((0..2_u8, 0..4_u8), change()), 4..9), 40..60).prop_map(without_negative_weights)
-}
-
-fn change() -> impl Strategy<Value = isize> {
+pub(crate) fn change() -> impl Strategy<Value = isize> {
     prop_oneof![2 => Just(1_isize), 1 => Just(-1)]
 }
 
-fn without_negative_weights(mut history: Vec<Vec<(Row, isize)>>) -> Vec<Vec<(Row, isize)>> {
+/// Leaves out what would retract rows that are not there.
+pub(crate) fn without_negative_weights(mut history: Vec<Vec<(Row, isize)>>) -> Vec<Vec<(Row, isize)>> {
     let mut held: Held<Row> = BTreeMap::new();
     for (row, change) in history.iter_mut().flatten() {
         let weight = held.entry(*row).or_default();
