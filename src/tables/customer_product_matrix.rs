@@ -63,10 +63,10 @@ impl Table for CustomerProductMatrixTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("customer_id", ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
-            ("product_id", ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
-            ("total_amount", money(rows.iter().map(|row| row.amount), &layout.money)?),
-            ("rank", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.rank)))),
+            ("customer_id".into(), ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
+            ("product_id".into(), ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
+            ("total_amount".into(), money(rows.iter().map(|row| row.amount), &layout.money)?),
+            ("rank".into(), Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.rank)))),
         ])
     }
 

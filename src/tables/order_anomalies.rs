@@ -56,9 +56,9 @@ impl Table for OrderAnomaliesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("order_id", ids(rows.iter().map(|row| Some(&row.order)), &layout.order_id)?),
-            ("final_price", money(rows.iter().map(|row| row.final_price), &layout.money)?),
-            ("anomaly_score", floats(rows.iter().map(|row| row.score.map(Score::to_f64)))),
+            ("order_id".into(), ids(rows.iter().map(|row| Some(&row.order)), &layout.order_id)?),
+            ("final_price".into(), money(rows.iter().map(|row| row.final_price), &layout.money)?),
+            ("anomaly_score".into(), floats(rows.iter().map(|row| row.score.map(Score::to_f64)))),
         ])
     }
 

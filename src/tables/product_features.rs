@@ -52,10 +52,10 @@ impl Table for ProductFeaturesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("product_id", ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),
-            ("clean_name", texts(rows.iter().map(|row| row.name.as_deref()))),
-            ("price_category", texts(rows.iter().map(|row| Some(&row.price_category)))),
-            ("metadata", TextMap::column(rows.iter().map(|row| Some(row.metadata.clone())))),
+            ("product_id".into(), ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),
+            ("clean_name".into(), texts(rows.iter().map(|row| row.name.as_deref()))),
+            ("price_category".into(), texts(rows.iter().map(|row| Some(&row.price_category)))),
+            ("metadata".into(), TextMap::column(rows.iter().map(|row| Some(row.metadata.clone())))),
         ])
     }
 

@@ -105,17 +105,17 @@ impl Table for ProductRankingTable {
             |of: fn(&Standing) -> Option<Amount>| money(rows.iter().map(|row| of(&row.standing)), &layout.money);
         let mut columns = ProductSalesTable.columns(&sales, layout)?;
         columns.extend([
-            ("row_num", integers(standings().map(|standing| standing.row_number))),
-            ("rank", integers(standings().map(|standing| standing.rank))),
-            ("dense_rank", integers(standings().map(|standing| standing.dense_rank))),
-            ("prev_sales", amounts(|standing| standing.previous)?),
-            ("next_sales", amounts(|standing| standing.next)?),
-            ("first_sales", amounts(|standing| standing.first)?),
-            ("last_sales", amounts(|standing| standing.last)?),
-            ("second_sales", amounts(|standing| standing.second)?),
-            ("cumulative_dist", fractions(standings().map(|standing| standing.cumulative_dist))),
-            ("percentile_rank", fractions(standings().map(|standing| standing.percentile_rank))),
-            ("quartile", integers(standings().map(|standing| standing.quartile))),
+            ("row_num".into(), integers(standings().map(|standing| standing.row_number))),
+            ("rank".into(), integers(standings().map(|standing| standing.rank))),
+            ("dense_rank".into(), integers(standings().map(|standing| standing.dense_rank))),
+            ("prev_sales".into(), amounts(|standing| standing.previous)?),
+            ("next_sales".into(), amounts(|standing| standing.next)?),
+            ("first_sales".into(), amounts(|standing| standing.first)?),
+            ("last_sales".into(), amounts(|standing| standing.last)?),
+            ("second_sales".into(), amounts(|standing| standing.second)?),
+            ("cumulative_dist".into(), fractions(standings().map(|standing| standing.cumulative_dist))),
+            ("percentile_rank".into(), fractions(standings().map(|standing| standing.percentile_rank))),
+            ("quartile".into(), integers(standings().map(|standing| standing.quartile))),
         ]);
         Ok(columns)
     }

@@ -43,14 +43,14 @@ impl Table for RejectedTable {
     fn columns<I: ShopId>(&self, rows: &[Rejection], _: &Layout) -> Result<Vec<TableColumn>> {
         let origins = || rows.iter().map(|row| row.origin.as_ref());
         Ok(vec![
-            ("table", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.table)))),
-            ("file", texts(origins().map(|origin| origin.map(|origin| &*origin.file)))),
+            ("table".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.table)))),
+            ("file".into(), texts(origins().map(|origin| origin.map(|origin| &*origin.file)))),
             (
-                "row_number",
+                "row_number".into(),
                 Arc::new(UInt64Array::from_iter(origins().map(|origin| origin.map(|origin| origin.row + 1)))),
             ),
-            ("reason", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
-            ("row", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
+            ("reason".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
+            ("row".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
         ])
     }
 
