@@ -172,3 +172,33 @@ impl fmt::Display for Report {
         write!(f, "{seconds:.2} seconds on {workers} workers{processes}{memory}; run {run_id}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::Day;
+    use crate::sinks::Written;
+
+    #[test]
+    fn shares_are_added_sink_by_sink_and_table_by_table() {
+        let config = RunConfig::new(Path::new("in"), Path::new("out"), Day::from_ymd(2024, 1, 1).expect("a day"));
+        let written = |rows| Written { rows, files: 1, bytes: 10 };
+        let table = |name: &str, rows| TableReport { name: name.into(), written: written(rows) };
+        let share = |written, rejected| {
+            let report = Report::new("run".into(), &config, Vec::new(), Vec::new());
+            ProcessShare { report, written, rejected }
+        };
+        let mut all = share(vec![vec![], vec![table("a", 1), table("b", 2)]], 3);
+        all.add(share(vec![vec![table("a", 4)], vec![table("b", 5)]], 6));
+        let rows = |tables: &Vec<TableReport>| {
+            tables.iter().map(|table| (table.name.clone(), table.written.rows)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all.written.iter().map(rows).collect::<Vec<_>>(),
+            [vec![("a".to_owned(), 4)], vec![("a".to_owned(), 1), ("b".to_owned(), 7)]]
+        );
+        assert_eq!((all.rejected, all.report.processes), (9, 2));
+    }
+}

@@ -5,9 +5,9 @@
 //!                                                            └─▶ rejections
 //! ```
 //!
-//! A source has the columns of the three tables, and splits that workers read concurrently. It returns batches of columns.
-//! The offset of a row is a part of the source and the row's number in it. If rows share an id, the one with the greatest
-//! offset wins. All sources share the decoding to typed rows.
+//! A source has the columns of the three tables, and splits that workers read concurrently. It returns batches of
+//! columns. The offset of a row is its part of the source and its number there; if rows share an id, the one with the
+//! greatest offset wins. All sources share the decoding to typed rows.
 //!
 //! | source | contents |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! How an epoch that all workers have handed over becomes visible.
+//! Commits: an epoch that is sealed on all workers is persisted and made visible.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(super) fn commit_first_epoch(
     Ok(report)
 }
 
-/// Persists an epoch in all sinks; returns what each of them has written.
+/// Persists an epoch in all sinks; returns the sizes of the tables of each sink.
 pub(super) fn prepare(context: &RunContext, sinks: &mut JobSinks, epoch: Epoch) -> Result<Vec<Vec<TableReport>>> {
     context.rejections.check()?;
     let is_cancelled = || context.has_failed();

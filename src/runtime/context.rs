@@ -1,4 +1,4 @@
-//! What the workers of a job share, and the parts of the sinks.
+//! The shared state of the workers, and the parts of the sinks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,10 +25,10 @@ use super::probe::SealedEpochs;
 use super::profile::Profile;
 use super::rejections::RejectionCount;
 
-/// How long a sink may take until it is ready, such as until a file becomes visible on a network volume.
+/// How long a sink may take to become ready: files may become visible late on a network volume.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the sinks have for a table on one worker.
+/// The parts of all sinks for a table on one worker.
 #[derive(Default)]
 pub(super) struct TableParts {
     pub(super) parts: Vec<Box<dyn SinkPart>>,
@@ -36,7 +36,7 @@ pub(super) struct TableParts {
     pub(super) in_order: bool,
 }
 
-/// What the workers of a job share.
+/// The shared state of the workers of a job.
 pub(super) struct RunContext {
     pub(super) intake: Intake,
     pub(super) settings: Settings,
@@ -156,7 +156,7 @@ impl RunContext {
         self.cluster.as_deref()
     }
 
-    /// Adds what a worker does to the profile, if there is one.
+    /// Adds the work of a worker to the profile, if there is one.
     pub(super) fn follow(&self, worker: &Worker) {
         self.profile.iter().for_each(|profile| profile.follow(worker));
     }
@@ -176,7 +176,7 @@ impl RunContext {
         self.failure.is_set()
     }
 
-    /// Fails with what failed first.
+    /// Fails with the first failure.
     pub(super) fn check(&self) -> Result<()> {
         self.failure.check()
     }
@@ -188,7 +188,7 @@ impl RunContext {
     }
 }
 
-/// The columns that functions make.
+/// The columns computed by functions.
 fn derived(
     config: &RunConfig,
     layout: &Layout,

@@ -3,8 +3,8 @@
 //! Each table has inputs of its own there. An epoch is complete when it is complete at all of them, so a single place
 //! knows which epochs are, and a live job has few operators to notify.
 //!
-//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and functions of the table may reject
-//! rows. A table that is not wanted is neither encoded nor given to functions.
+//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. A table
+//! that is not wanted is neither encoded nor given to functions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -77,7 +77,7 @@ impl<'scope> Ends<'scope> {
         self.ended += 1;
     }
 
-    /// Ends the rejected rows, of which those of sources are given, and makes the operators.
+    /// Ends the rejected rows, and builds the operators. `rejected` are those of the sources.
     pub(super) fn build(mut self, rejected: VecCollection<'scope, Epoch, Rejection>) -> EpochProbe {
         let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
         if self.context.derived.is_empty() {
@@ -157,7 +157,7 @@ struct AllEnds {
 
 struct ConnectedEnd {
     name: String,
-    /// What the profile calls its work.
+    /// Its name in the profile.
     stage: String,
     end: Box<dyn EndOfTable>,
     /// The number of its inputs among those of the operator.
@@ -233,7 +233,7 @@ impl ConnectedEnd {
     }
 }
 
-/// True if a sink takes a table, or the rows that its functions reject.
+/// True if a sink takes a table, or rows rejected by its functions.
 fn is_wanted(context: &RunContext, table: &str, parts: &[Box<dyn SinkPart>]) -> bool {
     !parts.is_empty() || (context.derived.has(table) && context.takes_rejected())
 }

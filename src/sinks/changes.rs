@@ -15,8 +15,8 @@ use super::sink::{Epoch, Opened, RowChanges, Sink, SinkContext, SinkPart, TableI
 
 /// A sink that collects the rows that each committed epoch inserted and deleted.
 ///
-/// Clones share the changes, which are kept until they are [taken](Self::take). The first epoch, which inserts every row,
-/// is left out, except [with a snapshot](Self::with_snapshot).
+/// Clones share the changes, which are kept until they are [taken](Self::take). The first epoch, which inserts every
+/// row, is left out, except [with a snapshot](Self::with_snapshot).
 #[derive(Clone, Default)]
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
@@ -117,7 +117,7 @@ impl SinkPart for ChangeFeedPart {
     }
 }
 
-/// The net inserted and deleted rows of changes from several workers. Rows that moved from one worker to another cancel.
+/// The net inserted and deleted rows of changes from several workers. Rows that moved between workers cancel.
 fn net(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, RecordBatch)> {
     let all = |side: fn(&RowChanges) -> &Option<RecordBatch>| {
         concat_batches(schema, changes.iter().filter_map(|changes| side(changes).as_ref())).map_err(Error::failed)

@@ -23,7 +23,9 @@ use publish::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};
 
-/// A sink that writes the tables of the first epoch to an output folder. Readers see the former tables until the commit.
+/// A sink that writes the tables of the first epoch to an output folder.
+///
+/// Readers see the former tables until the commit.
 pub struct FolderSink {
     root: PathBuf,
     format: FileFormat,

@@ -23,8 +23,8 @@ use super::sink::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, Sin
 ///
 /// All tables advance to an epoch together, when it is committed.
 ///
-/// *Cost of an epoch*: O(log rows) for each inserted or deleted row, and a copy of each changed table that is being read.
-/// *State*: each row once, encoded.
+/// *Cost of an epoch*: O(log rows) for each inserted or deleted row, and a copy of each changed table of which a reader
+/// holds a snapshot. *State*: each row once, encoded.
 #[derive(Clone)]
 pub struct MemoryTables {
     tables: Option<Vec<String>>,

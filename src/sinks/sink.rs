@@ -49,7 +49,7 @@ pub struct RowChanges {
 pub enum Opened {
     /// The sink can take the tables.
     Ready,
-    /// Not yet, for this reason. The call is retried; the job fails with the reason if this takes longer than ten seconds.
+    /// Not yet, for this reason. The call is retried; after ten seconds the job fails with the reason.
     NotYet(String),
 }
 
@@ -63,9 +63,9 @@ pub struct PartOptions {
 
 /// Receives tables.
 ///
-/// Call order: [`open`](Self::open), [`wants`](Self::wants) for each table, all [`part`](Self::part)s, then
-/// [`prepare`](Self::prepare) and [`commit`](Self::commit) for each epoch, and [`end`](Self::end). All calls are made by
-/// the thread that runs the job; the parts are moved to the workers. Any error ends the job.
+/// Call order: [`open`](Self::open); for each table, [`wants`](Self::wants) and its [`part`](Self::part)s; for each
+/// epoch, [`prepare`](Self::prepare) and [`commit`](Self::commit); [`end`](Self::end). All calls are made by the thread
+/// that runs the job; the parts are moved to the workers. Any error ends the job.
 pub trait Sink: Send {
     /// Prepares for a job. With several processes, the first opens the sink before the others do.
     ///
@@ -107,8 +107,8 @@ pub trait Sink: Send {
     /// If the epoch can't be made visible.
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()>;
 
-    /// The job has ended, with this outcome. Called exactly once in each process, after all other calls, and also if the
-    /// job failed before the sink was opened. Epochs that were not committed by then never will be.
+    /// The job has ended with this outcome. Called exactly once in each process, after all other calls, and also if the
+    /// job failed before the sink was opened. Epochs that are not committed by then never will be.
     fn end(&mut self, outcome: &Result<()>) {
         let _ = outcome;
     }
@@ -133,8 +133,8 @@ pub trait SinkPart: Send {
     /// If what was written can't be handed over to the sink.
     fn seal(&mut self, upper: Epoch) -> Result<()>;
 
-    /// True if the part takes no further epochs. Asked after each `seal`; the part is then dropped. A table is no longer
-    /// computed for a worker on which all parts are finished.
+    /// True if the part takes no further epochs; asked after each `seal`. A finished part is dropped, and a table whose
+    /// parts are all finished is no longer encoded.
     fn is_finished(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What a source is, and its batches.
+//! The trait of sources, and their batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub type SourceBatches<'a> = Box<dyn Iterator<Item = Result<SourceBatch>> + 'a>;
 
 /// Rows of a table, column by column.
 ///
-/// The offset of a row is the part it lies in and its number there. If rows share an id, the one with the greatest offset
-/// wins, whatever the order in which they are read.
+/// The offset of a row is its part of the source and its number there. If rows share an id, the one with the greatest
+/// offset wins, regardless of the order of reading.
 pub struct SourceBatch {
     /// The part of the source: a file, a partition.
     pub(crate) part: usize,
@@ -66,7 +66,7 @@ pub struct SourceBatch {
     /// The core columns; an optional one that the part does not have is all null.
     pub(crate) cores: Vec<ArrayRef>,
     pub(crate) carried: Vec<ArrayRef>,
-    /// What could not be read as a row.
+    /// Records that are not rows.
     pub(crate) malformed: Vec<MalformedRow>,
 }
 
@@ -78,15 +78,15 @@ const PARTS_MAX: u64 = 1 << (u64::BITS - NUMBER_BITS);
 const ROWS_MAX: u64 = 1 << NUMBER_BITS;
 
 impl SourceBatch {
-    /// Consecutive rows of a part of a source, from row number `first_row`. Columns of the schema that the rows lack are
-    /// null.
+    /// Creates a batch of consecutive rows of a part, from row number `first_row`. Columns of the schema that the rows
+    /// lack are null.
     ///
     /// `origin` is the name of the part, for messages and `rejected`.
     ///
     /// # Errors
     ///
-    /// If `part` is not below 2²⁴, a row number not below 2⁴⁰, or a carried column does not have the type of the schema.
-    /// Log sequence numbers and other offsets that may be greater are to be counted from where the source starts.
+    /// If `part` is not below 2²⁴, a row number is not below 2⁴⁰, or a carried column has another type than in the schema.
+    /// Greater offsets, such as log sequence numbers, must be made relative to the start of the source.
     pub fn new(
         schema: &InputSchema,
         part: usize,
@@ -120,7 +120,7 @@ impl SourceBatch {
     ///
     /// # Errors
     ///
-    /// If one is not, and would be taken for another.
+    /// If one is not: it would equal the offset of another row.
     pub(crate) fn checked(self) -> Result<SourceBatch> {
         let (origin, part) = (&self.origin, self.part);
         if part as u64 >= PARTS_MAX {
@@ -155,7 +155,7 @@ pub(crate) enum RowNumbers {
     Listed(Vec<u64>),
 }
 
-/// What could not be read as a row.
+/// A record that is not a row.
 pub(crate) struct MalformedRow {
     pub(crate) number: u64,
     pub(crate) reason: String,

@@ -20,15 +20,15 @@ use super::{Layout, RowOrder, Table, TableColumn};
 pub struct CategoryStats {
     /// The category.
     pub category: Text,
-    /// Of the prices of its products: their number, mean, variance, skewness and kurtosis.
+    /// The moments of the prices of its products.
     pub prices: Moments<4>,
-    /// Of the order lines: price and quantity of each.
+    /// The covariance of price and quantity over its order lines.
     pub lines: Covariance<4, 0>,
     /// Its products.
     pub products: CategoryProducts,
 }
 
-/// What the products of a category are called.
+/// The names and brands of the products of a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CategoryProducts {
     /// `all_products`: their names in the order of their ids; those without a name are left out.

@@ -22,9 +22,9 @@ pub struct MatrixEntry<I> {
     pub customer: Option<I>,
     /// 1 for the latest order.
     pub rank: u32,
-    /// What was ordered.
+    /// The product; `None` if the order has none.
     pub product: Option<I>,
-    /// What it cost; `None` where the product is unknown.
+    /// The amount of the order; `None` where the product is unknown.
     pub amount: Option<Amount>,
 }
 

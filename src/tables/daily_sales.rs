@@ -20,7 +20,7 @@ use super::{Layout, RowOrder, Table, TableColumn};
 pub struct DailySales {
     /// The day.
     pub day: Option<Day>,
-    /// What was sold: `daily_revenue`, and `avg_order_value` as its mean.
+    /// The amounts of the orders: `daily_revenue` is their sum, `avg_order_value` their mean.
     pub revenue: AmountSum,
     /// Distinct customers, guests not counted.
     pub customers: i64,

@@ -75,8 +75,8 @@ impl Derived {
     ///
     /// # Errors
     ///
-    /// If a function or column does not exist, a function does not accept the type of a column, or the name of a derived
-    /// column is taken.
+    /// If a function or column does not exist, a function does not accept the type of a column, or the name of a
+    /// derived column is taken.
     pub(crate) fn new(
         columns: &[DerivedColumn],
         functions: &Registry,

@@ -17,7 +17,7 @@ use super::layout::Layout;
 /// The name of a column, and its values.
 pub type TableColumn = (Cow<'static, str>, ArrayRef);
 
-/// What the end of a table depends on.
+/// The parameters of the end of a table.
 pub(crate) struct EndContext {
     /// The types of columns.
     pub(crate) layout: Arc<Layout>,
@@ -38,10 +38,10 @@ pub(crate) struct TableEnd<'scope>(
 
 /// The end of a table on one worker.
 pub(crate) trait EndOfTable {
-    /// Receives what has arrived at the inputs of this table, whose frontiers are given, and gives the batches of complete
-    /// epochs; true if some of these are left.
+    /// Receives what has arrived at the inputs of this table, and gives the batches of complete epochs; true if some of
+    /// these are left. `frontiers` are those of the inputs.
     ///
-    /// A table that is not wanted gives nothing from then on, and drops its state.
+    /// Once a table is not wanted, it gives nothing and drops its state.
     fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>) -> Result<bool>;
 }
 

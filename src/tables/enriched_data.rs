@@ -24,7 +24,7 @@ use super::layout::{EnrichedColumn, EnrichedSource as Source};
 use super::{Layout, Table, TableColumn};
 
 /// The columns of products, with a row for each product.
-pub(crate) struct Items {
+pub(crate) struct ItemColumns {
     names: ItemColumn,
     categories: ItemColumn,
     brands: ItemColumn,
@@ -32,13 +32,13 @@ pub(crate) struct Items {
     carried: Vec<ItemColumn>,
 }
 
-impl Items {
+impl ItemColumns {
     pub(crate) fn of<'a>(
         products: impl Iterator<Item = Option<&'a Product>> + Clone,
         layout: &Layout,
-    ) -> Result<Items> {
+    ) -> Result<ItemColumns> {
         let carried = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
-        Ok(Items {
+        Ok(ItemColumns {
             names: ItemColumn::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
             categories: ItemColumn::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
             brands: ItemColumn::of(texts(products.clone().map(|product| product?.brand.as_deref())))?,
@@ -104,7 +104,7 @@ impl Table for EnrichedDataTable {
     }
 }
 
-/// The end of the table. Rows are joined where they become columns; those of the first epoch are never rows of their own.
+/// The end of the table, where rows are joined. Rows of the first epoch are not materialised.
 pub(crate) fn enriched_end<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
     if context.is_wanted { joined(job, context) } else { parts_only(job) }
 }
@@ -126,7 +126,7 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
             let frontier = least(frontiers);
             let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
                 EnrichedRows::First(parts, products) => {
-                    let all = || Items::of(products.iter().map(|item| Some(&**item)), &layout);
+                    let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
                     let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
                     give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), minus: None })
                 }
@@ -182,7 +182,7 @@ fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
 
 /// The columns of rows that are joined already.
 fn arrays_of<I: ShopId>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
-    let items = Items::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
+    let items = ItemColumns::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
     let parts = rows.iter().zip(0..).map(|(row, item)| LinePart {
         customer: &row.customer,
         line: &row.line,
@@ -193,7 +193,7 @@ fn arrays_of<I: ShopId>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<Arr
 }
 
 /// All columns of some rows, in the order of the layout.
-fn arrays<I: ShopId>(rows: &[LinePart<'_, I>], items: &Items, layout: &Layout) -> Result<Vec<ArrayRef>> {
+fn arrays<I: ShopId>(rows: &[LinePart<'_, I>], items: &ItemColumns, layout: &Layout) -> Result<Vec<ArrayRef>> {
     let accounts = AccountsOfRows::of(rows);
     let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
     let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;

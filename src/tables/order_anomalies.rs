@@ -1,4 +1,4 @@
-//! Orders that are unlike the others: the price paid for a piece, and how normal the order is.
+//! The unit price and anomaly score of each order.
 
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use super::{Layout, Table, TableColumn};
 pub struct OrderAnomaly<I> {
     /// The order's id.
     pub order: I,
-    /// `final_price`: what one piece costs after the discount; `None` where the product is unknown.
+    /// `final_price`: the price of one piece after the discount; `None` where the product is unknown.
     pub final_price: Option<Amount>,
     /// `anomaly_score`: `None` where the product is unknown, or there is no model.
     pub score: Option<Score>,

@@ -1,4 +1,4 @@
-//! Name, price and metadata of each product, made fit for use.
+//! The cleaned name, price category and parsed metadata of each product.
 
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ pub struct ProductFeatures<I> {
     pub product: I,
     /// `clean_name`: its name, cleaned.
     pub name: Option<Text>,
-    /// `price_category`: how high its price is.
+    /// `price_category`: the category of its price.
     pub price_category: Text,
-    /// What its metadata say.
+    /// Its metadata, parsed from JSON.
     pub metadata: TextMap,
 }
 

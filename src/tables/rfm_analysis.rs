@@ -23,7 +23,7 @@ pub struct Rfm<I> {
     pub recency: Option<i32>,
     /// All orders.
     pub frequency: i64,
-    /// What was spent.
+    /// The total amount.
     pub monetary: Option<Amount>,
 }
 

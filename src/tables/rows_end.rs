@@ -94,7 +94,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
         Ok(())
     }
 
-    /// Gives rows as batches of inserted and of deleted ones.
+    /// Gives rows as batches, first the deleted ones, then the inserted ones.
     fn give(&self, epoch: Epoch, rows: Vec<(B::Row<I>, isize)>, give: &mut Give<'_>) -> Result<()> {
         let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
         for (row, weight) in rows {

@@ -1,4 +1,4 @@
-//! What a table is.
+//! The trait of tables.
 
 use std::cmp::Ordering;
 use std::hash::Hash;
@@ -15,7 +15,7 @@ use super::layout::Layout;
 
 /// A table: its name and key, its rows, and their columns.
 pub trait Table: Send + Sync + 'static {
-    /// A row, as it flows in the dataflow.
+    /// A record of the collection.
     type Row<I: Id>: ExchangeData + Hash;
 
     /// The name of the table, and of its folder: a plain file name that begins with neither `.` nor `_`. It is not
@@ -30,8 +30,8 @@ pub trait Table: Send + Sync + 'static {
 
     /// Rows as columns, with the builders of [`columns::build`](crate::columns::build) or any others of Arrow.
     ///
-    /// The names and types of the columns must not depend on the rows. The schema is made of no rows when the job starts;
-    /// a batch that differs from it ends the job.
+    /// The names and types of the columns must not depend on the rows. When the job starts, this is called without rows
+    /// for the schema; a batch that differs from it ends the job.
     ///
     /// # Errors
     ///
