@@ -1,7 +1,7 @@
-//! A table, a sink and a source of one's own, in a live job.
+//! A live job with a table and a sink of its own.
 //!
-//! The source has record batches in memory. The table has a row for each product that was never ordered. The sink prints the
-//! rows that each epoch inserts and deletes, of that table only.
+//! The table has a row for each product that was never ordered. The sink prints the rows of this table that each epoch
+//! inserts and deletes. The input is record batches in memory.
 //!
 //! ```text
 //! cargo run --release --example own_table
@@ -14,13 +14,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::array_value_to_string;
 use millstream::columns::ShopId;
+use millstream::columns::build::{ids, texts};
 use millstream::config::RunConfig;
 use millstream::model::{AnyId, Change, Day, Id, Order};
 use millstream::operators::anti_join;
 use millstream::operators::differential_dataflow::VecCollection;
 use millstream::pipeline::{Epochs, Job};
 use millstream::runtime::{Live, Progress};
-use millstream::sinks::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use millstream::sinks::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 use millstream::sources::BatchSource;
 use millstream::tables::{Catalog, Layout, Table, TableColumn};
 
@@ -46,10 +47,14 @@ impl Table for UnsoldProducts {
         })
     }
 
-    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> millstream::error::Result<Vec<TableColumn>> {
+    fn columns<I: ShopId>(
+        &self,
+        rows: &[Self::Row<I>],
+        layout: &Layout,
+    ) -> millstream::error::Result<Vec<TableColumn>> {
         Ok(vec![
-            ("product_id", I::column(rows.iter().map(|(id, _)| Some(id)))),
-            ("product_name", Arc::new(StringArray::from_iter(rows.iter().map(|(_, name)| name.as_deref())))),
+            ("product_id".into(), ids(rows.iter().map(|(id, _)| Some(id)), layout.product_id())?),
+            ("product_name".into(), texts(rows.iter().map(|(_, name)| name.as_deref()))),
         ])
     }
 }
@@ -60,12 +65,16 @@ struct Print(&'static str);
 struct PrintPart;
 
 impl Sink for Print {
-    fn open(&mut self, _: &SinkContext) -> millstream::error::Result<bool> {
-        Ok(true)
+    fn open(&mut self, _: &SinkContext) -> millstream::error::Result<Opened> {
+        Ok(Opened::Ready)
     }
 
-    fn part(&mut self, table: &TableInfo, _: usize) -> millstream::error::Result<Option<Box<dyn SinkPart>>> {
-        Ok((table.name == self.0).then(|| Box::new(PrintPart) as Box<dyn SinkPart>))
+    fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
+        (table.name == self.0).then(PartOptions::default)
+    }
+
+    fn part(&mut self, _: &TableInfo, _: usize) -> millstream::error::Result<Box<dyn SinkPart>> {
+        Ok(Box::new(PrintPart))
     }
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> millstream::error::Result<()> {

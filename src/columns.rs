@@ -1,8 +1,6 @@
-//! Arrow columns of the shop: which an input table has, what their cells are read as, and how values become columns again.
-//!
-//! User functions, tables, sources and sinks share it.
+//! Arrow columns: the columns of input tables, how their cells are read, and builders of table columns.
 
-pub(crate) mod build;
+pub mod build;
 pub(crate) mod cells;
 mod core;
 pub(crate) mod payload;

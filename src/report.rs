@@ -28,7 +28,7 @@ pub struct Report {
     pub as_of: String,
     /// The tables that were read.
     pub inputs: Vec<InputReport>,
-    /// The tables that were written.
+    /// The tables that were written, sink by sink.
     pub tables: Vec<TableReport>,
     /// The time spent in each stage, longest first; only with `--profile`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +70,6 @@ impl Report {
         run_id: String,
         config: &RunConfig,
         inputs: Vec<InputReport>,
-        tables: Vec<TableReport>,
         stages: Vec<StageReport>,
     ) -> Report {
         Report {
@@ -82,20 +81,15 @@ impl Report {
             processes: 1,
             as_of: config.settings.as_of.to_string(),
             inputs,
-            tables,
+            tables: Vec::new(),
             stages,
             seconds: 0.0,
             peak_memory_bytes: peak_memory(),
         }
     }
 
-    /// The number of rejected rows.
-    pub(crate) fn rejected(&self) -> u64 {
-        self.tables.last().map_or(0, |rejected| rejected.written.rows)
-    }
-
-    /// Adds the share of another process.
-    pub(crate) fn add(&mut self, other: &Report) {
+    /// Adds what another process has read and done.
+    fn add(&mut self, other: &Report) {
         self.workers += other.workers;
         self.processes += other.processes;
         for (ours, theirs) in self.inputs.iter_mut().zip(&other.inputs) {
@@ -105,12 +99,6 @@ impl Report {
             // The share of a single process may be negative, because rows are read and stored by different processes.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
         }
-        for (ours, theirs) in self.tables.iter_mut().zip(&other.tables) {
-            assert_eq!(ours.name, theirs.name, "all processes write the same tables");
-            ours.written.rows += theirs.written.rows;
-            ours.written.files += theirs.written.files;
-            ours.written.bytes += theirs.written.bytes;
-        }
         for theirs in &other.stages {
             match self.stages.iter_mut().find(|ours| ours.name == theirs.name) {
                 Some(ours) => ours.seconds += theirs.seconds,
@@ -119,6 +107,33 @@ impl Report {
         }
         self.stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
+    }
+}
+
+/// What a process has done before the first epoch is committed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessShare {
+    /// The report, without tables.
+    pub(crate) report: Report,
+    /// What each sink has written.
+    pub(crate) written: Vec<Vec<TableReport>>,
+    /// The number of rejected rows.
+    pub(crate) rejected: u64,
+}
+
+impl ProcessShare {
+    /// Adds the share of another process.
+    pub(crate) fn add(&mut self, other: ProcessShare) {
+        self.report.add(&other.report);
+        self.rejected += other.rejected;
+        for (ours, theirs) in self.written.iter_mut().zip(other.written) {
+            for table in theirs {
+                match ours.iter_mut().find(|known| known.name == table.name) {
+                    Some(known) => known.written.add(table.written),
+                    None => ours.push(table),
+                }
+            }
+        }
     }
 }
 
@@ -155,5 +170,35 @@ impl fmt::Display for Report {
         let processes = if self.processes > 1 { format!(" in {} processes", self.processes) } else { String::new() };
         let (seconds, workers, run_id) = (self.seconds, self.workers, &self.run_id);
         write!(f, "{seconds:.2} seconds on {workers} workers{processes}{memory}; run {run_id}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::Day;
+    use crate::sinks::Written;
+
+    #[test]
+    fn shares_are_added_sink_by_sink_and_table_by_table() {
+        let config = RunConfig::new(Path::new("in"), Path::new("out"), Day::from_ymd(2024, 1, 1).expect("a day"));
+        let written = |rows| Written { rows, files: 1, bytes: 10 };
+        let table = |name: &str, rows| TableReport { name: name.into(), written: written(rows) };
+        let share = |written, rejected| {
+            let report = Report::new("run".into(), &config, Vec::new(), Vec::new());
+            ProcessShare { report, written, rejected }
+        };
+        let mut all = share(vec![vec![], vec![table("a", 1), table("b", 2)]], 3);
+        all.add(share(vec![vec![table("a", 4)], vec![table("b", 5)]], 6));
+        let rows = |tables: &Vec<TableReport>| {
+            tables.iter().map(|table| (table.name.clone(), table.written.rows)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all.written.iter().map(rows).collect::<Vec<_>>(),
+            [vec![("a".to_owned(), 4)], vec![("a".to_owned(), 1), ("b".to_owned(), 7)]]
+        );
+        assert_eq!((all.rejected, all.report.processes), (9, 2));
     }
 }

@@ -17,6 +17,7 @@ mod dataflow;
 mod ends;
 mod failure;
 mod intake;
+mod job_sinks;
 mod live;
 mod probe;
 mod profile;

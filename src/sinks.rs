@@ -1,4 +1,4 @@
-//! Where tables go: what a sink is, and those there are.
+//! Sinks, which receive tables.
 //!
 //! ```text
 //! worker 0 ─ part of each table ─┐
@@ -6,16 +6,16 @@
 //! worker 1 ─ part of each table ─┘
 //! ```
 //!
-//! A sink makes a [`SinkPart`] for each table and worker. A part is given the record batches that an epoch inserts and
-//! deletes, and is *sealed* when an epoch is over on its worker. When all parts are sealed, the sink *prepares* the epoch (it
-//! finishes what it has written) and *commits* it: readers see it.
+//! A sink creates a [`SinkPart`] for each table it wants and each worker. A part receives the record batches that an
+//! epoch inserts and deletes, and is *sealed* when an epoch is complete on its worker. When all parts are sealed, the
+//! sink *prepares* the epoch (persists it) and *commits* it (makes it visible).
 //!
-//! | sink | is |
+//! | sink | contents |
 //! |---|---|
-//! | [`folder::FolderSink`] | files in an output folder: of the first epoch |
+//! | [`folder::FolderSink`] | files in an output folder, of the first epoch |
 //! | [`ChangeFeed`] | the rows that each epoch inserted and deleted |
-//! | [`MemoryTables`] | the rows of tables, by key, to be read at any time |
-//! | [`Checksums`] | a number for each table that equals another's only if its rows do |
+//! | [`MemoryTables`] | the rows of tables, which can be read at any time |
+//! | [`Checksums`] | a checksum of each table |
 
 mod changes;
 mod checksums;
@@ -25,5 +25,5 @@ mod sink;
 
 pub use changes::{ChangeFeed, TableChanges};
 pub use checksums::Checksums;
-pub use memory::MemoryTables;
-pub use sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written};
+pub use memory::{MemoryTables, TablesSnapshot};
+pub use sink::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written};

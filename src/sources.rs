@@ -1,15 +1,15 @@
-//! Where rows come from: what a source is, and those there are.
+//! Sources, which provide rows.
 //!
 //! ```text
 //! source ─ splits ─▶ workers ─ batches of columns ─▶ decode ─┬─▶ upserts
 //!                                                            └─▶ rejections
 //! ```
 //!
-//! A source has the columns of the three tables, and splits that workers read at the same time. It hands over batches of columns,
-//! each row with its offset: a part of the source, and the row's number in it. Of rows with one id, the one with the
-//! greatest offset counts. Decoding to typed rows is the same for all sources.
+//! A source has the columns of the three tables, and splits that workers read concurrently. It returns batches of
+//! columns. The offset of a row is its part of the source and its number there; if rows share an id, the one with the
+//! greatest offset wins. All sources share the decoding to typed rows.
 //!
-//! | source | is |
+//! | source | contents |
 //! |---|---|
 //! | [`FileSource`] | an input folder of Parquet, CSV and JSON lines files |
 //! | [`BatchSource`] | record batches in memory |

@@ -1,10 +1,10 @@
-//! Tables: each is one file that has its row, its key and columns, its order, and how the job makes it.
+//! Tables. Each is one file with its row, key, columns and order, and how it is made from the job.
 //!
 //! ```text
 //! Job ── rows ──▶ collection ── end ──▶ record batches, epoch by epoch ──▶ sinks
 //! ```
 //!
-//! A table of your own is a [`Table`], added to a [`Catalog`]. `examples/own_table.rs` has one.
+//! A table of your own implements [`Table`] and is added to a [`Catalog`]; see `examples/own_table.rs`.
 
 mod catalog;
 mod category_stats;
@@ -34,8 +34,8 @@ pub use customer_product_matrix::{CustomerProductMatrixTable, MatrixEntry};
 pub use daily_sales::{DailySales, DailySalesTable};
 pub(crate) use derived::Derived;
 pub use derived::{DerivedColumn, OnFailure};
-pub(crate) use end::EndOfTable;
-pub use end::{EndContext, TableColumn, TableEnd};
+pub use end::TableColumn;
+pub(crate) use end::{EndContext, EndOfTable, TableEnd};
 pub use enriched_data::EnrichedDataTable;
 pub use layout::Layout;
 pub use order_anomalies::{OrderAnomaliesTable, OrderAnomaly};

@@ -1,4 +1,6 @@
-//! Building output columns. Money is converted to doubles or decimals here, as the last step.
+//! Builders of table columns. Money is converted to doubles or decimals here, as the last step.
+//!
+//! `None` becomes null. The types of ids and money are those of the job's [`Layout`](crate::tables::Layout).
 
 use std::sync::Arc;
 
@@ -10,11 +12,17 @@ use super::cells::ShopId;
 use crate::error::{Error, Result};
 use crate::model::{Amount, AmountSum, Day, Text};
 
-pub(crate) fn ids<'a, I: ShopId>(ids: impl Iterator<Item = Option<&'a I>>, data_type: &DataType) -> Result<ArrayRef> {
+/// Ids, in the type of an id column: [`Layout::customer_id`](crate::tables::Layout::customer_id) and the like.
+///
+/// # Errors
+///
+/// If an id does not fit the type.
+pub fn ids<'a, I: ShopId>(ids: impl Iterator<Item = Option<&'a I>>, data_type: &DataType) -> Result<ArrayRef> {
     typed(I::column(ids), data_type)
 }
 
-pub(crate) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clone) -> ArrayRef {
+/// Texts. The iterator is run twice.
+pub fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clone) -> ArrayRef {
     // Two passes: sizing the buffer first avoids copies while it grows.
     let (mut rows, mut bytes) = (0, 0);
     for text in texts.clone() {
@@ -26,35 +34,46 @@ pub(crate) fn texts<S: AsRef<str>>(texts: impl Iterator<Item = Option<S>> + Clon
     Arc::new(column.finish())
 }
 
-pub(crate) fn dates(days: impl Iterator<Item = Option<Day>>) -> ArrayRef {
+/// Days, as dates.
+pub fn dates(days: impl Iterator<Item = Option<Day>>) -> ArrayRef {
     Arc::new(Date32Array::from_iter(days.map(|day| day.map(Day::days))))
 }
 
-pub(crate) fn floats(numbers: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+/// Doubles.
+pub fn floats(numbers: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(Float64Array::from_iter(numbers))
 }
 
 /// Lists of texts.
-pub(crate) fn lists<'a>(lists: impl Iterator<Item = &'a [Text]>) -> ArrayRef {
+pub fn lists<'a>(lists: impl Iterator<Item = &'a [Text]>) -> ArrayRef {
     let mut column = ListBuilder::new(StringBuilder::new());
     lists.for_each(|list| column.append_value(list.iter().map(Some)));
     Arc::new(column.finish())
 }
 
-pub(crate) fn int32s(integers: impl Iterator<Item = Option<i32>>) -> ArrayRef {
+/// Integers of 32 bits.
+pub fn int32s(integers: impl Iterator<Item = Option<i32>>) -> ArrayRef {
     Arc::new(Int32Array::from_iter(integers))
 }
 
-/// Amounts as doubles, rounded to nearest, or as decimals.
-pub(crate) fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &DataType) -> Result<ArrayRef> {
+/// Amounts, as doubles rounded to nearest or as decimals, in the type [`Layout::money`](crate::tables::Layout::money).
+///
+/// # Errors
+///
+/// If an amount does not fit the type.
+pub fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &DataType) -> Result<ArrayRef> {
     match data_type {
         DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(amounts.map(|amount| amount.map(Amount::to_f64))))),
         _ => decimals(amounts.map(|amount| amount.map(Amount::e8)), 8, data_type),
     }
 }
 
-/// Means of sums, in the same types as `money`; decimals are rounded half-even.
-pub(crate) fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType) -> Result<ArrayRef> {
+/// Means of sums, in the same types as [`money`]; decimals are rounded half-even.
+///
+/// # Errors
+///
+/// If a mean does not fit the type.
+pub fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType) -> Result<ArrayRef> {
     match data_type {
         DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(sums.map(|sum| sum.total.mean(sum.count))))),
         _ => decimals(sums.map(|sum| sum.total.mean_e8(sum.count)), 8, data_type),
@@ -62,11 +81,11 @@ pub(crate) fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType)
 }
 
 /// Decimals of scale `scale`, cast to `data_type`.
-pub(crate) fn decimals(
-    unscaled: impl Iterator<Item = Option<i128>>,
-    scale: i8,
-    data_type: &DataType,
-) -> Result<ArrayRef> {
+///
+/// # Errors
+///
+/// If a value does not fit the type.
+pub fn decimals(unscaled: impl Iterator<Item = Option<i128>>, scale: i8, data_type: &DataType) -> Result<ArrayRef> {
     let decimals = Decimal128Array::from_iter(unscaled).with_precision_and_scale(38, scale).map_err(Error::failed)?;
     decimals.validate_decimal_precision(38).map_err(Error::failed)?;
     typed(Arc::new(decimals), data_type)

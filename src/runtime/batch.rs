@@ -16,6 +16,7 @@ use super::commit::commit_first_epoch;
 use super::context::{RunContext, open_sinks};
 use super::failure::FirstError;
 use super::intake::Intake;
+use super::job_sinks::JobSinks;
 use super::progress::Progress;
 use super::worker;
 
@@ -28,7 +29,7 @@ use super::worker;
 pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     run_in_cluster(config, progress, |config| {
         let source = FileSource::open(&config.input.path, &config.input.renames)?;
-        Ok((Arc::new(source), vec![Box::new(folder_sink(config))]))
+        Ok((Arc::new(source), JobSinks::new(vec![Box::new(folder_sink(config))])))
     })
 }
 
@@ -43,6 +44,7 @@ pub fn run_with(
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
 ) -> Result<Report> {
+    let sinks = JobSinks::new(sinks);
     run_in_cluster(config, progress, |_| Ok((source, sinks)))
 }
 
@@ -53,7 +55,7 @@ pub fn folder_sink(config: &RunConfig) -> FolderSink {
 }
 
 /// Where a run's rows come from, and where its tables go.
-type SourceAndSinks = (Arc<dyn Source>, Vec<Box<dyn Sink>>);
+type SourceAndSinks = (Arc<dyn Source>, JobSinks);
 
 fn run_in_cluster(
     config: &RunConfig,
@@ -80,9 +82,22 @@ fn run_process(
     open: impl FnOnce(&RunConfig) -> Result<SourceAndSinks>,
 ) -> Result<Report> {
     let (source, mut sinks) = open(config)?;
+    let done = run_to_sinks(config, cluster, failure, progress, started, source, &mut sinks);
+    sinks.end(done)
+}
+
+fn run_to_sinks(
+    config: &RunConfig,
+    cluster: Option<&Arc<Cluster>>,
+    failure: &Arc<FirstError>,
+    progress: &Arc<Progress>,
+    started: Instant,
+    source: Arc<dyn Source>,
+    sinks: &mut JobSinks,
+) -> Result<Report> {
     let intake = Intake::new(source, &config.input, config.max_rejected, progress)?;
     let mut context = RunContext::new(config, intake, cluster, failure)?;
-    open_sinks(&mut context, config, &mut sinks)?;
+    open_sinks(&mut context, config, sinks)?;
     let context = Arc::new(context);
     let guards = match context.intake.has_text_ids() {
         true => worker::start::<AnyId>(config, &context, worker::finish)?,
@@ -92,5 +107,5 @@ fn run_process(
     context.check()?;
     let panicked = |panic| Error::failed(format!("internal error: {panic}"));
     results.into_iter().collect::<Result<Vec<()>, _>>().map_err(panicked)?;
-    commit_first_epoch(config, &context, &mut sinks, started)
+    commit_first_epoch(config, &context, sinks, started)
 }

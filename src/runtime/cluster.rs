@@ -22,8 +22,7 @@ mod wire;
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 use timely::communication::Hooks;
@@ -32,20 +31,18 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 use crate::config::{ClusterConfig, RunConfig};
 use crate::error::{Error, Result};
-use crate::report::Report;
+use crate::report::{ProcessShare, Report};
 
 use super::failure::FirstError;
 use super::{Phase, Progress};
 use data::DataStream;
 use fingerprint::Fingerprint;
 use membership::{ListenerGuard, Membership};
-use poll::POLL_INTERVAL;
+pub(super) use poll::POLL_INTERVAL;
 use wire::Message;
 
 /// How long a process waits on exit for the others to disconnect.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// How long a file may take to become visible to another process on a network volume.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// This process's view of the processes of a run.
 pub(super) struct Cluster {
@@ -154,32 +151,12 @@ impl Cluster {
         )
     }
 
-    /// Waits until this process can open a sink that process 0 has opened.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be opened within ten seconds, or the run ends meanwhile.
-    pub(super) fn await_opened(&self, mut open: impl FnMut() -> Result<bool>) -> Result<()> {
-        let since = Instant::now();
-        while !open()? {
-            if since.elapsed() > VISIBILITY_TIMEOUT {
-                return Err(Error::failed(
-                    "the run of process 0 does not appear in this output folder; all processes must share one folder",
-                ));
-            }
-            self.membership.check()?;
-            self.progress.check_not_stopped()?;
-            thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
-    }
-
     /// Waits for the shares of all other processes and commits: from here on they may end.
     ///
     /// # Errors
     ///
     /// If the run ends meanwhile.
-    pub(super) fn gather(&self) -> Result<Vec<Report>> {
+    pub(super) fn gather(&self) -> Result<Vec<ProcessShare>> {
         let shares =
             self.receive_from_all(
                 "the shares",
@@ -198,7 +175,7 @@ impl Cluster {
     /// # Errors
     ///
     /// If the run ends meanwhile.
-    pub(super) fn hand_over(&self, share: Report) -> Result<Report> {
+    pub(super) fn hand_over(&self, share: ProcessShare) -> Result<Report> {
         self.membership.require_first_only();
         self.membership.send(0, &Message::Share(Box::new(share)))?;
         self.receive_from_first("the commit", |message| {

@@ -1,52 +1,84 @@
-//! How an epoch that all workers have handed over becomes visible.
+//! Commits: an epoch that is sealed on all workers is persisted and made visible.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::report::Report;
-use crate::sinks::{Epoch, Sink, TableReport};
-use crate::tables::RejectedTable;
+use crate::report::{ProcessShare, Report};
+use crate::sinks::{Epoch, TableReport};
 
 use super::context::RunContext;
+use super::job_sinks::JobSinks;
 use super::progress::Phase;
 
-/// Commits the first epoch in all sinks, or has process 0 do so, and says what it came to.
+/// Commits the first epoch in all sinks, or has process 0 do so, and returns the report.
 pub(super) fn commit_first_epoch(
     config: &RunConfig,
     context: &RunContext,
-    sinks: &mut [Box<dyn Sink>],
+    sinks: &mut JobSinks,
     started: Instant,
 ) -> Result<Report> {
-    // What failed first is what there is to say.
-    let tables = prepare(context, sinks, 0).or_else(|error| context.check().and(Err(error)))?;
-    let mut report = context.report(config, tables);
+    // Report the first failure.
+    let written = prepare(context, sinks, 0).or_else(|error| context.check().and(Err(error)))?;
+    let mut share = ProcessShare { report: context.report(config), written, rejected: context.rejections.rows() };
     if let Some(cluster) = context.cluster() {
         if !cluster.is_first() {
-            return cluster.hand_over(report);
+            return cluster.hand_over(share);
         }
-        cluster.gather()?.iter().for_each(|share| report.add(share));
-        context.rejections.check_total(report.rejected())?;
+        cluster.gather()?.into_iter().for_each(|other| share.add(other));
+        context.rejections.check_total(share.rejected)?;
     }
     context.intake.progress().enter(Phase::Publishing);
-    if let Some(path) = &config.anomaly.save_model {
-        let none = || Error::failed("save_model: there is no model, for no order has a price to train one on");
-        context.model().ok_or_else(none)?.save(path)?;
-    }
-    sinks.iter_mut().try_for_each(|sink| sink.commit(0, &mut report.tables))?;
+    let model = StagedModel::save(config, context)?;
+    let ProcessShare { mut report, mut written, .. } = share;
+    commit(sinks, 0, &mut written)?;
+    model.map_or(Ok(()), StagedModel::publish)?;
+    report.tables = written.into_iter().flatten().collect();
     report.seconds = started.elapsed().as_secs_f64();
     context.cluster().into_iter().for_each(|cluster| cluster.announce(&report));
     Ok(report)
 }
 
-/// Makes an epoch durable in all sinks.
-pub(super) fn prepare(context: &RunContext, sinks: &mut [Box<dyn Sink>], epoch: Epoch) -> Result<Vec<TableReport>> {
+/// Persists an epoch in all sinks; returns the sizes of the tables of each sink.
+pub(super) fn prepare(context: &RunContext, sinks: &mut JobSinks, epoch: Epoch) -> Result<Vec<Vec<TableReport>>> {
+    context.rejections.check()?;
     let is_cancelled = || context.has_failed();
-    let mut tables: Vec<TableReport> = Vec::new();
-    for sink in sinks {
-        tables.extend(sink.prepare(epoch, &is_cancelled)?);
+    sinks.iter_mut().map(|sink| sink.prepare(epoch, &is_cancelled)).collect()
+}
+
+/// Makes an epoch visible in all sinks, one after the other.
+pub(super) fn commit(sinks: &mut JobSinks, epoch: Epoch, written: &mut [Vec<TableReport>]) -> Result<()> {
+    sinks.iter_mut().zip(written).try_for_each(|(sink, written)| sink.commit(epoch, written))
+}
+
+/// A model that is saved beside its place before the tables are committed, and moved there afterwards.
+struct StagedModel {
+    staged: PathBuf,
+    path: PathBuf,
+}
+
+impl StagedModel {
+    fn save(config: &RunConfig, context: &RunContext) -> Result<Option<StagedModel>> {
+        let Some(path) = config.anomaly.save_model.clone() else { return Ok(None) };
+        let none = || Error::failed("save_model: no model was trained: no order has a price");
+        let model = context.model().ok_or_else(none)?;
+        let mut staged = path.clone().into_os_string();
+        staged.push(".staged");
+        let staged = StagedModel { staged: staged.into(), path };
+        model.save(&staged.staged)?;
+        Ok(Some(staged))
     }
-    // The rejected rows come last, as they are the last table that is made.
-    tables.sort_by_key(|table| table.name == RejectedTable::NAME);
-    Ok(tables)
+
+    fn publish(self) -> Result<()> {
+        fs::rename(&self.staged, &self.path).map_err(Error::writing(&self.path))
+    }
+}
+
+/// If the tables can't be committed, the former model stays.
+impl Drop for StagedModel {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.staged);
+    }
 }

@@ -1,8 +1,11 @@
-//! What the workers of a job share, and what sinks are told of it.
+//! The shared state of the workers, and the parts of the sinks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
+use arrow::datatypes::SchemaRef;
 use timely::worker::Worker;
 
 use crate::config::RunConfig;
@@ -10,30 +13,46 @@ use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::pipeline::Settings;
 use crate::report::Report;
-use crate::sinks::{Sink, SinkContext, SinkPart, TableInfo, TableReport};
-use crate::tables::{Catalog, Derived, Layout, RejectedTable, Table};
+use crate::sinks::{Opened, Sink, SinkContext, SinkPart, TableInfo};
+use crate::tables::{AnyTable, Catalog, Derived, Layout, RejectedTable};
 use crate::udf::anomaly_score;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, POLL_INTERVAL};
 use super::failure::FirstError;
 use super::intake::Intake;
+use super::job_sinks::JobSinks;
 use super::probe::SealedEpochs;
 use super::profile::Profile;
 use super::rejections::RejectionCount;
 
-/// What the workers of a job share.
+/// How long a sink may take to become ready: files may become visible late on a network volume.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The parts of all sinks for a table on one worker.
+#[derive(Default)]
+pub(super) struct TableParts {
+    pub(super) parts: Vec<Box<dyn SinkPart>>,
+    /// True if a sink wants all rows on one worker, in order.
+    pub(super) in_order: bool,
+}
+
+/// The shared state of the workers of a job.
 pub(super) struct RunContext {
     pub(super) intake: Intake,
     pub(super) settings: Settings,
     pub(super) layout: Arc<Layout>,
     pub(super) derived: Derived,
-    /// The tables that are made.
+    /// The tables of the job.
     pub(super) tables: Catalog,
-    /// How sinks see them, the rejected rows last.
+    /// The same tables as sinks see them, and `rejected` last.
     infos: Vec<TableInfo>,
+    /// Their columns, without those computed by functions.
+    schemas: Vec<SchemaRef>,
     run_id: String,
-    /// By worker, what takes its share of each table, until the worker starts.
-    parts: Mutex<Vec<Vec<(String, Vec<Box<dyn SinkPart>>)>>>,
+    /// The parts of each worker, in the order of `infos`, until the worker starts.
+    parts: Mutex<Vec<Vec<TableParts>>>,
+    /// The number of parts of `rejected` in this process that are not finished.
+    rejected_parts: AtomicUsize,
     pub(super) sealed: SealedEpochs,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
@@ -56,6 +75,7 @@ impl RunContext {
         cluster: Option<&Arc<Cluster>>,
         failure: &Arc<FirstError>,
     ) -> Result<RunContext> {
+        config.tables.check()?;
         let layout = Arc::new(intake.layout(config.settings.tiers.clone())?);
         let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);
         let profile: Option<Arc<Profile>> = config.profile.then(Arc::default);
@@ -64,24 +84,24 @@ impl RunContext {
         if settings.training.is_none() && model.is_none() {
             settings.training = Some(config.anomaly.training.clone());
         }
-        let info = |name: &str, key: &[&str], schema| TableInfo {
-            name: name.to_owned(),
-            key: key.iter().map(|column| (*column).to_owned()).collect(),
-            schema: derived.schema(name, schema),
-        };
-        let mut infos = Vec::new();
-        for table in config.tables.iter() {
-            infos.push(info(table.name(), table.key(), table.schema(&layout)?));
-        }
-        let rejected = &RejectedTable as &dyn crate::tables::AnyTable;
-        infos.push(info(RejectedTable::NAME, Table::key(&RejectedTable), rejected.schema(&layout)?));
+        let rejected: &dyn AnyTable = &RejectedTable;
+        let tables: Vec<_> = config.tables.iter().map(|table| &**table).chain([rejected]).collect();
+        let schemas = tables.iter().map(|table| table.schema(&layout)).collect::<Result<Vec<_>>>()?;
+        let infos = tables.iter().zip(&schemas).map(|(table, schema)| TableInfo {
+            name: table.name().to_owned(),
+            key: table.key().iter().map(|column| (*column).to_owned()).collect(),
+            schema: derived.schema(table.name(), Arc::clone(schema)),
+        });
+        let infos = infos.collect();
         Ok(RunContext {
             settings,
             derived,
             tables: config.tables.clone(),
             infos,
+            schemas,
             run_id: run_id(),
             parts: Mutex::default(),
+            rejected_parts: AtomicUsize::new(0),
             sealed: SealedEpochs::new(config.workers),
             stays: false,
             has_sinks: false,
@@ -96,10 +116,26 @@ impl RunContext {
         })
     }
 
-    /// What takes a worker's share of each table.
-    pub(super) fn take_parts(&self, worker: usize) -> Vec<(String, Vec<Box<dyn SinkPart>>)> {
+    /// Takes the parts of each table on a worker, in the order of the catalog and `rejected` last.
+    pub(super) fn take_parts(&self, worker: usize) -> Vec<TableParts> {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.get_mut(worker).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A table of the catalog by its position, or `rejected` after the last: its name and its columns, without those
+    /// computed by functions.
+    pub(super) fn table(&self, position: usize) -> (&str, &SchemaRef) {
+        (&self.infos[position].name, &self.schemas[position])
+    }
+
+    /// True if a sink still takes rejected rows.
+    pub(super) fn takes_rejected(&self) -> bool {
+        self.rejected_parts.load(Ordering::Relaxed) > 0
+    }
+
+    /// Some parts of `rejected` are finished.
+    pub(super) fn finish_rejected(&self, parts: usize) {
+        self.rejected_parts.fetch_sub(parts, Ordering::Relaxed);
     }
 
     /// How many workers this process has.
@@ -120,7 +156,7 @@ impl RunContext {
         self.cluster.as_deref()
     }
 
-    /// Adds what a worker does to the profile, if there is one.
+    /// Adds the work of a worker to the profile, if there is one.
     pub(super) fn follow(&self, worker: &Worker) {
         self.profile.iter().for_each(|profile| profile.follow(worker));
     }
@@ -140,19 +176,19 @@ impl RunContext {
         self.failure.is_set()
     }
 
-    /// Fails with what failed first.
+    /// Fails with the first failure.
     pub(super) fn check(&self) -> Result<()> {
         self.failure.check()
     }
 
-    /// What the job has come to so far.
-    pub(super) fn report(&self, config: &RunConfig, tables: Vec<TableReport>) -> Report {
+    /// The report so far, without tables.
+    pub(super) fn report(&self, config: &RunConfig) -> Report {
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
-        Report::new(self.run_id.clone(), config, self.intake.reports(), tables, stages)
+        Report::new(self.run_id.clone(), config, self.intake.reports(), stages)
     }
 }
 
-/// The columns that functions make.
+/// The columns computed by functions.
 fn derived(
     config: &RunConfig,
     layout: &Layout,
@@ -172,8 +208,8 @@ fn derived(
     Derived::new(&config.derived, &functions, schema, &layout.money)
 }
 
-/// Opens the sinks of a job, in a job of several processes when all see the same input, and process 0 first.
-pub(super) fn open_sinks(context: &mut RunContext, config: &RunConfig, sinks: &mut [Box<dyn Sink>]) -> Result<()> {
+/// Opens the sinks of a job. With several processes, it first compares their inputs; process 0 opens its sinks first.
+pub(super) fn open_sinks(context: &mut RunContext, config: &RunConfig, sinks: &mut JobSinks) -> Result<()> {
     if let Some(cluster) = context.cluster.clone() {
         cluster.compare(&context.intake.facts()?)?;
         context.intake.take_share(cluster.process(), cluster.processes());
@@ -189,26 +225,50 @@ pub(super) fn open_sinks(context: &mut RunContext, config: &RunConfig, sinks: &m
         processes: context.cluster().map_or(1, Cluster::processes),
     };
     for sink in sinks.iter_mut() {
-        match context.cluster() {
-            Some(cluster) if !cluster.is_first() => cluster.await_opened(|| sink.open(&job))?,
-            _ => drop(sink.open(&job)?),
-        }
+        open(sink.as_mut(), &job, context)?;
     }
-    let mut parts = Vec::new();
-    for worker in 0..config.workers {
-        let mut of_worker = Vec::new();
-        for table in &context.infos {
-            let of_sinks = sinks.iter_mut().filter_map(|sink| sink.part(table, worker).transpose());
-            of_worker.push((table.name.clone(), of_sinks.collect::<Result<Vec<_>>>()?));
-        }
-        parts.push(of_worker);
-    }
-    (context.parts, context.has_sinks) = (Mutex::new(parts), !sinks.is_empty());
+    context.has_sinks = !sinks.is_empty();
+    let parts = parts(&context.infos, config.workers, sinks)?;
+    let of_rejected = parts.iter().filter_map(|tables| tables.last()).map(|rejected| rejected.parts.len());
+    context.rejected_parts = AtomicUsize::new(of_rejected.sum());
+    context.parts = Mutex::new(parts);
     context.cluster().filter(|cluster| cluster.is_first()).into_iter().for_each(|cluster| cluster.begin(&job.run_id));
     Ok(())
 }
 
-/// A name that no other run has: when it began, and which process it is.
+/// Opens a sink, and waits until it is ready.
+fn open(sink: &mut dyn Sink, job: &SinkContext, context: &RunContext) -> Result<()> {
+    let since = Instant::now();
+    while let Opened::NotYet(reason) = sink.open(job)? {
+        if since.elapsed() > OPEN_TIMEOUT {
+            return Err(Error::failed(reason));
+        }
+        if context.has_failed() {
+            return context.check();
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+/// The parts of all sinks, by worker and table.
+fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<Vec<Vec<TableParts>>> {
+    let mut parts: Vec<Vec<TableParts>> = (0..workers).map(|_| Vec::new()).collect();
+    for table in tables {
+        parts.iter_mut().for_each(|tables| tables.push(TableParts::default()));
+        for sink in sinks.iter_mut() {
+            let Some(options) = sink.wants(table) else { continue };
+            for (worker, tables) in parts.iter_mut().enumerate() {
+                let of_table = tables.last_mut().expect("it was just added");
+                of_table.in_order |= options.in_order;
+                of_table.parts.push(sink.part(table, worker)?);
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// A unique name for the run: its start time and process id.
 fn run_id() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), std::process::id())

@@ -1,7 +1,10 @@
-//! The operator in which all tables end, and from which their batches go to the sinks.
+//! The operator in which all tables end, and which passes their batches to the sinks.
 //!
-//! Each table has inputs of its own there, and none is done with an epoch before all are. So there is one place that knows
-//! which epochs are over, and a live job has few operators to tell that one is.
+//! Each table has inputs of its own there. An epoch is complete when it is complete at all of them, so a single place
+//! knows which epochs are, and a live job has few operators to notify.
+//!
+//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. A table
+//! that is not wanted is neither encoded nor given to functions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -23,7 +26,7 @@ use crate::pipeline::{Job, least};
 use crate::sinks::{Epoch, RowChanges, SinkPart};
 use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
 
-use super::context::RunContext;
+use super::context::{RunContext, TableParts};
 use super::probe::EpochProbe;
 use super::profile::{REJECTED_ROWS, TABLES};
 
@@ -34,7 +37,10 @@ pub(super) struct Ends<'scope> {
     context: Arc<RunContext>,
     scope: Scope<'scope, Epoch>,
     ends: Vec<NamedEnd<'scope>>,
-    parts: Vec<(String, Vec<Box<dyn SinkPart>>)>,
+    /// The parts of the tables that are not ended yet.
+    parts: std::vec::IntoIter<TableParts>,
+    /// The number of tables that are ended.
+    ended: usize,
 }
 
 struct NamedEnd<'scope> {
@@ -46,44 +52,44 @@ struct NamedEnd<'scope> {
 impl<'scope> Ends<'scope> {
     pub(super) fn new(context: &Arc<RunContext>, scope: Scope<'scope, Epoch>) -> Self {
         let parts = context.take_parts(scope.index() % context.workers());
-        Ends { context: Arc::clone(context), scope, ends: Vec::new(), parts }
+        Ends { context: Arc::clone(context), scope, ends: Vec::new(), parts: parts.into_iter(), ended: 0 }
     }
 
     /// Ends all tables of the job.
     pub(super) fn add_tables<I: JobId>(&mut self, job: &Job<'scope, Epoch, I>) {
         for table in self.context.tables.clone().iter() {
-            let name = table.name().to_owned();
-            self.add(name, |context| I::end(Arc::clone(table), job, context));
+            self.add(|context| I::end(Arc::clone(table), job, context));
         }
     }
 
-    fn add(&mut self, name: String, end: impl FnOnce(&EndContext) -> TableEnd<'scope>) {
-        let at = self.parts.iter().position(|(table, _)| *table == name);
-        let parts = at.map_or(Vec::new(), |at| self.parts.swap_remove(at).1);
+    /// Ends the next table of the catalog, or `rejected` after the last.
+    fn add(&mut self, end: impl FnOnce(&EndContext) -> TableEnd<'scope>) {
+        let TableParts { parts, in_order } = self.parts.next().unwrap_or_default();
+        let (name, schema) = self.context.table(self.ended);
         let context = EndContext {
             layout: Arc::clone(&self.context.layout),
-            is_wanted: !parts.is_empty(),
-            in_order: parts.iter().any(|part| part.wants_order()),
+            schema: Arc::clone(schema),
+            is_wanted: is_wanted(&self.context, name, &parts),
+            in_order,
             stays: self.context.stays,
         };
-        let end = end(&context);
-        self.ends.push(NamedEnd { name, end, parts });
+        self.ends.push(NamedEnd { name: name.to_owned(), end: end(&context), parts });
+        self.ended += 1;
     }
 
-    /// Ends the rejected rows, of which those of sources are given, and makes the operators.
+    /// Ends the rejected rows, and builds the operators. `rejected` are those of the sources.
     pub(super) fn build(mut self, rejected: VecCollection<'scope, Epoch, Rejection>) -> EpochProbe {
         let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
-        let name = RejectedTable::NAME.to_owned();
         if self.context.derived.is_empty() {
-            self.add(name, |context| end_of(rejected, context));
+            self.add(|context| end_of(rejected, context));
             return operator(&self.context, self.scope, TABLES, self.ends, true).0;
         }
-        // Functions reject rows where tables end, so that the rejected rows end behind them.
+        // Functions reject rows where tables end, so the rejected rows end after the tables.
         let tables = std::mem::take(&mut self.ends);
         let (probe, by_functions) = operator(&self.context, self.scope, TABLES, tables, false);
         let by_functions = by_functions.expect("only the last operator has no output");
         let rejected = rejected.concat(by_functions.as_collection());
-        self.add(name, |context| end_of(rejected, context));
+        self.add(|context| end_of(rejected, context));
         let (last, _) = operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
         probe.and(last)
     }
@@ -105,7 +111,7 @@ fn operator<'scope>(
         let (inputs, stage) = (builder.shape().inputs() - before, format!("Write {name}"));
         connected.push(ConnectedEnd { name, stage, end, inputs, parts });
     }
-    // An output costs every epoch a little, so there is none where nothing is rejected.
+    // An output costs a little in every epoch, so the last operator has none.
     let (mut output, rejected) = if is_last {
         (None, None)
     } else {
@@ -151,16 +157,16 @@ struct AllEnds {
 
 struct ConnectedEnd {
     name: String,
-    /// What the profile calls its work.
+    /// Its name in the profile.
     stage: String,
     end: Box<dyn EndOfTable>,
-    /// How many inputs of the operator are its own.
+    /// The number of its inputs among those of the operator.
     inputs: usize,
     parts: Vec<Box<dyn SinkPart>>,
 }
 
 impl AllEnds {
-    /// Hands over what has arrived of epochs that are over; true if there is more of them. The rows are what functions reject.
+    /// Passes the batches of complete epochs to the sinks; true if some are left. Also returns what functions reject.
     fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<Update>) {
         let (mut is_more, mut rejected, mut first) = (false, Vec::new(), 0);
         for end in &mut self.ends {
@@ -178,14 +184,18 @@ impl AllEnds {
         (is_more, rejected)
     }
 
-    /// All epochs before this one are over.
+    /// Seals the parts: all epochs before this one are complete.
     fn seal(&mut self, upper: Epoch) {
         if !self.context.has_failed() {
             for end in &mut self.ends {
                 if let Err(error) = end.parts.iter_mut().try_for_each(|part| part.seal(upper)) {
                     self.context.fail(error);
                 }
+                let before = end.parts.len();
                 end.parts.retain(|part| !part.is_finished());
+                if end.name == RejectedTable::NAME {
+                    self.context.finish_rejected(before - end.parts.len());
+                }
             }
         }
         self.frontier.set(upper);
@@ -204,12 +214,16 @@ impl ConnectedEnd {
     ) -> Result<bool> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
-        let is_more = end.advance(frontiers, &mut |epoch, changes| {
-            if parts.is_empty() || context.has_failed() {
+        let is_wanted = is_wanted(context, name, parts);
+        let is_more = end.advance(frontiers, is_wanted, &mut |epoch, changes| {
+            if context.has_failed() {
                 return Ok(());
             }
             let plus = with_derived(context, name, changes.plus, (epoch, 1), rejected)?;
             let minus = with_derived(context, name, changes.minus, (epoch, -1), rejected)?;
+            if parts.is_empty() {
+                return Ok(());
+            }
             context.intake.progress().add_written(plus.as_ref().map_or(0, |rows| rows.num_rows() as u64));
             let changes = RowChanges { plus, minus };
             parts.iter_mut().try_for_each(|part| part.write(epoch, &changes))
@@ -219,7 +233,12 @@ impl ConnectedEnd {
     }
 }
 
-/// Adds the columns that functions make; rows that they can't handle are rejected.
+/// True if a sink takes a table, or rows rejected by its functions.
+fn is_wanted(context: &RunContext, table: &str, parts: &[Box<dyn SinkPart>]) -> bool {
+    !parts.is_empty() || (context.derived.has(table) && context.takes_rejected())
+}
+
+/// Adds the columns computed by functions. Rows that a function can't handle are rejected.
 fn with_derived(
     context: &RunContext,
     table: &str,
@@ -230,7 +249,7 @@ fn with_derived(
     let Some(rows) = rows else { return Ok(None) };
     let made = context.derived.add(table, rows)?;
     if !made.rejected.is_empty() {
-        context.rejections.add(made.rejected.iter(), diff as i64)?;
+        context.rejections.add_of(epoch, made.rejected.iter(), diff as i64)?;
         rejected.extend(made.rejected.into_iter().map(|row| (row, epoch, diff)));
     }
     Ok(Some(made.rows).filter(|rows| rows.num_rows() > 0))

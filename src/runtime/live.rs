@@ -18,9 +18,10 @@ use crate::sources::{FileSource, Source};
 use crate::tables::JobId;
 
 use super::cluster::Cluster;
-use super::commit::{commit_first_epoch, prepare};
+use super::commit::{commit, commit_first_epoch, prepare};
 use super::context::{RunContext, open_sinks};
 use super::intake::{Inputs, Intake};
+use super::job_sinks::JobSinks;
 use super::probe::EpochProbe;
 use super::progress::{Phase, Progress};
 use super::worker;
@@ -59,7 +60,7 @@ use super::worker;
 pub struct Live {
     config: RunConfig,
     context: Arc<RunContext>,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: JobSinks,
     /// Dropped before `guards`, which wait for workers that wait for changes.
     send: Option<Box<dyn FnMut(Vec<Change<AnyId>>, Option<Arc<Forest>>) -> Result<()> + Send>>,
     guards: Option<WorkerGuards<()>>,
@@ -88,8 +89,10 @@ impl Live {
     ///
     /// As [`run`](super::run).
     pub fn start(config: &RunConfig, sinks: Vec<Box<dyn Sink>>, progress: &Arc<Progress>) -> Result<Live> {
-        let source = FileSource::open(&config.input.path, &config.input.renames)?;
-        Live::start_with(config, Arc::new(source), sinks, progress)
+        match FileSource::open(&config.input.path, &config.input.renames) {
+            Ok(source) => Live::start_with(config, Arc::new(source), sinks, progress),
+            Err(error) => JobSinks::new(sinks).end(Err(error)),
+        }
     }
 
     /// As [`start`](Self::start), from a source of the caller's.
@@ -103,6 +106,23 @@ impl Live {
         sinks: Vec<Box<dyn Sink>>,
         progress: &Arc<Progress>,
     ) -> Result<Live> {
+        let mut sinks = JobSinks::new(sinks);
+        match Live::start_to(config, source, &mut sinks, progress) {
+            Ok(mut live) => {
+                live.sinks = sinks;
+                Ok(live)
+            }
+            Err(error) => sinks.end(Err(error)),
+        }
+    }
+
+    /// Starts a job whose first epoch these sinks have.
+    fn start_to(
+        config: &RunConfig,
+        source: Arc<dyn Source>,
+        sinks: &mut JobSinks,
+        progress: &Arc<Progress>,
+    ) -> Result<Live> {
         let started = Instant::now();
         if config.cluster.as_ref().is_some_and(|cluster| cluster.hosts.len() > 1) {
             return Err(Error::usage("cluster: a live job runs in one process; start it without"));
@@ -114,15 +134,10 @@ impl Live {
         }
     }
 
-    fn load<I: JobId>(
-        config: &RunConfig,
-        intake: Intake,
-        mut sinks: Vec<Box<dyn Sink>>,
-        started: Instant,
-    ) -> Result<Live> {
+    fn load<I: JobId>(config: &RunConfig, intake: Intake, sinks: &mut JobSinks, started: Instant) -> Result<Live> {
         let mut context = RunContext::new(config, intake, None::<&Arc<Cluster>>, &Arc::default())?;
         context.stays = true;
-        open_sinks(&mut context, config, &mut sinks)?;
+        open_sinks(&mut context, config, sinks)?;
         let context = Arc::new(context);
         let (sender, receiver) = unbounded();
         let ((loaded, is_loaded), (done, is_done)) = (unbounded(), unbounded());
@@ -133,7 +148,7 @@ impl Live {
         let has_loaded = is_loaded.recv().is_ok();
         let ended = || Error::failed("internal error: the workers ended before the tables were loaded");
         let report = context.check().and_then(|()| match has_loaded {
-            true => commit_first_epoch(config, &context, &mut sinks, started),
+            true => commit_first_epoch(config, &context, sinks, started),
             false => Err(ended()),
         });
         let report = match report {
@@ -151,6 +166,7 @@ impl Live {
             sender.send(EpochInput { changes, model }).map_err(|_| ended_error(&shared))
         };
         let (guards, config) = (Some(guards), config.clone());
+        let sinks = JobSinks::default();
         Ok(Live { config, context, sinks, send: Some(Box::new(send)), guards, done: is_done, report, epoch: 0 })
     }
 
@@ -163,7 +179,7 @@ impl Live {
     /// What the job has done until now: rows read and held, and, with [`RunConfig::profile`], how long each operator worked.
     #[must_use]
     pub fn progress_report(&self) -> Report {
-        self.context.report(&self.config, Vec::new())
+        self.context.report(&self.config)
     }
 
     /// The newest epoch that is in all tables.
@@ -214,7 +230,7 @@ impl Live {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let mut written = prepare(&self.context, &mut self.sinks, epoch)?;
-        self.sinks.iter_mut().try_for_each(|sink| sink.commit(epoch, &mut written))
+        commit(&mut self.sinks, epoch, &mut written)
     }
 
     /// Ends the job.
@@ -223,9 +239,20 @@ impl Live {
     ///
     /// If it failed before.
     pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
         self.send = None;
         self.guards.take().map(WorkerGuards::join);
-        self.context.check()
+        self.sinks.end(self.context.check())
+    }
+}
+
+/// Ends the job as [`stop`](Live::stop) does.
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

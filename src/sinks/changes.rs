@@ -1,6 +1,6 @@
 //! The rows that each epoch inserted and deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::ArrayRef;
@@ -11,50 +11,52 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
 
-use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Epoch, Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-/// A sink that hands over the rows that each epoch inserted and deleted, once the epoch is committed.
+/// A sink that collects the rows that each committed epoch inserted and deleted.
 ///
-/// Copies share the changes. They are kept until they are taken; the first epoch, which inserts every row, is left out unless
-/// asked for.
+/// Clones share the changes, which are kept until they are [taken](Self::take). The first epoch, which inserts every
+/// row, is left out, except [with a snapshot](Self::with_snapshot).
 #[derive(Clone, Default)]
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
     with_first_epoch: bool,
+    tables: Vec<TableInfo>,
 }
 
 #[derive(Default)]
 struct Changes {
-    open: BTreeMap<(Epoch, String), Vec<RowChanges>>,
+    /// What workers have written, by epoch and table.
+    open: BTreeMap<Epoch, HashMap<String, Vec<RowChanges>>>,
     committed: BTreeMap<Epoch, Vec<TableChanges>>,
-    schemas: Vec<TableInfo>,
 }
 
-/// The rows of a table that an epoch inserted and deleted. A row whose values changed is both.
+/// The rows of a table that an epoch inserted and deleted. A row whose values changed is in both.
 #[derive(Clone, Debug)]
 pub struct TableChanges {
     /// The table.
     pub table: TableInfo,
-    /// The rows that are new.
+    /// The inserted rows.
     pub plus: RecordBatch,
-    /// The rows that are gone.
+    /// The deleted rows.
     pub minus: RecordBatch,
 }
 
 impl ChangeFeed {
-    /// Nothing has changed yet.
+    /// Creates a feed of the epochs after the first.
     #[must_use]
     pub fn new() -> ChangeFeed {
         ChangeFeed::default()
     }
 
-    /// A feed that has the first epoch too: a snapshot, then changes.
+    /// Creates a feed of all epochs. The first has all rows of the tables.
     #[must_use]
     pub fn with_snapshot() -> ChangeFeed {
         ChangeFeed { with_first_epoch: true, ..ChangeFeed::default() }
     }
 
-    /// Takes the changes of the earliest committed epoch that were not taken yet, by table. Tables that did not change are left out.
+    /// Removes and returns the earliest committed epoch and its changes, by table. Tables that did not change are left
+    /// out. `None` if no epoch is left.
     #[must_use]
     pub fn take(&self) -> Option<(Epoch, Vec<TableChanges>)> {
         self.lock().committed.pop_first()
@@ -66,28 +68,28 @@ impl ChangeFeed {
 }
 
 impl Sink for ChangeFeed {
-    fn open(&mut self, job: &SinkContext) -> Result<bool> {
-        self.lock().schemas = job.tables.clone();
-        Ok(true)
+    fn open(&mut self, job: &SinkContext) -> Result<Opened> {
+        self.tables.clone_from(&job.tables);
+        Ok(Opened::Ready)
     }
 
-    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
-        let least = if self.with_first_epoch { 0 } else { 1 };
-        Ok(Some(Box::new(ChangeFeedPart { shared: Arc::clone(&self.shared), table: table.name.clone(), least })))
+    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
+        let first = if self.with_first_epoch { 0 } else { 1 };
+        Ok(Box::new(ChangeFeedPart { shared: Arc::clone(&self.shared), table: table.name.clone(), first }))
     }
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
-        let mut shared = self.lock();
+        let mut open = self.lock().open.remove(&epoch).unwrap_or_default();
         let mut tables = Vec::new();
-        for table in shared.schemas.clone() {
-            let changes = shared.open.remove(&(epoch, table.name.clone())).unwrap_or_default();
+        for table in &self.tables {
+            let Some(changes) = open.remove(&table.name) else { continue };
             let (plus, minus) = net(&table.schema, &changes)?;
             if plus.num_rows() + minus.num_rows() > 0 {
-                tables.push(TableChanges { table, plus, minus });
+                tables.push(TableChanges { table: table.clone(), plus, minus });
             }
         }
         if epoch > 0 || self.with_first_epoch {
-            shared.committed.insert(epoch, tables);
+            self.lock().committed.insert(epoch, tables);
         }
         Ok(())
     }
@@ -96,15 +98,16 @@ impl Sink for ChangeFeed {
 struct ChangeFeedPart {
     shared: Arc<Mutex<Changes>>,
     table: String,
-    /// The first epoch that is asked for.
-    least: Epoch,
+    /// The first epoch of the feed.
+    first: Epoch,
 }
 
 impl SinkPart for ChangeFeedPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
-        if epoch >= self.least {
+        if epoch >= self.first {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.open.entry((epoch, self.table.clone())).or_default().push(changes.clone());
+            let tables = shared.open.entry(epoch).or_default();
+            tables.entry(self.table.clone()).or_default().push(changes.clone());
         }
         Ok(())
     }
@@ -114,7 +117,7 @@ impl SinkPart for ChangeFeedPart {
     }
 }
 
-/// The rows inserted and deleted by changes from several workers, without those that only moved from one to another.
+/// The net inserted and deleted rows of changes from several workers. Rows that moved between workers cancel.
 fn net(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, RecordBatch)> {
     let all = |side: fn(&RowChanges) -> &Option<RecordBatch>| {
         concat_batches(schema, changes.iter().filter_map(|changes| side(changes).as_ref())).map_err(Error::failed)
@@ -140,7 +143,7 @@ fn net(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, Recor
     Ok((side(1)?, side(-1)?))
 }
 
-/// Columns of the row format as a batch: dictionaries come back as the values they stand for.
+/// Columns decoded from the row format as a batch. The format does not keep dictionaries, so columns are cast.
 pub(super) fn rebuild(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let typed =
         columns.iter().zip(schema.fields()).map(|(column, field)| arrow::compute::cast(column, field.data_type()));

@@ -1,4 +1,4 @@
-//! A number for the rows of each table.
+//! Checksums of tables.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -11,25 +11,26 @@ use foldhash::quality::FixedState;
 
 use crate::error::{Error, Result};
 
-use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Epoch, Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-/// A sink that keeps the sum of the hashes of each table's rows. Copies share the sums.
+/// A sink that keeps the sum of the row hashes of each table. Clones share the sums.
 ///
-/// The same rows have the same sum, in whatever order, epochs and processes they came; other rows have another, but for a
-/// chance of 2⁻⁶⁴. *Cost*: a hash for each row inserted or deleted. *State*: a number for each table.
+/// Equal tables have equal sums, regardless of order; different tables collide with probability 2⁻⁶⁴.
+///
+/// *Cost*: a hash for each inserted or deleted row. *State*: a number for each table.
 #[derive(Clone, Default)]
 pub struct Checksums {
     sums: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
 }
 
 impl Checksums {
-    /// Checksums of all tables, each zero.
+    /// Creates a sink for all tables. The sum of an empty table is 0.
     #[must_use]
     pub fn new() -> Checksums {
         Checksums::default()
     }
 
-    /// The checksum of a table; `None` if it is not made.
+    /// The checksum of a table; `None` if the job does not have it.
     #[must_use]
     pub fn of(&self, table: &str) -> Option<u64> {
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,19 +39,18 @@ impl Checksums {
 }
 
 impl Sink for Checksums {
-    fn open(&mut self, job: &SinkContext) -> Result<bool> {
+    fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         *sums = job.tables.iter().map(|table| (table.name.clone(), Arc::default())).collect();
-        Ok(true)
+        Ok(Opened::Ready)
     }
 
-    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
+    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
         let columns = table.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(columns.collect()).map_err(Error::failed)?;
-        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(sums
-            .get(&table.name)
-            .map(|sum| Box::new(ChecksumPart { converter, sum: Arc::clone(sum) }) as Box<dyn SinkPart>))
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = Arc::clone(sums.entry(table.name.clone()).or_default());
+        Ok(Box::new(ChecksumPart { converter, sum }))
     }
 
     fn commit(&mut self, _: Epoch, _: &mut [TableReport]) -> Result<()> {

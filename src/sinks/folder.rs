@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-use super::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 pub(crate) use count::count_rows;
 pub(crate) use names::{NULL_PARTITION, decode};
@@ -23,7 +23,9 @@ use publish::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};
 
-/// Writes the tables of the first epoch to an output folder. Readers see the former tables until the commit.
+/// A sink that writes the tables of the first epoch to an output folder.
+///
+/// Readers see the former tables until the commit.
 pub struct FolderSink {
     root: PathBuf,
     format: FileFormat,
@@ -70,19 +72,30 @@ impl FolderSink {
 }
 
 impl Sink for FolderSink {
-    fn open(&mut self, job: &SinkContext) -> Result<bool> {
+    fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let output = match job.process {
             0 => Some(OutputFolder::open(&self.root, &job.run_id)?),
             _ => OutputFolder::join(&self.root, &job.run_id),
         };
         self.job = Some(job.clone());
         self.output = output;
-        Ok(self.output.is_some())
+        Ok(match self.output {
+            Some(_) => Opened::Ready,
+            None => Opened::NotYet(format!(
+                "{}: the staging folder of process 0 is not visible here; all processes must write to the same output \
+                 folder",
+                self.root.display()
+            )),
+        })
     }
 
-    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Option<Box<dyn SinkPart>>> {
+    fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
+        Some(PartOptions { in_order: true })
+    }
+
+    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
         let part = self.writer(table)?.part();
-        Ok(Some(Box::new(FirstEpoch { table: table.name.clone(), part: Some(part) })))
+        Ok(Box::new(FirstEpoch { table: table.name.clone(), part: Some(part) }))
     }
 
     fn prepare(&mut self, epoch: Epoch, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TableReport>> {
@@ -107,19 +120,21 @@ impl Sink for FolderSink {
         self.tables.clear();
         Ok(())
     }
+
+    /// Removes the staging folder of a job that has failed, and unlocks the output folder.
+    fn end(&mut self, _: &Result<()>) {
+        self.tables.clear();
+        self.output = None;
+    }
 }
 
-/// A worker's share of a table. Only the first epoch is written.
+/// Writes a worker's share of a table, of the first epoch only.
 struct FirstEpoch {
     table: String,
     part: Option<PartWriter>,
 }
 
 impl SinkPart for FirstEpoch {
-    fn wants_order(&self) -> bool {
-        true
-    }
-
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let Some(part) = self.part.as_mut().filter(|_| epoch == 0) else { return Ok(()) };
         if changes.minus.is_some() {

@@ -6,111 +6,141 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-/// A set of changes that all tables take over together. The first has what the sources had when the job started.
+/// The number of a set of changes that is applied atomically to all tables. Epoch 0 has the rows of the source.
 pub type Epoch = u64;
 
 /// A table as sinks see it.
 #[derive(Clone, Debug)]
 pub struct TableInfo {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The columns that identify a row.
     pub key: Vec<String>,
-    /// Its columns.
+    /// The columns, including those computed by functions.
     pub schema: SchemaRef,
 }
 
-/// The job that a sink belongs to, as one process sees it.
+/// The job that a sink belongs to, as seen by one process.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// Identifies the run.
     pub run_id: String,
-    /// The tables that are made.
+    /// The tables of the job; `rejected` is the last.
     pub tables: Vec<TableInfo>,
-    /// How many workers this process has.
+    /// The number of workers of this process.
     pub workers: usize,
-    /// The number of this process.
+    /// The number of this process, from 0.
     pub process: usize,
-    /// How many processes there are.
+    /// The number of processes.
     pub processes: usize,
 }
 
 /// The rows of a table that an epoch inserts and deletes, or some of them.
 #[derive(Clone, Debug, Default)]
 pub struct RowChanges {
-    /// The rows that are inserted; a row of weight w is there w times.
+    /// The inserted rows; a row of weight w occurs w times.
     pub plus: Option<RecordBatch>,
-    /// The rows that are deleted.
+    /// The deleted rows.
     pub minus: Option<RecordBatch>,
 }
 
-/// A place where tables go.
+/// The result of [`Sink::open`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The sink can take the tables.
+    Ready,
+    /// Not yet, for this reason. The call is retried; after ten seconds the job fails with the reason.
+    NotYet(String),
+}
+
+/// How a sink takes a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartOptions {
+    /// All rows of an epoch are written to the part of one worker, in the [order](crate::tables::Table::order) of the
+    /// table, if it has one. The other sinks of the job then receive them there too.
+    pub in_order: bool,
+}
+
+/// Receives tables.
 ///
-/// Of the calls of a job, `open` is the first; then come all of `part`; then, for each epoch in turn, `prepare` and `commit`.
-/// Calls are made by the thread that runs the job; parts are moved to the workers. If anything fails, the job ends with that error.
+/// Call order: [`open`](Self::open); for each table, [`wants`](Self::wants) and its [`part`](Self::part)s; for each
+/// epoch, [`prepare`](Self::prepare) and [`commit`](Self::commit); [`end`](Self::end). All calls are made by the thread
+/// that runs the job; the parts are moved to the workers. Any error ends the job.
 pub trait Sink: Send {
-    /// Gets ready for a job; false if what the first process opened can't be seen by this one yet, and the call is to be repeated.
+    /// Prepares for a job. With several processes, the first opens the sink before the others do.
     ///
     /// # Errors
     ///
     /// If the sink can't take the tables. Nothing was computed yet.
-    fn open(&mut self, job: &SinkContext) -> Result<bool>;
+    fn open(&mut self, job: &SinkContext) -> Result<Opened>;
 
-    /// What takes a worker's share of a table; `None` if the sink does not want the table.
+    /// Whether the sink takes a table, and how. Called once for each table; the answer is for all workers, and must be
+    /// the same in all processes.
+    fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
+        let _ = table;
+        Some(PartOptions::default())
+    }
+
+    /// Creates the part that receives a worker's share of a table. Called once for each wanted table and worker of this
+    /// process.
     ///
     /// # Errors
     ///
     /// If the sink can't take the table.
-    fn part(&mut self, table: &TableInfo, worker: usize) -> Result<Option<Box<dyn SinkPart>>>;
+    fn part(&mut self, table: &TableInfo, worker: usize) -> Result<Box<dyn SinkPart>>;
 
-    /// Makes durable what all parts of this process have of an epoch, and says how much that is.
+    /// Persists this process's share of an epoch, and reports its size.
     ///
     /// # Errors
     ///
-    /// If it can't be, or `is_cancelled` says that the job has ended.
+    /// If it can't be persisted, or `is_cancelled` reports that the job has ended.
     fn prepare(&mut self, epoch: Epoch, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TableReport>> {
         let _ = (epoch, is_cancelled);
         Ok(Vec::new())
     }
 
-    /// Makes an epoch visible that all processes have prepared; called in the first process only. `written` has what
-    /// they prepared, and is what the job reports.
+    /// Makes an epoch visible once all processes have prepared it; called in the first process only. `written` has the
+    /// sizes that this sink prepared in all processes, and is what the job reports.
     ///
     /// # Errors
     ///
-    /// If it can't be.
+    /// If the epoch can't be made visible.
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()>;
+
+    /// The job has ended with this outcome. Called exactly once in each process, after all other calls, and also if the
+    /// job failed before the sink was opened. Epochs that are not committed by then never will be.
+    fn end(&mut self, outcome: &Result<()>) {
+        let _ = outcome;
+    }
 }
 
-/// A worker's share of a table, as a sink takes it.
+/// Receives a worker's share of a table.
 pub trait SinkPart: Send {
-    /// True if all rows of the table are to come to one worker, in the table's order.
-    fn wants_order(&self) -> bool {
-        false
-    }
-
-    /// Takes rows that an epoch inserts and deletes. An epoch may come in several calls; rows that cancel within an epoch do not
-    /// come, but for rows that moved from one worker to another, which leave here and enter there.
+    /// Writes rows that an epoch inserts and deletes. Called any number of times for an epoch.
+    ///
+    /// Updates are consolidated per worker; a row that moved between workers is deleted in one part and inserted in
+    /// another.
     ///
     /// # Errors
     ///
-    /// If the sink can't take them.
+    /// If the rows can't be written.
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()>;
 
-    /// All epochs before `upper` are over on this worker.
+    /// All epochs before `upper` are complete on this worker.
     ///
     /// # Errors
     ///
-    /// If what is left of them can't be handed over.
+    /// If what was written can't be handed over to the sink.
     fn seal(&mut self, upper: Epoch) -> Result<()>;
 
-    /// True if the part takes no more epochs, and can be dropped.
+    /// True if the part takes no further epochs; asked after each `seal`. A finished part is dropped, and a table whose
+    /// parts are all finished is no longer encoded.
     fn is_finished(&self) -> bool {
         false
     }
 }
 
-/// What a sink has of a table.
+/// The size of a table, or of a process's share of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TableReport {
     /// The table.
@@ -120,13 +150,22 @@ pub struct TableReport {
     pub written: Written,
 }
 
-/// How much was written of a table.
+/// A number of rows, files and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// How many rows.
+    /// Rows.
     pub rows: u64,
-    /// In how many files.
+    /// Files.
     pub files: u64,
-    /// How many bytes.
+    /// Bytes.
     pub bytes: u64,
+}
+
+impl Written {
+    /// Adds the share of another process.
+    pub(crate) fn add(&mut self, other: Written) {
+        self.rows += other.rows;
+        self.files += other.files;
+        self.bytes += other.bytes;
+    }
 }

@@ -12,7 +12,7 @@ use crate::model::InputTable;
 
 use super::source::{Source, SourceBatch, SourceBatches, Split};
 
-/// Record batches in memory, one list for each table. Of rows with one id, the last counts.
+/// Record batches in memory, one list for each table. If rows share an id, the last one wins.
 pub struct BatchSource {
     tables: Vec<TableBatches>,
 }
@@ -24,7 +24,7 @@ struct TableBatches {
 }
 
 impl BatchSource {
-    /// The three tables, each a schema and batches that have its columns.
+    /// Creates a source of three tables, each a schema and batches with its columns.
     ///
     /// # Errors
     ///

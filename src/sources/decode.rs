@@ -13,7 +13,7 @@ use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, ShopId};
 use crate::error::Result;
 use crate::model::{Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Rejection, Text};
-use crate::operators::{Position, Upsert};
+use crate::operators::Upsert;
 
 use super::source::{MalformedRow, Source, SourceBatch};
 
@@ -109,7 +109,7 @@ impl RowDecoder {
         self.convert(batch, |row, extra| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
     }
 
-    /// The core columns; one that no file has is all null.
+    /// The core columns; missing ones are all null.
     fn cores<const N: usize>(&self, batch: &SourceBatch) -> [ArrayRef; N] {
         std::array::from_fn(|core| Arc::clone(&batch.cores[core]))
     }
@@ -125,7 +125,7 @@ impl RowDecoder {
         for (index, extra) in extras.into_iter().enumerate() {
             let number = batch.numbers.get(index);
             match row(index, extra) {
-                Ok((id, row)) => upserts.push((id, position(batch.part, number), Some(row))),
+                Ok((id, row)) => upserts.push((id, batch.position(number), Some(row))),
                 Err(reason) => rejected.push(self.rejection(batch, number, reason, self.json(batch, index)?)),
             }
         }
@@ -153,18 +153,13 @@ impl RowDecoder {
     }
 }
 
-/// The position of a row among all rows of its table: by part, then by row.
-fn position(part: usize, number: u64) -> Position {
-    Position::after((part as u64) << 40 | number)
-}
-
 fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, String> {
     cell?.ok_or_else(|| format!("{name} is null"))
 }
 
 /// The rows of a table as upserts, in the order of the source; rows that can't be used are left out.
 ///
-/// `zone` is the one whose days count.
+/// `zone` is the time zone of day boundaries.
 ///
 /// # Errors
 ///

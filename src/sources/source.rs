@@ -1,4 +1,4 @@
-//! What a source is, and the batches that it hands over.
+//! The trait of sources, and their batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,27 +11,28 @@ use arrow::record_batch::RecordBatch;
 use crate::columns::InputSchema;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
+use crate::operators::Position;
 
-/// Where rows come from. Workers share it.
+/// Provides the rows of the three tables. Shared by the workers.
 pub trait Source: Send + Sync {
     /// The columns of a table.
     fn schema(&self, table: InputTable) -> &InputSchema;
 
-    /// The splits of all tables, which may be read at the same time.
+    /// The splits of all tables, which may be read concurrently.
     fn splits(&self) -> Vec<Split>;
 
     /// Reads a split, `batch_size` rows at a time.
     ///
     /// # Errors
     ///
-    /// If it can't be read any more; each batch may be an error too. Errors name the file.
+    /// If it can't be read; each batch may be an error as well. Errors name the file.
     fn read(&self, split: &Split, batch_size: usize) -> Result<SourceBatches<'_>>;
 
-    /// What the source has, table by table, in words that differ if another process of the run sees something else.
+    /// A description of the data by table, compared across processes.
     ///
     /// # Errors
     ///
-    /// If the source is not there any more.
+    /// If the source is no longer available.
     fn fingerprint(&self) -> Result<BTreeMap<String, String>>;
 }
 
@@ -42,9 +43,9 @@ pub struct Split {
     pub table: InputTable,
     /// Identifies the split among those of its source.
     pub index: usize,
-    /// How many rows it has, if that is known before it is read.
+    /// The number of rows, if known before reading.
     pub rows: Option<u64>,
-    /// How many rows it has, about.
+    /// The approximate number of rows.
     pub rows_about: u64,
 }
 
@@ -52,8 +53,11 @@ pub struct Split {
 pub type SourceBatches<'a> = Box<dyn Iterator<Item = Result<SourceBatch>> + 'a>;
 
 /// Rows of a table, column by column.
+///
+/// The offset of a row is its part of the source and its number there. If rows share an id, the one with the greatest
+/// offset wins, regardless of the order of reading.
 pub struct SourceBatch {
-    /// The part of the source: a file, a partition. Later parts have later rows.
+    /// The part of the source: a file, a partition.
     pub(crate) part: usize,
     /// The name of the part, for messages.
     pub(crate) origin: Arc<str>,
@@ -62,17 +66,27 @@ pub struct SourceBatch {
     /// The core columns; an optional one that the part does not have is all null.
     pub(crate) cores: Vec<ArrayRef>,
     pub(crate) carried: Vec<ArrayRef>,
-    /// What could not be read as a row at all.
+    /// Records that are not rows.
     pub(crate) malformed: Vec<MalformedRow>,
 }
 
+/// Bits of a row's number in its [position](SourceBatch::position); the others are for the part.
+const NUMBER_BITS: u32 = 40;
+/// A source has fewer parts than this.
+const PARTS_MAX: u64 = 1 << (u64::BITS - NUMBER_BITS);
+/// A part has fewer rows than this.
+const ROWS_MAX: u64 = 1 << NUMBER_BITS;
+
 impl SourceBatch {
-    /// Rows of a part of a source, the first of which has this number there. Columns that the schema has and the rows do
-    /// not are null.
+    /// Creates a batch of consecutive rows of a part, from row number `first_row`. Columns of the schema that the rows
+    /// lack are null.
+    ///
+    /// `origin` is the name of the part, for messages and `rejected`.
     ///
     /// # Errors
     ///
-    /// If a carried column does not have the type that the schema says.
+    /// If `part` is not below 2²⁴, a row number is not below 2⁴⁰, or a carried column has another type than in the schema.
+    /// Greater offsets, such as log sequence numbers, must be made relative to the start of the source.
     pub fn new(
         schema: &InputSchema,
         part: usize,
@@ -91,17 +105,41 @@ impl SourceBatch {
             cast(&values, field.data_type())
                 .map_err(|cause| Error::unusable(format!("{origin}: column {}: {cause}", field.name())))
         });
-        Ok(SourceBatch {
+        let batch = SourceBatch {
             part,
             origin: Arc::clone(origin),
             numbers: RowNumbers::Consecutive { first: first_row, count },
             cores: cores.collect(),
             carried: carried.collect::<Result<_>>()?,
             malformed: Vec::new(),
-        })
+        };
+        batch.checked()
     }
 
-    /// How many rows it has, malformed ones included.
+    /// Checks that offsets are in range.
+    ///
+    /// # Errors
+    ///
+    /// If one is not: it would equal the offset of another row.
+    pub(crate) fn checked(self) -> Result<SourceBatch> {
+        let (origin, part) = (&self.origin, self.part);
+        if part as u64 >= PARTS_MAX {
+            return Err(Error::unusable(format!("{origin}: found part {part}, wanted one below 2^24 ({PARTS_MAX})")));
+        }
+        match self.numbers.greatest() {
+            Some(number) if number >= ROWS_MAX => {
+                Err(Error::unusable(format!("{origin}: found row number {number}, wanted one below 2^40 ({ROWS_MAX})")))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The position of the row with this number among all rows of the table: by part, then by row.
+    pub(crate) fn position(&self, number: u64) -> Position {
+        Position::after((self.part as u64) << NUMBER_BITS | number)
+    }
+
+    /// The number of rows, including malformed ones.
     pub(crate) fn rows(&self) -> u64 {
         (self.numbers.len() + self.malformed.len()) as u64
     }
@@ -109,11 +147,15 @@ impl SourceBatch {
 
 /// The numbers of a batch's rows.
 pub(crate) enum RowNumbers {
-    Consecutive { first: u64, count: usize },
+    Consecutive {
+        first: u64,
+        count: usize,
+    },
+    /// In ascending order.
     Listed(Vec<u64>),
 }
 
-/// What could not be read as a row.
+/// A record that is not a row.
 pub(crate) struct MalformedRow {
     pub(crate) number: u64,
     pub(crate) reason: String,
@@ -128,10 +170,45 @@ impl RowNumbers {
         }
     }
 
+    /// The greatest number; of consecutive ones that overflow, the greatest possible.
+    fn greatest(&self) -> Option<u64> {
+        match self {
+            RowNumbers::Consecutive { count: 0, .. } => None,
+            RowNumbers::Consecutive { first, count } => Some(first.saturating_add(*count as u64 - 1)),
+            RowNumbers::Listed(numbers) => numbers.last().copied(),
+        }
+    }
+
     pub(crate) fn get(&self, index: usize) -> u64 {
         match self {
             RowNumbers::Consecutive { first, .. } => first + index as u64,
             RowNumbers::Listed(numbers) => numbers[index],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn offsets_that_would_be_taken_for_others_are_refused() {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let rows = RecordBatch::try_from_iter([("customer_id", ids)]).expect("a batch");
+        let schema = InputSchema::of(InputTable::Customers, &rows.schema()).expect("a schema");
+        let new = |part, first| SourceBatch::new(&schema, part, &Arc::from("wal"), first, &rows);
+        let last = new((1 << 24) - 1, (1 << 40) - 2).expect("the greatest offset");
+        let before = new((1 << 24) - 2, (1 << 40) - 2).expect("one part before it");
+        assert!(last.position((1 << 40) - 2) > before.position((1 << 40) - 1));
+        for (part, first, message) in [
+            (0, (1 << 40) - 1, "wal: found row number 1099511627776, wanted one below 2^40 (1099511627776)"),
+            (0, u64::MAX, "wal: found row number 18446744073709551615, wanted one below 2^40"),
+            (1 << 24, 0, "wal: found part 16777216, wanted one below 2^24 (16777216)"),
+        ] {
+            let error = new(part, first).err().expect("refused").to_string();
+            assert!(error.starts_with(message), "{error}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The tables there are.
+//! The table catalog.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::sinks::Epoch;
 use crate::suggest::did_you_mean;
 
 use super::end::{EndContext, TableEnd};
+use super::enriched_data::enriched_end;
+use super::rejected::RejectedTable;
 use super::rows_end::rows_end;
 use super::{
     CategoryStatsTable, CohortAnalysisTable, CustomerPatternsTable, CustomerProductMatrixTable, DailySalesTable,
@@ -21,12 +24,12 @@ use super::{
     RfmAnalysisTable, Table, TableColumn,
 };
 
-/// Tables, in the order in which they are made and reported.
+/// A list of tables, in the order in which they are built and reported.
 #[derive(Clone)]
 pub struct Catalog(Vec<Arc<dyn AnyTable>>);
 
 impl Catalog {
-    /// All tables of millstream.
+    /// All eleven tables of millstream.
     #[must_use]
     pub fn standard() -> Catalog {
         Catalog(Vec::new())
@@ -43,25 +46,27 @@ impl Catalog {
             .with(OrderAnomaliesTable)
     }
 
-    /// These tables and one more, in place of one of the same name.
+    /// Adds a table, or replaces the one of the same name. Names and columns are checked when a job starts.
     #[must_use]
     pub fn with(mut self, table: impl Table) -> Catalog {
-        self.0.retain(|known| known.name() != table.name());
-        self.0.push(Arc::new(table));
+        match self.0.iter_mut().find(|known| known.name() == table.name()) {
+            Some(known) => *known = Arc::new(table),
+            None => self.0.push(Arc::new(table)),
+        }
         self
     }
 
-    /// The tables that are made where none are named.
+    /// The default tables: of the eleven, the seven of the original job.
     #[must_use]
     pub fn defaults(&self) -> Catalog {
         Catalog(self.0.iter().filter(|table| table.is_default()).cloned().collect())
     }
 
-    /// The tables of these names, in the order of the catalog.
+    /// The tables with these names, in the order of the catalog.
     ///
     /// # Errors
     ///
-    /// If there is no table of a name.
+    /// If the catalog lacks one of them.
     pub fn select(&self, names: &[impl AsRef<str>]) -> Result<Catalog> {
         names.iter().try_for_each(|name| self.get(name.as_ref(), "tables").map(drop))?;
         let is_named = |table: &&Arc<dyn AnyTable>| names.iter().any(|name| name.as_ref() == table.name());
@@ -79,19 +84,42 @@ impl Catalog {
         self.0.iter().find(|known| known.name() == table).map(|table| table.key())
     }
 
-    /// True if there is a table of this name.
+    /// True if the catalog has a table of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
 
-    /// The table of a name that is given for a key of the config.
+    /// The table named by a config key.
     pub(crate) fn get(&self, name: &str, config_key: &str) -> Result<&Arc<dyn AnyTable>> {
         self.0.iter().find(|table| table.name() == name).ok_or_else(|| {
             let names: Vec<_> = self.names().collect();
             let hint = did_you_mean(name, &names);
             Error::usage(format!("{config_key}: no table {name}; there are {}{hint}", names.join(", ")))
         })
+    }
+
+    /// Checks the names of the tables.
+    ///
+    /// # Errors
+    ///
+    /// If a name can't be that of a folder, or is that of the rejected rows.
+    pub(crate) fn check(&self) -> Result<()> {
+        for name in self.names() {
+            if name == RejectedTable::NAME {
+                return Err(Error::usage(format!(
+                    "tables: found a table named {name}, which is the table of rejected rows; wanted another name"
+                )));
+            }
+            let is_separator = |char: char| std::path::is_separator(char) || char == '\\' || char.is_control();
+            if name.is_empty() || name.starts_with(['.', '_']) || name.contains(is_separator) {
+                return Err(Error::usage(format!(
+                    "tables: found a table named {name:?}; wanted a file name without separators that begins with \
+                     neither `.` nor `_`"
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyTable>> {
@@ -110,7 +138,7 @@ pub(crate) trait AnyTable: Send + Sync {
     fn name(&self) -> &str;
     fn key(&self) -> &[&str];
     fn is_default(&self) -> bool;
-    /// The columns, without those that functions make.
+    /// The columns, without those computed by functions.
     fn schema(&self, layout: &Layout) -> Result<SchemaRef>;
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope>;
     fn end_of_any<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, AnyId>, context: &EndContext) -> TableEnd<'scope>;
@@ -134,8 +162,10 @@ impl<B: Table> AnyTable for B {
             true => self.columns::<AnyId>(&[], layout)?,
             false => self.columns::<IntId>(&[], layout)?,
         };
-        let field = |(name, column): &TableColumn| Field::new(*name, column.data_type().clone(), true);
-        Ok(Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>())))
+        let field = |(name, column): &TableColumn| Field::new(name.clone(), column.data_type().clone(), true);
+        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+        check_columns(Table::name(self), Table::key(self), &schema)?;
+        Ok(Arc::new(schema))
     }
 
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope> {
@@ -147,24 +177,39 @@ impl<B: Table> AnyTable for B {
     }
 }
 
+/// Checks that column names occur once, and that the key consists of columns.
+fn check_columns(table: &str, key: &[&str], schema: &Schema) -> Result<()> {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(Error::usage(format!("table {table}: found two columns {}; wanted different names", twice.1)));
+    }
+    if let Some(missing) = key.iter().find(|column| !names.contains(column)) {
+        let names = names.join(", ");
+        return Err(Error::usage(format!("table {table}: found a key column {missing}; wanted one of {names}")));
+    }
+    Ok(())
+}
+
 /// The end of a table, where its rows become record batches.
 fn end<'scope, B: Table, I: ShopId>(
     table: Arc<B>,
     job: &Job<'scope, Epoch, I>,
     context: &EndContext,
 ) -> TableEnd<'scope> {
-    table.special_end(job, context).unwrap_or_else(|| {
-        let rows = table.rows(job);
-        rows_end::<B, I>(table, rows, context)
-    })
+    // The rows of this one are joined where they are encoded.
+    if (&*table as &dyn Any).is::<EnrichedDataTable>() {
+        return enriched_end(job, context);
+    }
+    let rows = table.rows(job);
+    rows_end::<B, I>(table, rows, context)
 }
 
-/// The id types of jobs that sinks can be given.
+/// An id type of a job with sinks.
 pub(crate) trait JobId: ShopId {
     /// The end of a table in a job with such ids.
     fn end<'scope>(table: Arc<dyn AnyTable>, job: &Job<'scope, Epoch, Self>, context: &EndContext) -> TableEnd<'scope>;
 
-    /// The id that a program gave; `None` if the type has none for it.
+    /// Converts an id; `None` if the type can't represent it.
     fn of_any(id: &AnyId) -> Option<Self> {
         match id {
             AnyId::Int(integer) => Self::of_integer(*integer),

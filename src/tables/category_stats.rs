@@ -20,15 +20,15 @@ use super::{Layout, RowOrder, Table, TableColumn};
 pub struct CategoryStats {
     /// The category.
     pub category: Text,
-    /// Of the prices of its products: their number, mean, variance, skewness and kurtosis.
+    /// The moments of the prices of its products.
     pub prices: Moments<4>,
-    /// Of the order lines: price and quantity of each.
+    /// The covariance of price and quantity over its order lines.
     pub lines: Covariance<4, 0>,
     /// Its products.
     pub products: CategoryProducts,
 }
 
-/// What the products of a category are called.
+/// The names and brands of the products of a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CategoryProducts {
     /// `all_products`: their names in the order of their ids; those without a name are left out.
@@ -81,18 +81,18 @@ impl Table for CategoryStatsTable {
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         let prices = rows.iter().map(CategoryStats::price_sum).collect::<Result<Vec<_>>>()?;
         Ok(vec![
-            ("category", texts(rows.iter().map(|row| Some(&row.category)))),
-            ("count", Arc::new(Int64Array::from_iter_values(prices.iter().map(|sum| sum.count)))),
-            ("avg_price", means(prices.iter().copied(), &layout.money)?),
-            ("stddev_price", statistics(rows, |row| row.prices.variance().sample_stddev())?),
-            ("variance_price", statistics(rows, |row| row.prices.variance().sample())?),
-            ("skewness_price", statistics(rows, |row| row.prices.skewness())?),
-            ("kurtosis_price", statistics(rows, |row| row.prices.kurtosis())?),
-            ("all_products", lists(rows.iter().map(|row| &*row.products.names))),
-            ("unique_brands", lists(rows.iter().map(|row| &*row.products.brands))),
-            ("corr_price_quantity", statistics(rows, |row| row.lines.correlation())?),
-            ("covar_pop", statistics(rows, |row| row.lines.population())?),
-            ("covar_samp", statistics(rows, |row| row.lines.sample())?),
+            ("category".into(), texts(rows.iter().map(|row| Some(&row.category)))),
+            ("count".into(), Arc::new(Int64Array::from_iter_values(prices.iter().map(|sum| sum.count)))),
+            ("avg_price".into(), means(prices.iter().copied(), &layout.money)?),
+            ("stddev_price".into(), statistics(rows, |row| row.prices.variance().sample_stddev())?),
+            ("variance_price".into(), statistics(rows, |row| row.prices.variance().sample())?),
+            ("skewness_price".into(), statistics(rows, |row| row.prices.skewness())?),
+            ("kurtosis_price".into(), statistics(rows, |row| row.prices.kurtosis())?),
+            ("all_products".into(), lists(rows.iter().map(|row| &*row.products.names))),
+            ("unique_brands".into(), lists(rows.iter().map(|row| &*row.products.brands))),
+            ("corr_price_quantity".into(), statistics(rows, |row| row.lines.correlation())?),
+            ("covar_pop".into(), statistics(rows, |row| row.lines.population())?),
+            ("covar_samp".into(), statistics(rows, |row| row.lines.sample())?),
         ])
     }
 

@@ -54,8 +54,8 @@ impl Table for CohortAnalysisTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("cohort_month", texts(rows.iter().map(|row| row.month.map(|month| month.to_string())))),
-            ("cohort_size", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
+            ("cohort_month".into(), texts(rows.iter().map(|row| row.month.map(|month| month.to_string())))),
+            ("cohort_size".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
         ])
     }
 

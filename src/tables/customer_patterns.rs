@@ -34,13 +34,13 @@ impl Table for CustomerPatternsTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("customer_id", ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
-            ("customer_tier", texts(rows.iter().map(|row| row.tier.map(|tier| layout.tiers.name(tier))))),
-            ("total_orders", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.orders)))),
-            ("total_spent", money(rows.iter().map(|row| row.spent.get()), &layout.money)?),
-            ("avg_order_value", means(rows.iter().map(|row| row.spent), &layout.money)?),
-            ("first_purchase", dates(rows.iter().map(|row| row.first))),
-            ("last_purchase", dates(rows.iter().map(|row| row.last))),
+            ("customer_id".into(), ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
+            ("customer_tier".into(), texts(rows.iter().map(|row| row.tier.map(|tier| layout.tiers.name(tier))))),
+            ("total_orders".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.orders)))),
+            ("total_spent".into(), money(rows.iter().map(|row| row.spent.get()), &layout.money)?),
+            ("avg_order_value".into(), means(rows.iter().map(|row| row.spent), &layout.money)?),
+            ("first_purchase".into(), dates(rows.iter().map(|row| row.first))),
+            ("last_purchase".into(), dates(rows.iter().map(|row| row.last))),
         ])
     }
 }

@@ -22,9 +22,9 @@ pub struct MatrixEntry<I> {
     pub customer: Option<I>,
     /// 1 for the latest order.
     pub rank: u32,
-    /// What was ordered.
+    /// The product; `None` if the order has none.
     pub product: Option<I>,
-    /// What it cost; `None` where the product is unknown.
+    /// The amount of the order; `None` where the product is unknown.
     pub amount: Option<Amount>,
 }
 
@@ -63,10 +63,10 @@ impl Table for CustomerProductMatrixTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("customer_id", ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
-            ("product_id", ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
-            ("total_amount", money(rows.iter().map(|row| row.amount), &layout.money)?),
-            ("rank", Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.rank)))),
+            ("customer_id".into(), ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
+            ("product_id".into(), ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
+            ("total_amount".into(), money(rows.iter().map(|row| row.amount), &layout.money)?),
+            ("rank".into(), Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.rank)))),
         ])
     }
 

@@ -20,7 +20,7 @@ use super::{Layout, RowOrder, Table, TableColumn};
 pub struct DailySales {
     /// The day.
     pub day: Option<Day>,
-    /// What was sold: `daily_revenue`, and `avg_order_value` as its mean.
+    /// The amounts of the orders: `daily_revenue` is their sum, `avg_order_value` their mean.
     pub revenue: AmountSum,
     /// Distinct customers, guests not counted.
     pub customers: i64,
@@ -59,10 +59,10 @@ impl Table for DailySalesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("order_date", dates(rows.iter().map(|row| row.day))),
-            ("daily_revenue", money(rows.iter().map(|row| row.revenue.get()), &layout.money)?),
-            ("daily_customers", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
-            ("avg_order_value", means(rows.iter().map(|row| row.revenue), &layout.money)?),
+            ("order_date".into(), dates(rows.iter().map(|row| row.day))),
+            ("daily_revenue".into(), money(rows.iter().map(|row| row.revenue.get()), &layout.money)?),
+            ("daily_customers".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
+            ("avg_order_value".into(), means(rows.iter().map(|row| row.revenue), &layout.money)?),
         ])
     }
 

@@ -1,6 +1,6 @@
-//! Columns that functions of the config make of a table's other columns, where the table is written.
+//! Derived columns: computed from other columns of a table by functions of the config, where the table is encoded.
 //!
-//! Nothing is kept: what a function gives follows from the row, and comes and goes with it.
+//! Nothing is stored: results follow from the row, and are recomputed when it is deleted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,30 +16,30 @@ use crate::model::{Amount, Rejection};
 use crate::suggest::did_you_mean;
 use crate::udf::{ColumnFunction, FunctionOutput, Registry, check_purity};
 
-/// A column that a function makes of other columns of a table.
+/// A column computed by a function from other columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerivedColumn {
     /// The table.
     pub table: String,
-    /// What the column is called.
+    /// The name of the column.
     pub name: String,
     /// The name of the function.
     pub function: String,
-    /// The columns it takes: those of the table, and those derived before.
+    /// The argument columns: columns of the table, and columns derived before this one.
     pub columns: Vec<String>,
-    /// What becomes of a row that it can't handle; `None` for what the function was registered with.
+    /// What happens to rows that the function can't handle; `None` as the function was registered.
     pub on_failure: Option<OnFailure>,
-    /// How many bytes it may remember answers in; `None` for what the function was registered with.
+    /// Cache size in bytes; `None` as the function was registered.
     pub memory_bytes: Option<usize>,
 }
 
-/// What becomes of a row that a function can't handle.
+/// What happens to rows that a function can't handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// It is rejected.
+    /// They are rejected.
     Reject,
-    /// The function's answer is null.
+    /// The column is null.
     Null,
 }
 
@@ -47,36 +47,36 @@ pub enum OnFailure {
 #[derive(Default)]
 pub(crate) struct Derived(Vec<DerivedBy>);
 
-/// A column that a function makes.
+/// A derived column with its function.
 struct DerivedBy {
     table: String,
     name: String,
     function: Arc<dyn ColumnFunction>,
-    /// The positions of the columns it takes.
+    /// The positions of the argument columns.
     arguments: Vec<usize>,
     gives_null: bool,
-    /// The type in which it is written.
+    /// The type of the column.
     data_type: DataType,
-    /// True once the function has been tried for purity.
+    /// True once the purity of the function was checked.
     is_tried: AtomicBool,
 }
 
-/// Rows on which a function is tried before it is used.
+/// The number of rows with which the purity of a function is checked.
 const TRIED_ROWS: usize = 64;
 
-/// Rows of a table with their derived columns, and the rows that a function could not handle.
+/// Rows of a table with their derived columns, and the rejected rows.
 pub(crate) struct WithDerived {
     pub(crate) rows: RecordBatch,
     pub(crate) rejected: Vec<Rejection>,
 }
 
 impl Derived {
-    /// Finds the functions, and the columns they take, in tables that have the columns which `schema` says.
+    /// Resolves functions and argument columns; `schema` returns the columns of a table.
     ///
     /// # Errors
     ///
-    /// If there is no such function or column, a column is of a type that the function can't take, or the name of a column
-    /// is taken.
+    /// If a function or column does not exist, a function does not accept the type of a column, or the name of a
+    /// derived column is taken.
     pub(crate) fn new(
         columns: &[DerivedColumn],
         functions: &Registry,
@@ -104,7 +104,7 @@ impl Derived {
     ///
     /// If a function is found not to be pure.
     pub(crate) fn add(&self, table: &str, rows: RecordBatch) -> Result<WithDerived> {
-        if self.of(table).next().is_none() {
+        if !self.has(table) {
             return Ok(WithDerived { rows, rejected: Vec::new() });
         }
         let schema = self.schema(table, rows.schema());
@@ -128,9 +128,14 @@ impl Derived {
         Ok(WithDerived { rows: filter_record_batch(&all, &handled).map_err(Error::failed)?, rejected })
     }
 
-    /// True if no function makes a column.
+    /// True if no table has derived columns.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// True if this table has derived columns.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        self.of(table).next().is_some()
     }
 
     fn of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a DerivedBy> {
@@ -182,7 +187,7 @@ impl DerivedBy {
         })
     }
 
-    /// Makes the column, and notes the rows that are rejected for it, unless they are rejected already.
+    /// Computes the column, and sets the reason of rows that are rejected now.
     fn make(&self, columns: &[ArrayRef], failed: &mut [Option<String>]) -> Result<ArrayRef> {
         let arguments: Vec<ArrayRef> = self.arguments.iter().map(|position| Arc::clone(&columns[*position])).collect();
         let rows = failed.len();
@@ -200,10 +205,10 @@ impl DerivedBy {
     }
 }
 
-/// The scales of money that functions give.
+/// The scales of money returned by functions.
 const SCALES: [i8; 2] = [4, 8];
 
-/// The type in which what a function gives is written: money as the tables have it.
+/// The column type of a function's result: money has the type of the tables.
 fn written(returns: DataType, money: &DataType) -> DataType {
     match returns {
         DataType::Decimal128(38, scale) if SCALES.contains(&scale) && *money == DataType::Float64 => DataType::Float64,

@@ -1,9 +1,10 @@
-//! The end of a table in a dataflow, which gives record batches, epoch by epoch.
+//! The end of a table in a dataflow, where rows become record batches.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
@@ -14,13 +15,15 @@ use crate::sinks::{Epoch, RowChanges};
 use super::layout::Layout;
 
 /// The name of a column, and its values.
-pub type TableColumn = (&'static str, ArrayRef);
+pub type TableColumn = (Cow<'static, str>, ArrayRef);
 
-/// What the end of a table needs to know.
-pub struct EndContext {
+/// The parameters of the end of a table.
+pub(crate) struct EndContext {
     /// The types of columns.
     pub(crate) layout: Arc<Layout>,
-    /// True if a sink wants the table; if not, its rows are dropped.
+    /// The columns of the table, without those computed by functions.
+    pub(crate) schema: SchemaRef,
+    /// True if a sink wants the table in the first epoch.
     pub(crate) is_wanted: bool,
     /// True if a sink wants all rows on one worker, in order.
     pub(crate) in_order: bool,
@@ -29,17 +32,20 @@ pub struct EndContext {
 }
 
 /// The end of a table, to be connected to the operator in which all tables end.
-pub struct TableEnd<'scope>(Box<dyn FnOnce(&mut OperatorBuilder<'scope, Epoch>) -> Box<dyn EndOfTable> + 'scope>);
+pub(crate) struct TableEnd<'scope>(
+    Box<dyn FnOnce(&mut OperatorBuilder<'scope, Epoch>) -> Box<dyn EndOfTable> + 'scope>,
+);
 
 /// The end of a table on one worker.
 pub(crate) trait EndOfTable {
-    /// Takes what has arrived, and gives the batches of epochs that are over; true if there are more of them to give.
+    /// Receives what has arrived at the inputs of this table, and gives the batches of complete epochs; true if some of
+    /// these are left. `frontiers` are those of the inputs.
     ///
-    /// The frontiers are those of the inputs of this table.
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>) -> Result<bool>;
+    /// Once a table is not wanted, it gives nothing and drops its state.
+    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>) -> Result<bool>;
 }
 
-/// What takes the batches of a table.
+/// Takes the batches of a table.
 pub(crate) type Give<'a> = dyn FnMut(Epoch, RowChanges) -> Result<()> + 'a;
 
 impl<'scope> TableEnd<'scope> {
@@ -56,16 +62,44 @@ impl<'scope> TableEnd<'scope> {
     }
 }
 
-impl<F: FnMut(&[MutableAntichain<Epoch>], &mut Give<'_>) -> Result<bool>> EndOfTable for F {
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>) -> Result<bool> {
-        self(frontiers, give)
+impl<F: FnMut(&[MutableAntichain<Epoch>], bool, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
+    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>) -> Result<bool> {
+        self(frontiers, is_wanted, give)
     }
 }
 
-/// Columns as a record batch.
-pub(crate) fn batch_of(columns: Vec<TableColumn>) -> Result<RecordBatch> {
-    let field = |(name, column): &TableColumn| Field::new(*name, column.data_type().clone(), true);
-    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+/// The columns of some rows of a table as a record batch of its schema.
+///
+/// # Errors
+///
+/// If the columns are not those of the schema.
+pub(crate) fn batch_of(table: &str, schema: &SchemaRef, columns: Vec<TableColumn>) -> Result<RecordBatch> {
+    let differs = |(field, (name, column)): (&Arc<Field>, &TableColumn)| {
+        field.name() != name || field.data_type() != column.data_type()
+    };
+    if columns.len() != schema.fields().len() || schema.fields().iter().zip(&columns).any(differs) {
+        return Err(other_columns(table, schema, &columns));
+    }
     let columns = columns.into_iter().map(|(_, column)| column).collect();
-    RecordBatch::try_new(Arc::new(schema), columns).map_err(Error::failed)
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns);
+    batch.map_err(|cause| Error::failed(format!("table {table}: {cause}")))
+}
+
+/// The first difference between the columns of some rows and the schema.
+fn other_columns(table: &str, schema: &SchemaRef, columns: &[TableColumn]) -> Error {
+    let described = |name: &str, data_type: &dyn std::fmt::Display| format!("{name} ({data_type})");
+    let position = schema
+        .fields()
+        .iter()
+        .zip(columns)
+        .position(|(field, (name, column))| field.name() != name || field.data_type() != column.data_type());
+    let position = position.unwrap_or(columns.len().min(schema.fields().len()));
+    let none = || "no column".to_owned();
+    let found = columns.get(position).map_or_else(none, |(name, column)| described(name, column.data_type()));
+    let wanted = schema.fields().get(position);
+    let wanted = wanted.map_or_else(none, |field| described(field.name(), field.data_type()));
+    Error::failed(format!(
+        "table {table}: column {}: found {found}, wanted {wanted}; columns must not depend on the rows",
+        position + 1
+    ))
 }

@@ -1,10 +1,11 @@
-//! The columns of `enriched_data`.
+//! Every order with its product and customer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, UInt32Array};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, UInt32Type};
+use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use differential_dataflow::VecCollection;
 use timely::dataflow::channels::pact::Pipeline;
@@ -15,15 +16,15 @@ use crate::columns::{ShopId, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::money::e4_to_f64;
 use crate::model::{Account, Id, InputTable, Line, Price, Product};
-use crate::pipeline::{Enriched, EnrichedRows, Epochs, Job, LinePart, least};
+use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, Job, LinePart, least};
 use crate::sinks::{Epoch, RowChanges};
 
-use super::end::{EndContext, Give, TableEnd, batch_of};
+use super::end::{EndContext, Give, TableEnd};
 use super::layout::{EnrichedColumn, EnrichedSource as Source};
 use super::{Layout, Table, TableColumn};
 
-/// The columns that products bring, with a row for each product.
-pub(crate) struct Items {
+/// The columns of products, with a row for each product.
+pub(crate) struct ItemColumns {
     names: ItemColumn,
     categories: ItemColumn,
     brands: ItemColumn,
@@ -31,13 +32,13 @@ pub(crate) struct Items {
     carried: Vec<ItemColumn>,
 }
 
-impl Items {
+impl ItemColumns {
     pub(crate) fn of<'a>(
         products: impl Iterator<Item = Option<&'a Product>> + Clone,
         layout: &Layout,
-    ) -> Result<Items> {
+    ) -> Result<ItemColumns> {
         let carried = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
-        Ok(Items {
+        Ok(ItemColumns {
             names: ItemColumn::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
             categories: ItemColumn::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
             brands: ItemColumn::of(texts(products.clone().map(|product| product?.brand.as_deref())))?,
@@ -47,10 +48,10 @@ impl Items {
     }
 }
 
-/// A column from which rows are taken at random: values that repeat lie once, and so in the cache.
+/// A column from which rows are taken at random. Repeated values are stored once, so that they stay in the cache.
 struct ItemColumn {
     values: ArrayRef,
-    /// Which of the values each row has; where there are none, its own.
+    /// The position of each row among the values; `None` if each row has its own.
     places: Option<UInt32Array>,
 }
 
@@ -98,42 +99,38 @@ impl Table for EnrichedDataTable {
     }
 
     fn columns<I: ShopId>(&self, rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
-        let items = Items::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
-        let parts = rows.iter().zip(0..).map(|(row, item)| LinePart {
-            customer: &row.customer,
-            line: &row.line,
-            item: Some(item),
-            account: &row.account,
-        });
-        columns(&parts.collect::<Vec<_>>(), &items, layout)
-    }
-
-    /// Rows are joined where they become columns; those of the first epoch are never rows of their own.
-    fn special_end<'scope, I: ShopId>(
-        &self,
-        job: &Job<'scope, Epoch, I>,
-        context: &EndContext,
-    ) -> Option<TableEnd<'scope>> {
-        Some(if context.is_wanted { joined(job, context) } else { unwanted(job) })
+        let names = layout.enriched.iter().map(|column| Cow::Owned(column.name.clone()));
+        Ok(names.zip(arrays_of(rows, layout)?).collect())
     }
 }
 
-/// An end at which the parts of the rows are joined.
+/// The end of the table, where rows are joined. Rows of the first epoch are not materialised.
+pub(crate) fn enriched_end<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
+    if context.is_wanted { joined(job, context) } else { parts_only(job) }
+}
+
+/// An end at which the rows are joined.
 fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
     let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
+    let schema = Arc::clone(&context.schema);
     TableEnd::new(move |builder| {
         let (mut join, mut receive) = inputs.connect(builder);
         let mut items = None;
-        Box::new(move |frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>| {
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>| {
             receive(&mut join);
+            if !is_wanted {
+                // Drops what has arrived, with the accounts, the products and the trace of the lines.
+                (join, items) = (EnrichedJoin::new(None), None);
+                return Ok(false);
+            }
             let frontier = least(frontiers);
             let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
                 EnrichedRows::First(parts, products) => {
-                    let all = || Items::of(products.iter().map(|item| Some(&**item)), &layout);
-                    let columns = columns(parts, get_or_make(&mut items, all)?, &layout)?;
-                    give(*epoch, RowChanges { plus: Some(batch_of(columns)?), minus: None })
+                    let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
+                    let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
+                    give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), minus: None })
                 }
-                EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, give),
+                EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, &schema, give),
             })?;
             if !is_more {
                 items = None;
@@ -144,12 +141,12 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
     })
 }
 
-/// An end at which the parts of the rows arrive, which are not joined.
-fn unwanted<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>) -> TableEnd<'scope> {
+/// An end of a table that no sink wants: an epoch is complete when its lines and accounts are.
+fn parts_only<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>) -> TableEnd<'scope> {
     let (lines, accounts) = (job.lines_by_customer().stream, job.accounts().inner);
     TableEnd::new(move |builder| {
         let (mut lines, mut accounts) = (builder.new_input(lines, Pipeline), builder.new_input(accounts, Pipeline));
-        Box::new(move |_: &[MutableAntichain<Epoch>], _: &mut Give<'_>| {
+        Box::new(move |_: &[MutableAntichain<Epoch>], _: bool, _: &mut Give<'_>| {
             lines.for_each(|_, spans| spans.clear());
             accounts.for_each(|_, updates| updates.clear());
             Ok(false)
@@ -168,17 +165,35 @@ fn give_differing<I: ShopId>(
     epoch: Epoch,
     rows: &[(Enriched<I>, isize)],
     layout: &Layout,
+    schema: &SchemaRef,
     give: &mut Give<'_>,
 ) -> Result<()> {
-    let batch = |sign: isize| -> Result<Option<RecordBatch>> {
+    let side = |sign: isize| -> Result<Option<RecordBatch>> {
         let rows: Vec<_> = rows.iter().filter(|(_, diff)| diff.signum() == sign).map(|(row, _)| row.clone()).collect();
-        if rows.is_empty() { Ok(None) } else { batch_of(EnrichedDataTable.columns(&rows, layout)?).map(Some) }
+        if rows.is_empty() { Ok(None) } else { batch(schema, arrays_of(&rows, layout)?).map(Some) }
     };
-    give(epoch, RowChanges { plus: batch(1)?, minus: batch(-1)? })
+    give(epoch, RowChanges { plus: side(1)?, minus: side(-1)? })
 }
 
-/// All columns of some rows.
-fn columns<I: ShopId>(rows: &[LinePart<'_, I>], items: &Items, layout: &Layout) -> Result<Vec<TableColumn>> {
+/// Columns, in the order of the layout, as a record batch.
+fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
+    RecordBatch::try_new(Arc::clone(schema), arrays).map_err(Error::failed)
+}
+
+/// The columns of rows that are joined already.
+fn arrays_of<I: ShopId>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<ArrayRef>> {
+    let items = ItemColumns::of(rows.iter().map(|row| row.item.as_deref()), layout)?;
+    let parts = rows.iter().zip(0..).map(|(row, item)| LinePart {
+        customer: &row.customer,
+        line: &row.line,
+        item: Some(item),
+        account: &row.account,
+    });
+    arrays(&parts.collect::<Vec<_>>(), &items, layout)
+}
+
+/// All columns of some rows, in the order of the layout.
+fn arrays<I: ShopId>(rows: &[LinePart<'_, I>], items: &ItemColumns, layout: &Layout) -> Result<Vec<ArrayRef>> {
     let accounts = AccountsOfRows::of(rows);
     let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
     let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;
@@ -202,7 +217,7 @@ fn columns<I: ShopId>(rows: &[LinePart<'_, I>], items: &Items, layout: &Layout) 
         }
         _ => line_column(rows, column),
     };
-    layout.enriched.iter().map(|known| Ok((known.name, column(known)?))).collect()
+    layout.enriched.iter().map(column).collect()
 }
 
 /// A column that depends on the order line alone.
@@ -232,7 +247,7 @@ fn fixed_point(values: impl Iterator<Item = Option<i64>>, data_type: &DataType) 
     typed(Arc::new(floats), data_type)
 }
 
-/// The accounts of some rows, each once where its rows stand together, as they mostly do.
+/// The accounts of some rows. Rows of one customer are mostly adjacent, and then share an account.
 struct AccountsOfRows<'a> {
     distinct: Vec<&'a Account>,
     of_row: UInt32Array,

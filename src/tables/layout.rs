@@ -1,4 +1,4 @@
-//! The columns of `enriched_data`, and the types in which every table is written.
+//! The columns of `enriched_data`, and column types shared by all tables.
 
 use arrow::datatypes::DataType;
 
@@ -7,7 +7,9 @@ use crate::columns::{InputSchema, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Payload, Tiers};
 
-/// The types of columns, the same for all tables of a job.
+/// The types of ids and money in the tables of a job, and the names of its tiers.
+///
+/// Ids have the types of the input. Money is a decimal if prices are, and otherwise a double.
 pub struct Layout {
     /// True if ids may be text.
     pub(crate) has_text_ids: bool,
@@ -18,15 +20,45 @@ pub struct Layout {
     pub(crate) order_id: DataType,
     pub(crate) customer_id: DataType,
     pub(crate) product_id: DataType,
-    /// `Float64`, or a decimal where prices are.
     pub(crate) money: DataType,
     pub(crate) tiers: Tiers,
 }
 
+impl Layout {
+    /// The type of amounts: `Decimal128(38, 8)` if prices are decimals, otherwise `Float64`.
+    #[must_use]
+    pub fn money(&self) -> &DataType {
+        &self.money
+    }
+
+    /// The type of `order_id`.
+    #[must_use]
+    pub fn order_id(&self) -> &DataType {
+        &self.order_id
+    }
+
+    /// The type of `customer_id`.
+    #[must_use]
+    pub fn customer_id(&self) -> &DataType {
+        &self.customer_id
+    }
+
+    /// The type of `product_id`.
+    #[must_use]
+    pub fn product_id(&self) -> &DataType {
+        &self.product_id
+    }
+
+    /// The tiers of customers.
+    #[must_use]
+    pub fn tiers(&self) -> &Tiers {
+        &self.tiers
+    }
+}
+
 /// A column of `enriched_data`.
 pub(crate) struct EnrichedColumn {
-    /// As long as the process lives: there are few, and tables name their columns so.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) data_type: DataType,
     pub(crate) source: EnrichedSource,
 }
@@ -91,11 +123,11 @@ impl Layout {
         for (name, data_type, source) in derived.into_iter().chain([("customer_tier", &DataType::Utf8, CustomerTier)]) {
             if layout.has(name) {
                 return Err(Error::unusable(format!(
-                    "the input has a column {name}, but that is the name of a column that is computed; give it another \
-                     in the config: columns: {{orders: {{OTHER: {name}}}}}, or the table that has it"
+                    "input column {name} clashes with a computed column; rename it in the config: columns: {{orders: \
+                     {{OTHER: {name}}}}}, or the table that has it"
                 )));
             }
-            layout.enriched.push(EnrichedColumn { name: intern(name), data_type: data_type.clone(), source });
+            layout.enriched.push(EnrichedColumn { name: name.to_owned(), data_type: data_type.clone(), source });
         }
         Ok(layout)
     }
@@ -116,7 +148,7 @@ impl Layout {
                 continue;
             }
             let name = self.free_name(column, table)?;
-            self.enriched.push(EnrichedColumn { name: intern(&name), data_type, source });
+            self.enriched.push(EnrichedColumn { name, data_type, source });
         }
         Ok(())
     }
@@ -129,8 +161,8 @@ impl Layout {
             (false, _) => Ok(column.into()),
             (true, false) => Ok(prefixed),
             (true, true) => Err(Error::unusable(format!(
-                "{table} has a column {column}, which an earlier table has too, and {prefixed} is taken as well; give it \
-                 another name in the config: columns: {{{table}: {{OTHER: {column}}}}}"
+                "column {column} of {table} clashes with one of an earlier table, and {prefixed} is taken, too; rename it \
+                 in the config: columns: {{{table}: {{OTHER: {column}}}}}"
             ))),
         }
     }
@@ -147,9 +179,4 @@ impl Layout {
             InputTable::Customers => self.customer_extras.of_json(json),
         }
     }
-}
-
-/// A name that lives as long as the process.
-fn intern(name: &str) -> &'static str {
-    Box::leak(name.to_owned().into_boxed_str())
 }

@@ -1,4 +1,4 @@
-//! Orders that are unlike the others: the price paid for a piece, and how normal the order is.
+//! The unit price and anomaly score of each order.
 
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use super::{Layout, Table, TableColumn};
 pub struct OrderAnomaly<I> {
     /// The order's id.
     pub order: I,
-    /// `final_price`: what one piece costs after the discount; `None` where the product is unknown.
+    /// `final_price`: the price of one piece after the discount; `None` where the product is unknown.
     pub final_price: Option<Amount>,
     /// `anomaly_score`: `None` where the product is unknown, or there is no model.
     pub score: Option<Score>,
@@ -56,9 +56,9 @@ impl Table for OrderAnomaliesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("order_id", ids(rows.iter().map(|row| Some(&row.order)), &layout.order_id)?),
-            ("final_price", money(rows.iter().map(|row| row.final_price), &layout.money)?),
-            ("anomaly_score", floats(rows.iter().map(|row| row.score.map(Score::to_f64)))),
+            ("order_id".into(), ids(rows.iter().map(|row| Some(&row.order)), &layout.order_id)?),
+            ("final_price".into(), money(rows.iter().map(|row| row.final_price), &layout.money)?),
+            ("anomaly_score".into(), floats(rows.iter().map(|row| row.score.map(Score::to_f64)))),
         ])
     }
 

@@ -1,4 +1,4 @@
-//! Name, price and metadata of each product, made fit for use.
+//! The cleaned name, price category and parsed metadata of each product.
 
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,9 @@ pub struct ProductFeatures<I> {
     pub product: I,
     /// `clean_name`: its name, cleaned.
     pub name: Option<Text>,
-    /// `price_category`: how high its price is.
+    /// `price_category`: the category of its price.
     pub price_category: Text,
-    /// What its metadata say.
+    /// Its metadata, parsed from JSON.
     pub metadata: TextMap,
 }
 
@@ -52,10 +52,10 @@ impl Table for ProductFeaturesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("product_id", ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),
-            ("clean_name", texts(rows.iter().map(|row| row.name.as_deref()))),
-            ("price_category", texts(rows.iter().map(|row| Some(&row.price_category)))),
-            ("metadata", TextMap::column(rows.iter().map(|row| Some(row.metadata.clone())))),
+            ("product_id".into(), ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),
+            ("clean_name".into(), texts(rows.iter().map(|row| row.name.as_deref()))),
+            ("price_category".into(), texts(rows.iter().map(|row| Some(&row.price_category)))),
+            ("metadata".into(), TextMap::column(rows.iter().map(|row| Some(row.metadata.clone())))),
         ])
     }
 

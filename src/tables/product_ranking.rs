@@ -1,4 +1,4 @@
-//! How the sales of each product compare with those of its category.
+//! The rank of each product in its category.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::pipeline::{Epochs, Job};
 use super::product_sales::ProductSalesTable;
 use super::{Layout, RowOrder, Table, TableColumn};
 
-/// A row of `product_ranking`: a row of `product_sales`, and how it stands in its category.
+/// A row of `product_ranking`: a row of `product_sales`, and its rank in its category.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProductRanking<I> {
-    /// What the product sold.
+    /// The sales of the product.
     pub sales: ProductSales<I>,
-    /// How that compares.
+    /// Its rank among the products of its category.
     pub standing: Standing,
 }
 
-/// How a product stands among those of its category, ordered by revenue, nulls first, and then by id.
+/// The window functions of a product over its category, ordered by revenue, nulls first, and then by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Standing {
     /// `row_num`: its place.
@@ -34,11 +34,11 @@ pub struct Standing {
     pub rank: u64,
     /// The place of its revenue among distinct ones.
     pub dense_rank: u64,
-    /// `prev_sales`: the revenue of the one before it.
+    /// `prev_sales`: the revenue of the product before it.
     pub previous: Option<Amount>,
-    /// `next_sales`: the revenue of the one behind it.
+    /// `next_sales`: the revenue of the product after it.
     pub next: Option<Amount>,
-    /// `first_sales`: the least revenue.
+    /// `first_sales`: the lowest revenue.
     pub first: Option<Amount>,
     /// `last_sales`: the last revenue of the default frame, which is its own.
     pub last: Option<Amount>,
@@ -46,9 +46,9 @@ pub struct Standing {
     pub second: Option<Amount>,
     /// `cumulative_dist`: the share of rows up to its last peer.
     pub cumulative_dist: Fraction,
-    /// `percentile_rank`: the share of the other rows that lie before its first peer.
+    /// `percentile_rank`: the share of the other rows before its first peer.
     pub percentile_rank: Fraction,
-    /// `quartile`: which of four equal parts it is in, the first ones larger by one where they can't be equal.
+    /// `quartile`: its quarter of the category, from 1; the first quarters may have one row more.
     pub quartile: u64,
 }
 
@@ -105,17 +105,17 @@ impl Table for ProductRankingTable {
             |of: fn(&Standing) -> Option<Amount>| money(rows.iter().map(|row| of(&row.standing)), &layout.money);
         let mut columns = ProductSalesTable.columns(&sales, layout)?;
         columns.extend([
-            ("row_num", integers(standings().map(|standing| standing.row_number))),
-            ("rank", integers(standings().map(|standing| standing.rank))),
-            ("dense_rank", integers(standings().map(|standing| standing.dense_rank))),
-            ("prev_sales", amounts(|standing| standing.previous)?),
-            ("next_sales", amounts(|standing| standing.next)?),
-            ("first_sales", amounts(|standing| standing.first)?),
-            ("last_sales", amounts(|standing| standing.last)?),
-            ("second_sales", amounts(|standing| standing.second)?),
-            ("cumulative_dist", fractions(standings().map(|standing| standing.cumulative_dist))),
-            ("percentile_rank", fractions(standings().map(|standing| standing.percentile_rank))),
-            ("quartile", integers(standings().map(|standing| standing.quartile))),
+            ("row_num".into(), integers(standings().map(|standing| standing.row_number))),
+            ("rank".into(), integers(standings().map(|standing| standing.rank))),
+            ("dense_rank".into(), integers(standings().map(|standing| standing.dense_rank))),
+            ("prev_sales".into(), amounts(|standing| standing.previous)?),
+            ("next_sales".into(), amounts(|standing| standing.next)?),
+            ("first_sales".into(), amounts(|standing| standing.first)?),
+            ("last_sales".into(), amounts(|standing| standing.last)?),
+            ("second_sales".into(), amounts(|standing| standing.second)?),
+            ("cumulative_dist".into(), fractions(standings().map(|standing| standing.cumulative_dist))),
+            ("percentile_rank".into(), fractions(standings().map(|standing| standing.percentile_rank))),
+            ("quartile".into(), integers(standings().map(|standing| standing.quartile))),
         ]);
         Ok(columns)
     }

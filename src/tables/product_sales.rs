@@ -35,12 +35,12 @@ impl Table for ProductSalesTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("product_id", ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
-            ("product_name", texts(rows.iter().map(|row| row.name.as_deref()))),
-            ("category", texts(rows.iter().map(|row| row.category.as_deref()))),
-            ("total_quantity", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.quantity)))),
-            ("total_revenue", money(rows.iter().map(|row| row.revenue), &layout.money)?),
-            ("unique_customers", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
+            ("product_id".into(), ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),
+            ("product_name".into(), texts(rows.iter().map(|row| row.name.as_deref()))),
+            ("category".into(), texts(rows.iter().map(|row| row.category.as_deref()))),
+            ("total_quantity".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.quantity)))),
+            ("total_revenue".into(), money(rows.iter().map(|row| row.revenue), &layout.money)?),
+            ("unique_customers".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.customers)))),
         ])
     }
 

@@ -1,4 +1,4 @@
-//! Rows that could not be used, with their reasons.
+//! Rejected rows and their reasons.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{Layout, RowOrder, Table, TableColumn};
 
 /// `rejected`: the rows of sources and tables that could not be used.
 ///
-/// They do not come from the job, but from sources and from the functions of the config.
+/// They come from sources and from the functions of the config, not from the job.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RejectedTable;
 
@@ -39,18 +39,18 @@ impl Table for RejectedTable {
         unreachable!("rejected rows do not come from the job")
     }
 
-    /// `row_number` counts from 1. A row that a function of the config rejected is of no file.
+    /// `row_number` counts from 1. Rows rejected by a function have neither a file nor a number.
     fn columns<I: ShopId>(&self, rows: &[Rejection], _: &Layout) -> Result<Vec<TableColumn>> {
         let origins = || rows.iter().map(|row| row.origin.as_ref());
         Ok(vec![
-            ("table", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.table)))),
-            ("file", texts(origins().map(|origin| origin.map(|origin| &*origin.file)))),
+            ("table".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.table)))),
+            ("file".into(), texts(origins().map(|origin| origin.map(|origin| &*origin.file)))),
             (
-                "row_number",
+                "row_number".into(),
                 Arc::new(UInt64Array::from_iter(origins().map(|origin| origin.map(|origin| origin.row + 1)))),
             ),
-            ("reason", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
-            ("row", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
+            ("reason".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
+            ("row".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
         ])
     }
 
@@ -59,7 +59,7 @@ impl Table for RejectedTable {
     }
 }
 
-/// Where the rows of a table stand among all: those of sources first.
+/// The sort key of a rejected row: rows of sources come first.
 fn position(row: &Rejection) -> (bool, Option<(InputTable, &str, u64)>) {
     let table = InputTable::ALL.into_iter().find(|table| table.name() == row.table.as_str());
     let origin = row.origin.as_ref();

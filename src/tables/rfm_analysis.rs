@@ -23,7 +23,7 @@ pub struct Rfm<I> {
     pub recency: Option<i32>,
     /// All orders.
     pub frequency: i64,
-    /// What was spent.
+    /// The total amount.
     pub monetary: Option<Amount>,
 }
 
@@ -54,10 +54,10 @@ impl Table for RfmAnalysisTable {
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
-            ("customer_id", ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
-            ("recency", int32s(rows.iter().map(|row| row.recency))),
-            ("frequency", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.frequency)))),
-            ("monetary", money(rows.iter().map(|row| row.monetary), &layout.money)?),
+            ("customer_id".into(), ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),
+            ("recency".into(), int32s(rows.iter().map(|row| row.recency))),
+            ("frequency".into(), Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.frequency)))),
+            ("monetary".into(), money(rows.iter().map(|row| row.monetary), &layout.money)?),
         ])
     }
 }

@@ -1,11 +1,12 @@
 //! Rows as record batches.
 //!
-//! Rows of an epoch are kept until the epoch is over and its updates are consolidated; a table whose rows are
-//! [sent once](Table::is_sent_once) hands them over while the epoch is open.
+//! The rows of an epoch are kept until it is complete, and then consolidated. A table whose rows are
+//! [sent once](Table::is_sent_once) gives them while the epoch is open.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use differential_dataflow::VecCollection;
 use differential_dataflow::consolidation::consolidate;
@@ -20,7 +21,7 @@ use super::end::{EndContext, Give, TableEnd, batch_of};
 use super::layout::Layout;
 use super::table::Table;
 
-/// Rows that are encoded at a time: few enough that they stay in the cache while column after column is made of them.
+/// Rows that are encoded at a time: few enough to stay in the cache while one column after the other is built.
 const BATCH_ROWS: usize = 1 << 12;
 
 /// The end of a collection of rows.
@@ -29,10 +30,10 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     rows: VecCollection<'scope, Epoch, B::Row<I>>,
     context: &EndContext,
 ) -> TableEnd<'scope> {
-    let (layout, is_wanted) = (Arc::clone(&context.layout), context.is_wanted);
+    let (layout, schema) = (Arc::clone(&context.layout), Arc::clone(&context.schema));
     let in_order = context.in_order && table.order::<I>().is_some();
     TableEnd::new(move |builder| {
-        let mut end = RowsEnd::<B, I> { table, layout, in_order, open: BTreeMap::new() };
+        let mut end = RowsEnd::<B, I> { table, layout, schema, in_order, open: BTreeMap::new() };
         let mut receive: ReceiveRows<B::Row<I>> = if in_order {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
@@ -40,29 +41,32 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
             let mut input = builder.new_input(rows.inner, Pipeline);
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         };
-        Box::new(move |frontiers: &[MutableAntichain<Epoch>], give: &mut Give<'_>| {
-            receive(&mut |updates| end.take(updates, is_wanted));
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>| {
+            if !is_wanted {
+                receive(&mut Vec::clear);
+                end.open.clear();
+                return Ok(false);
+            }
+            receive(&mut |updates| end.take(updates));
             end.give_ready(&frontiers[0], give).map(|()| false)
         })
     })
 }
 
-/// Shows each container of updates that has arrived.
+/// Calls a function with each container of updates that has arrived.
 type ReceiveRows<R> = Box<dyn FnMut(&mut dyn FnMut(&mut Vec<(R, Epoch, isize)>))>;
 
-/// The rows of a table that were not handed over yet.
+/// The rows of a table that were not given yet.
 struct RowsEnd<B: Table, I: ShopId> {
     table: Arc<B>,
     layout: Arc<Layout>,
+    schema: SchemaRef,
     in_order: bool,
     open: BTreeMap<Epoch, Vec<(B::Row<I>, isize)>>,
 }
 
 impl<B: Table, I: ShopId> RowsEnd<B, I> {
-    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, is_wanted: bool) {
-        if !is_wanted {
-            return updates.clear();
-        }
+    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>) {
         let mut updates = updates.drain(..).peekable();
         while let Some((row, epoch, diff)) = updates.next() {
             let rows = self.open.entry(epoch).or_default();
@@ -90,7 +94,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
         Ok(())
     }
 
-    /// Gives rows as batches of inserted and of deleted ones.
+    /// Gives rows as batches, first the deleted ones, then the inserted ones.
     fn give(&self, epoch: Epoch, rows: Vec<(B::Row<I>, isize)>, give: &mut Give<'_>) -> Result<()> {
         let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
         for (row, weight) in rows {
@@ -112,6 +116,6 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     }
 
     fn batch(&self, rows: &[B::Row<I>]) -> Result<RecordBatch> {
-        batch_of(self.table.columns(rows, &self.layout)?)
+        batch_of(self.table.name(), &self.schema, self.table.columns(rows, &self.layout)?)
     }
 }

@@ -1,4 +1,4 @@
-//! What a table is.
+//! The trait of tables.
 
 use std::cmp::Ordering;
 use std::hash::Hash;
@@ -9,17 +9,17 @@ use crate::columns::ShopId;
 use crate::error::Result;
 use crate::model::Id;
 use crate::pipeline::{Epochs, Job};
-use crate::sinks::Epoch;
 
-use super::end::{EndContext, TableColumn, TableEnd};
+use super::end::TableColumn;
 use super::layout::Layout;
 
 /// A table: its name and key, its rows, and their columns.
 pub trait Table: Send + Sync + 'static {
-    /// A row, as it flows in the dataflow.
+    /// A record of the collection.
     type Row<I: Id>: ExchangeData + Hash;
 
-    /// The name of the table, and of its folder.
+    /// The name of the table, and of its folder: a plain file name that begins with neither `.` nor `_`. It is not
+    /// `rejected`, which is the table of rejected rows.
     fn name(&self) -> &str;
 
     /// The columns that identify a row.
@@ -28,7 +28,10 @@ pub trait Table: Send + Sync + 'static {
     /// The rows, each a record of weight 1.
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>>;
 
-    /// Rows as columns. Names and types do not depend on the rows.
+    /// Rows as columns, with the builders of [`columns::build`](crate::columns::build) or any others of Arrow.
+    ///
+    /// The names and types of the columns must not depend on the rows. When the job starts, this is called without rows
+    /// for the schema; a batch that differs from it ends the job.
     ///
     /// # Errors
     ///
@@ -40,26 +43,15 @@ pub trait Table: Send + Sync + 'static {
         None
     }
 
-    /// True if the table is made where no tables are named.
+    /// True if the table is one of the [defaults](super::Catalog::defaults).
     fn is_default(&self) -> bool {
         true
     }
 
-    /// True if [`rows`](Self::rows) never inserts and deletes the same row in one epoch. The rows of an epoch are then handed
-    /// to sinks while it is still open, which takes less memory.
+    /// True if [`rows`](Self::rows) never inserts and deletes the same row in one epoch. Rows are then passed to sinks
+    /// while the epoch is open, which takes less memory.
     fn is_sent_once(&self) -> bool {
         false
-    }
-
-    /// The end of the table in a dataflow, if its rows are not to be collected first.
-    #[doc(hidden)]
-    fn special_end<'scope, I: ShopId>(
-        &self,
-        job: &Job<'scope, Epoch, I>,
-        context: &EndContext,
-    ) -> Option<TableEnd<'scope>> {
-        let _ = (job, context);
-        None
     }
 }
 

@@ -3,4 +3,4 @@
 use std::time::Duration;
 
 /// How often a waiting process checks for failure and cancellation.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+pub(in crate::runtime) const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error;
-use crate::report::Report;
+use crate::report::{ProcessShare, Report};
 
 use super::Fingerprint;
 
@@ -64,8 +64,8 @@ pub(super) enum Message {
     Input(Fingerprint),
     /// The run with this id starts.
     Begin(String),
-    /// The report of the process's share.
-    Share(Box<Report>),
+    /// What the process has read and written.
+    Share(Box<ProcessShare>),
     /// All shares are written, and process 0 publishes.
     Publishing,
     /// The tables are published.

@@ -101,13 +101,15 @@ fn endings() -> String {
 }
 
 fn nothing_found(input: &Path, table: InputTable) -> Error {
+    if !input.is_dir() {
+        return Error::unusable(format!("{}: there is no such folder, wanted the input folder", input.display()));
+    }
     let entries = fs::read_dir(input).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    let found = match (input.is_dir(), names.as_slice()) {
-        (false, _) => "there is no such folder".into(),
-        (true, []) => "it is empty".into(),
-        (true, names) => format!("it has {}", names.join(", ")),
+    let found = match names.as_slice() {
+        [] => "it is empty".into(),
+        names => format!("it has {}", names.join(", ")),
     };
     let wanted = format!("a folder {table}/ with files, or a file {table} with the extension {}", endings());
     Error::unusable(format!("{}: no table {table}: {found}; wanted {wanted}", input.display()))

@@ -56,14 +56,15 @@ impl FileColumns<'_> {
                 arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path))
             }
         });
-        Ok(SourceBatch {
+        let batch = SourceBatch {
             part: self.part,
             origin: Arc::clone(&self.origin),
             numbers,
             cores: cores.collect(),
             carried: carried.collect::<Result<_>>()?,
             malformed,
-        })
+        };
+        batch.checked()
     }
 }
 
