@@ -63,7 +63,7 @@ mod train;
 
 pub use crate::operators::Epochs;
 pub use enriched::Enriched;
-pub(crate) use enriched::{EnrichedRows, LinePart};
+pub(crate) use enriched::{EnrichedJoin, EnrichedRows, LinePart};
 pub(crate) use enriched_inputs::least;
 pub use job::{CustomerReductions, Job, Settings, Shop};
 pub use totals::{ProductTotals, Sale, Totals};

@@ -102,7 +102,7 @@ where
     G: Group,
     R: Data + Semigroup + Multiply<isize, Output = R>,
 {
-    let mut shared = SharedReduce::new(arranged, name);
+    let shared = SharedReduce::new(arranged, name);
     let counts = shared.accumulate_distinct(once, part, group, term);
     shared.build();
     counts
@@ -111,7 +111,7 @@ where
 impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
     /// Adds the reduction of [`accumulate_distinct`].
     pub fn accumulate_distinct<P: Ord, G: Group, R: Data + Semigroup + Multiply<isize, Output = R>>(
-        &mut self,
+        &self,
         once: R,
         part: impl Fn(&K, &V) -> Option<P> + 'static,
         group: impl Fn(&K, &P) -> G + 'static,

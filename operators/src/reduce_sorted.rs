@@ -96,7 +96,7 @@ where
     R: Semigroup + Default + Multiply<isize, Output = R> + 'static,
     A: Data,
 {
-    let mut shared = SharedReduce::new(arranged, name);
+    let shared = SharedReduce::new(arranged, name);
     let reduced = shared.reduce_summed(term, logic);
     shared.build();
     reduced
@@ -105,7 +105,7 @@ where
 impl<'scope, T: Epochs, K: Key, V: ExchangeData> SharedReduce<'scope, T, K, V> {
     /// Adds the reduction of [`reduce_summed`].
     pub fn reduce_summed<R: Semigroup + Default + Multiply<isize, Output = R> + 'static, A: Data>(
-        &mut self,
+        &self,
         term: impl Fn(&K, &V) -> R + 'static,
         logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
     ) -> VecCollection<'scope, T, A> {
@@ -144,10 +144,11 @@ where
             steps.for_each_update(|value, diff| sum.plus_equals(&(self.term)(key, value).multiply(&diff)));
             steps.advance();
             (self.logic)(key, steps.values(), &sum, &mut self.pushed);
-            let known: Vec<_> = self.pushed.iter().map(|record| (record.clone(), -1)).collect();
+            let is_last = steps.time().is_none();
+            let former = self.pushed.iter().filter(|_| !is_last).map(|record| (record.clone(), -1)).collect();
             changes.extend(self.pushed.drain(..).map(|record| (record, 1)));
             consolidate(&mut changes);
-            let updates = std::mem::replace(&mut changes, known).into_iter();
+            let updates = std::mem::replace(&mut changes, former).into_iter();
             self.output.extend(updates.map(|(record, diff)| (record, time.clone(), diff)), held);
         }
         if !sum.is_zero() {

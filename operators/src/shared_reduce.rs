@@ -5,6 +5,9 @@
 //! [`reduce_summed`](crate::reduce_summed()) and [`accumulate_distinct`](crate::accumulate_distinct()) are shared
 //! reductions of one.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -21,7 +24,7 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// look-up of each changed key.
 ///
 /// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct),
-/// then call [`build`](Self::build). *Cost per change*: O(log n) to find the key, and what the reductions read.
+/// then call [`build`](Self::build). Clones add to the same operator. *Cost per change*: O(log n) to find the key, and what the reductions read.
 /// *State*: none beside the arrangement and the reductions' own.
 ///
 /// ```
@@ -30,7 +33,7 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///
 /// timely::example(|scope| {
 ///     let orders = scope.new_collection_from([(1, 'M'), (1, 'T'), (1, 'T'), (2, 'M')]).1.arrange_by_key();
-///     let mut by_customer = SharedReduce::new(orders, "Customers");
+///     let by_customer = SharedReduce::new(orders, "Customers");
 ///     let last = by_customer.reduce_summed(
 ///         |_, _| (),
 ///         |customer, days, (), rows| rows.extend(days.descending().map(|(day, _)| (*customer, *day)).next()),
@@ -44,10 +47,16 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///
 /// # Panics
 ///
-/// Timely panics when the dataflow is complete if `build` was not called.
+/// Timely panics when the dataflow is complete if `build` was not called. The methods panic after it.
+#[derive(Clone)]
 #[must_use = "the operator does not exist until `build` is called"]
 pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
-    name: String,
+    name: Rc<str>,
+    parts: Rc<RefCell<Option<Parts<'scope, T, K, V>>>>,
+}
+
+/// What the operator is built from.
+struct Parts<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
     builder: OperatorBuilder<'scope, T>,
     arranged: ByKey<'scope, T, K, V>,
     reducers: Vec<Box<dyn Reducer<K, V, T>>>,
@@ -91,7 +100,8 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
     /// An operator without reductions.
     pub fn new(arranged: ByKey<'scope, T, K, V>, name: &str) -> Self {
         let builder = OperatorBuilder::new(name.to_owned(), arranged.stream.scope());
-        SharedReduce { name: name.to_owned(), builder, arranged, reducers: Vec::new() }
+        let parts = Parts { builder, arranged, reducers: Vec::new() };
+        SharedReduce { name: name.into(), parts: Rc::new(RefCell::new(Some(parts))) }
     }
 
     /// The operator's name.
@@ -101,18 +111,26 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
 
     /// Adds the reduction that `make` makes of its output.
     pub(crate) fn add<D: Data, R: Data, M: Reducer<K, V, T> + 'static>(
-        &mut self,
+        &self,
         make: impl FnOnce(OutputBuffer<T, D, R>) -> M,
     ) -> VecCollection<'scope, T, D, R> {
-        let (output, stream) = self.builder.new_output();
+        let mut parts = self.parts.borrow_mut();
+        let Parts { builder, reducers, .. } = parts.as_mut().unwrap_or_else(|| self.is_built());
+        let (output, stream) = builder.new_output();
         let output = OutputBuffer { output: OutputBuilder::from(output), updates: Vec::new() };
-        self.reducers.push(Box::new(make(output)));
+        reducers.push(Box::new(make(output)));
         stream.as_collection()
     }
 
+    fn is_built(&self) -> ! {
+        panic!("SharedReduce {:?}: the operator is built already", self.name)
+    }
+
     /// Builds the operator.
-    pub fn build(self) {
-        let SharedReduce { name, mut builder, arranged, mut reducers } = self;
+    pub fn build(&self) {
+        let name = Rc::clone(&self.name);
+        let parts = self.parts.take();
+        let Parts { mut builder, arranged, mut reducers } = parts.unwrap_or_else(|| self.is_built());
         if reducers.is_empty() {
             // The operator's index is allocated, so an operator must take it.
             return builder.build(|_| |_| ());

@@ -12,7 +12,7 @@ use crate::operators::Epochs;
 
 /// A row for each customer with orders; guests are one group.
 pub(super) fn patterns<'scope, T: Epochs, I: Id>(
-    customers: &mut SharedReduce<'scope, T, Option<I>, Line<I>>,
+    customers: &SharedReduce<'scope, T, Option<I>, Line<I>>,
     tiers: &Tiers,
 ) -> VecCollection<'scope, T, CustomerPattern<I>> {
     let tiers = tiers.clone();

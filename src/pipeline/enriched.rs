@@ -214,8 +214,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let work = if is_first {
             Remaining::First { next: (0, 0), items: Items::of(&self.products) }
         } else {
-            let former =
-                Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
+            let former = Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
             let customers = self.affected(&epoch, &former, buyers).into_iter();
             Remaining::Customers { former, customers }
         };

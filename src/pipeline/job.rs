@@ -1,7 +1,5 @@
 //! The job: the collections from which tables are made, from source to sink.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -62,7 +60,7 @@ pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
-    customer_reductions: Rc<RefCell<CustomerReductions<'scope, T, I>>>,
+    customer_reductions: CustomerReductions<'scope, T, I>,
     patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
     sales_by_product: Step<'scope, ByKey<'scope, T, Option<I>, Sale<I>>>,
@@ -90,15 +88,8 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     ) -> (R, Option<VecCollection<'scope, T, Arc<Forest>>>) {
         let job = Job::new(shop, settings);
         let made = tables(&job);
-        let (customer_reductions, models) = job.finish();
-        let reductions = Rc::into_inner(customer_reductions).expect("no step is left that could add a reduction");
-        reductions.into_inner().build();
-        (made, models)
-    }
-
-    /// The customers' reductions, which are now complete, and the models, if they are used. Drops all steps.
-    fn finish(self) -> (Rc<RefCell<CustomerReductions<'scope, T, I>>>, Option<VecCollection<'scope, T, Arc<Forest>>>) {
-        (self.customer_reductions, self.models.built())
+        job.customer_reductions.build();
+        (made, job.models.built())
     }
 
     /// The steps from the input to the collections from which tables are made.
@@ -109,11 +100,9 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
 
         let lines = lines::priced(orders, products.clone());
         let lines_by_customer = lines::by_customer(lines);
-        let reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
-        let customer_reductions = Rc::new(RefCell::new(reductions));
-
-        let reductions = Rc::clone(&customer_reductions);
-        let patterns = Step::new(move || customers::patterns(&mut reductions.borrow_mut(), &tiers));
+        let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
+        let reductions = customer_reductions.clone();
+        let patterns = Step::new(move || customers::patterns(&reductions, &tiers));
         let accounts = Step::new(patterns.then(move |patterns| customers::accounts(patterns, customers)));
         let lines = lines_by_customer.clone();
         let sales_by_product = Step::new(move || products::by_product(&lines));
@@ -155,9 +144,9 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         self.lines_by_customer.clone()
     }
 
-    /// Adds a reduction over the lines of each customer whose lines change.
-    pub fn reduce_customers<R>(&self, reduction: impl FnOnce(&mut CustomerReductions<'scope, T, I>) -> R) -> R {
-        reduction(&mut self.customer_reductions.borrow_mut())
+    /// The operator that reduces the lines of each customer whose lines change; tables add their reductions to it.
+    pub fn customer_reductions(&self) -> &CustomerReductions<'scope, T, I> {
+        &self.customer_reductions
     }
 
     /// What each customer bought, guests as one group.

@@ -40,15 +40,13 @@ impl Table for CohortAnalysisTable {
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
-        let sizes = job.reduce_customers(|customers| {
-            customers.accumulate_distinct(
-                Totals::ONE_CUSTOMER,
-                |customer, line| customer.is_some().then(|| line.day.map(Day::month)),
-                |_, month| *month,
-                // Amounts are left out: a corrected amount changes no month.
-                |_, line| Some((line.day.map(Day::month), Totals::ONE_ORDER)),
-            )
-        });
+        let sizes = job.customer_reductions().accumulate_distinct(
+            Totals::ONE_CUSTOMER,
+            |customer, line| customer.is_some().then(|| line.day.map(Day::month)),
+            |_, month| *month,
+            // Amounts are left out: a corrected amount changes no month.
+            |_, line| Some((line.day.map(Day::month), Totals::ONE_ORDER)),
+        );
         totals(sizes, "Cohorts", |month, totals: &Totals| CohortSize { month: *month, customers: totals.customers })
     }
 

@@ -45,20 +45,18 @@ impl Table for CustomerProductMatrixTable {
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
         let most = job.settings().matrix_size;
-        job.reduce_customers(|customers| {
-            customers.reduce_summed(
-                |_, _| (),
-                move |customer, lines, (), rows| {
-                    let each = lines.descending().flat_map(|(line, weight)| repeat_n(line, weight.unsigned_abs()));
-                    rows.extend((1..).zip(each.take(most)).map(|(rank, line)| MatrixEntry {
-                        customer: customer.clone(),
-                        rank,
-                        product: line.product.clone(),
-                        amount: line.amount(),
-                    }));
-                },
-            )
-        })
+        job.customer_reductions().reduce_summed(
+            |_, _| (),
+            move |customer, lines, (), rows| {
+                let each = lines.descending().flat_map(|(line, weight)| repeat_n(line, weight.unsigned_abs()));
+                rows.extend((1..).zip(each.take(most)).map(|(rank, line)| MatrixEntry {
+                    customer: customer.clone(),
+                    rank,
+                    product: line.product.clone(),
+                    amount: line.amount(),
+                }));
+            },
+        )
     }
 
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {

@@ -42,14 +42,12 @@ impl Table for DailySalesTable {
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
-        let sales = job.reduce_customers(|customers| {
-            customers.accumulate_distinct(
-                Totals::ONE_CUSTOMER,
-                |customer, line| customer.is_some().then_some(line.day),
-                |_, day| *day,
-                |_, line| Some((line.day, Totals::of_line(line))),
-            )
-        });
+        let sales = job.customer_reductions().accumulate_distinct(
+            Totals::ONE_CUSTOMER,
+            |customer, line| customer.is_some().then_some(line.day),
+            |_, day| *day,
+            |_, line| Some((line.day, Totals::of_line(line))),
+        );
         totals(sales, "Daily sales", |day, totals: &Totals| DailySales {
             day: *day,
             revenue: totals.sum(),
