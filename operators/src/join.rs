@@ -16,6 +16,7 @@
 mod large_key;
 mod merge;
 mod presence;
+mod side;
 
 use std::rc::Rc;
 

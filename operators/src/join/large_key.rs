@@ -9,7 +9,7 @@ use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::ValueHistory;
 
-use super::merge::{DiffProduct, JoinSide, PIECE, Place, Places};
+use super::side::{DiffProduct, JoinSide, PIECE, Place, Places};
 use crate::batch::SortedBatch;
 
 /// A key, and the pairs that have not been joined.
