@@ -172,12 +172,14 @@ fn dearer(id: i64) -> Change<AnyId> {
 fn a_table_is_not_encoded_once_all_its_sinks_are_finished() {
     let folder = tempfile::tempdir().expect("a folder");
     let table = prices("prices");
-    let config = config(Catalog::standard().with(table.clone()).select(&["prices"]).expect("it is there"));
+    let tables = Catalog::standard().with(table.clone()).select(&["prices", "enriched_data"]);
+    let config = config(tables.expect("they are there"));
     let mut live =
         start(&config, vec![Box::new(FolderSink::new(folder.path(), FileFormat::default()))]).expect("starts");
     let encoded = table.encoded.load(Ordering::Relaxed);
     assert!(encoded > 0);
     live.apply([dearer(1)]).expect("the job is live");
+    live.apply([order(103, 8, 1, 1), order(100, 7, 2, 1)]).expect("what arrives of enriched_data is dropped");
     assert_eq!(table.encoded.load(Ordering::Relaxed), encoded);
     live.stop().expect("the job ends");
     let sums = Checksums::new();

@@ -82,7 +82,7 @@ impl Sink for FolderSink {
         Ok(match self.output {
             Some(_) => Opened::Ready,
             None => Opened::NotYet(format!(
-                "{}: the staging folder of process 0 is not visible here; all processes must write to the same output \
+                "{}: the staging folder of process 0 is not visible here; all processes must share one output \
                  folder",
                 self.root.display()
             )),

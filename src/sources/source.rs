@@ -85,8 +85,8 @@ impl SourceBatch {
     ///
     /// # Errors
     ///
-    /// If `part` is not below 2²⁴, a row number is not below 2⁴⁰, or a carried column has another type than in the schema.
-    /// Greater offsets, such as log sequence numbers, must be made relative to the start of the source.
+    /// If `part` is not below 2²⁴, a row number is not below 2⁴⁰, or a carried column has another type than the
+    /// schema. Greater offsets, such as log sequence numbers, must be made relative to the start of the source.
     pub fn new(
         schema: &InputSchema,
         part: usize,

@@ -161,8 +161,8 @@ impl Layout {
             (false, _) => Ok(column.into()),
             (true, false) => Ok(prefixed),
             (true, true) => Err(Error::unusable(format!(
-                "column {column} of {table} clashes with one of an earlier table, and {prefixed} is taken, too; rename it \
-                 in the config: columns: {{{table}: {{OTHER: {column}}}}}"
+                "{table} has a column {column}, as an earlier table does, and {prefixed} is taken as well; rename it in \
+                 the config: columns: {{{table}: {{OTHER: {column}}}}}"
             ))),
         }
     }
