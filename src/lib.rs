@@ -49,6 +49,7 @@
 
 pub mod error;
 
+mod folder_names;
 mod grouped;
 mod suggest;
 

@@ -8,7 +8,7 @@ use syn::{Attribute, Item, UseTree};
 
 /// The modules of the crate, each of which may import those before it.
 const LAYERS: &[&str] = &[
-    "error", "suggest", "grouped", "model", "forest", "pipeline", "columns", "udf", "sinks", "tables", "sources",
+    "error", "suggest", "grouped", "folder_names", "model", "forest", "pipeline", "columns", "udf", "sinks", "tables", "sources",
     "config", "report", "runtime", "generate", "validate", "cli",
 ];
 

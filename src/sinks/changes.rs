@@ -10,8 +10,9 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
-use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that hands over the rows that each epoch inserted and deleted, once the epoch is committed.
 ///

@@ -10,8 +10,9 @@ use arrow::row::{RowConverter, SortField};
 use foldhash::quality::FixedState;
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
-use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps the sum of the hashes of each table's rows. Copies share the sums.
 ///

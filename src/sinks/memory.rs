@@ -8,9 +8,10 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
 use super::changes::rebuild;
-use super::sink::{Epoch, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps tables in memory, ordered by their columns in turn. Copies share the tables.
 ///

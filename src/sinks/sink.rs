@@ -5,9 +5,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-
-/// A set of changes that all tables take over together. The first has what the sources had when the job started.
-pub type Epoch = u64;
+use crate::model::Epoch;
 
 /// A table as sinks see it.
 #[derive(Clone, Debug)]

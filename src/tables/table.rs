@@ -7,9 +7,8 @@ use differential_dataflow::{ExchangeData, VecCollection};
 
 use crate::columns::ShopId;
 use crate::error::Result;
-use crate::model::Id;
+use crate::model::{Epoch, Id};
 use crate::pipeline::{Epochs, Job};
-use crate::sinks::Epoch;
 
 use super::end::{EndContext, TableColumn, TableEnd};
 use super::layout::Layout;
