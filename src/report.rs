@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::grouped::grouped;
 use crate::sinks::TableReport;
 
@@ -15,9 +15,11 @@ pub struct Report {
     pub run_id: String,
     /// The version of millstream.
     pub version: String,
-    /// The input folder.
+    /// The input folder; empty if the rows are not from a folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub input: String,
-    /// The output folder.
+    /// The output folder; empty if the tables are not written to one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
     /// The number of worker threads in all processes.
     pub workers: usize,
@@ -53,22 +55,32 @@ pub struct StageReport {
 pub struct InputReport {
     /// The table.
     pub name: String,
-    /// Rows read.
+    /// Rows read from the source.
     pub read: u64,
-    /// Rows rejected.
+    /// Rows of the source that were rejected.
     pub rejected: u64,
-    /// Rows replaced by a later row with the same id.
+    /// Rows of the source replaced by a later row of it with the same id.
     pub duplicates: u64,
+    /// Changes applied since the source was read, in a live job.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changes: u64,
+    /// Current rows: the last of each id.
+    #[serde(default)]
+    pub current: u64,
 }
 
 fn one() -> usize {
     1
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Report {
     pub(crate) fn new(
         run_id: String,
-        config: &RunConfig,
+        config: &JobConfig,
         inputs: Vec<InputReport>,
         tables: Vec<TableReport>,
         stages: Vec<StageReport>,
@@ -76,8 +88,8 @@ impl Report {
         Report {
             run_id,
             version: env!("CARGO_PKG_VERSION").into(),
-            input: config.input.path.display().to_string(),
-            output: config.output.display().to_string(),
+            input: String::new(),
+            output: String::new(),
             workers: config.workers,
             processes: 1,
             as_of: config.settings.as_of.to_string(),
@@ -104,6 +116,8 @@ impl Report {
             ours.rejected += theirs.rejected;
             // The share of a single process may be negative, because rows are read and stored by different processes.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
+            ours.changes += theirs.changes;
+            ours.current = ours.current.wrapping_add(theirs.current);
         }
         for (ours, theirs) in self.tables.iter_mut().zip(&other.tables) {
             assert_eq!(ours.name, theirs.name, "all processes write the same tables");
@@ -137,6 +151,12 @@ impl fmt::Display for Report {
         for table in &self.inputs {
             let counts = [table.read, table.duplicates, table.rejected].map(grouped);
             writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
+        }
+        if self.inputs.iter().any(|table| table.changes > 0) {
+            writeln!(f, "{:<26}{:>14}{:>14}", "changed", "changes", "current rows")?;
+            for InputReport { name, changes, current, .. } in &self.inputs {
+                writeln!(f, "  {name:<24}{:>14}{:>14}", grouped(*changes), grouped(*current))?;
+            }
         }
         writeln!(f, "{:<26}{:>14}{:>14}{:>14}", "written", "rows", "files", "KiB")?;
         for table in &self.tables {

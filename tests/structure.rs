@@ -9,7 +9,7 @@ use syn::{Attribute, Item, UseTree};
 /// The modules of the crate, each of which may import those before it.
 const LAYERS: &[&str] = &[
     "error", "suggest", "grouped", "folder_names", "model", "forest", "pipeline", "columns", "udf", "sinks", "tables", "sources",
-    "config", "report", "runtime", "generate", "validate", "cli",
+    "config", "report", "runtime", "batch", "validate", "generate", "cli",
 ];
 
 /// A module, by its path, and what its file imports or declares.

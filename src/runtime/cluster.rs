@@ -30,7 +30,7 @@ use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
-use crate::config::{ClusterConfig, RunConfig};
+use crate::config::{ClusterConfig, JobConfig};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
@@ -66,7 +66,7 @@ impl Cluster {
     ///
     /// If one does not connect in time, or has another version or config.
     pub(super) fn join(
-        run: &RunConfig,
+        run: &JobConfig,
         config: &ClusterConfig,
         failure: &Arc<FirstError>,
         progress: &Arc<Progress>,
@@ -76,7 +76,7 @@ impl Cluster {
         let membership = Arc::new(Membership::new(config, failure, sender));
         let mut cluster =
             Cluster { membership, data: Mutex::default(), messages, listeners, progress: Arc::clone(progress) };
-        let facts = fingerprint::of_config(run, config.hosts.len());
+        let facts = fingerprint::of_config(run, config);
         let data = match connect::connect(config, facts, &cluster.membership, guard, progress) {
             Ok(data) => data,
             failed => cluster.leave(failed)?,
@@ -164,7 +164,8 @@ impl Cluster {
         while !open()? {
             if since.elapsed() > VISIBILITY_TIMEOUT {
                 return Err(Error::failed(
-                    "the run of process 0 does not appear in this output folder; all processes must share one folder",
+                    "process 0's staging folder is not visible here; all processes must write to the same output \
+                     folder",
                 ));
             }
             self.membership.check()?;

@@ -2,23 +2,24 @@
 
 use std::time::Instant;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 use crate::report::Report;
-use crate::sinks::{Epoch, Sink, TableReport};
+use crate::sinks::{Sink, TableReport};
 use crate::tables::RejectedTable;
 
 use super::context::RunContext;
 use super::progress::Phase;
 
-/// Commits the first epoch in all sinks, or has process 0 do so, and says what it came to.
+/// Commits the first epoch in all sinks, or has process 0 do so, and returns its report.
 pub(super) fn commit_first_epoch(
-    config: &RunConfig,
+    config: &JobConfig,
     context: &RunContext,
     sinks: &mut [Box<dyn Sink>],
     started: Instant,
 ) -> Result<Report> {
-    // What failed first is what there is to say.
+    // Report the first failure.
     let tables = prepare(context, sinks, 0).or_else(|error| context.check().and(Err(error)))?;
     let mut report = context.report(config, tables);
     if let Some(cluster) = context.cluster() {
@@ -30,7 +31,7 @@ pub(super) fn commit_first_epoch(
     }
     context.intake.progress().enter(Phase::Publishing);
     if let Some(path) = &config.anomaly.save_model {
-        let none = || Error::failed("save_model: there is no model, for no order has a price to train one on");
+        let none = || Error::failed("save_model: no model was trained: no order has a price");
         context.model().ok_or_else(none)?.save(path)?;
     }
     sinks.iter_mut().try_for_each(|sink| sink.commit(0, &mut report.tables))?;

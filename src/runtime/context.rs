@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use timely::worker::Worker;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::pipeline::Settings;
@@ -51,7 +51,7 @@ pub(super) struct RunContext {
 
 impl RunContext {
     pub(super) fn new(
-        config: &RunConfig,
+        config: &JobConfig,
         intake: Intake,
         cluster: Option<&Arc<Cluster>>,
         failure: &Arc<FirstError>,
@@ -146,7 +146,7 @@ impl RunContext {
     }
 
     /// What the job has come to so far.
-    pub(super) fn report(&self, config: &RunConfig, tables: Vec<TableReport>) -> Report {
+    pub(super) fn report(&self, config: &JobConfig, tables: Vec<TableReport>) -> Report {
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
         Report::new(self.run_id.clone(), config, self.intake.reports(), tables, stages)
     }
@@ -154,16 +154,12 @@ impl RunContext {
 
 /// The columns that functions make.
 fn derived(
-    config: &RunConfig,
+    config: &JobConfig,
     layout: &Layout,
     model: Option<&Arc<Forest>>,
     profile: Option<&Arc<Profile>>,
 ) -> Result<Derived> {
-    if let Some(idle) = config.derived.iter().find(|column| !config.tables.contains(&column.table)) {
-        let (name, table) = (&idle.name, &idle.table);
-        return Err(Error::usage(format!("udfs: {name}: the table {table} is not made; add it to tables")));
-    }
-    let mut functions = config.functions.clone();
+    let mut functions = config.all_functions()?;
     model.into_iter().try_for_each(|model| functions.register(anomaly_score(model)))?;
     if let Some(profile) = profile {
         functions = functions.map(|function| profile.timed(function));
@@ -173,7 +169,7 @@ fn derived(
 }
 
 /// Opens the sinks of a job, in a job of several processes when all see the same input, and process 0 first.
-pub(super) fn open_sinks(context: &mut RunContext, config: &RunConfig, sinks: &mut [Box<dyn Sink>]) -> Result<()> {
+pub(super) fn open_sinks(context: &mut RunContext, config: &JobConfig, sinks: &mut [Box<dyn Sink>]) -> Result<()> {
     if let Some(cluster) = context.cluster.clone() {
         cluster.compare(&context.intake.facts()?)?;
         context.intake.take_share(cluster.process(), cluster.processes());
