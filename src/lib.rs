@@ -88,3 +88,13 @@ pub mod generate;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+
+/// The programs of the pages are compiled with the tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
+}
