@@ -43,7 +43,7 @@ def runs(peers):
         for name, run in sorted(measured.items(), key=lambda item: item[1]["wall"]):
             ratio = f"{run['wall'] / fastest:.2f}" if fastest else ""
             rows.append([f"{scale:g}", NAMES.get(name, name), f"{run['wall']:.2f}", f"{run['cpu']:.2f}", f"{run['peak_mib']:,.0f}", ratio])
-    return table(["scale", "", "wall s", "CPU s", "peak MiB", "of the fastest peer"], rows)
+    return table(["scale", "", "wall s", "CPU s", "peak MiB", "/ fastest peer"], rows)
 
 
 def by_workers(pipeline):
@@ -152,7 +152,7 @@ def main(folder):
     if skewed["results"]:
         text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
     if all((peers, pipeline["results"], changes["results"], skewed["results"])):
-        text += ["**What is aimed at**, at scale 1 where nothing else is said:\n", goals(peers, pipeline["results"], changes["results"], skewed["results"]), ""]
+        text += ["**Targets**, at scale 1 unless stated otherwise:\n", goals(peers, pipeline["results"], changes["results"], skewed["results"]), ""]
     page = ROOT / "docs" / "performance.md"
     before, rest = page.read_text().split(BEGIN)
     page.write_text(before + "\n".join(text) + END + rest.split(END)[1])

@@ -1,5 +1,5 @@
-//! A new model over orders that are scored: how long until every score is the new model's, and that the table is then the one that
-//! a fresh run with that model makes.
+//! A new model over orders that are scored: how long until every score is the new model's, and that the table is then
+//! the one that a fresh run with that model makes.
 //!
 //! ```text
 //! cargo bench --bench models -- --scales 1 --workers 2
@@ -8,11 +8,12 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Args, config, folder, live_with, write_json};
-use millstream::config::RunConfig;
+use millstream::config::JobConfig;
 use millstream::forest::{Forest, Training};
 use millstream::runtime::Live;
 use millstream::sinks::Checksums;
@@ -27,19 +28,19 @@ fn main() {
     let mut results = Vec::new();
     for (scale, input) in args.shops() {
         for workers in args.workers.clone().unwrap_or(vec![2]) {
-            let mut config = config(&input, workers);
+            let mut config = config(workers);
             config.tables = Catalog::standard().select(&["order_anomalies"]).expect("a table");
-            results.push(measure(config, scale, workers, args.rounds.unwrap_or(3)));
+            results.push(measure(config, &input, scale, workers, args.rounds.unwrap_or(3)));
         }
     }
     write_json(&args, "models", &results);
 }
 
 /// Loads with one model, takes the other and the first again, and loads with the other.
-fn measure(mut config: RunConfig, scale: f64, workers: usize, rounds: usize) -> serde_json::Value {
+fn measure(mut config: JobConfig, input: &Path, scale: f64, workers: usize, rounds: usize) -> serde_json::Value {
     let [one, other] = [1, 2].map(model);
     config.anomaly.model = Some(saved(&one, "one"));
-    let (mut job, sums) = live_with_checksums(&config);
+    let (mut job, sums) = live_with_checksums(&config, input);
     let (load_seconds, first) = (job.report().seconds, checksum(&sums));
     let mut took = Vec::new();
     let mut with_other = 0;
@@ -51,22 +52,29 @@ fn measure(mut config: RunConfig, scale: f64, workers: usize, rounds: usize) -> 
     }
     job.stop().expect("the workers end");
     config.anomaly.model = Some(saved(&other, "other"));
-    let (fresh, sums) = live_with_checksums(&config);
+    let (fresh, sums) = live_with_checksums(&config, input);
     assert_eq!(checksum(&sums), with_other, "a new model gives the table that a fresh run with it makes");
     assert_ne!(with_other, first, "two models score differently");
     fresh.stop().expect("the workers end");
     let seconds = common::median(took.iter().map(Duration::as_secs_f64).collect());
     println!(
-        "scale {scale}, {workers} workers: loaded and scored in {load_seconds:.2} s; a new model in {seconds:.2} s (median of \
-         {}); checksum {with_other:016x}, that of a fresh run",
+        "scale {scale}, {workers} workers: loaded and scored in {load_seconds:.2} s; a new model in {seconds:.2} s \
+         (median of {}); checksum {with_other:016x}, that of a fresh run",
         took.len()
     );
-    json!({ "scale": scale, "workers": workers, "load_seconds": load_seconds, "model_seconds": seconds, "changes": took.len() })
+    let changes = took.len();
+    json!({
+        "scale": scale,
+        "workers": workers,
+        "load_seconds": load_seconds,
+        "model_seconds": seconds,
+        "changes": changes,
+    })
 }
 
-fn live_with_checksums(config: &RunConfig) -> (Live, Checksums) {
+fn live_with_checksums(config: &JobConfig, input: &Path) -> (Live, Checksums) {
     let sums = Checksums::new();
-    (live_with(config, vec![Box::new(sums.clone())]), sums)
+    (live_with(config, input, vec![Box::new(sums.clone())]), sums)
 }
 
 fn checksum(sums: &Checksums) -> u64 {

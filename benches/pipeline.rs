@@ -5,8 +5,8 @@
 //! cargo test --bench pipeline     # a small form that only shows that it runs
 //! ```
 //!
-//! Each run is a process of its own, as a user starts it, with files that are in the system's cache. Of several rounds the median
-//! counts; the stages are those of one more run, which logs how long each operator works.
+//! Each run is a process of its own, as a user starts it, with files that are in the system's cache. Of several rounds
+//! the median counts; the stages are those of one more run, which logs how long each operator works.
 
 mod common;
 

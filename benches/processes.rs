@@ -1,5 +1,6 @@
-//! What the network between processes costs: so many processes of one worker each against one process of as many workers,
-//! on one machine, over a shop as it is and over two in which three in ten orders are of one customer or product.
+//! What the network between processes costs: so many processes of one worker each against one process of as many
+//! workers, on one machine, over a shop as it is and over two in which three in ten orders are of one customer or
+//! product.
 //!
 //! ```text
 //! cargo bench --bench processes -- --scales 1 --workers 1,2,4
@@ -53,7 +54,8 @@ fn main() {
                 let (one_process_seconds, processes_seconds) = (median(one), median(several));
                 let ratio = processes_seconds / one_process_seconds;
                 println!(
-                    "{scale:>8} {shop:>24} {workers:>8} {one_process_seconds:>14.2} {processes_seconds:>14.2} {ratio:>8.2}"
+                    "{scale:>8} {shop:>24} {workers:>8} {one_process_seconds:>14.2} {processes_seconds:>14.2} \
+                     {ratio:>8.2}"
                 );
                 results.push(Measured { scale, shop, workers, one_process_seconds, processes_seconds, ratio });
             }

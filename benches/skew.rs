@@ -5,8 +5,8 @@
 //! cargo test --bench skew     # a small form that only shows that it runs
 //! ```
 //!
-//! The job is loaded and kept, all tables, nothing written, `enriched_data` in its parts; then orders are corrected, one an epoch, taken from all of the
-//! shop, so that three in ten are of the one customer or product.
+//! The job is loaded and kept, all tables, nothing written, `enriched_data` in its parts; then orders are corrected,
+//! one an epoch, taken from all of the shop, so that three in ten are of the one customer or product.
 
 mod common;
 
@@ -83,11 +83,10 @@ fn measure(input: &Path, workers: usize, rounds: usize, is_full: bool) -> (f64, 
     let mut seconds = Vec::new();
     let mut latency = Histogram::new(3).expect("three digits");
     for round in 1..=rounds {
-        let config = config(input, workers);
-        let mut live = live(&config);
+        let mut live = live(&config(workers), input);
         seconds.push(live.report().seconds);
         if round == rounds {
-            let orders = sample_orders(&config, 20_000);
+            let orders = sample_orders(input, 20_000);
             let corrected = orders.iter().cycle().zip(1..).map(|((id, order), more)| {
                 Change::Order(
                     id.clone(),

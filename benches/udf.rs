@@ -5,8 +5,9 @@
 //! cargo test --bench udf                  # a small form that only shows that it runs
 //! ```
 //!
-//! Rows are made on the workers as they are needed, some thousand at a time, which *no function* costs too; each row is a record of
-//! a collection, and what a function gives is added up. `bench/udf.py` does the same in PySpark and in Polars.
+//! Rows are made on the workers as they are needed, some thousand at a time, which *no function* costs too; each row is
+//! a record of a collection, and what a function gives is added up. `bench/udf.py` does the same in PySpark and in
+//! Polars.
 
 mod common;
 
@@ -38,7 +39,13 @@ fn main() {
     let mut tell = |kind: &str, function: &str, (took, sum): (Duration, u64)| {
         let (seconds, per_second) = (took.as_secs_f64(), rows as f64 / took.as_secs_f64());
         println!("{:40} {rows:>10} {seconds:>8.2} {per_second:>14.0}   (sum {sum})", format!("{kind}: {function}"));
-        results.push(json!({ "kind": kind, "function": function, "workers": workers, "rows": rows, "rows_per_second": per_second }));
+        results.push(json!({
+            "kind": kind,
+            "function": function,
+            "workers": workers,
+            "rows": rows,
+            "rows_per_second": per_second,
+        }));
     };
 
     let is_wanted = |kind: &str| args.only.as_ref().is_none_or(|only| only == kind);

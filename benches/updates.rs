@@ -6,19 +6,19 @@
 //! cargo test --bench updates     # a small form that only shows that it runs
 //! ```
 //!
-//! Latency is from the moment a program hands changes over to the moment it is told that they are in every table, with one epoch
-//! at a time; throughput is changes by that time. Each epoch's changes are of orders or products that no earlier
-//! epoch of the case touched, as far as there are enough.
+//! Latency is from the moment a program hands changes over to the moment it is told that they are in every table, with
+//! one epoch at a time; throughput is changes by that time. Each epoch's changes are of orders or products that no
+//! earlier epoch of the case touched, as far as there are enough.
 
 mod common;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Args, config, live, resident, sample_orders, sample_products, write_json};
 use hdrhistogram::Histogram;
-use millstream::config::RunConfig;
 use millstream::model::{AnyId, Change, Day, Order, Price, Product};
 use millstream::runtime::Live;
 use serde::Serialize;
@@ -54,12 +54,12 @@ fn main() {
     let (mut loads, mut results) = (Vec::new(), Vec::new());
     for (scale, input) in args.shops() {
         for workers in &workers {
-            let mut config = config(&input, *workers);
+            let mut config = config(*workers);
             config.profile = args.profile;
-            let mut live = live(&config);
+            let mut live = live(&config, &input);
             loads.push(loaded(&mut live, scale, *workers, args.bench));
             let (is_full, only) = (args.bench, args.only.as_deref());
-            Bench { live: &mut live, config: &config, scale, workers: *workers, is_full, only, results: &mut results }
+            Bench { live: &mut live, input: &input, scale, workers: *workers, is_full, only, results: &mut results }
                 .run();
             live.stop().expect("the workers end");
         }
@@ -92,7 +92,7 @@ fn loaded(live: &mut Live, scale: f64, workers: usize, is_full: bool) -> Loaded 
 
 struct Bench<'a> {
     live: &'a mut Live,
-    config: &'a RunConfig,
+    input: &'a Path,
     scale: f64,
     workers: usize,
     is_full: bool,
@@ -102,8 +102,8 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn run(&mut self) {
-        let orders = sample_orders(self.config, if self.is_full { 400_000 } else { 2_000 });
-        let products = sample_products(self.config, 2_000);
+        let orders = sample_orders(self.input, if self.is_full { 400_000 } else { 2_000 });
+        let products = sample_products(self.input, 2_000);
         for per_epoch in [1, 100, 10_000] {
             let mut quantities: HashMap<AnyId, i32> = HashMap::new();
             let correct = |nth: usize| {
@@ -138,7 +138,8 @@ impl Bench<'_> {
         self.tier_crossing(&products);
     }
 
-    /// A customer with many orders who becomes a VIP, and is none again: what all enriched rows of theirs share changes.
+    /// A customer with many orders who becomes a VIP, and is none again: what all enriched rows of theirs share
+    /// changes.
     fn tier_crossing(&mut self, products: &[(AnyId, Arc<Product>)]) {
         let customer = AnyId::from(1_000_000_000);
         let id = |nth: usize| AnyId::from(2_000_000_000_000 + nth as i64);
@@ -197,7 +198,8 @@ impl Bench<'_> {
         };
         let Measured { epochs, p50_us, p99_us, max_us, changes_per_second, .. } = measured;
         println!(
-            "{case:28} {per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} {changes_per_second:>12.0}"
+            "{case:28} {per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} \
+             {changes_per_second:>12.0}"
         );
         let stages = self.live.progress_report().stages.into_iter().map(|stage| {
             let since = stage.seconds - before.get(&stage.name).unwrap_or(&0.0);

@@ -8,14 +8,13 @@
 //! ```
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::display::array_value_to_string;
 use millstream::columns::ShopId;
 use millstream::columns::build::{ids, texts};
-use millstream::config::RunConfig;
+use millstream::config::JobConfig;
 use millstream::model::{AnyId, Change, Day, Id, Order};
 use millstream::operators::anti_join;
 use millstream::operators::differential_dataflow::VecCollection;
@@ -121,11 +120,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Neither folder is used: the rows are in memory, and no sink writes files.
     let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
-    let mut config = RunConfig::new(Path::new("unused"), Path::new("unused"), as_of);
+    let mut config = JobConfig::new(as_of);
     config.tables = Catalog::standard().with(UnsoldProducts).select(&["unsold_products"])?;
 
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Print("unsold_products"))];
-    let mut live = Live::start_with(&config, Arc::new(source), sinks, &Arc::new(Progress::default()))?;
+    let mut live = Live::start(&config, Arc::new(source), sinks, &Arc::new(Progress::default()))?;
     let lamp = Order::of(AnyId::from(7), AnyId::from(2));
     live.apply([Change::Order(101.into(), Some(lamp))])?; // the lamp is sold
     live.apply([Change::Order(101.into(), None)])?; // and the order cancelled

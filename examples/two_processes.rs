@@ -13,9 +13,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
+use millstream::batch;
 use millstream::config::{ClusterArgs, RunArgs, RunConfig};
 use millstream::report::Report;
-use millstream::runtime::{self, Progress};
+use millstream::runtime::Progress;
 
 fn main() -> Result<(), Box<dyn Error>> {
     match env::args().skip(1).collect::<Vec<_>>().as_slice() {
@@ -52,7 +53,7 @@ fn start_both() -> Result<(), Box<dyn Error>> {
 fn run(folder: PathBuf, cluster: ClusterArgs) -> Result<Report, Box<dyn Error>> {
     let (input, output) = (Some(folder.join("in")), Some(folder.join("out")));
     let args = RunArgs { input, output, workers: Some(1), cluster, ..RunArgs::default() };
-    Ok(runtime::run(&RunConfig::resolve(&args)?, &Arc::new(Progress::default()))?)
+    Ok(batch::run(&RunConfig::resolve(&args)?, &Arc::new(Progress::default()))?)
 }
 
 fn rows(report: &Report) -> String {

@@ -1,11 +1,12 @@
-//! Functions of your own in a timely program of your own: a plain one, one over whole columns, and a model that is replaced.
+//! Functions of your own in a timely program of your own: a plain one, one over whole columns, and a model that is
+//! replaced.
 //!
 //! ```text
 //! cargo run --release --example udf
 //! ```
 //!
-//! A theatre sells tickets. Names are cleaned, prices are converted at once for many rows, and each sale is scored by how
-//! normal it is. A sale is taken back, and then a new model comes: what was given before is taken back too.
+//! A theatre sells tickets. Names are cleaned, prices are converted at once for many rows, and each sale is scored by
+//! how normal it is. A sale is taken back, and then a new model comes: what was given before is taken back too.
 
 use std::sync::Arc;
 

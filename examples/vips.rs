@@ -1,7 +1,7 @@
 //! The job inside a timely program that is not ours: its own inputs, its own workers, its own use of the tables.
 //!
-//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and prints when one
-//! becomes a VIP, or stops being one because an order was cancelled.
+//! A shop's checkout sends orders as they are placed. This program keeps the customers who are VIPs, and prints when
+//! one becomes a VIP, or stops being one because an order was cancelled.
 //!
 //! ```text
 //! cargo run --release --example vips
@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use differential_dataflow::input::Input as _;
+use differential_dataflow::input::Input as _; // new_collection
 use millstream::model::{Day, Order, Product, Tiers};
 use millstream::operators::{Position, Upsert};
 use millstream::pipeline::{Job, Settings, Shop};
-use timely::dataflow::operators::Input as _;
+use timely::dataflow::operators::Input as _; // new_input
 
 fn main() {
     timely::execute(timely::Config::process(2), |worker| {

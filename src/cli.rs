@@ -6,7 +6,7 @@ mod print;
 mod show;
 mod status;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +14,13 @@ use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::config::{InputConfig, RunArgs, RunConfig};
+use crate::batch;
+use crate::config::{InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
-use crate::runtime::{self, Progress};
+use crate::report::Report;
+use crate::runtime::Progress;
 use crate::validate::{self, Check};
 
 use print::print_line;
@@ -36,7 +38,7 @@ pub struct Cli {
 enum Command {
     /// Generate a shop, run the job, show its tables, then apply changes while the job is live.
     Demo(DemoArgs),
-    /// Run the batch job: read the input tables, write the standard tables or all.
+    /// Run the batch job: read the input tables, write the output tables.
     #[command(args_override_self = true)]
     Run(RunCommand),
     /// Generate a sample shop: TPC-H data with some invalid rows.
@@ -148,12 +150,12 @@ fn run(command: &RunCommand) -> Result<()> {
     stop_on_signals(&progress)?;
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let shown = display::ProgressDisplay::show(&progress);
-    let report = runtime::run(&config, &progress);
+    let report = batch::run(&config, &progress);
     drop((shown, status));
     let report = report?;
     print_line(format_args!("{report}"))?;
     // Only process 0 writes the report, because processes may share the folder.
-    let is_first = config.cluster.is_none_or(|cluster| cluster.process == 0);
+    let is_first = config.job.cluster.is_none_or(|cluster| cluster.process == 0);
     command.report.iter().filter(|_| is_first).try_for_each(|path| write_json(path, &report))
 }
 
@@ -186,7 +188,14 @@ fn validate_input(command: ValidateInput) -> Result<()> {
 
 fn validate_output(command: ValidateOutput) -> Result<()> {
     let args = RunArgs { output: command.dir.or(command.args.output.clone()), ..command.args };
-    report_checks(&validate::output(&args, command.report.as_deref())?, command.json)
+    let (tables, output) = (JobConfig::resolve_alone(&args)?.tables, OutputConfig::resolve(&args)?);
+    let report = command.report.as_deref().map(read_report).transpose()?;
+    report_checks(&validate::output(&output.path, &tables, report.as_ref()), command.json)
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let text = fs::read_to_string(path).map_err(Error::reading(path))?;
+    serde_json::from_str(&text).map_err(Error::reading(path))
 }
 
 /// Prints one line per check, or all checks as JSON; fails if any check failed.

@@ -1,4 +1,5 @@
-//! What can go wrong with an operation: its kind decides the exit status, its message says what, where, found and wanted.
+//! What can go wrong with an operation: its kind decides the exit status, its message says what, where, found and
+//! wanted.
 //!
 //! A bad row is not an error: it is a rejected row. A broken invariant is not one either: it is a panic, and a bug.
 

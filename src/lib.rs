@@ -1,23 +1,23 @@
-//! E-commerce analytics that are always right.
+//! Eleven e-commerce tables from orders, products and customers, kept current as rows change.
 //!
 //! A data team's nightly job reads orders, products and customers, joins them, and works out tiers, sales, RFM, cohorts
-//! and rankings. millstream does that job from the same files and config. It is a *differential dataflow*: every operator
-//! takes updates and gives updates, so the program that computes the tables once also keeps them up to date as orders are
-//! inserted, corrected and deleted.
+//! and rankings. millstream does that job from the same files and config. It is a *differential dataflow*: every
+//! operator takes updates and gives updates, so the program that computes the tables once also keeps them up to date as
+//! orders are inserted, corrected and deleted.
 //!
 //! # Three ways to use it
 //!
 //! *As a command*: `millstream run --input DIR --output DIR`; see the README.
 //!
-//! *As a job in a program*, over an input folder or a [source](sources::Source) of your own, to an output folder or
-//! [sinks] of your own:
+//! *As a job in a program*, from folder to folder, or from a [source](sources::Source) to [sinks]:
 //!
 //! ```no_run
 //! use std::path::Path;
 //! use std::sync::Arc;
+//! use millstream::batch::run;
 //! use millstream::config::RunConfig;
 //! use millstream::model::Day;
-//! use millstream::runtime::{Progress, run};
+//! use millstream::runtime::Progress;
 //!
 //! let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
 //! let config = RunConfig::new(Path::new("in"), Path::new("out"), as_of);
@@ -43,12 +43,20 @@
 //! | [`sinks`] | where tables go: files, a change feed, memory |
 //! | [`tables`] | the tables, one file each |
 //! | [`sources`] | where rows come from: files, record batches |
-//! | [`config`], [`report`] | what a run is asked to do, and what it came to |
+//! | [`config`], [`report`] | configuration and report |
 //! | [`runtime`] | workers, epochs, processes |
-//! | [`generate`], [`validate`], [`cli`] | generated shops, checks before and after a run, the command line |
+//! | [`batch`] | the run from folder to folder |
+//! | [`validate`] | checks before and after a run |
+//! | `generate`, `cli` | generated shops and the command line, with the feature `cli` |
+//!
+//! # Features
+//!
+//! `cli`, which is on by default, has the command, the modules `cli` and `generate`, and the `clap` derives of
+//! [`config::RunArgs`]. Without it, none of the crates that only the command needs are built.
 
 pub mod error;
 
+mod folder_names;
 mod grouped;
 mod suggest;
 
@@ -72,7 +80,21 @@ pub mod report;
 
 pub mod runtime;
 
-pub mod generate;
+pub mod batch;
 pub mod validate;
 
+#[cfg(feature = "cli")]
+pub mod generate;
+
+#[cfg(feature = "cli")]
 pub mod cli;
+
+/// The programs of the pages are compiled with the tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/embedding.md")]
+    struct Embedding;
+}

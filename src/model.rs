@@ -7,6 +7,7 @@
 mod change;
 mod clean;
 mod day;
+mod epoch;
 mod id;
 mod input_table;
 pub mod money;
@@ -22,6 +23,7 @@ mod tiers;
 pub use change::Change;
 pub use clean::{cleaned, discounted};
 pub use day::{Day, Month};
+pub use epoch::Epoch;
 pub use id::{AnyId, Id, IntId, OutOfRange, Text};
 pub use input_table::InputTable;
 pub use money::{Amount, Discount, Price};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::grouped::grouped;
 use crate::sinks::TableReport;
 
@@ -15,9 +15,11 @@ pub struct Report {
     pub run_id: String,
     /// The version of millstream.
     pub version: String,
-    /// The input folder.
+    /// The input folder; empty if the rows are not from a folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub input: String,
-    /// The output folder.
+    /// The output folder; empty if the tables are not written to one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
     /// The number of worker threads in all processes.
     pub workers: usize,
@@ -53,30 +55,40 @@ pub struct StageReport {
 pub struct InputReport {
     /// The table.
     pub name: String,
-    /// Rows read.
+    /// Rows read from the source.
     pub read: u64,
-    /// Rows rejected.
+    /// Rows of the source that were rejected.
     pub rejected: u64,
-    /// Rows replaced by a later row with the same id.
+    /// Rows of the source replaced by a later row of it with the same id.
     pub duplicates: u64,
+    /// Changes applied since the source was read, in a live job.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changes: u64,
+    /// Current rows: the last of each id.
+    #[serde(default)]
+    pub current: u64,
 }
 
 fn one() -> usize {
     1
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Report {
     pub(crate) fn new(
         run_id: String,
-        config: &RunConfig,
+        config: &JobConfig,
         inputs: Vec<InputReport>,
         stages: Vec<StageReport>,
     ) -> Report {
         Report {
             run_id,
             version: env!("CARGO_PKG_VERSION").into(),
-            input: config.input.path.display().to_string(),
-            output: config.output.display().to_string(),
+            input: String::new(),
+            output: String::new(),
             workers: config.workers,
             processes: 1,
             as_of: config.settings.as_of.to_string(),
@@ -98,6 +110,8 @@ impl Report {
             ours.rejected += theirs.rejected;
             // The share of a single process may be negative, because rows are read and stored by different processes.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
+            ours.changes += theirs.changes;
+            ours.current = ours.current.wrapping_add(theirs.current);
         }
         for theirs in &other.stages {
             match self.stages.iter_mut().find(|ours| ours.name == theirs.name) {
@@ -153,6 +167,12 @@ impl fmt::Display for Report {
             let counts = [table.read, table.duplicates, table.rejected].map(grouped);
             writeln!(f, "  {:<24}{:>14}{:>14}{:>14}", table.name, counts[0], counts[1], counts[2])?;
         }
+        if self.inputs.iter().any(|table| table.changes > 0) {
+            writeln!(f, "{:<26}{:>14}{:>14}", "changed", "changes", "current rows")?;
+            for InputReport { name, changes, current, .. } in &self.inputs {
+                writeln!(f, "  {name:<24}{:>14}{:>14}", grouped(*changes), grouped(*current))?;
+            }
+        }
         writeln!(f, "{:<26}{:>14}{:>14}{:>14}", "written", "rows", "files", "KiB")?;
         for table in &self.tables {
             let counts = [table.written.rows, table.written.files, table.written.bytes.div_ceil(1024)].map(grouped);
@@ -175,15 +195,13 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::model::Day;
     use crate::sinks::Written;
 
     #[test]
     fn shares_are_added_sink_by_sink_and_table_by_table() {
-        let config = RunConfig::new(Path::new("in"), Path::new("out"), Day::from_ymd(2024, 1, 1).expect("a day"));
+        let config = JobConfig::new(Day::from_ymd(2024, 1, 1).expect("a day"));
         let written = |rows| Written { rows, files: 1, bytes: 10 };
         let table = |name: &str, rows| TableReport { name: name.into(), written: written(rows) };
         let share = |written, rejected| {

@@ -1,4 +1,4 @@
-//! Workers, epochs and the order of things: the one place that knows threads, time and when something is finished.
+//! Workers and epochs: the one place that knows threads, time and when something is finished.
 //!
 //! ```text
 //! source ─ splits ─▶ worker: decode, step ─▶ dataflow ─▶ ends of tables ─▶ parts of sinks ─┐
@@ -6,8 +6,8 @@
 //!                                                          all workers have sealed ───────┘
 //! ```
 //!
-//! The first epoch is what the source has. A *run* closes its inputs after it, so operators hand their state on instead of keeping
-//! it. A *live* job keeps them open: each set of changes is one more epoch.
+//! The first epoch is what the source has. A *run* closes its inputs after it, so operators hand their state on instead
+//! of keeping it. A *live* job keeps them open: each set of changes is one more epoch.
 
 mod batch;
 mod cluster;
@@ -25,6 +25,8 @@ mod progress;
 mod rejections;
 mod worker;
 
-pub use batch::{folder_sink, run, run_with};
+pub(crate) use batch::run_opened;
+pub use batch::run_with;
+pub(crate) use job_sinks::JobSinks;
 pub use live::Live;
 pub use progress::{Phase, Progress};

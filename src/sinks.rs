@@ -23,7 +23,8 @@ pub mod folder;
 mod memory;
 mod sink;
 
+pub use crate::model::Epoch;
 pub use changes::{ChangeFeed, TableChanges};
 pub use checksums::Checksums;
 pub use memory::{MemoryTables, TablesSnapshot};
-pub use sink::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written};
+pub use sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written};

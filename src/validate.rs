@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{InputConfig, RunArgs, RunConfig};
+use crate::config::InputConfig;
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
 use crate::model::InputTable;
 use crate::report::Report;
 use crate::sinks::folder::count_rows;
 use crate::sources::{FileSource, Source};
+use crate::tables::Catalog;
 
 /// A check and its result.
 #[derive(Clone, Debug, Serialize)]
@@ -51,7 +52,7 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
         let columns = source.schema(table).order.len();
         let files = source.file_count(table);
         checks.push(check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns"))));
-        let counts = count(&source, config.batch_size);
+        let counts = count(&source);
         checks.push(check(
             format!("{table} can be read"),
             counts.as_ref().map_err(Error::clone).map(|counts| {
@@ -77,16 +78,19 @@ pub fn input(config: &InputConfig) -> Vec<Check> {
     checks
 }
 
+/// How many rows are read at a time.
+const BATCH_ROWS: usize = 10_000;
+
 struct RowCounts {
     rows: u64,
     without_id: u64,
 }
 
 /// Reads a whole table; its id is the first core column.
-fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
+fn count(source: &FileSource) -> Result<RowCounts> {
     let mut counts = RowCounts { rows: 0, without_id: 0 };
     for split in source.splits() {
-        for batch in source.read(&split, batch_size)? {
+        for batch in source.read(&split, BATCH_ROWS)? {
             let batch = batch?;
             counts.rows += batch.rows();
             counts.without_id += (batch.cores[0].logical_null_count() + batch.malformed.len()) as u64;
@@ -97,18 +101,11 @@ fn count(source: &FileSource, batch_size: usize) -> Result<RowCounts> {
 
 /// Checks that the output tables exist, are complete and readable, are not empty unless the input was, and were
 /// written by the run of the report.
-///
-/// # Errors
-///
-/// If no output folder is given, or the report can't be read.
-pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
-    let report: Option<Report> = report.map(read_report).transpose()?;
-    // Only the output is used, so any input path will do.
-    let args = RunArgs { input: args.input.clone().or(Some(PathBuf::new())), ..args.clone() };
-    let config = RunConfig::resolve_alone(&args)?;
+#[must_use]
+pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<Check> {
     let mut checks = Vec::new();
-    for name in config.tables.names() {
-        let folder = config.output.join(name);
+    for name in tables.names() {
+        let folder = folder.join(name);
         let whole = folder.join("_SUCCESS").is_file();
         checks.push(check(
             format!("{name} is whole"),
@@ -127,7 +124,7 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
             rows.as_ref().map_err(|error| Error::clone(error)).map(|rows| format!("{} rows", grouped(*rows))),
         ));
         let Ok(counted) = counted else { continue };
-        let orders = report.as_ref().and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
+        let orders = report.and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
         let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
         let rows = counted.iter().map(|file| file.rows).sum();
         checks.push(check(
@@ -137,11 +134,11 @@ pub fn output(args: &RunArgs, report: Option<&Path>) -> Result<Vec<Check>> {
                 rows => Ok(grouped(rows)),
             },
         ));
-        if let Some(report) = &report {
+        if let Some(report) = report {
             checks.push(check(format!("{name} is from this run"), from_run(&counted, rows, report, name)));
         }
     }
-    Ok(checks)
+    checks
 }
 
 /// A data file and its number of rows.
@@ -155,11 +152,6 @@ fn counted(path: PathBuf) -> Result<CountedFile> {
     Ok(CountedFile { path, rows })
 }
 
-fn read_report(path: &Path) -> Result<Report> {
-    let text = fs::read_to_string(path).map_err(Error::reading(path))?;
-    serde_json::from_str(&text).map_err(Error::reading(path))
-}
-
 /// Checks that the files are exactly those of the run, with the reported number of rows.
 fn from_run(files: &[CountedFile], rows: u64, report: &Report, name: &str) -> Result<String> {
     let run_id = &report.run_id;
@@ -169,11 +161,10 @@ fn from_run(files: &[CountedFile], rows: u64, report: &Report, name: &str) -> Re
     let Some(table) = report.tables.iter().find(|table| table.name == name) else {
         return Err(Error::unusable(format!("run {run_id} did not write it")));
     };
-    let written = &table.written;
-    let found = format!("{} rows in {} files", grouped(rows), files.len());
-    let wanted = format!("{} rows in {} files", grouped(written.rows), written.files);
+    let (found, wanted) = ((rows, files.len() as u64), (table.written.rows, table.written.files));
     if found != wanted {
-        return Err(Error::unusable(format!("{found}, wanted {wanted}")));
+        let text = |(rows, files)| format!("{} rows in {} files", grouped(rows), grouped(files));
+        return Err(Error::unusable(format!("{}, wanted {}", text(found), text(wanted))));
     }
     Ok(format!("{run_id}, {} files", files.len()))
 }

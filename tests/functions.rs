@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arrow::array::AsArray;
 use chrono_tz::Tz;
 use files::{Done, Shop};
+use millstream::batch::run;
 use millstream::config::{RunArgs, RunConfig};
 use millstream::forest::{Forest, Training};
 use millstream::model::{AnyId, Change, InputTable, Product, Text, TextMap};
-use millstream::runtime::{Live, Progress, run};
+use millstream::runtime::{Live, Progress};
 use millstream::sinks::{ChangeFeed, Sink, TableChanges};
 use millstream::sources::{FileSource, changes};
 use millstream::udf::{Udf, Value as _};
@@ -224,7 +225,8 @@ where
 {
     let path = shop.path("config.yaml");
     let config = format!(
-        "udfs: [{{function: mine, columns: [product_name], as: mine, on_failure: {on_failure}}}]\noutput: {{format: jsonl}}"
+        "udfs: [{{function: mine, columns: [product_name], as: mine, on_failure: {on_failure}}}]\n\
+         output: {{format: jsonl}}"
     );
     fs::write(&path, config).expect("written");
     let args = RunArgs {
@@ -235,7 +237,7 @@ where
         ..RunArgs::default()
     };
     let mut config = RunConfig::resolve(&args)?;
-    config.functions.register(Udf::scalar("mine", function))?;
+    config.job.functions.register(Udf::scalar("mine", function))?;
     run(&config, &Arc::new(Progress::default())).map(|_| ())
 }
 
@@ -329,10 +331,11 @@ fn live(shop: &Shop) -> (Live, ChangeFeed) {
     let (input, output) = (Some(shop.input()), Some(shop.output()));
     let args = RunArgs { input, output, config: Some(path), workers: Some(2), ..RunArgs::default() };
     let mut config = RunConfig::resolve(&args).expect("a run is possible");
-    config.functions.register(Udf::scalar("mine", picky)).expect("the name is free");
+    config.job.functions.register(Udf::scalar("mine", picky)).expect("the name is free");
     let feed = ChangeFeed::new();
     let sinks = vec![Box::new(feed.clone()) as Box<dyn Sink>];
-    (Live::start(&config, sinks, &Arc::new(Progress::default())).expect("the job is live"), feed)
+    let source = Arc::new(config.input.open().expect("the shop is there"));
+    (Live::start(&config.job, source, sinks, &Arc::new(Progress::default())).expect("the job is live"), feed)
 }
 
 /// The number of rows of each table that the last epoch inserted and deleted.
@@ -431,7 +434,7 @@ fn what_a_function_was_registered_with_holds_unless_the_config_says_otherwise() 
         let (input, output) = (Some(shop.input()), Some(shop.output()));
         let args = RunArgs { input, output, config: Some(path), ..RunArgs::default() };
         let mut config = RunConfig::resolve(&args).expect("a run is possible");
-        config.functions.register(Udf::scalar("mine", picky).or_null()).expect("the name is free");
+        config.job.functions.register(Udf::scalar("mine", picky).or_null()).expect("the name is free");
         run(&config, &Arc::new(Progress::default())).expect("the job is done");
         rows(&shop, "enriched_data").len()
     };

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use chrono_tz::Tz;
-use millstream::config::{RunArgs, RunConfig};
+use millstream::config::{InputConfig, JobConfig};
 use millstream::generate::generate;
-use millstream::model::{AnyId, Change, InputTable, Order, Price, Product};
+use millstream::model::{AnyId, Change, Day, InputTable, Order, Price, Product};
 use millstream::runtime::{Live, Progress};
 use millstream::sinks::{ChangeFeed, Sink};
-use millstream::sources::{FileSource, changes};
+use millstream::sources::changes;
+use millstream::tables::Catalog;
 
 /// The updates of an epoch: table, cells, diff.
 type Moved = Vec<(String, Vec<String>, isize)>;
@@ -23,22 +24,15 @@ struct Job {
     feed: ChangeFeed,
 }
 
-fn config(input: &Path, workers: usize, tables: Option<&str>) -> RunConfig {
-    let args = RunArgs {
-        input: Some(input.to_owned()),
-        output: Some(input.to_owned()),
-        workers: Some(workers),
-        as_of: Some("2024-12-31".into()),
-        tables: tables.map(|table| vec![table.into()]),
-        ..RunArgs::default()
-    };
-    RunConfig::resolve(&args).expect("a run is possible")
-}
-
-fn start(input: &Path, workers: usize, tables: Option<&str>) -> Job {
+fn start(input: &Path, workers: usize, table: Option<&str>) -> Job {
+    let mut config = JobConfig { workers, ..JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day")) };
+    if let Some(table) = table {
+        config.tables = Catalog::standard().select(&[table]).expect("a table");
+    }
     let feed = ChangeFeed::new();
     let sinks = vec![Box::new(feed.clone()) as Box<dyn Sink>];
-    let live = Live::start(&config(input, workers, tables), sinks, &Arc::new(Progress::default()));
+    let source = Arc::new(InputConfig::at(input).open().expect("the shop is there"));
+    let live = Live::start(&config, source, sinks, &Arc::new(Progress::default()));
     Job { live: live.expect("the job starts"), feed }
 }
 
@@ -68,7 +62,7 @@ fn cells(rows: &RecordBatch) -> Vec<Vec<String>> {
 type Sample = (Vec<(AnyId, Order<AnyId>)>, Vec<(AnyId, Arc<Product>)>);
 
 fn sample(input: &Path, orders: usize, products: usize) -> Sample {
-    let source = FileSource::open(input, &BTreeMap::new()).expect("the shop is there");
+    let source = InputConfig::at(input).open().expect("the shop is there");
     let of =
         |table| changes::<AnyId>(&source, table, Tz::UTC).expect("the shop is read").map(|row| row.expect("a row"));
     let every = |many: usize, all: usize| (all / many).max(1);
@@ -149,4 +143,38 @@ fn of_several_changes_of_one_order_the_last_counts() {
     assert_eq!(back, negated);
     assert!(once.iter().any(|(_, row, weight)| *weight == 1 && row.contains(&"102".to_owned())), "{once:?}");
     job.live.stop().expect("the workers end");
+}
+
+#[test]
+fn a_report_counts_source_rows_changes_and_current_rows_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("shop");
+    generate(0.001, &input).expect("a shop");
+    let (orders, _) = sample(&input, 3, 1);
+    for workers in [1, 2] {
+        let mut job = start(&input, workers, Some("daily_sales"));
+        let counts = |job: &Job| {
+            let report = job.live.progress_report();
+            let orders = report.inputs.iter().find(|table| table.name == "orders").expect("orders are read");
+            let counts = [orders.read, orders.rejected, orders.duplicates];
+            assert_eq!(report.to_string().contains("current rows"), orders.changes > 0, "{report}");
+            (counts, orders.changes, orders.current)
+        };
+        let (source, no_changes, held) = counts(&job);
+        assert!(source[2] > 0, "the shop has duplicates");
+        assert_eq!((no_changes, held), (0, source[0] - source[1] - source[2]));
+        let (id, order) = &orders[0];
+        let corrected = Order { quantity: order.quantity + 1, ..order.clone() };
+        let new = |id: i64| Change::Order(id.into(), Some(order.clone()));
+        for (changes, applied, current) in [
+            (vec![Change::Order(id.clone(), Some(corrected))], 1, held),
+            (vec![new(9_000_000_001), new(9_000_000_002), new(9_000_000_003)], 4, held + 3),
+            (vec![Change::Order(id.clone(), None), Change::Order(orders[1].0.clone(), None)], 6, held + 1),
+            (vec![Change::Order(id.clone(), None)], 7, held + 1),
+        ] {
+            job.apply(changes);
+            assert_eq!(counts(&job), (source, applied, current), "{workers} workers");
+        }
+        job.live.stop().expect("the workers end");
+    }
 }

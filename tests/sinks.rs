@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type};
 use arrow::record_batch::RecordBatch;
 use millstream::columns::ShopId;
 use millstream::columns::build::{ids, money, texts};
-use millstream::config::RunConfig;
+use millstream::config::JobConfig;
 use millstream::error::{Error, ErrorKind, Result};
 use millstream::model::{Amount, AnyId, Change, Day, Id, Order, Product, Text};
 use millstream::operators::differential_dataflow::VecCollection;
@@ -61,18 +61,17 @@ fn source(orders: usize) -> Arc<BatchSource> {
     source_of(all.slice(0, orders), products, batch(vec![("customer_id", column(Int64Array::from(vec![7, 8])))]))
 }
 
-fn config(tables: Catalog) -> RunConfig {
+fn config(tables: Catalog) -> JobConfig {
     let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
-    let config = RunConfig::new(Path::new("unused"), Path::new("unused"), as_of);
-    RunConfig { tables, workers: 2, ..config }
+    JobConfig { tables, workers: 2, ..JobConfig::new(as_of) }
 }
 
-fn standard(tables: &[&str]) -> RunConfig {
+fn standard(tables: &[&str]) -> JobConfig {
     config(Catalog::standard().select(tables).expect("the tables exist"))
 }
 
 /// `enriched_data` with a function that rejects the orders of cups.
-fn picky() -> RunConfig {
+fn picky() -> JobConfig {
     let mut config = standard(&["enriched_data"]);
     let mine = |name: Text| if name == "Cup" { Err("no cups") } else { Ok(name) };
     config.functions.register(Udf::scalar("mine", mine)).expect("the name is free");
@@ -87,11 +86,11 @@ fn picky() -> RunConfig {
     config
 }
 
-fn start(config: &RunConfig, sinks: Vec<Box<dyn Sink>>) -> Result<Live> {
-    Live::start_with(config, source(3), sinks, &Arc::new(Progress::default()))
+fn start(config: &JobConfig, sinks: Vec<Box<dyn Sink>>) -> Result<Live> {
+    Live::start(config, source(3), sinks, &Arc::new(Progress::default()))
 }
 
-fn run(config: &RunConfig, sinks: Vec<Box<dyn Sink>>) -> Result<millstream::report::Report> {
+fn run(config: &JobConfig, sinks: Vec<Box<dyn Sink>>) -> Result<millstream::report::Report> {
     run_with(config, source(3), sinks, &Arc::new(Progress::default()))
 }
 
@@ -193,7 +192,7 @@ fn a_table_is_not_encoded_once_all_its_sinks_are_finished() {
 #[test]
 fn rejections_of_an_epoch_are_counted_net_and_checked_when_it_is_complete() {
     let tables = MemoryTables::of(&["rejected"]);
-    let config = RunConfig { max_rejected: Some(2), ..picky() };
+    let config = JobConfig { max_rejected: Some(2), ..picky() };
     let mut live = start(&config, vec![Box::new(tables.clone())]).expect("two are allowed");
     // The total of customer 7 changes, and so does the rejected row of order 101: one is added, one is retracted.
     live.apply([order(100, 7, 1, 5)]).expect("there are still two");
@@ -340,8 +339,9 @@ fn every_sink_learns_once_how_the_job_ended() {
     drop(start(&standard(&["daily_sales"]), vec![Box::new(sink.clone())]).expect("the job starts"));
     assert_eq!(sink.ends(), ["end well"], "a live job that is dropped has stopped");
     let sink = Noting::default();
-    let missing = Live::start(&standard(&["daily_sales"]), vec![Box::new(sink.clone())], &Arc::default());
-    assert!(missing.is_err() && sink.calls().len() == 1 && sink.ends()[0].contains("unused"), "{:?}", sink.calls());
+    let invalid = JobConfig { workers: 0, ..standard(&["daily_sales"]) };
+    let missing = start(&invalid, vec![Box::new(sink.clone())]);
+    assert!(missing.is_err() && sink.calls().len() == 1 && sink.ends()[0].contains("workers"), "{:?}", sink.calls());
 }
 
 #[test]

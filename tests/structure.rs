@@ -1,48 +1,109 @@
-//! The import rules of ARCHITECTURE.md: imports point down the list of folders, and files have no import cycles.
+//! The rules of ARCHITECTURE.md that concern the source text: which paths may name what, that files do not depend on
+//! each other in a circle, and how long a line may be.
+//!
+//! Every path counts: those of `use`, wherever it stands, and those in types, expressions, patterns and macro calls.
+//! Tests within files and examples in documentation do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use syn::{Attribute, Item, UseTree};
+use millstream::tables::Catalog;
+use syn::visit::{self, Visit};
+use syn::{Attribute, File, Item, ItemMod, ItemUse, LitStr, Macro, UseTree, Visibility};
 
-/// The modules of the crate, each of which may import those before it.
+/// The modules of the crate, each of which may use those before it.
 const LAYERS: &[&str] = &[
-    "error", "suggest", "grouped", "model", "forest", "pipeline", "columns", "udf", "sinks", "tables", "sources",
-    "config", "report", "runtime", "generate", "validate", "cli",
+    "error",
+    "suggest",
+    "grouped",
+    "folder_names",
+    "model",
+    "forest",
+    "pipeline",
+    "columns",
+    "udf",
+    "sources",
+    "sinks",
+    "tables",
+    "config",
+    "report",
+    "runtime",
+    "batch",
+    "validate",
+    "generate",
+    "cli",
 ];
 
-/// A module, by its path, and what its file imports or declares.
+/// What the runtime may name of the tables: what all tables have in common, and the table of rejected rows.
+const TABLES_IN_RUNTIME: &[&str] = &["catalog", "table", "end", "rows_end", "layout", "derived", "rejected"];
+
+/// The longest line, in characters. A row of a table in documentation may be longer, because it can't be broken.
+const LINE_MAX: usize = 120;
+
+/// A module, by its path, and what its file names or declares.
 #[derive(Default)]
 struct Module {
-    /// Paths of other modules' items, absolute.
-    imports: Vec<Vec<String>>,
+    /// Paths in the file. Those of the crate start with `crate`.
+    paths: Vec<Vec<String>>,
     /// Names that the file makes available, and where they come from.
     names: BTreeMap<String, Vec<String>>,
+    /// Its text literals.
+    texts: Vec<String>,
 }
 
 type Modules = BTreeMap<Vec<String>, Module>;
 
 #[test]
-fn imports_point_down_the_list_of_folders() {
-    let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    let layer = |module: &[String]| LAYERS.iter().position(|layer| Some(*layer) == module.first().map(String::as_str));
-    for (from, to) in edges(&modules).into_iter().filter(|(from, to)| !from.is_empty() && !to.is_empty()) {
-        let (Some(above), Some(below)) = (layer(&from), layer(&to)) else {
-            panic!("{} or {} is in no layer", from.join("::"), to.join("::"));
-        };
-        assert!(above >= below, "{} imports {}, which lies above it", from.join("::"), to.join("::"));
-    }
+fn paths_point_down_the_list_of_folders() {
+    assert_eq!(upward(&modules("src")), [""; 0]);
+}
+
+/// The uses of a module that lies above.
+fn upward(modules: &Modules) -> Vec<String> {
+    let layer = |module: &[String]| {
+        let position = LAYERS.iter().position(|layer| Some(*layer) == module.first().map(String::as_str));
+        position.unwrap_or_else(|| panic!("{} is in no layer", module.join("::")))
+    };
+    let edges = edges(modules).into_iter().filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    let upward = edges.filter(|(from, to)| layer(from) < layer(to));
+    upward.map(|(from, to)| format!("{} uses {}, which lies above it", from.join("::"), to.join("::"))).collect()
 }
 
 #[test]
-fn no_files_import_each_other() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+fn a_path_that_points_up_is_found_wherever_it_stands() {
+    let above = "pub struct Live; impl Live { pub fn start() -> u8 { 0 } }";
+    for below in [
+        "use crate::runtime::Live;",
+        "use crate::{error, runtime::{Live as Other}};",
+        "fn f() { let started = 1 + crate::runtime::Live::start(); }",
+        "fn f() { use crate::runtime::Live; }",
+        "fn f() { if true { loop { use super::runtime as above; above::Live::start(); } } }",
+        "fn f(live: &crate::runtime::Live) {}",
+        "struct S { field: Vec<Option<super::runtime::Live>> }",
+        "impl Iterator for crate::runtime::Live { type Item = u8; }",
+        "fn f() { assert!(matches!(crate::runtime::Live::start(), 0)); }",
+        "fn f() { match g() { crate::runtime::Live => {} } }",
+        "fn f<T: crate::runtime::Live>() {}",
+        "macro_rules! m { () => { $crate::runtime::Live } }",
+    ] {
+        let sources = [(vec!["model".to_owned()], below), (vec!["runtime".to_owned()], above)];
+        let modules: Modules =
+            sources.map(|(path, text)| (path.clone(), Module::read(&path, &syn::parse_file(text).expect(text)))).into();
+        assert_eq!(upward(&modules), ["model uses runtime, which lies above it"], "{below}");
+    }
+    let test = "#[cfg(test)] mod tests { use crate::runtime::Live; } /// [`crate::runtime::Live`]\nfn f() {}";
+    let path = vec!["model".to_owned()];
+    assert_eq!(Module::read(&path, &syn::parse_file(test).expect(test)).paths, [vec![""; 0]; 0]);
+}
+
+#[test]
+fn no_files_use_each_other() {
     for folder in ["src", "operators/src"] {
-        let edges = edges(&modules(&root.join(folder)));
+        let edges = edges(&modules(folder));
         if let Some(circle) = circle(&edges) {
             let names: Vec<_> = circle.iter().map(|module| module.join("::")).collect();
-            panic!("{folder}: a circle of imports: {}", names.join(" → "));
+            panic!("{folder}: a circle of files: {}", names.join(" → "));
         }
     }
 }
@@ -52,8 +113,8 @@ fn a_type_name_occurs_once() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for folder in ["src", "operators/src"] {
-        for (path, items) in files(&root.join(folder)) {
-            for name in items.iter().filter_map(type_name) {
+        for (path, file) in files(&root.join(folder)) {
+            for name in file.items.iter().filter_map(type_name) {
                 let place = format!("{folder}/{}", path.join("/"));
                 if let Some(first) = seen.insert(name.clone(), place.clone()) {
                     panic!("{name} is defined in {first} and in {place}");
@@ -87,31 +148,68 @@ fn the_operators_know_nothing_of_shops_files_or_arrow() {
 }
 
 #[test]
-fn the_pipeline_has_no_arrow_and_only_the_runtime_has_threads() {
-    let modules = modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    for (path, module) in &modules {
-        let imports = |start: &[&str]| module.imports.iter().any(|import| starts_with(import, start));
+fn the_model_the_forests_and_the_pipeline_have_no_arrow_no_threads_and_no_clock() {
+    for (path, module) in modules("src") {
         if ["model", "forest", "pipeline"].iter().any(|layer| path.first().is_some_and(|first| first == layer)) {
-            assert!(!imports(&["arrow"]) && !imports(&["parquet"]), "{} imports Arrow", path.join("::"));
-            assert!(
-                !imports(&["std", "thread"]) && !imports(&["std", "time"]),
-                "{} knows threads or clocks",
-                path.join("::")
+            for foreign in [&["arrow"][..], &["parquet"], &["std", "thread"], &["std", "time"]] {
+                let found = module.paths.iter().find(|path| starts_with(path, foreign));
+                assert!(found.is_none(), "{} uses {}", path.join("::"), foreign.join("::"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_runtime_knows_no_table_but_the_rejected_rows_and_no_folder() {
+    let modules = modules("src");
+    let tables = Catalog::standard();
+    let in_runtime = |path: &[String]| path.first().is_some_and(|layer| layer == "runtime");
+    for (from, to) in edges(&modules).iter().filter(|(from, _)| in_runtime(from)) {
+        let (from, name) = (from.join("::"), to.join("::"));
+        assert!(!name.starts_with("sinks::folder") && !name.starts_with("sources::files"), "{from} uses {name}");
+        if let [first, table, ..] = to.as_slice()
+            && first == "tables"
+        {
+            assert!(TABLES_IN_RUNTIME.contains(&table.as_str()), "{from} uses {name}");
+        }
+    }
+    for (path, module) in modules.iter().filter(|(path, _)| in_runtime(path)) {
+        let named = module.texts.iter().find(|text| tables.contains(text));
+        assert!(named.is_none(), "{} names the table {named:?}", path.join("::"));
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_120_characters() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut long = Vec::new();
+    for folder in ["src", "tests", "operators", "benches", "examples"] {
+        for path in rust_files(&root.join(folder)) {
+            let text = fs::read_to_string(&path).expect("the sources can be read");
+            let lines = text.lines().zip(1..).filter(|(line, _)| is_long(line));
+            long.extend(
+                lines.map(|(_, number)| format!("{}:{number}", path.strip_prefix(root).expect("below").display())),
             );
         }
     }
+    assert!(long.is_empty(), "{} lines are too long:\n{}", long.len(), long.join("\n"));
+}
+
+fn is_long(line: &str) -> bool {
+    let is_row = ["//! |", "/// |"].iter().any(|start| line.trim_start().starts_with(start));
+    line.chars().count() > LINE_MAX && !is_row
 }
 
 fn starts_with(path: &[String], start: &[&str]) -> bool {
     path.len() >= start.len() && path.iter().zip(start).all(|(part, wanted)| part == wanted)
 }
 
-/// Which files import which.
+/// Which files use which.
 fn edges(modules: &Modules) -> BTreeSet<(Vec<String>, Vec<String>)> {
     let mut edges = BTreeSet::new();
     for (from, module) in modules {
-        for import in module.imports.iter().filter(|import| import.first().is_some_and(|root| root == "crate")) {
-            let to = resolve(modules, &import[1..], 0);
+        for path in module.paths.iter().filter(|path| path.first().is_some_and(|root| root == "crate")) {
+            let to = resolve(modules, &path[1..], 0);
             // What a file takes from its own modules, or they from a name it passes on, is resolved to where it is
             // defined.
             if to != *from {
@@ -159,55 +257,164 @@ fn circle(edges: &BTreeSet<(Vec<String>, Vec<String>)>) -> Option<Vec<Vec<String
     }
 }
 
-/// All modules below a folder, tests left out.
-fn modules(root: &Path) -> Modules {
-    files(root).into_iter().map(|(path, items)| (path.clone(), read(&path, &items))).collect()
+/// All modules below a folder of the repository, tests left out.
+fn modules(folder: &str) -> Modules {
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    files.into_iter().map(|(path, file)| (path.clone(), Module::read(&path, &file))).collect()
 }
 
-/// The items of all files below a folder, by module, tests left out.
-fn files(root: &Path) -> BTreeMap<Vec<String>, Vec<Item>> {
+/// All files below a folder, by module, tests left out.
+fn files(root: &Path) -> BTreeMap<Vec<String>, File> {
     let mut files = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("the sources can be read") {
-            let path = entry.expect("the sources can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let relative = path.strip_prefix(root).expect("it is below the root").with_extension("");
-            let mut module: Vec<String> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-            if ["main", "tests"].contains(&module.last().expect("a file has a name").as_str()) {
-                continue;
-            }
+    for path in rust_files(root) {
+        let relative = path.strip_prefix(root).expect("it is below the root").with_extension("");
+        let mut module: Vec<String> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if !["main", "tests"].contains(&module.last().expect("a file has a name").as_str()) {
             module.retain(|part| part != "lib");
             let file = fs::read_to_string(&path).expect("the sources can be read");
-            files.insert(module, syn::parse_file(&file).expect("it parses").items);
+            files.insert(module, syn::parse_file(&file).expect("it parses"));
         }
     }
     files
 }
 
-fn read(path: &[String], items: &[Item]) -> Module {
-    let mut module = Module::default();
-    for item in items {
-        if let Item::Use(item) = item
-            && !is_test(&item.attrs)
-        {
-            let mut found = Vec::new();
-            flatten(&item.tree, &mut Vec::new(), &mut found);
-            for (name, import) in found {
-                let import = absolute(path, import);
-                module.names.insert(name, import.clone());
-                module.imports.push(import);
+/// The paths of all Rust files below a folder.
+fn rust_files(root: &Path) -> Vec<std::path::PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the sources can be read") {
+            let path = entry.expect("the sources can be read").path();
+            if path.is_dir() && path.file_name().is_none_or(|name| name != "target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
             }
         }
     }
-    module
+    files
 }
 
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| attribute.path().is_ident("cfg"))
+impl Module {
+    fn read(path: &[String], file: &File) -> Module {
+        let mut imports = Imports::default();
+        imports.visit_file(file);
+        let mut module = Module::default();
+        for (name, import) in imports.0 {
+            let import = absolute(path, import);
+            module.names.insert(name, import.clone());
+            module.paths.push(import);
+        }
+        let mut found = Paths::default();
+        found.visit_file(file);
+        for part in found.paths {
+            let start = part.first().and_then(|first| module.names.get(first));
+            module.paths.push(match start {
+                Some(import) => import.iter().cloned().chain(part.into_iter().skip(1)).collect(),
+                None => absolute(path, part),
+            });
+        }
+        module.texts = found.texts;
+        module
+    }
+}
+
+/// What a file imports, wherever the `use` stands.
+#[derive(Default)]
+struct Imports(Vec<(String, Vec<String>)>);
+
+impl<'ast> Visit<'ast> for Imports {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !is_test(item) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        flatten(&item.tree, &mut Vec::new(), &mut self.0);
+    }
+}
+
+/// The paths of several parts in a file, `use` left out, and its text literals.
+#[derive(Default)]
+struct Paths {
+    paths: Vec<Vec<String>>,
+    texts: Vec<String>,
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !is_test(item) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        let is_empty = item.content.as_ref().is_none_or(|(_, items)| items.is_empty());
+        assert!(is_empty, "{}: a module in a file, whose `super` this test would misread", item.ident);
+    }
+
+    fn visit_attribute(&mut self, _: &'ast Attribute) {}
+
+    /// `pub(in path)` names a module above, but uses nothing of it.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.len() > 1 {
+            self.paths.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_lit_str(&mut self, text: &'ast LitStr) {
+        self.texts.push(text.value());
+    }
+
+    fn visit_macro(&mut self, call: &'ast Macro) {
+        visit::visit_macro(self, call);
+        let tokens = call.tokens.to_string();
+        self.paths.extend(paths_of(&tokens));
+        self.texts.extend(tokens.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+}
+
+/// The paths of several parts in the tokens of a macro call, which no parser knows.
+fn paths_of(tokens: &str) -> Vec<Vec<String>> {
+    let tokens = tokens.replace("::", " :: ").replace('$', " ");
+    let is_kept =
+        |character: char| character.is_alphanumeric() || character.is_whitespace() || "_:".contains(character);
+    let words = tokens.replace(|character: char| !is_kept(character), " ; ");
+    let (mut paths, mut path, mut joins) = (Vec::new(), Vec::new(), false);
+    for word in words.split_whitespace().filter(|word| *word != ":") {
+        if word == "::" {
+            joins = true;
+        } else {
+            if !joins && path.len() > 1 {
+                paths.push(std::mem::take(&mut path));
+            }
+            if !joins {
+                path.clear();
+            }
+            path.push(word.to_owned());
+            joins = false;
+        }
+    }
+    paths.extend(Some(path).filter(|path| path.len() > 1));
+    paths
+}
+
+/// True if an item exists only when tests are built.
+fn is_test(item: &Item) -> bool {
+    let attributes = match item {
+        Item::Mod(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        _ => return false,
+    };
+    let only = |attribute: &Attribute| {
+        attribute.meta.require_list().is_ok_and(|list| ["test", "doctest"].contains(&list.tokens.to_string().as_str()))
+    };
+    attributes.iter().any(|attribute| attribute.path().is_ident("cfg") && only(attribute))
 }
 
 /// The names that a `use` brings in, each with its path.

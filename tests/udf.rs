@@ -84,15 +84,18 @@ proptest! {
     fn what_is_given_or_rejected_comes_and_goes_with_its_row(
         numbers in proptest::collection::vec(proptest::collection::vec(prop_oneof![-3..4_i64, Just(13)], 0..40), 1..4),
     ) {
-        let there: Changes<i64> = numbers.iter().map(|epoch| epoch.iter().map(|number| (*number, 1)).collect()).collect();
+        let once = |epoch: &Vec<i64>| epoch.iter().map(|number| (*number, 1)).collect();
+        let there: Changes<i64> = numbers.iter().map(once).collect();
         let back = there.iter().rev().map(|epoch| epoch.iter().map(|(number, _)| (*number, -1)).collect());
         let history: Changes<i64> = there.iter().cloned().chain(back).collect();
-        let functions = [ten_over(), ten_over_columns(), ten_over().memoised(1 << 12), ten_over_columns().memoised(1 << 12)];
+        let (plain, columns) = (ten_over, ten_over_columns);
+        let functions = [plain(), columns(), plain().memoised(1 << 12), columns().memoised(1 << 12)];
         for function in functions {
             for (function, gives_null) in [(function.clone(), false), (function.or_null(), true)] {
                 let held = states(&given(&function, &history, 2));
                 for (epoch, numbers) in states(&history).into_iter().enumerate() {
-                    let wanted = numbers.into_iter().map(|(number, weight)| (by_definition(number, gives_null), weight));
+                    let defined = |(number, weight)| (by_definition(number, gives_null), weight);
+                    let wanted = numbers.into_iter().map(defined);
                     prop_assert_eq!(&held[epoch], &wanted.collect());
                 }
             }

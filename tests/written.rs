@@ -1,5 +1,5 @@
-//! `enriched_data` as written, against its definition: customers whose orders span several record batches, products that
-//! share categories, and single tables.
+//! `enriched_data` as written, against its definition: customers whose orders span several record batches, products
+//! that share categories, and single tables.
 
 mod files;
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use clap::Parser;
-use millstream::config::{RunArgs, RunConfig};
-use millstream::model::{AnyId, Change, InputTable, Order, Product};
+use millstream::config::{InputConfig, JobConfig};
+use millstream::model::{AnyId, Change, Day, InputTable, Order, Product};
 use millstream::runtime::{Live, Progress};
 use millstream::sinks::Sink;
-use millstream::sources::{FileSource, changes};
+use millstream::sources::changes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -79,16 +79,9 @@ pub fn shop(scale: f64) -> PathBuf {
     shop
 }
 
-/// The configuration of a run over a shop.
-pub fn config(input: &Path, workers: usize) -> RunConfig {
-    let args = RunArgs {
-        input: Some(input.to_owned()),
-        output: Some(folder("tables")),
-        workers: Some(workers),
-        as_of: Some("2024-12-31".into()),
-        ..RunArgs::default()
-    };
-    RunConfig::resolve(&args).expect("a run is possible")
+/// The configuration of a job.
+pub fn config(workers: usize) -> JobConfig {
+    JobConfig { workers, ..JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day")) }
 }
 
 /// The middle one.
@@ -122,18 +115,19 @@ fn machine() -> Value {
 }
 
 /// A live job over a shop, whose tables go nowhere.
-pub fn live(config: &RunConfig) -> Live {
-    live_with(config, Vec::new())
+pub fn live(config: &JobConfig, input: &Path) -> Live {
+    live_with(config, input, Vec::new())
 }
 
 /// A live job over a shop.
-pub fn live_with(config: &RunConfig, sinks: Vec<Box<dyn Sink>>) -> Live {
-    Live::start(config, sinks, &Arc::new(Progress::default())).expect("the shop is loaded")
+pub fn live_with(config: &JobConfig, input: &Path, sinks: Vec<Box<dyn Sink>>) -> Live {
+    let source = InputConfig::at(input).open().expect("the shop is there");
+    Live::start(config, Arc::new(source), sinks, &Arc::new(Progress::default())).expect("the shop is loaded")
 }
 
 /// About so many orders from all over a shop.
-pub fn sample_orders(config: &RunConfig, many: usize) -> Vec<(AnyId, Order<AnyId>)> {
-    let orders = sample(config, InputTable::Orders, many).filter_map(|change| match change {
+pub fn sample_orders(input: &Path, many: usize) -> Vec<(AnyId, Order<AnyId>)> {
+    let orders = sample(input, InputTable::Orders, many).filter_map(|change| match change {
         Change::Order(id, Some(order)) => Some((id, order)),
         _ => None,
     });
@@ -141,16 +135,16 @@ pub fn sample_orders(config: &RunConfig, many: usize) -> Vec<(AnyId, Order<AnyId
 }
 
 /// About so many products from all over a shop.
-pub fn sample_products(config: &RunConfig, many: usize) -> Vec<(AnyId, Arc<Product>)> {
-    let products = sample(config, InputTable::Products, many).filter_map(|change| match change {
+pub fn sample_products(input: &Path, many: usize) -> Vec<(AnyId, Arc<Product>)> {
+    let products = sample(input, InputTable::Products, many).filter_map(|change| match change {
         Change::Product(id, Some(product)) => Some((id, product)),
         _ => None,
     });
     products.collect()
 }
 
-fn sample(config: &RunConfig, table: InputTable, many: usize) -> impl Iterator<Item = Change<AnyId>> {
-    let source = FileSource::open(&config.input.path, &config.input.renames).expect("the shop is there");
+fn sample(input: &Path, table: InputTable, many: usize) -> impl Iterator<Item = Change<AnyId>> {
+    let source = InputConfig::at(input).open().expect("the shop is there");
     let rows = || changes::<AnyId>(&source, table, Tz::UTC).expect("the shop can be read");
     let step = (rows().count() / many).max(1);
     rows().step_by(step).take(many).map(|row| row.expect("a row can be read")).collect::<Vec<_>>().into_iter()

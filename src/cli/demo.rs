@@ -8,14 +8,14 @@ use chrono_tz::Tz;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use hdrhistogram::Histogram;
 
-use crate::config::{RunArgs, RunConfig};
+use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
 use crate::model::{AnyId, Change, InputTable, Order, Price, Product};
-use crate::runtime::{Live, Progress, folder_sink};
+use crate::runtime::{Live, Progress};
 use crate::sinks::{ChangeFeed, TableChanges};
-use crate::sources::{FileSource, changes};
+use crate::sources::changes;
 
 use super::print::print_line;
 use super::show::TextTable;
@@ -49,17 +49,18 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     let progress = Arc::new(Progress::default());
     let feed = ChangeFeed::new();
     let shown = super::display::ProgressDisplay::show(&progress);
-    let live = Live::start(&config, vec![Box::new(folder_sink(&config)), Box::new(feed.clone())], &progress);
+    let sinks = vec![Box::new(config.output.sink()?) as _, Box::new(feed.clone()) as _];
+    let live = Live::start(&config.job, Arc::new(config.input.open()?), sinks, &progress);
     drop(shown);
     let mut live = live?;
     print_line(format_args!("{}\n", live.report()))?;
-    for table in config.tables.names() {
+    for table in config.job.tables.names() {
         show_table(&output.join(table), table)?;
     }
     let demo = Demo { feed, again: Duration::from_secs_f64(live.report().seconds) };
-    demo.change_things(&mut live, &config)?;
+    demo.change_things(&mut live, &config.input)?;
     print_line(format_args!(
-        "\nThe shop and its tables are in {}/, as of the first load. Remove the folder when you have seen enough.",
+        "\nThe shop and its tables are in {}/, as of the first load. Remove the folder when you are done.",
         folder.display()
     ))?;
     live.stop()
@@ -116,10 +117,10 @@ struct Demo {
 }
 
 impl Demo {
-    /// Corrects an order, changes a price, deletes an order and makes a customer a VIP, each time showing the rows that changed.
-    fn change_things(&self, live: &mut Live, config: &RunConfig) -> Result<()> {
+    /// Corrects an order, changes a price and deletes an order, showing the rows that changed, and times corrections.
+    fn change_things(&self, live: &mut Live, input: &InputConfig) -> Result<()> {
         title("The tables are live: from here on a change costs the rows it affects")?;
-        let source = FileSource::open(&config.input.path, &config.input.renames)?;
+        let source = input.open()?;
         let products = changes::<AnyId>(&source, InputTable::Products, Tz::UTC)?.filter_map(|change| match change {
             Ok(Change::Product(id, Some(product))) => Some((id, product)),
             _ => None,
@@ -162,7 +163,8 @@ impl Demo {
         changes.iter().filter(|changes| changes.table.name != "rejected").try_for_each(show_changes)?;
         let times = self.again.as_secs_f64() / took.as_secs_f64();
         print_line(format_args!(
-            "  all seven tables are up to date after {} µs; running the job again takes {:.2} s, {times:.0} times as long\n",
+            "  all seven tables are up to date after {} µs; running the job again takes {:.2} s, {times:.0} times as \
+             long\n",
             grouped(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             self.again.as_secs_f64(),
         ))
@@ -180,8 +182,9 @@ impl Demo {
         }
         let micros = |quantile: f64| grouped(nanoseconds.value_at_quantile(quantile) / 1000);
         print_line(format_args!(
-            "▶ {} more corrected orders, one after the other, each until all seven tables are up to date and their changed rows \
-             are known: median {} µs, 99 of 100 within {} µs. (The first changes above took longer: caches were cold.)",
+            "▶ {} more corrected orders, one after the other, each until all seven tables are up to date and their \
+             changed rows are known: median {} µs, 99 of 100 within {} µs. (The first changes above took longer: \
+             caches were cold.)",
             grouped(nanoseconds.len()),
             micros(0.5),
             micros(0.99),

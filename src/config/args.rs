@@ -8,60 +8,64 @@ use super::cluster::ClusterArgs;
 use super::file::ByteSize;
 
 /// Flags and environment variables of a run. Unset ones are taken from the config file, then from the defaults.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct RunArgs {
     /// Config file (YAML).
-    #[arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_CONFIG", value_name = "FILE"))]
     pub config: Option<PathBuf>,
     /// Input folder with orders, products and customers.
-    #[arg(long, env = "INPUT_PATH", value_name = "DIR")]
+    #[cfg_attr(feature = "cli", arg(long, env = "INPUT_PATH", value_name = "DIR"))]
     pub input: Option<PathBuf>,
     /// Output folder for the tables.
-    #[arg(long, env = "OUTPUT_PATH", value_name = "DIR")]
+    #[cfg_attr(feature = "cli", arg(long, env = "OUTPUT_PATH", value_name = "DIR"))]
     pub output: Option<PathBuf>,
     /// Worker threads per process [default: number of cores].
-    #[arg(long, env = "MILLSTREAM_WORKERS", value_name = "N")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_WORKERS", value_name = "N"))]
     pub workers: Option<usize>,
     /// Reference date for recency [default: today].
-    #[arg(long, env = "MILLSTREAM_AS_OF", value_name = "YYYY-MM-DD")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_AS_OF", value_name = "YYYY-MM-DD"))]
     pub as_of: Option<String>,
     /// Time zone of day boundaries, such as Europe/Berlin [default: UTC].
-    #[arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_TIME_ZONE", value_name = "ZONE"))]
     pub time_zone: Option<String>,
     /// Tables to write, or all [default: the standard tables].
-    #[arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ',')]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_TABLES", value_name = "NAME,...", value_delimiter = ','))]
     pub tables: Option<Vec<String>>,
     /// Orders per customer in customer_product_matrix [default: 10].
-    #[arg(long, env = "MILLSTREAM_MATRIX_SIZE", value_name = "N")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MATRIX_SIZE", value_name = "N"))]
     pub matrix_size: Option<usize>,
     /// Model file for order_anomalies [default: train a model].
-    #[arg(long, env = "MILLSTREAM_MODEL", value_name = "FILE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MODEL", value_name = "FILE"))]
     pub model: Option<PathBuf>,
     /// Save the model to this file.
-    #[arg(long, env = "MILLSTREAM_SAVE_MODEL", value_name = "FILE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_SAVE_MODEL", value_name = "FILE"))]
     pub save_model: Option<PathBuf>,
     /// Fail if more rows than this are rejected.
-    #[arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N"))]
     pub max_rejected: Option<u64>,
     /// File format of the tables [default: parquet].
-    #[arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT"))]
     pub format: Option<OutputFormat>,
     /// Compression of the files [default: snappy].
-    #[arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC"))]
     pub compression: Option<Codec>,
     /// Partition columns of enriched_data, such as year,month.
-    #[arg(long, env = "MILLSTREAM_PARTITION_BY", value_name = "COLUMN,...", value_delimiter = ',')]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "MILLSTREAM_PARTITION_BY", value_name = "COLUMN,...", value_delimiter = ',')
+    )]
     pub partition_by: Option<Vec<String>>,
     /// Target size of files, such as 64MB [default: 128MB].
-    #[arg(long, env = "MILLSTREAM_TARGET_FILE_SIZE", value_name = "SIZE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_TARGET_FILE_SIZE", value_name = "SIZE"))]
     pub target_file_size: Option<ByteSize>,
     /// Rows per input batch [default: 10000].
-    #[arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS"))]
     pub batch_size: Option<usize>,
     /// Report the time spent in each operator.
-    #[arg(long, env = "MILLSTREAM_PROFILE")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_PROFILE"))]
     pub profile: bool,
     /// The processes of the run.
-    #[command(flatten)]
+    #[cfg_attr(feature = "cli", command(flatten))]
     pub cluster: ClusterArgs,
 }

@@ -1,5 +1,6 @@
 //! The processes of a run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,20 +9,30 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
+/// How long a process waits for the others by default.
+const WAIT_SECONDS: u64 = 300;
+
 /// Flags and environment variables of a run of several processes. Unset ones are taken from the config file.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct ClusterArgs {
     /// Number of this process, from 0, in a run of several.
-    #[arg(long, env = "MILLSTREAM_PROCESS", value_name = "N")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_PROCESS", value_name = "N"))]
     pub process: Option<usize>,
     /// Addresses of all processes; the same list in every process.
-    #[arg(long, env = "MILLSTREAM_HOSTS", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "MILLSTREAM_HOSTS", value_name = "HOST:PORT,...", value_delimiter = ',')
+    )]
     pub hosts: Option<Vec<String>>,
     /// File with the addresses, one HOST:PORT per line.
-    #[arg(long, env = "MILLSTREAM_HOSTS_FILE", value_name = "FILE", conflicts_with = "hosts")]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "MILLSTREAM_HOSTS_FILE", value_name = "FILE", conflicts_with = "hosts")
+    )]
     pub hosts_file: Option<PathBuf>,
     /// Maximum wait for the other processes to connect [default: 300].
-    #[arg(long, env = "MILLSTREAM_WAIT", value_name = "SECONDS")]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_WAIT", value_name = "SECONDS"))]
     pub wait: Option<u64>,
 }
 
@@ -44,9 +55,18 @@ pub struct ClusterConfig {
     pub hosts: Vec<String>,
     /// The maximum wait for the other processes to connect.
     pub wait: Duration,
+    /// Further settings that all processes must share, by name, such as those of the program's sinks. A process that
+    /// has another value for a name can't join.
+    pub shared: BTreeMap<String, String>,
 }
 
 impl ClusterConfig {
+    /// Process `process` of those at `hosts`, each a `host:port`. It waits up to five minutes for the others.
+    #[must_use]
+    pub fn new(process: usize, hosts: Vec<String>) -> ClusterConfig {
+        ClusterConfig { process, hosts, wait: Duration::from_secs(WAIT_SECONDS), shared: BTreeMap::new() }
+    }
+
     /// Resolves the processes; `None` for a single process.
     pub(super) fn decide(args: &ClusterArgs, file: ClusterKeys) -> Result<Option<ClusterConfig>> {
         let hosts = match (&args.hosts, &args.hosts_file) {
@@ -57,16 +77,17 @@ impl ClusterConfig {
             }
             (None, None) => file.hosts.or(file.hosts_file.map(read_hosts).transpose()?),
         };
-        let wait = Duration::from_secs(args.wait.or(file.wait_seconds).unwrap_or(300));
+        let wait = Duration::from_secs(args.wait.or(file.wait_seconds).unwrap_or(WAIT_SECONDS));
         match (args.process.or(file.process), hosts) {
             (None, None) => Ok(None),
             (Some(_), None) => Err(missing("the addresses of its processes", "--hosts", "MILLSTREAM_HOSTS", "hosts")),
             (None, Some(_)) => Err(missing("the number of this process", "--process", "MILLSTREAM_PROCESS", "process")),
-            (Some(process), Some(hosts)) => ClusterConfig { process, hosts, wait }.checked().map(Some),
+            (Some(process), Some(hosts)) => Ok(Some(ClusterConfig { wait, ..ClusterConfig::new(process, hosts) })),
         }
     }
 
-    fn checked(self) -> Result<ClusterConfig> {
+    /// Checks the addresses.
+    pub(super) fn validate(&self) -> Result<()> {
         let processes = self.hosts.len();
         if self.process >= processes {
             let process = self.process;
@@ -84,7 +105,7 @@ impl ClusterConfig {
                 return Err(Error::usage(format!("cluster: processes {other} and {process} are both at {host}")));
             }
         }
-        Ok(self)
+        Ok(())
     }
 }
 

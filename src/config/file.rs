@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::error::{Error, Result};
 use crate::sinks::folder::{Codec, OutputFormat};
 use crate::sources::Renames;
 use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
-use super::keys;
 
 /// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,6 +39,9 @@ pub(super) struct ConfigFile {
 pub(super) struct DataKeys {
     pub(super) input_path: Option<PathBuf>,
     pub(super) output_path: Option<PathBuf>,
+    /// In older files; ignored.
+    #[serde(rename = "checkpoint_path")]
+    _checkpoint_path: IgnoredAny,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,6 +49,9 @@ pub(super) struct DataKeys {
 pub(super) struct ProcessingKeys {
     pub(super) batch_size: Option<usize>,
     pub(super) parallelism: Option<usize>,
+    /// In older files; ignored.
+    #[serde(rename = "cache_enabled")]
+    _cache_enabled: IgnoredAny,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -121,7 +125,7 @@ pub(super) struct UdfKeys {
 }
 
 /// A choice that may be spelled `null`.
-fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<OnFailure>, D::Error> {
+fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnFailure>, D::Error> {
     OnFailure::deserialize(deserializer).map(Some)
 }
 
@@ -164,7 +168,7 @@ impl Default for ByteSize {
 impl FromStr for ByteSize {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
         let shift = match text[digits.len()..].trim().to_lowercase().as_str() {
             "" | "b" => Some(0),
@@ -186,14 +190,14 @@ impl fmt::Display for ByteSize {
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = number_as_text(deserializer)?.unwrap_or_default();
         text.parse().map_err(serde::de::Error::custom)
     }
 }
 
 /// A number or text, as text; floats in their shortest exact form.
-fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {
+fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Scalar {
@@ -206,24 +210,4 @@ fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Re
         Scalar::Float(number) => number.to_string(),
         Scalar::Text(text) => text,
     }))
-}
-
-/// Reads a config file; without a path, returns the default.
-///
-/// # Errors
-///
-/// If it can't be read, is not YAML, or has an unknown key or an invalid value.
-pub(super) fn read(path: Option<&Path>) -> Result<ConfigFile> {
-    let Some(path) = path else { return Ok(ConfigFile::default()) };
-    let invalid = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
-    let text = fs::read_to_string(path).map_err(|cause| invalid(&cause))?;
-    if text.trim().is_empty() {
-        return Ok(ConfigFile::default());
-    }
-    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))?;
-    if document.is_null() {
-        return Ok(ConfigFile::default());
-    }
-    keys::check(&document).map_err(|cause| invalid(&cause))?;
-    serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))
 }

@@ -21,7 +21,7 @@ pub struct AnomalyConfig {
     pub training: Training,
 }
 
-pub(super) fn anomaly(args: &RunArgs, file: AnomalyKeys) -> Result<AnomalyConfig> {
+pub(super) fn anomaly(args: &RunArgs, file: AnomalyKeys) -> AnomalyConfig {
     let default = Training::default();
     let training = Training {
         seed: file.seed.unwrap_or(default.seed),
@@ -30,9 +30,8 @@ pub(super) fn anomaly(args: &RunArgs, file: AnomalyKeys) -> Result<AnomalyConfig
         points_per_tree: file.points_per_tree.unwrap_or(default.points_per_tree),
         contamination: file.contamination.unwrap_or(default.contamination),
     };
-    training.check().map_err(|reason| Error::usage(format!("anomaly.{reason}")))?;
     let (model, save_model) = (args.model.clone().or(file.model), args.save_model.clone().or(file.save_model));
-    Ok(AnomalyConfig { model, save_model, training })
+    AnomalyConfig { model, save_model, training }
 }
 
 pub(super) fn price_categories(bounds: Option<PriceBounds>) -> Result<PriceCategories> {

@@ -111,13 +111,13 @@ struct CurrentEpoch<T, I> {
 /// What is left to be joined of an epoch.
 enum Remaining<I> {
     /// Of the first epoch: the lines from this key and value on.
-    First { next: (usize, usize), items: Items<I> },
+    First { next: (usize, usize), items: ItemPositions<I> },
     /// Of any other: these customers.
     Customers { former: Former<I>, customers: std::vec::IntoIter<(Option<I>, Affected)> },
 }
 
 /// The products of the first epoch, and the position of each.
-struct Items<I> {
+struct ItemPositions<I> {
     positions: ById<I, u32>,
     products: Vec<Arc<Product>>,
 }
@@ -212,7 +212,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
         let products = self.products.apply(products, "enriched_data, products");
         let work = if is_first {
-            Remaining::First { next: (0, 0), items: Items::of(&self.products) }
+            Remaining::First { next: (0, 0), items: ItemPositions::of(&self.products) }
         } else {
             let former = Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
             let customers = self.affected(&epoch, &former, buyers).into_iter();
@@ -238,7 +238,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         &self,
         epoch: &T,
         next: &mut (usize, usize),
-        items: &Items<I>,
+        items: &ItemPositions<I>,
         give: &mut impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
     ) -> Result<bool, E> {
         let Some(lines) = self.lines.first().filter(|lines| lines.first() == epoch) else { return Ok(false) };
@@ -302,10 +302,10 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     }
 }
 
-impl<I: Id> Items<I> {
-    fn of(products: &UniqueRows<I, Arc<Product>>) -> Items<I> {
+impl<I: Id> ItemPositions<I> {
+    fn of(products: &UniqueRows<I, Arc<Product>>) -> ItemPositions<I> {
         let positions = products.iter().map(|(id, _)| id.clone()).zip(0..).collect();
-        Items { positions, products: products.iter().map(|(_, product)| Arc::clone(product)).collect() }
+        ItemPositions { positions, products: products.iter().map(|(_, product)| Arc::clone(product)).collect() }
     }
 
     fn position(&self, line: &Line<I>) -> Option<u32> {

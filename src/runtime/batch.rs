@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::model::{AnyId, IntId};
 use crate::report::Report;
 use crate::sinks::Sink;
-use crate::sinks::folder::FolderSink;
-use crate::sources::{FileSource, Source};
+use crate::sources::Source;
 
 use super::cluster::Cluster;
 use super::commit::commit_first_epoch;
@@ -20,49 +19,73 @@ use super::job_sinks::JobSinks;
 use super::progress::Progress;
 use super::worker;
 
-/// Runs the batch job: reads the input folder, makes the tables that are asked for, and puts them into the output folder.
+/// Runs the batch job from a source to sinks.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{Date32Array, Float64Array, Int64Array, RecordBatch, StringArray};
+/// use millstream::config::JobConfig;
+/// use millstream::model::Day;
+/// use millstream::runtime::{Progress, run_with};
+/// use millstream::sinks::MemoryTables;
+/// use millstream::sources::BatchSource;
+///
+/// let ids = |ids: &[i64]| Arc::new(Int64Array::from(ids.to_vec())) as _;
+/// let orders = RecordBatch::try_from_iter([
+///     ("order_id", ids(&[1, 2])),
+///     ("customer_id", ids(&[7, 7])),
+///     ("product_id", ids(&[1, 1])),
+///     ("order_date", Arc::new(Date32Array::from(vec![19_844, 19_845])) as _),
+///     ("quantity", ids(&[2, 1])),
+///     ("discount", Arc::new(Float64Array::from(vec![0.0, 0.5])) as _),
+/// ])?;
+/// let products = RecordBatch::try_from_iter([
+///     ("product_id", ids(&[1])),
+///     ("price", Arc::new(Float64Array::from(vec![2.5])) as _),
+///     ("category", Arc::new(StringArray::from(vec!["Drinks"])) as _),
+/// ])?;
+/// let customers = RecordBatch::try_from_iter([("customer_id", ids(&[7]))])?;
+/// let schemas = [orders.schema(), products.schema(), customers.schema()];
+/// let source = BatchSource::new(
+///     (&schemas[0], vec![orders]),
+///     (&schemas[1], vec![products]),
+///     (&schemas[2], vec![customers]),
+/// )?;
+///
+/// let config = JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day"));
+/// let tables = MemoryTables::of(&["daily_sales"]);
+/// let report = run_with(&config, Arc::new(source), vec![Box::new(tables.clone())], &Arc::new(Progress::default()))?;
+/// assert_eq!(report.inputs.iter().map(|table| table.read).sum::<u64>(), 4);
+/// assert_eq!(tables.read("daily_sales")?.1.num_rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
-/// If the input can't be used, which is found before anything is written, or something can't be written; the tables of
-/// earlier runs are then still there.
-pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
-    run_in_cluster(config, progress, |config| {
-        let source = FileSource::open(&config.input.path, &config.input.renames)?;
-        Ok((Arc::new(source), JobSinks::new(vec![Box::new(folder_sink(config))])))
-    })
-}
-
-/// Runs the batch job from a source of the caller's to sinks of the caller's; the input and output folder of the config are not used.
-///
-/// # Errors
-///
-/// As [`run`], and those of the source and the sinks.
+/// If the config is invalid, the input can't be used, a sink can't take the tables, or the run is cancelled. The sinks
+/// then have committed nothing.
 pub fn run_with(
-    config: &RunConfig,
+    config: &JobConfig,
     source: Arc<dyn Source>,
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
 ) -> Result<Report> {
     let sinks = JobSinks::new(sinks);
-    run_in_cluster(config, progress, |_| Ok((source, sinks)))
-}
-
-/// The sink of a run's output folder.
-#[must_use]
-pub fn folder_sink(config: &RunConfig) -> FolderSink {
-    FolderSink::new(&config.output, config.file_format).placing("enriched_data", config.placing.clone())
+    run_opened(config, progress, || Ok((source, sinks)))
 }
 
 /// Where a run's rows come from, and where its tables go.
-type SourceAndSinks = (Arc<dyn Source>, JobSinks);
+pub(crate) type SourceAndSinks = (Arc<dyn Source>, JobSinks);
 
-fn run_in_cluster(
-    config: &RunConfig,
+/// As [`run_with`]. The source and the sinks are opened once all processes have joined, so that an error of one ends
+/// the run in all of them.
+pub(crate) fn run_opened(
+    config: &JobConfig,
     progress: &Arc<Progress>,
-    open: impl FnOnce(&RunConfig) -> Result<SourceAndSinks>,
+    open: impl FnOnce() -> Result<SourceAndSinks>,
 ) -> Result<Report> {
     let started = Instant::now();
+    config.validate()?;
     let failure = Arc::default();
     let Some(several) = config.cluster.as_ref().filter(|cluster| cluster.hosts.len() > 1) else {
         return run_process(config, None, &failure, progress, started, open);
@@ -74,20 +97,20 @@ fn run_in_cluster(
 
 /// Runs the job, or one process's share of it.
 fn run_process(
-    config: &RunConfig,
+    config: &JobConfig,
     cluster: Option<&Arc<Cluster>>,
     failure: &Arc<FirstError>,
     progress: &Arc<Progress>,
     started: Instant,
-    open: impl FnOnce(&RunConfig) -> Result<SourceAndSinks>,
+    open: impl FnOnce() -> Result<SourceAndSinks>,
 ) -> Result<Report> {
-    let (source, mut sinks) = open(config)?;
+    let (source, mut sinks) = open()?;
     let done = run_to_sinks(config, cluster, failure, progress, started, source, &mut sinks);
     sinks.end(done)
 }
 
 fn run_to_sinks(
-    config: &RunConfig,
+    config: &JobConfig,
     cluster: Option<&Arc<Cluster>>,
     failure: &Arc<FirstError>,
     progress: &Arc<Progress>,
@@ -95,7 +118,7 @@ fn run_to_sinks(
     source: Arc<dyn Source>,
     sinks: &mut JobSinks,
 ) -> Result<Report> {
-    let intake = Intake::new(source, &config.input, config.max_rejected, progress)?;
+    let intake = Intake::new(source, config, progress)?;
     let mut context = RunContext::new(config, intake, cluster, failure)?;
     open_sinks(&mut context, config, sinks)?;
     let context = Arc::new(context);

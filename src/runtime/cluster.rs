@@ -29,7 +29,7 @@ use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
-use crate::config::{ClusterConfig, RunConfig};
+use crate::config::{ClusterConfig, JobConfig};
 use crate::error::{Error, Result};
 use crate::report::{ProcessShare, Report};
 
@@ -63,7 +63,7 @@ impl Cluster {
     ///
     /// If one does not connect in time, or has another version or config.
     pub(super) fn join(
-        run: &RunConfig,
+        run: &JobConfig,
         config: &ClusterConfig,
         failure: &Arc<FirstError>,
         progress: &Arc<Progress>,
@@ -73,7 +73,7 @@ impl Cluster {
         let membership = Arc::new(Membership::new(config, failure, sender));
         let mut cluster =
             Cluster { membership, data: Mutex::default(), messages, listeners, progress: Arc::clone(progress) };
-        let facts = fingerprint::of_config(run, config.hosts.len());
+        let facts = fingerprint::of_config(run, config);
         let data = match connect::connect(config, facts, &cluster.membership, guard, progress) {
             Ok(data) => data,
             failed => cluster.leave(failed)?,

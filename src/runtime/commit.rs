@@ -4,18 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 use crate::report::{ProcessShare, Report};
-use crate::sinks::{Epoch, TableReport};
+use crate::sinks::TableReport;
 
 use super::context::RunContext;
 use super::job_sinks::JobSinks;
 use super::progress::Phase;
 
-/// Commits the first epoch in all sinks, or has process 0 do so, and returns the report.
+/// Commits the first epoch in all sinks, or has process 0 do so, and returns its report.
 pub(super) fn commit_first_epoch(
-    config: &RunConfig,
+    config: &JobConfig,
     context: &RunContext,
     sinks: &mut JobSinks,
     started: Instant,
@@ -60,7 +61,7 @@ struct StagedModel {
 }
 
 impl StagedModel {
-    fn save(config: &RunConfig, context: &RunContext) -> Result<Option<StagedModel>> {
+    fn save(config: &JobConfig, context: &RunContext) -> Result<Option<StagedModel>> {
         let Some(path) = config.anomaly.save_model.clone() else { return Ok(None) };
         let none = || Error::failed("save_model: no model was trained: no order has a price");
         let model = context.model().ok_or_else(none)?;

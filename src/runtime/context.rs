@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arrow::datatypes::SchemaRef;
 use timely::worker::Worker;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::pipeline::Settings;
@@ -70,7 +70,7 @@ pub(super) struct RunContext {
 
 impl RunContext {
     pub(super) fn new(
-        config: &RunConfig,
+        config: &JobConfig,
         intake: Intake,
         cluster: Option<&Arc<Cluster>>,
         failure: &Arc<FirstError>,
@@ -182,7 +182,7 @@ impl RunContext {
     }
 
     /// The report so far, without tables.
-    pub(super) fn report(&self, config: &RunConfig) -> Report {
+    pub(super) fn report(&self, config: &JobConfig) -> Report {
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
         Report::new(self.run_id.clone(), config, self.intake.reports(), stages)
     }
@@ -190,16 +190,12 @@ impl RunContext {
 
 /// The columns computed by functions.
 fn derived(
-    config: &RunConfig,
+    config: &JobConfig,
     layout: &Layout,
     model: Option<&Arc<Forest>>,
     profile: Option<&Arc<Profile>>,
 ) -> Result<Derived> {
-    if let Some(idle) = config.derived.iter().find(|column| !config.tables.contains(&column.table)) {
-        let (name, table) = (&idle.name, &idle.table);
-        return Err(Error::usage(format!("udfs: {name}: the table {table} is not made; add it to tables")));
-    }
-    let mut functions = config.functions.clone();
+    let mut functions = config.all_functions()?;
     model.into_iter().try_for_each(|model| functions.register(anomaly_score(model)))?;
     if let Some(profile) = profile {
         functions = functions.map(|function| profile.timed(function));
@@ -209,7 +205,7 @@ fn derived(
 }
 
 /// Opens the sinks of a job. With several processes, it first compares their inputs; process 0 opens its sinks first.
-pub(super) fn open_sinks(context: &mut RunContext, config: &RunConfig, sinks: &mut JobSinks) -> Result<()> {
+pub(super) fn open_sinks(context: &mut RunContext, config: &JobConfig, sinks: &mut JobSinks) -> Result<()> {
     if let Some(cluster) = context.cluster.clone() {
         cluster.compare(&context.intake.facts()?)?;
         context.intake.take_share(cluster.process(), cluster.processes());

@@ -7,10 +7,9 @@ use timely::dataflow::operators::vec::Input;
 
 use differential_dataflow::AsCollection;
 
-use crate::model::InputTable;
+use crate::model::{Epoch, InputTable};
 use crate::operators::latest;
 use crate::pipeline::{Job, Shop};
-use crate::sinks::Epoch;
 use crate::tables::JobId;
 
 use super::context::RunContext;

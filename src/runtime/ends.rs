@@ -21,9 +21,9 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
 use crate::error::Result;
-use crate::model::{IntId, Rejection};
+use crate::model::{Epoch, IntId, Rejection};
 use crate::pipeline::{Job, least};
-use crate::sinks::{Epoch, RowChanges, SinkPart};
+use crate::sinks::{RowChanges, SinkPart};
 use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
 
 use super::context::{RunContext, TableParts};

@@ -10,13 +10,12 @@ use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::vec::input::Handle;
 
 use crate::columns::ShopId;
-use crate::config::InputConfig;
+use crate::config::JobConfig;
 use crate::error::Result;
 use crate::forest::Forest;
-use crate::model::{Customer, InputTable, Line, Order, Product, Rejection, Tiers};
+use crate::model::{Customer, Epoch, InputTable, Line, Order, Product, Rejection, Tiers};
 use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
 use crate::report::InputReport;
-use crate::sinks::Epoch;
 use crate::sources::{RowDecoder, Source, SourceBatch, SourceBatches, Split};
 use crate::tables::Layout;
 
@@ -52,7 +51,7 @@ impl<I: ShopId> Inputs<I> {
     }
 }
 
-/// A source, and what has become of its rows.
+/// A source, and its row counts.
 pub(super) struct Intake {
     source: Arc<dyn Source>,
     tables: Vec<TableIntake>,
@@ -63,33 +62,30 @@ pub(super) struct Intake {
     rejections: Arc<RejectionCount>,
 }
 
-/// One table of the input, and what has become of its rows.
+/// One table of the input, and its row counts.
 struct TableIntake {
     table: InputTable,
     decoder: RowDecoder,
     read: AtomicU64,
     rejected: AtomicU64,
-    /// Rows that are there: of each id the last.
+    /// Current rows: the last of each id.
     held: Arc<AtomicI64>,
+    /// Changes applied after the first epoch.
+    changes: AtomicU64,
 }
 
 impl Intake {
     /// Prepares to read a source.
-    pub(super) fn new(
-        source: Arc<dyn Source>,
-        config: &InputConfig,
-        max_rejected: Option<u64>,
-        progress: &Arc<Progress>,
-    ) -> Result<Intake> {
+    pub(super) fn new(source: Arc<dyn Source>, config: &JobConfig, progress: &Arc<Progress>) -> Result<Intake> {
         let table = |table: &InputTable| {
             let decoder = RowDecoder::of(&*source, *table, config.zone)?;
-            let (read, rejected, held) = (AtomicU64::new(0), AtomicU64::new(0), Arc::default());
-            Ok(TableIntake { table: *table, decoder, read, rejected, held })
+            let [read, rejected, changes] = [0; 3].map(AtomicU64::new);
+            Ok(TableIntake { table: *table, decoder, read, rejected, held: Arc::default(), changes })
         };
         let tables = InputTable::ALL.iter().map(table).collect::<Result<Vec<_>>>()?;
         let splits = source.splits();
         progress.set_total(splits.iter().filter_map(|split| split.rows).sum());
-        let rejections = Arc::new(RejectionCount::new(max_rejected));
+        let rejections = Arc::new(RejectionCount::new(config.max_rejected));
         let (next, batch_size, progress) = (AtomicUsize::new(0), config.batch_size, Arc::clone(progress));
         Ok(Intake { source, tables, splits, next, batch_size, progress, rejections })
     }
@@ -164,7 +160,12 @@ impl Intake {
         Ok(())
     }
 
-    /// Counts the rows that are there.
+    /// Counts a change.
+    pub(super) fn count_change(&self, table: InputTable) {
+        self.table(table).changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the current rows.
     pub(super) fn count_held<'scope, R: Data>(
         &self,
         table: InputTable,
@@ -176,7 +177,7 @@ impl Intake {
         })
     }
 
-    /// Counts the orders that are there, from their arrangement.
+    /// Counts the current orders, from their arrangement.
     pub(super) fn count_lines<I: ShopId>(&self, lines: ByKey<'_, Epoch, Option<I>, Line<I>>) {
         let held = Arc::clone(&self.table(InputTable::Orders).held);
         lines.stream.inspect_core(move |event| {
@@ -187,12 +188,14 @@ impl Intake {
         });
     }
 
+    /// The row counts of each table. Until the first change, rows that were read but are not current are duplicates.
     pub(super) fn reports(&self) -> Vec<InputReport> {
         let reports = self.tables.iter().map(|table| {
-            let (read, rejected) = (table.read.load(Ordering::Relaxed), table.rejected.load(Ordering::Relaxed));
-            let held = table.held.load(Ordering::Relaxed).cast_unsigned();
-            let duplicates = read.wrapping_sub(rejected).wrapping_sub(held);
-            InputReport { name: table.table.name().into(), read, rejected, duplicates }
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let (read, rejected, changes) = (count(&table.read), count(&table.rejected), count(&table.changes));
+            let current = table.held.load(Ordering::Relaxed).cast_unsigned();
+            let duplicates = read.wrapping_sub(rejected).wrapping_sub(current);
+            InputReport { name: table.table.name().into(), read, rejected, duplicates, changes, current }
         });
         reports.collect()
     }

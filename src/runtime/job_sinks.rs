@@ -5,10 +5,10 @@ use crate::sinks::Sink;
 
 /// The sinks of a job, each of which is ended exactly once.
 #[derive(Default)]
-pub(super) struct JobSinks(Vec<Box<dyn Sink>>);
+pub(crate) struct JobSinks(Vec<Box<dyn Sink>>);
 
 impl JobSinks {
-    pub(super) fn new(sinks: Vec<Box<dyn Sink>>) -> JobSinks {
+    pub(crate) fn new(sinks: Vec<Box<dyn Sink>>) -> JobSinks {
         JobSinks(sinks)
     }
 

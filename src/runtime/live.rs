@@ -7,14 +7,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unboun
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
-use crate::model::{AnyId, Change, InputTable, IntId, Payload};
+use crate::model::{AnyId, Change, Epoch, InputTable, IntId, Payload};
 use crate::operators::Position;
 use crate::report::Report;
-use crate::sinks::{Epoch, Sink};
-use crate::sources::{FileSource, Source};
+use crate::sinks::Sink;
+use crate::sources::Source;
 use crate::tables::JobId;
 
 use super::cluster::Cluster;
@@ -28,23 +28,24 @@ use super::worker;
 
 /// A job that has loaded its input, and then takes changes.
 ///
-/// Each call of [`apply`](Self::apply) is one epoch: when it returns, all tables have it, and all sinks have committed it.
+/// Each call of [`apply`](Self::apply) is one epoch: when it returns, all tables have it, and all sinks have committed
+/// it.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use millstream::config::RunConfig;
+/// use millstream::config::{InputConfig, JobConfig};
 /// use millstream::model::{AnyId, Change, Day, Order};
 /// use millstream::runtime::{Live, Progress};
 /// use millstream::sinks::{ChangeFeed, MemoryTables};
 ///
 /// let folder = tempfile::tempdir()?;
 /// millstream::generate::generate(0.001, folder.path())?;
-/// let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
-/// let config = RunConfig::new(folder.path(), folder.path(), as_of); // nothing is written: no sink is a folder
+/// let source = Arc::new(InputConfig::at(folder.path()).open()?);
+/// let config = JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day"));
 ///
 /// let (feed, tables) = (ChangeFeed::new(), MemoryTables::of(&["daily_sales"]));
 /// let sinks = vec![Box::new(feed.clone()) as _, Box::new(tables.clone()) as _];
-/// let mut live = Live::start(&config, sinks, &Arc::new(Progress::default()))?;
+/// let mut live = Live::start(&config, source, sinks, &Arc::new(Progress::default()))?;
 ///
 /// let day = Day::from_ymd(2024, 5, 1);
 /// let order = Order { day, ..Order::of(AnyId::from(1), AnyId::from(1)) };
@@ -58,7 +59,8 @@ use super::worker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Live {
-    config: RunConfig,
+    config: JobConfig,
+    started: Instant,
     context: Arc<RunContext>,
     sinks: JobSinks,
     /// Dropped before `guards`, which wait for workers that wait for changes.
@@ -83,25 +85,13 @@ struct Followers<I> {
 }
 
 impl Live {
-    /// Loads the input folder of the config, commits the first epoch in the sinks, and stays.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](super::run).
-    pub fn start(config: &RunConfig, sinks: Vec<Box<dyn Sink>>, progress: &Arc<Progress>) -> Result<Live> {
-        match FileSource::open(&config.input.path, &config.input.renames) {
-            Ok(source) => Live::start_with(config, Arc::new(source), sinks, progress),
-            Err(error) => JobSinks::new(sinks).end(Err(error)),
-        }
-    }
-
-    /// As [`start`](Self::start), from a source of the caller's.
+    /// Loads a source, commits the first epoch in the sinks, and stays.
     ///
     /// # Errors
     ///
     /// As [`run_with`](super::run_with).
-    pub fn start_with(
-        config: &RunConfig,
+    pub fn start(
+        config: &JobConfig,
         source: Arc<dyn Source>,
         sinks: Vec<Box<dyn Sink>>,
         progress: &Arc<Progress>,
@@ -118,23 +108,24 @@ impl Live {
 
     /// Starts a job whose first epoch these sinks have.
     fn start_to(
-        config: &RunConfig,
+        config: &JobConfig,
         source: Arc<dyn Source>,
         sinks: &mut JobSinks,
         progress: &Arc<Progress>,
     ) -> Result<Live> {
         let started = Instant::now();
+        config.validate()?;
         if config.cluster.as_ref().is_some_and(|cluster| cluster.hosts.len() > 1) {
-            return Err(Error::usage("cluster: a live job runs in one process; start it without"));
+            return Err(Error::usage("cluster: a live job runs in one process; remove the cluster settings"));
         }
-        let intake = Intake::new(source, &config.input, config.max_rejected, progress)?;
+        let intake = Intake::new(source, config, progress)?;
         match intake.has_text_ids() {
             true => Live::load::<AnyId>(config, intake, sinks, started),
             false => Live::load::<IntId>(config, intake, sinks, started),
         }
     }
 
-    fn load<I: JobId>(config: &RunConfig, intake: Intake, sinks: &mut JobSinks, started: Instant) -> Result<Live> {
+    fn load<I: JobId>(config: &JobConfig, intake: Intake, sinks: &mut JobSinks, started: Instant) -> Result<Live> {
         let mut context = RunContext::new(config, intake, None::<&Arc<Cluster>>, &Arc::default())?;
         context.stays = true;
         open_sinks(&mut context, config, sinks)?;
@@ -165,21 +156,27 @@ impl Live {
             let changes = changes.into_iter().map(typed::<I>).collect::<Result<_>>()?;
             sender.send(EpochInput { changes, model }).map_err(|_| ended_error(&shared))
         };
-        let (guards, config) = (Some(guards), config.clone());
+        let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
         let sinks = JobSinks::default();
-        Ok(Live { config, context, sinks, send: Some(Box::new(send)), guards, done: is_done, report, epoch: 0 })
+        Ok(Live { config, started, context, sinks, send, guards, done: is_done, report, epoch: 0 })
     }
 
-    /// What the first epoch came to.
+    /// The report of the first epoch.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// What the job has done until now: rows read and held, and, with [`RunConfig::profile`], how long each operator worked.
+    /// A report up to now: the rows of the source, the changes since, the current rows and, with
+    /// [`JobConfig::profile`], the time spent in each operator. It has no output tables.
     #[must_use]
     pub fn progress_report(&self) -> Report {
-        self.context.report(&self.config)
+        let mut report = self.context.report(&self.config);
+        for (now, loaded) in report.inputs.iter_mut().zip(&self.report.inputs) {
+            now.duplicates = loaded.duplicates;
+        }
+        report.seconds = self.started.elapsed().as_secs_f64();
+        report
     }
 
     /// The newest epoch that is in all tables.
@@ -197,18 +194,20 @@ impl Live {
         self.context.layout.payload(table, json)
     }
 
-    /// Applies changes in one epoch, waits until all tables have it and all sinks have committed it, and says which it is.
+    /// Applies changes in one epoch, waits until all tables have it and all sinks have committed it, and returns its
+    /// number.
     ///
     /// Of several changes of one id, the last counts.
     ///
     /// # Errors
     ///
-    /// If an id is a text, and all ids of the input are integers: nothing is applied then. Any other error ends the job.
+    /// If an id is a text, and all ids of the input are integers: nothing is applied then. Any other error ends the
+    /// job.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change<AnyId>>) -> Result<Epoch> {
         self.apply_epoch(changes.into_iter().collect(), None)
     }
 
-    /// Scores all orders by this model from now on, in an epoch of its own: every row of `order_anomalies` changes. A function
+    /// Scores all orders by this model from now on, in an epoch of its own: every score changes. A function
     /// `anomaly_score` of the config keeps the model of its file.
     ///
     /// # Errors
@@ -334,6 +333,7 @@ fn finish_epoch(worker: &mut Worker, context: &RunContext, probe: &EpochProbe, u
 fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, context: &RunContext) {
     for (change, position) in input.changes.into_iter().zip(0..) {
         let at = Position::after(position);
+        context.intake.count_change(change.table());
         match change {
             Change::Order(id, row) => inputs.orders.send((id, at, row)),
             Change::Product(id, row) => inputs.products.send((id, at, row)),

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sinks::Epoch;
+use crate::model::Epoch;
 
 /// The frontier at the ends of the tables, as one worker sees it.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use timely::communication::{Config, WorkerGuards};
 use timely::execute::execute_from;
 use timely::worker::Worker;
 
-use crate::config::RunConfig;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::tables::JobId;
 
@@ -20,7 +20,7 @@ use super::progress::Phase;
 
 /// Starts the workers: each reads its share of the source, and then does what `then` says with its inputs.
 pub(super) fn start<I: JobId>(
-    config: &RunConfig,
+    config: &JobConfig,
     context: &Arc<RunContext>,
     then: impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe) + Send + Sync + 'static,
 ) -> Result<WorkerGuards<()>> {
@@ -48,7 +48,7 @@ struct Alarm<'a>(&'a RunContext);
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(Error::failed("internal error: a worker panicked; its message stands above"));
+            self.0.fail(Error::failed("internal error: a worker panicked; see the panic message above"));
         }
     }
 }

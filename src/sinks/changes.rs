@@ -10,8 +10,9 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
-use super::sink::{Epoch, Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that collects the rows that each committed epoch inserted and deleted.
 ///

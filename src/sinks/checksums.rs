@@ -10,8 +10,9 @@ use arrow::row::{RowConverter, SortField};
 use foldhash::quality::FixedState;
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
-use super::sink::{Epoch, Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps the sum of the row hashes of each table. Clones share the sums.
 ///

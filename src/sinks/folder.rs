@@ -5,7 +5,6 @@
 //! ```
 
 mod count;
-mod names;
 mod publish;
 mod write;
 
@@ -14,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::model::Epoch;
 
-use super::{Epoch, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 pub(crate) use count::count_rows;
-pub(crate) use names::{NULL_PARTITION, decode};
 use publish::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};

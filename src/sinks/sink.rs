@@ -5,9 +5,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-
-/// The number of a set of changes that is applied atomically to all tables. Epoch 0 has the rows of the source.
-pub type Epoch = u64;
+use crate::model::Epoch;
 
 /// A table as sinks see it.
 #[derive(Clone, Debug)]

@@ -9,9 +9,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::columns::ShopId;
 use crate::error::{Error, Result};
-use crate::model::{AnyId, IntId};
+use crate::model::{AnyId, Epoch, IntId};
 use crate::pipeline::Job;
-use crate::sinks::Epoch;
 use crate::suggest::did_you_mean;
 
 use super::end::{EndContext, TableEnd};

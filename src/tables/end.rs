@@ -10,7 +10,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 
 use crate::error::{Error, Result};
-use crate::sinks::{Epoch, RowChanges};
+use crate::model::Epoch;
+use crate::sinks::RowChanges;
 
 use super::layout::Layout;
 

@@ -15,9 +15,9 @@ use crate::columns::build::{dates, decimals, ids, money, texts, typed};
 use crate::columns::{ShopId, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::money::e4_to_f64;
-use crate::model::{Account, Id, InputTable, Line, Price, Product};
+use crate::model::{Account, Epoch, Id, InputTable, Line, Price, Product};
 use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, Job, LinePart, least};
-use crate::sinks::{Epoch, RowChanges};
+use crate::sinks::RowChanges;
 
 use super::end::{EndContext, Give, TableEnd};
 use super::layout::{EnrichedColumn, EnrichedSource as Source};

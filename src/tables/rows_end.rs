@@ -15,7 +15,8 @@ use timely::progress::frontier::MutableAntichain;
 
 use crate::columns::ShopId;
 use crate::error::Result;
-use crate::sinks::{Epoch, RowChanges};
+use crate::model::Epoch;
+use crate::sinks::RowChanges;
 
 use super::end::{EndContext, Give, TableEnd, batch_of};
 use super::layout::Layout;

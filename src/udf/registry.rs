@@ -19,7 +19,7 @@ use super::{ColumnFunction, calculate_discount, categorize_price, clean_text, pa
 /// | [`parse_json_metadata`] | text | the JSON object as a map of texts |
 /// | [`weekday`] | date | 1 (Monday) to 7 (Sunday); vectorised |
 /// | [`anomaly_score`](super::anomaly_score) | quantity, price, discount | score by the saved model; vectorised |
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Registry {
     functions: BTreeMap<String, Arc<dyn ColumnFunction>>,
 }
@@ -61,6 +61,20 @@ impl Registry {
         }
         self.functions.insert(name, Arc::new(function));
         Ok(())
+    }
+
+    /// These functions and others.
+    ///
+    /// # Errors
+    ///
+    /// If a name is taken.
+    pub(crate) fn with_all(mut self, others: &Registry) -> Result<Registry> {
+        for (name, function) in &others.functions {
+            if self.functions.insert(name.clone(), Arc::clone(function)).is_some() {
+                return Err(Error::usage(format!("a function {name} is registered already")));
+            }
+        }
+        Ok(self)
     }
 
     /// The function with this name.

@@ -178,8 +178,9 @@ impl Rendezvous {
         }
     }
 
-    /// After a failure, adds the processes that have just connected, and waits a while for those with lower numbers that
-    /// have not: two processes that disagree may have met before either reached a third, which would wait for them.
+    /// After a failure, adds the processes that have just connected, and waits a while for those with lower numbers
+    /// that have not: two processes that disagree may have met before either reached a third, which would wait for
+    /// them.
     fn reach_rest(&self, accepted: &Receiver<Connection>, listening: &Sender<ListenerGuard>, progress: &Progress) {
         let since = Instant::now();
         loop {

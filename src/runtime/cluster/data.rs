@@ -146,7 +146,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
         let hosts = vec!["here:1".to_owned(), "there:2".to_owned()];
-        let config = ClusterConfig { process: 0, hosts, wait: Duration::ZERO };
+        let config = ClusterConfig { wait: Duration::ZERO, ..ClusterConfig::new(0, hosts) };
         let failure = Arc::default();
         let membership = Arc::new(Membership::new(&config, &failure, unbounded().0));
         (DataStream::new(listener.accept().expect("accepts").0, 1, &membership), other, membership, failure)

@@ -7,15 +7,15 @@ use std::fs;
 
 use twox_hash::XxHash64;
 
-use crate::config::RunConfig;
+use crate::config::{ClusterConfig, JobConfig};
 
 /// Settings by name, as text; two processes agree if they are equal.
 pub(super) type Fingerprint = BTreeMap<String, String>;
 
-/// The settings that the tables depend on. Paths are excluded, because folders may be mounted elsewhere on other
-/// machines; so is the batch size.
-pub(super) fn of_config(config: &RunConfig, processes: usize) -> Fingerprint {
-    let RunConfig { settings, anomaly, placing, file_format, .. } = config;
+/// The settings that the tables depend on, and those that the program shares. Paths are excluded, because folders may
+/// be mounted elsewhere on other machines; so is the batch size.
+pub(super) fn of_config(config: &JobConfig, cluster: &ClusterConfig) -> Fingerprint {
+    let JobConfig { settings, anomaly, .. } = config;
     let tables: Vec<_> = config.tables.names().collect();
     let model = anomaly.model.as_ref().map_or("trained".into(), |path| match fs::read(path) {
         Ok(file) => format!("a file of checksum {:016x}", XxHash64::oneshot(0, &file)),
@@ -24,28 +24,21 @@ pub(super) fn of_config(config: &RunConfig, processes: usize) -> Fingerprint {
     let functions: Vec<_> = config.functions.names().collect();
     let facts = [
         ("version", format!("{} for {ARCH}", env!("CARGO_PKG_VERSION"))),
-        ("number of processes", processes.to_string()),
+        ("number of processes", cluster.hosts.len().to_string()),
         ("workers", config.workers.to_string()),
         ("as_of", settings.as_of.to_string()),
-        ("time_zone", config.input.zone.to_string()),
+        ("time_zone", config.zone.to_string()),
         ("tables", tables.join(", ")),
         ("tiers", text(&settings.tiers)),
         ("price_categories", text(&settings.price_categories)),
         ("matrix_size", settings.matrix_size.to_string()),
-        ("columns", text(&config.input.renames)),
         ("udfs", text(&config.derived)),
         ("max_rejected", text(&config.max_rejected)),
         ("functions", functions.join(", ")),
         ("anomaly.model", model),
         ("anomaly", text(&anomaly.training)),
-        ("output.format", text(&file_format.format)),
-        ("output.compression", text(&file_format.codec)),
-        ("output.target_file_size", file_format.target_bytes.to_string()),
-        ("output.partition_by", text(&placing.partition_by)),
-        ("output.bucket_by", text(&placing.bucket_by)),
-        ("output.sort_by", text(&placing.sort_by)),
     ];
-    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
+    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).chain(cluster.shared.clone()).collect()
 }
 
 fn text(value: &impl Debug) -> String {

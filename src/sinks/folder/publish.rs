@@ -155,11 +155,13 @@ impl OutputFolder {
     }
 }
 
-/// A failed run removes its staging folder.
+/// A failed run removes its staging folder. Every run unlocks the output folder.
 impl Drop for OutputFolder {
     fn drop(&mut self) {
-        if self.lock.is_some() {
+        if let Some(lock) = &self.lock {
             remove_or_leave(&self.work());
+            // Closing the file does not unlock it if a child process that this one is just starting has a copy.
+            let _ = lock.unlock();
         }
     }
 }

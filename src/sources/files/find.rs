@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::folder_names::{NULL_PARTITION, decode};
 use crate::model::InputTable;
-use crate::sinks::folder::{NULL_PARTITION, decode};
 
 /// The format of an input file, determined by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +102,14 @@ fn endings() -> String {
 
 fn nothing_found(input: &Path, table: InputTable) -> Error {
     if !input.is_dir() {
-        return Error::unusable(format!("{}: there is no such folder, wanted the input folder", input.display()));
+        let is_address = input.to_string_lossy().contains("://");
+        let hint = if is_address { "; only local folders are read" } else { "" };
+        return Error::unusable(format!("{}: there is no such folder{hint}, wanted the input folder", input.display()));
     }
     let entries = fs::read_dir(input).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    let found = match names.as_slice() {
-        [] => "it is empty".into(),
-        names => format!("it has {}", names.join(", ")),
-    };
+    let found = if names.is_empty() { "it is empty".into() } else { format!("it has {}", names.join(", ")) };
     let wanted = format!("a folder {table}/ with files, or a file {table} with the extension {}", endings());
     Error::unusable(format!("{}: no table {table}: {found}; wanted {wanted}", input.display()))
 }

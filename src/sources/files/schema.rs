@@ -131,6 +131,12 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result
                     names()
                 )));
             }
+            None if core.required && columns.len() == 1 && columns[0].own_name.contains(';') => {
+                return Err(Error::unusable(format!(
+                    "{}: columns are separated by semicolons, wanted commas",
+                    file.path.display()
+                )));
+            }
             None if core.required => {
                 return Err(Error::unusable(format!(
                     "{}: no column {}, wanted {}; it has the columns {}. To use one of these, map it in the config: \

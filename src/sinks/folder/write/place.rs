@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
-use crate::sinks::folder::names::{NULL_PARTITION, encode};
+use crate::folder_names::{NULL_PARTITION, encode};
 
 /// Partitioning, bucketing and sort order of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,47 @@
+//! The batch run: from an input folder to an output folder.
+
+use std::sync::Arc;
+
+use crate::config::RunConfig;
+use crate::error::Result;
+use crate::report::Report;
+use crate::runtime::{JobSinks, Progress, run_opened};
+
+/// Runs the batch job: reads the input folder, makes the tables, and writes them to the output folder.
+///
+/// ```
+/// use std::sync::Arc;
+/// use millstream::batch::run;
+/// use millstream::config::RunConfig;
+/// use millstream::model::Day;
+/// use millstream::runtime::Progress;
+///
+/// let folder = tempfile::tempdir()?;
+/// let (input, output) = (folder.path().join("shop"), folder.path().join("tables"));
+/// millstream::generate::generate(0.001, &input)?;
+/// let config = RunConfig::new(&input, &output, Day::from_ymd(2024, 12, 31).expect("a day"));
+/// let report = run(&config, &Arc::new(Progress::default()))?;
+/// assert_eq!(report.tables[0].name, "enriched_data");
+/// assert!(output.join("daily_sales/_SUCCESS").is_file());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// If the config is invalid or the input can't be used, which is found before anything is written, or something can't
+/// be written; the tables of earlier runs then remain.
+pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
+    config.validate()?;
+    let mut job = config.job.clone();
+    if let Some(cluster) = &mut job.cluster {
+        cluster.shared.insert("columns".into(), format!("{:?}", config.input.renames));
+        cluster.shared.extend(config.output.facts());
+    }
+    let mut report = run_opened(&job, progress, || {
+        let source = Arc::new(config.input.open()?);
+        Ok((source, JobSinks::new(vec![Box::new(config.output.sink()?)])))
+    })?;
+    report.input = config.input.path.display().to_string();
+    report.output = config.output.path.display().to_string();
+    Ok(report)
+}

@@ -1,0 +1,114 @@
+//! The configuration of a job, wherever its rows come from and its tables go.
+
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+use crate::model::Day;
+use crate::pipeline::Settings;
+use crate::tables::{Catalog, DerivedColumn};
+use crate::udf::Registry;
+
+use super::{AnomalyConfig, ClusterConfig};
+
+/// The configuration of a job. Its source and sinks are given when it starts.
+///
+/// ```
+/// use millstream::config::JobConfig;
+/// use millstream::model::Day;
+/// use millstream::tables::Catalog;
+///
+/// let mut config = JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day"));
+/// config.tables = Catalog::standard().select(&["daily_sales", "product_ranking"])?;
+/// config.workers = 0;
+/// let error = config.validate().expect_err("a job needs a worker");
+/// assert_eq!(error.to_string(), "workers: 0 is too few, wanted at least 1");
+/// # Ok::<(), millstream::error::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct JobConfig {
+    /// Worker threads per process.
+    pub workers: usize,
+    /// Rows that are read at a time.
+    pub batch_size: usize,
+    /// The time zone of day boundaries.
+    pub zone: Tz,
+    /// Settings of the tables.
+    pub settings: Settings,
+    /// The tables to make.
+    pub tables: Catalog,
+    /// The model of `order_anomalies`.
+    pub anomaly: AnomalyConfig,
+    /// Functions of the program, for `derived`. The built-in ones are known without it.
+    pub functions: Registry,
+    /// Derived columns, in evaluation order.
+    pub derived: Vec<DerivedColumn>,
+    /// The job fails if more rows than this are rejected.
+    pub max_rejected: Option<u64>,
+    /// True if reports include the time spent in each operator.
+    pub profile: bool,
+    /// The processes of the run; `None` for a single process.
+    pub cluster: Option<ClusterConfig>,
+}
+
+impl JobConfig {
+    /// A job with default settings and a reference date, on all cores.
+    #[must_use]
+    pub fn new(as_of: Day) -> JobConfig {
+        JobConfig {
+            workers: cores(),
+            batch_size: 10_000,
+            zone: Tz::UTC,
+            settings: Settings::as_of(as_of),
+            tables: Catalog::standard().defaults(),
+            anomaly: AnomalyConfig::default(),
+            functions: Registry::default(),
+            derived: Vec::new(),
+            max_rejected: None,
+            profile: false,
+            cluster: None,
+        }
+    }
+
+    /// Checks all settings, as far as possible without reading the input. A job does so when it starts.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is invalid, or settings contradict each other. The message names the key.
+    pub fn validate(&self) -> Result<()> {
+        at_least_one(self.workers, "workers")?;
+        at_least_one(self.batch_size, "batch_size")?;
+        at_least_one(self.settings.matrix_size, "matrix_size")?;
+        for training in self.settings.training.iter().chain([&self.anomaly.training]) {
+            training.check().map_err(|reason| Error::usage(format!("anomaly.{reason}")))?;
+        }
+        let has_model = self.anomaly.model.is_some() || self.tables.contains("order_anomalies");
+        if self.anomaly.save_model.is_some() && !has_model {
+            return Err(Error::usage("save_model: no model is trained; add order_anomalies to tables (--tables all)"));
+        }
+        self.all_functions()?;
+        if let Some(idle) = self.derived.iter().find(|column| !self.tables.contains(&column.table)) {
+            let (name, table) = (&idle.name, &idle.table);
+            return Err(Error::usage(format!("udfs: {name}: the table {table} is not made; add it to tables")));
+        }
+        self.cluster.as_ref().map_or(Ok(()), ClusterConfig::validate)
+    }
+
+    /// The functions that derived columns can use: the built-in ones, with the price categories of the settings, and
+    /// those of the program.
+    ///
+    /// # Errors
+    ///
+    /// If a function of the program has the name of a built-in one.
+    pub(crate) fn all_functions(&self) -> Result<Registry> {
+        Registry::built_in(&self.settings.price_categories).with_all(&self.functions)
+    }
+}
+
+/// The number of cores.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn at_least_one(number: usize, name: &str) -> Result<()> {
+    if number == 0 { Err(Error::usage(format!("{name}: 0 is too few, wanted at least 1"))) } else { Ok(()) }
+}

@@ -1,0 +1,194 @@
+//! Configuration from flags, the environment and the config file, in this order of precedence.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::error::{Error, Result};
+use crate::model::{Amount, Day, Text, Tiers, money};
+use crate::pipeline::Settings;
+use crate::sinks::folder::{FileFormat, Placing};
+use crate::tables::Catalog;
+use crate::udf::Registry;
+
+use super::file::{self, ConfigFile, TierBound};
+use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job, keys};
+
+impl RunConfig {
+    /// Resolves flags, environment and config file.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, or a setting is missing, unknown or invalid. The message names the flag or key.
+    pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
+        let file = read(args.config.as_deref())?;
+        let (input, output) = (input(args, &file)?, output(args, &file)?);
+        Ok(RunConfig { job: job(args, file, true)?, input, output })
+    }
+}
+
+impl JobConfig {
+    /// Resolves the settings of the job; those of the input and output folder are not used.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, or a setting is missing, unknown or invalid. The message names the flag or key.
+    pub fn resolve(args: &RunArgs) -> Result<JobConfig> {
+        job(args, read(args.config.as_deref())?, true)
+    }
+
+    /// Like [`resolve`](Self::resolve), but ignores the `cluster` settings; for inspecting the output.
+    ///
+    /// # Errors
+    ///
+    /// Like `resolve`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn resolve_alone(args: &RunArgs) -> Result<JobConfig> {
+        job(args, read(args.config.as_deref())?, false)
+    }
+}
+
+impl InputConfig {
+    /// Resolves the settings of the input folder.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, the input folder is missing, or a setting is invalid.
+    pub fn resolve(args: &RunArgs) -> Result<InputConfig> {
+        input(args, &read(args.config.as_deref())?)
+    }
+}
+
+impl OutputConfig {
+    /// Resolves the settings of the output folder.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read, the output folder is missing, or a setting is invalid.
+    pub fn resolve(args: &RunArgs) -> Result<OutputConfig> {
+        output(args, &read(args.config.as_deref())?)
+    }
+}
+
+/// Reads a config file; without a path, returns the default.
+///
+/// # Errors
+///
+/// If it can't be read, is not YAML, or has an unknown key or an invalid value.
+fn read(path: Option<&Path>) -> Result<ConfigFile> {
+    let Some(path) = path else { return Ok(ConfigFile::default()) };
+    let invalid = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
+    let text = fs::read_to_string(path).map_err(|cause| invalid(&cause))?;
+    if text.trim().is_empty() {
+        return Ok(ConfigFile::default());
+    }
+    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))?;
+    if document.is_null() {
+        return Ok(ConfigFile::default());
+    }
+    keys::check(&document).map_err(|cause| invalid(&cause))?;
+    // Read again from the text, and not from the document, so that errors name the line.
+    serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))
+}
+
+fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> {
+    let cluster = if in_cluster { ClusterConfig::decide(&args.cluster, file.cluster)? } else { None };
+    let zone = zone(args.time_zone.as_deref().or(file.time_zone.as_deref()).unwrap_or("UTC"))?;
+    let settings = Settings {
+        as_of: day(args.as_of.as_deref().or(file.as_of.as_deref()), zone)?,
+        tiers: tiers(file.tiers)?,
+        price_categories: functions::price_categories(file.price_categories)?,
+        matrix_size: args.matrix_size.or(file.matrix_size).unwrap_or(10),
+        training: None,
+    };
+    let config = JobConfig {
+        workers: args.workers.or(file.processing.parallelism).unwrap_or_else(job::cores),
+        batch_size: args.batch_size.or(file.processing.batch_size).unwrap_or(10_000),
+        zone,
+        settings,
+        tables: tables(args.tables.clone().or(file.tables.map(file::TableNames::into_names)))?,
+        anomaly: functions::anomaly(args, file.anomaly),
+        functions: Registry::default(),
+        derived: functions::derived_columns(file.udfs)?,
+        max_rejected: args.max_rejected.or(file.max_rejected),
+        profile: args.profile,
+        cluster,
+    };
+    config.validate()?;
+    Ok(config)
+}
+
+fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
+    let path = args.input.clone().or(file.data.input_path.clone());
+    let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
+    let config = InputConfig { path, renames: file.columns.clone().unwrap_or_default() };
+    config.validate()?;
+    Ok(config)
+}
+
+fn output(args: &RunArgs, file: &ConfigFile) -> Result<OutputConfig> {
+    let path = args.output.clone().or(file.data.output_path.clone());
+    let path = path.ok_or_else(|| missing("output folder", "--output", "OUTPUT_PATH", "data.output_path"))?;
+    let (keys, default) = (file.output.clone(), FileFormat::default());
+    let target = args.target_file_size.or(keys.target_file_size).unwrap_or_default();
+    let format = FileFormat {
+        format: args.format.or(keys.format).unwrap_or(default.format),
+        codec: args.compression.or(keys.compression).unwrap_or(default.codec),
+        target_bytes: target.bytes(),
+    };
+    let placing = Placing {
+        partition_by: args.partition_by.clone().or(keys.partition_by).unwrap_or_default(),
+        bucket_by: keys.bucket_by.map(|by| (by.columns, by.buckets)),
+        sort_by: keys.sort_by.unwrap_or_default(),
+    };
+    let config = OutputConfig { path, format, placing };
+    config.validate()?;
+    Ok(config)
+}
+
+fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
+    Error::usage(format!("no {what}: give {flag}, set {variable}, or put {key} into the config file"))
+}
+
+fn zone(name: &str) -> Result<Tz> {
+    let unknown = "is not a time zone; wanted a name such as Europe/Berlin or UTC";
+    name.parse().map_err(|_| Error::usage(format!("time_zone: {name} {unknown}")))
+}
+
+fn day(text: Option<&str>, zone: Tz) -> Result<Day> {
+    let Some(text) = text else {
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        let today = Day::from_date(now.with_timezone(&zone).date_naive());
+        return today.ok_or_else(|| Error::failed("the system clock is outside the years 1 to 9999"));
+    };
+    let date = text.parse().ok().and_then(Day::from_date);
+    date.ok_or_else(|| Error::usage(format!("as_of: {text} is not a date; wanted one such as 2024-12-31")))
+}
+
+fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
+    let Some(mut tiers) = tiers else { return Ok(Tiers::default()) };
+    let rest = match tiers.pop() {
+        Some(TierBound { name, from: None }) => Text::from(name),
+        _ => return Err(Error::usage("tiers: the last one must have no bound; it covers everything below the others")),
+    };
+    let bound = |tier: TierBound| {
+        let from = tier.from.as_deref().and_then(money::text_to_e4);
+        let e4 = from.ok_or_else(|| Error::usage(format!("tiers: the bound of {} is not a number", tier.name)))?;
+        Ok((Text::from(tier.name), Amount::from_e8(e4.saturating_mul(10_000))))
+    };
+    let bounds = tiers.into_iter().map(bound).collect::<Result<_>>()?;
+    Tiers::new(bounds, rest).map_err(|reason| Error::usage(format!("tiers: {reason}")))
+}
+
+fn tables(names: Option<Vec<String>>) -> Result<Catalog> {
+    let all = Catalog::standard();
+    match names {
+        Some(names) if names == ["all"] => Ok(all),
+        Some(names) => all.select(&names),
+        None => Ok(all.defaults()),
+    }
+}
