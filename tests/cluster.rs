@@ -158,7 +158,11 @@ fn who_was_asked_for_something_else_ends_the_run_on_all() {
     ended([&[], &["--input", input]], 3, &["process 1 (127.0.0.1:", "reads other products", "1 files"]);
     ended([&[], &["--input", "/nowhere"]], 3, &["/nowhere", "there is no such folder"]);
     let elsewhere = shop.path("elsewhere");
-    ended([&[], &["--output", elsewhere.to_str().expect("text")]], 1, &["all processes must share one"]);
+    ended(
+        [&[], &["--output", elsewhere.to_str().expect("text")]],
+        1,
+        &["all processes must write to the same output folder"],
+    );
     ended([&["--max-rejected", "4"], &["--max-rejected", "4"]], 3, &["more than 4 rows rejected"]);
 }
 
