@@ -94,7 +94,7 @@ fn a_path_that_points_up_is_found_wherever_it_stands() {
     }
     let test = "#[cfg(test)] mod tests { use crate::runtime::Live; } /// [`crate::runtime::Live`]\nfn f() {}";
     let path = vec!["model".to_owned()];
-    assert_eq!(Module::read(&path, &syn::parse_file(test).expect(test)).paths, [vec![""; 0]; 0]);
+    assert!(Module::read(&path, &syn::parse_file(test).expect(test)).paths.is_empty());
 }
 
 #[test]

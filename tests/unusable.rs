@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
-use files::{Shop, check, write_parquet};
+use files::{Shop, check, millstream, write_parquet};
 
 /// Checks that the input is refused with these words, and that nothing was written.
 fn refused(shop: &Shop, words: &[&str]) {
@@ -30,6 +30,15 @@ fn a_missing_column_is_named_with_those_there_are() {
     let shop = Shop::small();
     shop.write("orders.csv", "order_id,customer,product_id,order_date,quantity,discount\n1,1,1,2024-01-01,1,0\n");
     refused(&shop, &["orders.csv", "no column customer_id", "an integer or a string", "customer, product_id"]);
+}
+
+#[test]
+fn semicolons_and_addresses_are_called_what_they_are() {
+    let shop = Shop::small();
+    shop.write("orders.csv", "order_id;customer_id;product_id;order_date;quantity;discount\n1;1;1;2024-01-01;1;0\n");
+    refused(&shop, &["orders.csv: columns are separated by semicolons, wanted commas"]);
+    let done = millstream(&["run", "--input", "s3://bucket/shop", "--output", "out"]);
+    check(&done, 3, &["s3://bucket/shop: there is no such folder; only local folders are read"]);
 }
 
 #[test]

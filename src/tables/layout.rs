@@ -123,8 +123,8 @@ impl Layout {
         for (name, data_type, source) in derived.into_iter().chain([("customer_tier", &DataType::Utf8, CustomerTier)]) {
             if layout.has(name) {
                 return Err(Error::unusable(format!(
-                    "input column {name} clashes with a computed column; rename it in the config: \
-                     columns: {{TABLE: {{OTHER: {name}}}}}"
+                    "the input has a column {name}, but that is the name of a column that is computed; give it another \
+                     in the config: columns: {{orders: {{OTHER: {name}}}}}, or the table that has it"
                 )));
             }
             layout.enriched.push(EnrichedColumn { name: name.to_owned(), data_type: data_type.clone(), source });
@@ -161,8 +161,8 @@ impl Layout {
             (false, _) => Ok(column.into()),
             (true, false) => Ok(prefixed),
             (true, true) => Err(Error::unusable(format!(
-                "{table}: column {column} is in an earlier table, too, and {prefixed} is taken; rename it in the \
-                 config: columns: {{{table}: {{OTHER: {column}}}}}"
+                "{table} has a column {column}, which an earlier table has too, and {prefixed} is taken as well; give it \
+                 another name in the config: columns: {{{table}: {{OTHER: {column}}}}}"
             ))),
         }
     }

@@ -33,7 +33,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a process that fails tries to reach those that are not connected yet, to report why.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the own address may remain in use by an ending run.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
@@ -194,6 +194,7 @@ impl Rendezvous {
             if has_reached_all || is_over || !self.membership.has_failed() {
                 return;
             }
+            progress.enter(Phase::Waiting(format!("a failure to be reported: {}", self.missing())));
             thread::sleep(POLL_INTERVAL);
         }
     }
