@@ -11,8 +11,8 @@
 //!
 //! Orders are kept by id: the last write of an id counts, and a new price finds the orders it affects. Order lines are
 //! arranged by customer, in the order of days, and nearly everything else is read from that one arrangement. What the
-//! rows of a customer or a product share (a total, a name) is a collection of its own, joined to rows only where a table
-//! is made. The tables themselves are in [`tables`](crate::tables), one file each.
+//! rows of a customer or a product share (a total, a name) is a collection of its own, joined to rows only where a
+//! table is made. The tables themselves are in [`tables`](crate::tables), one file each.
 //!
 //! Inputs and outputs are collections of the caller's scope, at any totally ordered time:
 //!

@@ -16,6 +16,7 @@ use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::vec::input::Handle;
 
 type Products = InputSession<u64, (i64, Arc<Product>), isize>;
+type ProductRows<'a> = VecCollection<'a, u64, (i64, Arc<Product>)>;
 type Orders = Handle<u64, Upsert<i64, Order<i64>>>;
 /// Updates of enriched rows: the epoch, the order, its quantity, the name of its product, and the weight.
 type Moved = Vec<(u64, i64, i32, Option<String>, isize)>;
@@ -30,10 +31,7 @@ fn order(quantity: i32) -> Option<Order<i64>> {
 
 /// The updates of enriched rows for what `feed` puts in; `on_the_way` is applied to the products.
 fn moved(
-    on_the_way: impl for<'a> Fn(VecCollection<'a, u64, (i64, Arc<Product>)>) -> VecCollection<'a, u64, (i64, Arc<Product>)>
-    + Send
-    + Sync
-    + 'static,
+    on_the_way: impl for<'a> Fn(ProductRows<'a>) -> ProductRows<'a> + Send + Sync + 'static,
     feed: impl FnOnce(&mut Products, &mut Orders) + Send + Sync + 'static,
 ) -> Moved {
     let captured = timely::execute_directly(move |worker| {
@@ -110,9 +108,7 @@ fn what_a_retracted_copy_leaves_is_what_later_rows_are_joined_with() {
 }
 
 /// The products; those called nothing come in a message without a time.
-fn without_time_if_nameless<'a>(
-    products: VecCollection<'a, u64, (i64, Arc<Product>)>,
-) -> VecCollection<'a, u64, (i64, Arc<Product>)> {
+fn without_time_if_nameless(products: ProductRows<'_>) -> ProductRows<'_> {
     let stream = products.inner.unary(Pipeline, "Nameless", |_, _| {
         |input, output| {
             input.for_each(|message, updates| {

@@ -31,7 +31,10 @@ use crate::wide::{BigInt, Wide, nearest};
 
 /// Values that a statistic has no room for are among the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
-#[error("found {values} value{} that do{} not fit, wanted at most 64 bits and 2⁶³ rows", if *.values == 1 { "" } else { "s" }, if *.values == 1 { "es" } else { "" })]
+#[error(
+    "found {values} {} not fit, wanted at most 64 bits and 2⁶³ rows",
+    if *.values == 1 { "value that does" } else { "values that do" }
+)]
 pub struct Overflow {
     /// How many: the values beyond 64 bits, or if there are none, all.
     pub values: i128,

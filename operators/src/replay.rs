@@ -170,7 +170,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bit_set_is_a_set(count in 1..20_000_usize, picks in proptest::collection::vec((any::<usize>(), any::<bool>()), 0..60)) {
+        fn a_bit_set_is_a_set(
+            count in 1..20_000_usize,
+            picks in proptest::collection::vec((any::<usize>(), any::<bool>()), 0..60),
+        ) {
             let (mut bits, mut set) = (BitSet::new(count), BTreeSet::new());
             for (pick, is_in) in picks {
                 let number = pick % count;

@@ -24,8 +24,8 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// look-up of each changed key.
 ///
 /// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct),
-/// then call [`build`](Self::build). Clones add to the same operator. *Cost per change*: O(log n) to find the key, and what the reductions read.
-/// *State*: none beside the arrangement and the reductions' own.
+/// then call [`build`](Self::build). Clones add to the same operator. *Cost per change*: O(log n) to find the key, and
+/// what the reductions read. *State*: none beside the arrangement and the reductions' own.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -19,18 +19,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::TraceReader;
-use differential_dataflow::trace::implementations::ValSpine;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use timely::progress::frontier::AntichainRef;
 
 use crate::model::{Account, Id, Line, Product};
-use crate::operators::{Batch, Epochs, UniqueRows};
+use crate::operators::{Epochs, UniqueRows};
 
-use changed_lines::ChangedLines;
-use line_cursor::LineCursor;
+use changed_lines::{ChangedLines, Lines};
+use line_cursor::{LineCursor, Trace};
 
 /// A row of `enriched_data`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,8 +70,6 @@ const ROWS_MAX: usize = 1 << 12;
 /// The parts of an epoch that are joined before other operators get a turn.
 const PARTS_AT_A_TIME: usize = 16;
 
-type Trace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
-type Lines<T, I> = Batch<Option<I>, Line<I>, T>;
 type ById<K, V> = HashMap<K, V, FixedState>;
 
 /// The join of lines, accounts and products on one worker.

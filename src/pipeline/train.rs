@@ -1,7 +1,8 @@
 //! A model trained on a sample of the orders of the first epoch.
 //!
-//! The sample is that of the orders whose ids have the least hashes: the same for any number of workers, and however rows
-//! were spread. Later epochs do not change the model: it is an input of theirs.
+//! The sample is that of the orders whose ids have the least hashes: the same for any number of workers, and however
+//! rows were spread. Later epochs do not change the model: it is an input of theirs. The first epoch is the least time,
+//! `T::minimum()`; a job whose times start later trains no model, and can be given one.
 
 use std::collections::BinaryHeap;
 use std::hash::{Hash, Hasher};

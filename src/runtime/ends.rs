@@ -30,7 +30,7 @@ use super::context::{RunContext, TableParts};
 use super::probe::EpochProbe;
 use super::profile::{REJECTED_ROWS, TABLES};
 
-type Update = (Rejection, Epoch, isize);
+type RejectionUpdate = (Rejection, Epoch, isize);
 
 /// The ends of all tables on one worker.
 pub(super) struct Ends<'scope> {
@@ -102,7 +102,7 @@ fn operator<'scope>(
     name: &str,
     ends: Vec<NamedEnd<'scope>>,
     is_last: bool,
-) -> (EpochProbe, Option<StreamVec<'scope, Epoch, Update>>) {
+) -> (EpochProbe, Option<StreamVec<'scope, Epoch, RejectionUpdate>>) {
     let mut builder = OperatorBuilder::new(name.into(), scope);
     let mut connected: Vec<ConnectedEnd> = Vec::new();
     for NamedEnd { name, end, parts } in ends {
@@ -116,7 +116,7 @@ fn operator<'scope>(
         (None, None)
     } else {
         let (output, rejected) = builder.new_output();
-        (Some(OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<Update>>>::from(output)), Some(rejected))
+        (Some(OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<RejectionUpdate>>>::from(output)), Some(rejected))
     };
     let activator = Activator::new(builder.operator_info().address, scope.activations());
     let (probe, frontier) = EpochProbe::new();
@@ -167,7 +167,7 @@ struct ConnectedEnd {
 
 impl AllEnds {
     /// Passes the batches of complete epochs to the sinks; true if some are left. Also returns what functions reject.
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<Update>) {
+    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<RejectionUpdate>) {
         let (mut is_more, mut rejected, mut first) = (false, Vec::new(), 0);
         for end in &mut self.ends {
             let own = &frontiers[first..first + end.inputs];
@@ -210,7 +210,7 @@ impl ConnectedEnd {
         &mut self,
         context: &RunContext,
         frontiers: &[MutableAntichain<Epoch>],
-        rejected: &mut Vec<Update>,
+        rejected: &mut Vec<RejectionUpdate>,
     ) -> Result<bool> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
@@ -244,7 +244,7 @@ fn with_derived(
     table: &str,
     rows: Option<RecordBatch>,
     (epoch, diff): (Epoch, isize),
-    rejected: &mut Vec<Update>,
+    rejected: &mut Vec<RejectionUpdate>,
 ) -> Result<Option<RecordBatch>> {
     let Some(rows) = rows else { return Ok(None) };
     let made = context.derived.add(table, rows)?;

@@ -161,8 +161,8 @@ impl Layout {
             (false, _) => Ok(column.into()),
             (true, false) => Ok(prefixed),
             (true, true) => Err(Error::unusable(format!(
-                "{table} has a column {column}, which an earlier table has too, and {prefixed} is taken as well; give it \
-                 another name in the config: columns: {{{table}: {{OTHER: {column}}}}}"
+                "{table} has a column {column}, which an earlier table has too, and {prefixed} is taken as well; give \
+                 it another name in the config: columns: {{{table}: {{OTHER: {column}}}}}"
             ))),
         }
     }

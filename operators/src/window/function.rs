@@ -369,7 +369,10 @@ macro_rules! tuple {
                 ($(self.$index.summary(row, copies),)+)
             }
 
-            fn answer<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(&self, at: &CurrentRow<'a, '_, O, D, R>) -> Self::Answer {
+            fn answer<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(
+                &self,
+                at: &CurrentRow<'a, '_, O, D, R>,
+            ) -> Self::Answer {
                 ($(self.$index.answer(&at.part(|summary: &Self::Summary| &summary.$index)),)+)
             }
 
@@ -387,7 +390,11 @@ macro_rules! tuple {
                 }, affected);)+
             }
 
-            fn converged<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(&self, old: &CurrentRow<'a, '_, O, D, R>, new: &CurrentRow<'a, '_, O, D, R>) -> bool {
+            fn converged<'a, R: PartitionRows<'a, O, D, Summary = Self::Summary>>(
+                &self,
+                old: &CurrentRow<'a, '_, O, D, R>,
+                new: &CurrentRow<'a, '_, O, D, R>,
+            ) -> bool {
                 $(self.$index.converged(
                     &old.part(|summary: &Self::Summary| &summary.$index),
                     &new.part(|summary: &Self::Summary| &summary.$index),

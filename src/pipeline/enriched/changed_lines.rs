@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::model::{Id, Line};
-use crate::operators::{Epochs, SortedBatch};
+use crate::operators::{Batch, Epochs, SortedBatch};
 
-use super::Lines;
+/// Order lines by customer.
+pub(super) type Lines<T, I> = Batch<Option<I>, Line<I>, T>;
 
 /// A batch of lines with epochs that are not joined yet.
 pub(super) struct ChangedLines<T: Epochs, I: Id> {

@@ -1,13 +1,18 @@
 //! A cursor over all lines, customer by customer.
 
+use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::{CursorList, cursor_list};
+use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 use timely::progress::frontier::AntichainRef;
 
 use crate::model::{Id, Line};
 use crate::operators::Epochs;
 
-use super::{Lines, Trace};
+use super::changed_lines::Lines;
+
+/// The trace of the order lines.
+pub(super) type Trace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
 
 /// A cursor over the batches of a trace.
 pub(super) struct LineCursor<T: Epochs, I: Id> {
