@@ -19,7 +19,7 @@ pub(super) struct LargeKey<B0: SortedBatch, B1: SortedBatch> {
 }
 
 enum Rest<B0: SortedBatch, B1: SortedBatch> {
-    Product(Product<B0, B1>),
+    CrossProduct(CrossProduct<B0, B1>),
     Replay(Replay<B0::Time, B0::Diff, B1::Diff>),
 }
 
@@ -35,7 +35,7 @@ impl<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time,
         let rest = if is_long && (has_history::<B0>(&places0) || has_history::<B1>(&places1)) {
             Rest::Replay(Replay::new(places0, places1))
         } else {
-            Rest::Product(Product { places0, places1, next: (0, 0) })
+            Rest::CrossProduct(CrossProduct { places0, places1, next: (0, 0) })
         };
         LargeKey { key: side0.selected().clone(), rest }
     }
@@ -59,7 +59,7 @@ impl<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time,
             is_room
         };
         match rest {
-            Rest::Product(product) => product.give_pairs(give),
+            Rest::CrossProduct(product) => product.give_pairs(give),
             Rest::Replay(replay) => replay.give_pairs(give),
         }
     }
@@ -74,13 +74,13 @@ fn has_history<B: SortedBatch>(places: &Places<B>) -> bool {
 type Update<'a, T, R> = (Place, &'a T, &'a R);
 
 /// All pairs of updates.
-struct Product<B0: SortedBatch, B1: SortedBatch> {
+struct CrossProduct<B0: SortedBatch, B1: SortedBatch> {
     places0: Places<B0>,
     places1: Places<B1>,
     next: (usize, usize),
 }
 
-impl<B0: SortedBatch, B1: SortedBatch> Product<B0, B1> {
+impl<B0: SortedBatch, B1: SortedBatch> CrossProduct<B0, B1> {
     /// Gives pairs until one is refused; false if none is left.
     fn give_pairs(
         &mut self,
