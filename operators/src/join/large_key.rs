@@ -104,11 +104,11 @@ impl<B0: SortedBatch, B1: SortedBatch> CrossProduct<B0, B1> {
 struct Replay<T, R0, R1> {
     history0: ValueHistory<Place, T, R0>,
     history1: ValueHistory<Place, T, R1>,
-    progress: Progress<T>,
+    progress: ReplayProgress<T>,
 }
 
 /// How far the next update was joined.
-struct Progress<T> {
+struct ReplayProgress<T> {
     /// The next accumulated update of the other side.
     next: usize,
     /// The side and the time for which the other side was accumulated.
@@ -120,7 +120,7 @@ impl<T: Ord + Clone + Lattice, R0: Semigroup, R1: Semigroup> Replay<T, R0, R1> {
         let (mut history0, mut history1) = (ValueHistory::new(), ValueHistory::new());
         history0.load_iter(updates0.into_iter(), None);
         history1.load_iter(updates1.into_iter(), None);
-        Replay { history0, history1, progress: Progress { next: 0, accumulated: None } }
+        Replay { history0, history1, progress: ReplayProgress { next: 0, accumulated: None } }
     }
 
     /// Gives pairs until one is refused; false if none is left.
@@ -144,7 +144,7 @@ impl<T: Ord + Clone + Lattice, R0: Semigroup, R1: Semigroup> Replay<T, R0, R1> {
     }
 }
 
-impl<T: Ord + Clone + Lattice> Progress<T> {
+impl<T: Ord + Clone + Lattice> ReplayProgress<T> {
     /// Gives the next update of a side with each accumulated update of the other; false if one was refused.
     fn take_next<R: Semigroup, O: Semigroup>(
         &mut self,
