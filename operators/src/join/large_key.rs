@@ -20,7 +20,7 @@ pub(super) struct LargeKey<B0: SortedBatch, B1: SortedBatch> {
 
 enum Rest<B0: SortedBatch, B1: SortedBatch> {
     CrossProduct(CrossProduct<B0, B1>),
-    Replay(Replay<B0::Time, B0::Diff, B1::Diff>),
+    PairReplay(PairReplay<B0::Time, B0::Diff, B1::Diff>),
 }
 
 /// The fewest updates of a side for which a replay is worth its cost. With fewer, the product is not much larger than
@@ -33,7 +33,7 @@ impl<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time,
         let (places0, places1) = (side0.places(), side1.places());
         let is_long = places0.len().min(places1.len()) >= REPLAYED_MIN;
         let rest = if is_long && (has_history::<B0>(&places0) || has_history::<B1>(&places1)) {
-            Rest::Replay(Replay::new(places0, places1))
+            Rest::PairReplay(PairReplay::new(places0, places1))
         } else {
             Rest::CrossProduct(CrossProduct { places0, places1, next: (0, 0) })
         };
@@ -60,7 +60,7 @@ impl<B0: SortedBatch<Diff: Multiply<B1::Diff>>, B1: SortedBatch<Time = B0::Time,
         };
         match rest {
             Rest::CrossProduct(product) => product.give_pairs(give),
-            Rest::Replay(replay) => replay.give_pairs(give),
+            Rest::PairReplay(replay) => replay.give_pairs(give),
         }
     }
 }
@@ -101,7 +101,7 @@ impl<B0: SortedBatch, B1: SortedBatch> CrossProduct<B0, B1> {
 }
 
 /// The updates of both sides in the order of times: each, and what the other side has accumulated before it.
-struct Replay<T, R0, R1> {
+struct PairReplay<T, R0, R1> {
     history0: ValueHistory<Place, T, R0>,
     history1: ValueHistory<Place, T, R1>,
     progress: ReplayProgress<T>,
@@ -115,17 +115,17 @@ struct ReplayProgress<T> {
     accumulated: Option<(usize, T)>,
 }
 
-impl<T: Ord + Clone + Lattice, R0: Semigroup, R1: Semigroup> Replay<T, R0, R1> {
+impl<T: Ord + Clone + Lattice, R0: Semigroup, R1: Semigroup> PairReplay<T, R0, R1> {
     fn new(updates0: Vec<(Place, T, R0)>, updates1: Vec<(Place, T, R1)>) -> Self {
         let (mut history0, mut history1) = (ValueHistory::new(), ValueHistory::new());
         history0.load_iter(updates0.into_iter(), None);
         history1.load_iter(updates1.into_iter(), None);
-        Replay { history0, history1, progress: ReplayProgress { next: 0, accumulated: None } }
+        PairReplay { history0, history1, progress: ReplayProgress { next: 0, accumulated: None } }
     }
 
     /// Gives pairs until one is refused; false if none is left.
     fn give_pairs(&mut self, mut give: impl FnMut(Update<'_, T, R0>, Update<'_, T, R1>) -> bool) -> bool {
-        let Replay { history0, history1, progress } = self;
+        let PairReplay { history0, history1, progress } = self;
         loop {
             let is_first0 = match (history0.time(), history1.time()) {
                 (None, None) => return false,
