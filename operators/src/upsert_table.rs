@@ -71,15 +71,9 @@ struct TablePart<K, V> {
     rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    waiting: ChunkedVec<WaitingUpsert<K, V>>,
-}
-
-/// An upsert of the open epoch, and what the index keeps of its key's hash.
-struct WaitingUpsert<K, V> {
-    hash: u32,
-    key: K,
-    position: Position,
-    row: Option<V>,
+    /// Upserts of the open epoch. The hash is not kept with them: hashing again takes less time than moving it about, and
+    /// lists of rows of one size share their memory.
+    waiting: ChunkedVec<Upsert<K, V>>,
 }
 
 impl<K, V> Default for TablePart<K, V> {
@@ -125,14 +119,13 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
 
     /// Takes rows of the open epoch.
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
-        for (key, position, row) in upserts {
-            let hash = self.hasher.hash_one(&key);
-            let part = usize::from(hash.to_le_bytes()[0]);
+        for upsert in upserts {
+            let part = usize::from(self.hasher.hash_one(&upsert.0).to_le_bytes()[0]);
             let waiting = &mut self.parts[part].waiting;
             if waiting.is_empty() {
                 self.touched.push(part);
             }
-            waiting.push(WaitingUpsert { hash: upper(hash), key, position, row });
+            waiting.push(upsert);
         }
     }
 
@@ -140,7 +133,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
-        Some(self.parts[part].settle(part, &self.place))
+        Some(self.parts[part].settle(part, &self.hasher, &self.place))
     }
 
     /// Forgets all rows of a part.
@@ -166,14 +159,15 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
 }
 
 impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
-    fn settle(&mut self, part: usize, place: &str) -> WrittenPart<V> {
+    fn settle(&mut self, part: usize, hasher: &LocalHash, place: &str) -> WrittenPart<V> {
         let mut written = WrittenPart { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.
             self.rows.reserve_exact(self.waiting.len());
             self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
         }
-        for WaitingUpsert { hash, key, position, row } in std::mem::take(&mut self.waiting) {
+        for (key, position, row) in std::mem::take(&mut self.waiting) {
+            let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;
             let is_it = |entry: &IndexEntry| entry.hash == hash && rows[entry.slot.at()].key == key;
             match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
