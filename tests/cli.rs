@@ -349,3 +349,22 @@ fn the_demo_shows_what_moved() {
     assert!(!done.stdout.contains("median 0 µs"), "times are recorded as they are: {done:?}");
     assert!(output.join("tables/daily_sales/_SUCCESS").is_file());
 }
+
+#[test]
+fn an_interrupted_demo_can_be_repeated_and_data_of_others_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = |name: &str| {
+        let output = folder.path().join(name);
+        millstream(&["demo", "--scale", "0.001", "--workers", "1", "--output", output.to_str().expect("text")])
+    };
+    check(&demo("mine"), 0, &[]);
+    fs::remove_dir_all(folder.path().join("mine/shop/customers")).expect("removed");
+    check(&demo("mine"), 0, &[]);
+    let orders = folder.path().join("theirs/shop/orders");
+    fs::create_dir_all(&orders).expect("a folder");
+    fs::write(orders.join("orders.csv"), "order_id\n").expect("written");
+    for _ in 0..2 {
+        check(&demo("theirs"), 2, &["is not empty"]);
+    }
+    assert!(orders.join("orders.csv").is_file());
+}

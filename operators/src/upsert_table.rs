@@ -71,8 +71,8 @@ struct TablePart<K, V> {
     rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    /// Upserts of the open epoch. The hash is not kept with them: hashing again takes less time than moving it about, and
-    /// lists of rows of one size share their memory.
+    /// Upserts of the open epoch. The hash is not kept with them: hashing again takes less time than moving it about,
+    /// and lists of rows of one size share their memory.
     waiting: ChunkedVec<Upsert<K, V>>,
 }
 

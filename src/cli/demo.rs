@@ -77,11 +77,16 @@ fn make_shop(input: &Path, scale: f64) -> Result<()> {
     if mark.is_file() {
         std::fs::remove_dir_all(input).map_err(Error::writing(input))?;
     }
+    // Marked before it is generated, so that an interrupted demo can be repeated; never if it has somebody's data.
+    if !input.exists() {
+        std::fs::create_dir_all(input).map_err(Error::writing(input))?;
+        std::fs::write(&mark, "made by millstream demo, and replaced by the next one")
+            .map_err(Error::writing(&mark))?;
+    }
     let started = Instant::now();
     for table in generate(scale, input)? {
         print_line(format_args!("{:<12}{:>12} rows", table.name, grouped(table.rows)))?;
     }
-    std::fs::write(&mark, "made by millstream demo, and replaced by the next one").map_err(Error::writing(&mark))?;
     print_line(format_args!("generated in {:.2} seconds", started.elapsed().as_secs_f64()))?;
     Ok(())
 }
