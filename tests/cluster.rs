@@ -186,6 +186,17 @@ fn who_starts_after_two_others_disagreed_hears_why() {
 }
 
 #[test]
+fn who_starts_after_the_first_two_disagreed_hears_why() {
+    let shop = Shop::small();
+    let hosts = hosts(3);
+    let start = |process, day| Running::start(shop.process(process, &hosts, &["--as-of", day]));
+    let others = [start(0, "2024-03-31"), start(1, "2024-04-01")];
+    thread::sleep(Duration::from_secs(1));
+    check_all(&[start(2, "2024-03-31").end()], 2, &["process 1 has another as_of: 2024-04-01"]);
+    check_all(&others.map(Running::end), 2, &["process 1 has another as_of: 2024-04-01"]);
+}
+
+#[test]
 fn who_comes_to_a_run_that_goes_on_does_it_no_harm() {
     let shop = Shop::generated("0.05");
     let hosts = hosts(2);

@@ -59,7 +59,8 @@ struct Rendezvous {
 struct PeerConnections {
     control: bool,
     data: bool,
-    has_refused: bool,
+    /// True if one of the two has refused the other, so that both know of the failure.
+    is_refused: bool,
     problem: Option<String>,
 }
 
@@ -178,13 +179,12 @@ impl Rendezvous {
         }
     }
 
-    /// After a failure, adds the processes that have just connected, and waits a while for those with lower numbers
-    /// that have not: two processes that disagree may have met before either reached a third, which would wait for
-    /// them.
+    /// After a failure, adds the processes that have just connected, and waits a while for those that have not: two
+    /// processes that disagree may have met before either reached a third, which would wait for them.
     fn reach_rest(&self, accepted: &Receiver<Connection>, listening: &Sender<ListenerGuard>, progress: &Progress) {
         let since = Instant::now();
         loop {
-            let has_reached_all = self.has_answer_of_lower();
+            let has_reached_all = self.has_reached_all();
             for Connection { process, stream, .. } in
                 accepted.try_iter().filter(|new| new.purpose == ConnectionKind::Control)
             {
@@ -199,10 +199,11 @@ impl Rendezvous {
         }
     }
 
-    /// True if every process with a lower number has accepted a control connection, or refused it.
-    fn has_answer_of_lower(&self) -> bool {
+    /// True if every other process has a control connection to this one, or was refused.
+    fn has_reached_all(&self) -> bool {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers[..self.membership.process()].iter().all(|peer| peer.control || peer.has_refused)
+        let own = self.membership.process();
+        peers.iter().enumerate().all(|(process, peer)| process == own || peer.control || peer.is_refused)
     }
 
     /// The processes that are not connected yet, with the reasons.
@@ -230,7 +231,7 @@ impl Rendezvous {
                         break;
                     }
                     Ok((_, JoinResponse::Refused(failed))) => {
-                        self.update_peer(process, |peer| peer.has_refused = true);
+                        self.update_peer(process, |peer| peer.is_refused = true);
                         return self.membership.abort(failed);
                     }
                     Ok((_, JoinResponse::Taken(problem))) => {
@@ -275,7 +276,11 @@ impl Rendezvous {
         }
         let JoinRequest { process, purpose, facts } = wire::receive(&mut stream)?;
         if let Err(answer) = self.admit(process, purpose, &facts) {
-            return wire::send(&mut stream, &answer);
+            let sent = wire::send(&mut stream, &answer);
+            if matches!(answer, JoinResponse::Refused(_)) && process < self.membership.processes() {
+                self.update_peer(process, |peer| peer.is_refused = true);
+            }
+            return sent;
         }
         wire::send(&mut stream, &JoinResponse::Accepted)?;
         set_timeout(&stream, None)?;
