@@ -65,21 +65,6 @@ fn advance(products: &mut Products, orders: &mut Orders, epoch: u64) {
 }
 
 #[test]
-fn a_product_is_there_until_all_its_copies_are_retracted() {
-    let moved = moved(
-        |products| products,
-        |products, orders| {
-            products.update((1, tea("Tea")), 2);
-            orders.send((100, Position::after(0), order(2)));
-            advance(products, orders, 1);
-            products.update((1, tea("Tea")), -1);
-            advance(products, orders, 2);
-        },
-    );
-    assert_eq!(moved, [(0, 100, 2, Some("Tea".into()), 1)]);
-}
-
-#[test]
 fn what_a_retracted_copy_leaves_is_what_later_rows_are_joined_with() {
     let moved = moved(
         |products| products,

@@ -1,6 +1,7 @@
 //! Saving and loading forests: versioned JSON.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -102,7 +103,8 @@ impl Forest {
         let json = serde_json::to_string(self).map_err(Error::failed)?;
         // Readers see either the former file or the new one.
         let whole = path.with_extension("writing");
-        fs::write(&whole, json).map_err(Error::writing(&whole))?;
+        let mut file = File::create(&whole).map_err(Error::writing(&whole))?;
+        file.write_all(json.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::writing(&whole))?;
         fs::rename(&whole, path).map_err(Error::writing(path))
     }
 
