@@ -28,8 +28,8 @@ use crate::runtime::{JobSinks, Progress, run_opened};
 ///
 /// # Errors
 ///
-/// If the config is invalid or the input can't be used, which is found before anything is written, or something can't
-/// be written; the tables of earlier runs then remain.
+/// If the config is invalid, the input can't be used, or something can't be written. The tables of earlier runs then
+/// remain; only if the output folder fails while tables are being replaced, some may be new and others not.
 pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     config.validate()?;
     let mut job = config.job.clone();

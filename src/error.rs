@@ -1,5 +1,5 @@
-//! What can go wrong with an operation: its kind decides the exit status, its message says what, where, found and
-//! wanted.
+//! Errors. The kind of an error determines the exit status; the message says what failed and where, what was found and
+//! what is accepted.
 //!
 //! A bad row is not an error: it is a rejected row. A broken invariant is not one either: it is a panic, and a bug.
 

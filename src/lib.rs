@@ -33,16 +33,16 @@
 //!
 //! # Modules, lowest layer first
 //!
-//! | module | knows |
+//! | module | what it has |
 //! |---|---|
 //! | [`operators`] | differential operators that know nothing of shops: a crate of its own |
 //! | [`error`], [`model`] | errors; the shop's words: orders, products, customers, money, days, ids |
 //! | [`forest`] | isolation forests, which score orders |
 //! | [`pipeline`] | what the tables share: order lines, accounts, product totals |
 //! | [`columns`], [`udf`] | Arrow columns and cells; user functions over values and columns |
+//! | [`sources`] | where rows come from: files, record batches |
 //! | [`sinks`] | where tables go: files, a change feed, memory |
 //! | [`tables`] | the tables, one file each |
-//! | [`sources`] | where rows come from: files, record batches |
 //! | [`config`], [`report`] | configuration and report |
 //! | [`runtime`] | workers, epochs, processes |
 //! | [`batch`] | the run from folder to folder |

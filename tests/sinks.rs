@@ -1,6 +1,8 @@
 //! Sinks and tables of a program of its own: which calls a sink receives, which tables are computed for it, and what is
 //! refused.
 
+mod small_shop;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -26,49 +28,7 @@ use millstream::sinks::{
 use millstream::sources::BatchSource;
 use millstream::tables::{Catalog, DerivedColumn, Layout, Table, TableColumn};
 use millstream::udf::Udf;
-
-fn column(values: impl Array + 'static) -> ArrayRef {
-    Arc::new(values)
-}
-
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    RecordBatch::try_from_iter(columns).expect("a batch")
-}
-
-fn source_of(orders: RecordBatch, products: RecordBatch, customers: RecordBatch) -> Arc<BatchSource> {
-    let schemas = [orders.schema(), products.schema(), customers.schema()];
-    let source =
-        BatchSource::new((&schemas[0], vec![orders]), (&schemas[1], vec![products]), (&schemas[2], vec![customers]));
-    Arc::new(source.expect("a source"))
-}
-
-/// The first `orders` of three orders; the last two are of cups.
-fn source(orders: usize) -> Arc<BatchSource> {
-    let all = batch(vec![
-        ("order_id", column(Int64Array::from(vec![100, 101, 102]))),
-        ("customer_id", column(Int64Array::from(vec![7, 7, 8]))),
-        ("product_id", column(Int64Array::from(vec![1, 2, 2]))),
-        ("order_date", column(StringArray::from(vec!["2024-05-01", "2024-05-02", "2024-05-02"]))),
-        ("quantity", column(Int64Array::from(vec![1, 1, 1]))),
-        ("discount", column(Float64Array::from(vec![0.0, 0.0, 0.0]))),
-    ]);
-    let products = batch(vec![
-        ("product_id", column(Int64Array::from(vec![1, 2]))),
-        ("price", column(Float64Array::from(vec![2.5, 10.0]))),
-        ("category", column(StringArray::from(vec!["Drinks", "Kitchen"]))),
-        ("product_name", column(StringArray::from(vec!["Tea", "Cup"]))),
-    ]);
-    source_of(all.slice(0, orders), products, batch(vec![("customer_id", column(Int64Array::from(vec![7, 8])))]))
-}
-
-fn config(tables: Catalog) -> JobConfig {
-    let as_of = Day::from_ymd(2024, 12, 31).expect("a day");
-    JobConfig { tables, workers: 2, ..JobConfig::new(as_of) }
-}
-
-fn standard(tables: &[&str]) -> JobConfig {
-    config(Catalog::standard().select(tables).expect("the tables exist"))
-}
+use small_shop::*;
 
 /// `enriched_data` with a function that rejects the orders of cups.
 fn picky() -> JobConfig {
@@ -92,12 +52,6 @@ fn start(config: &JobConfig, sinks: Vec<Box<dyn Sink>>) -> Result<Live> {
 
 fn run(config: &JobConfig, sinks: Vec<Box<dyn Sink>>) -> Result<millstream::report::Report> {
     run_with(config, source(3), sinks, &Arc::new(Progress::default()))
-}
-
-fn order(id: i64, customer: i64, product: i64, quantity: i32) -> Change<AnyId> {
-    let day = Day::from_ymd(2024, 5, 1);
-    let order = Order { day, quantity, ..Order::of(AnyId::from(customer), AnyId::from(product)) };
-    Change::Order(id.into(), Some(order))
 }
 
 fn rows(tables: &MemoryTables, table: &str) -> usize {
@@ -124,47 +78,6 @@ fn a_correction_retracts_a_rejection_although_the_sink_of_the_table_is_finished(
     live.apply([order(103, 8, 2, 1)]).expect("another cup");
     assert_eq!(rows(&tables, "rejected"), 2);
     live.stop().expect("the job ends");
-}
-
-/// The ids and prices of the products, under any name. Counts its calls of `columns` with rows.
-#[derive(Clone)]
-struct Prices {
-    name: &'static str,
-    encoded: Arc<AtomicUsize>,
-}
-
-fn prices(name: &'static str) -> Prices {
-    Prices { name, encoded: Arc::default() }
-}
-
-impl Table for Prices {
-    type Row<I: Id> = (I, i64);
-
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn key(&self) -> &[&str] {
-        &["product_id"]
-    }
-
-    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
-        job.products().map(|(id, product)| (id, product.price.e4()))
-    }
-
-    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
-        self.encoded.fetch_add(usize::from(!rows.is_empty()), Ordering::Relaxed);
-        let amounts = rows.iter().map(|(_, e4)| Some(Amount::from_e8(i128::from(*e4) * 10_000)));
-        Ok(vec![
-            ("product_id".into(), ids(rows.iter().map(|(id, _)| Some(id)), layout.product_id())?),
-            ("id_as_given".into(), I::column(rows.iter().map(|(id, _)| Some(id)))),
-            ("price".into(), money(amounts, layout.money())?),
-        ])
-    }
-}
-
-fn dearer(id: i64) -> Change<AnyId> {
-    Change::Product(id.into(), Some(Arc::new(Product::of("Drinks", "99".parse().expect("a price")))))
 }
 
 #[test]
@@ -342,6 +255,9 @@ fn every_sink_learns_once_how_the_job_ended() {
     let invalid = JobConfig { workers: 0, ..standard(&["daily_sales"]) };
     let missing = start(&invalid, vec![Box::new(sink.clone())]);
     assert!(missing.is_err() && sink.calls().len() == 1 && sink.ends()[0].contains("workers"), "{:?}", sink.calls());
+    let sink = Noting::default();
+    run(&invalid, vec![Box::new(sink.clone())]).expect_err("no workers");
+    assert!(sink.calls().len() == 1 && sink.ends()[0].contains("workers"), "{:?}", sink.calls());
 }
 
 #[test]
@@ -356,6 +272,13 @@ fn a_model_is_saved_only_if_the_tables_are_committed() {
     assert_eq!(fs::read_to_string(&path).expect("text"), "the former model");
     run(&config, vec![]).expect("the job is done");
     assert!(fs::read_to_string(&path).expect("text").starts_with('{'));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
+
+    fs::remove_file(&path).expect("it is there");
+    fs::create_dir(&path).expect("a folder where the model should be");
+    let sink = Noting::default();
+    run(&config, vec![Box::new(sink.clone())]).expect_err("the model can't be saved");
+    assert!(!sink.calls().contains(&"commit 0".to_owned()), "{:?}", sink.calls());
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
 }
 
@@ -437,25 +360,6 @@ fn columns_that_differ_from_the_schema_are_an_error_with_their_names() {
         let error = run(&config(catalog), vec![Box::new(MemoryTables::all())]).expect_err("refused").to_string();
         assert!(error.starts_with(message), "{error}");
     }
-}
-
-/// A shop whose product ids are integers, whose customer ids are text, and whose prices are decimals.
-fn with_text_ids(products: ArrayRef) -> Arc<BatchSource> {
-    let price = Decimal128Array::from(vec![250, 1000]).with_precision_and_scale(10, 2).expect("decimals");
-    let orders = batch(vec![
-        ("order_id", column(Int64Array::from(vec![100]))),
-        ("customer_id", column(StringArray::from(vec!["anna"]))),
-        ("product_id", products.slice(0, 1)),
-        ("order_date", column(StringArray::from(vec!["2024-05-01"]))),
-        ("quantity", column(Int64Array::from(vec![1]))),
-        ("discount", column(Float64Array::from(vec![0.0]))),
-    ]);
-    let products = batch(vec![
-        ("product_id", products),
-        ("price", column(price)),
-        ("category", column(StringArray::from(vec!["Drinks", "Kitchen"]))),
-    ]);
-    source_of(orders, products, batch(vec![("customer_id", column(StringArray::from(vec!["anna"])))]))
 }
 
 #[test]

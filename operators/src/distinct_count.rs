@@ -21,7 +21,7 @@ use timely::progress::Timestamp;
 use crate::batch::ByKey;
 use crate::bounds::Epochs;
 use crate::key_changes::KeyChange;
-use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
+use crate::shared_reduce::{OutputBuffer, Reducer, Reductions, SharedReduce};
 use crate::sums::{Group, Sums};
 use crate::values::Values;
 
@@ -108,7 +108,7 @@ where
     counts
 }
 
-impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T, K, V> {
+impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> Reductions<'scope, T, K, V> {
     /// Adds the reduction of [`accumulate_distinct`].
     pub fn accumulate_distinct<P: Ord, G: Group, R: Data + Semigroup + Multiply<isize, Output = R>>(
         &self,

@@ -72,9 +72,9 @@ pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
                 let Some((epoch, _)) = stash.next_complete(&frontiers) else { break };
                 let (mut session, time) = (output.session(&epoch), epoch.time());
                 settle(&mut table, |key, row, diff| session.give(((key.clone(), row.clone()), time.clone(), diff)));
-                if stash.is_closed(&frontiers) {
-                    table.clear();
-                }
+            }
+            if stash.is_closed(&frontiers) {
+                table.clear();
             }
         }
     });

@@ -88,6 +88,9 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
                 join.change_partners(changes, |row, diff| session.give((row, time.clone(), diff)));
                 join.settling = Some(epoch.clone());
             }
+            if join.stash.is_closed(&frontiers) {
+                join.clear();
+            }
         }
     });
     joined.as_collection()
@@ -171,10 +174,6 @@ where
         while given < AT_A_TIME {
             let Some(written) = self.table.settle() else {
                 self.settling = None;
-                if is_last {
-                    self.table.clear();
-                    (self.chains, self.partners) = Default::default();
-                }
                 return false;
             };
             let part = written.part;
@@ -187,6 +186,12 @@ where
             }
         }
         true
+    }
+
+    /// Drops the rows and the partners.
+    fn clear(&mut self) {
+        self.table.clear();
+        (self.chains, self.partners) = Default::default();
     }
 
     fn change_row(&mut self, slot: Slot, before: Option<V>, is_last: bool, give: &mut impl FnMut(D, isize)) {

@@ -54,7 +54,7 @@ pub use latest_joined::latest_joined;
 pub use left_join_unique::left_join_unique;
 pub use moments::{Moments, Overflow, Statistic, Sum, Variance};
 pub use reduce_sorted::{present_keys, reduce_sorted, reduce_summed};
-pub use shared_reduce::SharedReduce;
+pub use shared_reduce::{Reductions, SharedReduce};
 pub use side_input::with_side_input;
 pub use sums::Group;
 pub use top_k::{arg_max, arg_min, max, min, top_k, top_k_numbered};

@@ -18,7 +18,7 @@ use crate::batch::ByKey;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::LocalHash;
 use crate::key_changes::KeyChange;
-use crate::shared_reduce::{OutputBuffer, Reducer, SharedReduce};
+use crate::shared_reduce::{OutputBuffer, Reducer, Reductions, SharedReduce};
 use crate::values::Values;
 
 /// For each key, the records that `logic` pushes for the key's values.
@@ -102,7 +102,7 @@ where
     reduced
 }
 
-impl<'scope, T: Epochs, K: Key, V: ExchangeData> SharedReduce<'scope, T, K, V> {
+impl<'scope, T: Epochs, K: Key, V: ExchangeData> Reductions<'scope, T, K, V> {
     /// Adds the reduction of [`reduce_summed`].
     pub fn reduce_summed<R: Semigroup + Default + Multiply<isize, Output = R> + 'static, A: Data>(
         &self,

@@ -6,6 +6,7 @@
 //! reductions of one.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
@@ -23,9 +24,9 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// An operator under construction: reductions of one arrangement, each with a collection of its own, that share the
 /// look-up of each changed key.
 ///
-/// Add reductions with [`reduce_summed`](Self::reduce_summed) and [`accumulate_distinct`](Self::accumulate_distinct),
-/// then call [`build`](Self::build). Clones add to the same operator. *Cost per change*: O(log n) to find the key, and
-/// what the reductions read. *State*: none beside the arrangement and the reductions' own.
+/// Add [`Reductions`] with [`reduce_summed`](Reductions::reduce_summed) and
+/// [`accumulate_distinct`](Reductions::accumulate_distinct), then call [`build`](Self::build). *Cost per change*:
+/// O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the reductions' own.
 ///
 /// ```
 /// use differential_dataflow::input::Input;
@@ -47,12 +48,27 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///
 /// # Panics
 ///
-/// Timely panics when the dataflow is complete if `build` was not called. The methods panic after it.
-#[derive(Clone)]
+/// Timely panics when the dataflow is complete if `build` was not called.
 #[must_use = "the operator does not exist until `build` is called"]
-pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
+pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData>(Reductions<'scope, T, K, V>);
+
+/// The reductions of a [`SharedReduce`], to which more can be added until it is built. Clones add to the same operator.
+///
+/// # Panics
+///
+/// Its methods panic once the operator is built.
+#[derive(Clone)]
+pub struct Reductions<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
     name: Rc<str>,
     parts: Rc<RefCell<Option<Parts<'scope, T, K, V>>>>,
+}
+
+impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> Deref for SharedReduce<'scope, T, K, V> {
+    type Target = Reductions<'scope, T, K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// What the operator is built from.
@@ -101,9 +117,36 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
     pub fn new(arranged: ByKey<'scope, T, K, V>, name: &str) -> Self {
         let builder = OperatorBuilder::new(name.to_owned(), arranged.stream.scope());
         let parts = Parts { builder, arranged, reducers: Vec::new() };
-        SharedReduce { name: name.into(), parts: Rc::new(RefCell::new(Some(parts))) }
+        SharedReduce(Reductions { name: name.into(), parts: Rc::new(RefCell::new(Some(parts))) })
     }
 
+    /// Builds the operator.
+    pub fn build(self) {
+        let parts = self.parts.take().expect("`build` consumes the operator");
+        let (Parts { mut builder, arranged, mut reducers }, name) = (parts, Rc::clone(&self.name));
+        if reducers.is_empty() {
+            // The operator's index is allocated, so an operator must take it.
+            return builder.build(|_| |_| ());
+        }
+        let mut input = builder.new_input(arranged.stream, Pipeline);
+        let mut follower = TraceFollower::new(&name, arranged.trace);
+        builder.build(move |_| {
+            move |frontiers| {
+                if let Some(batches) = follower.receive(&mut input, reducers.len()) {
+                    batches.for_each_key(|key, change| {
+                        for (reducer, held) in reducers.iter_mut().zip(&batches.capabilities) {
+                            reducer.reduce(key, change, held);
+                        }
+                    });
+                    reducers.iter_mut().zip(&batches.capabilities).for_each(|(reducer, held)| reducer.flush(held));
+                }
+                follower.release(&frontiers[0]);
+            }
+        });
+    }
+}
+
+impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> Reductions<'scope, T, K, V> {
     /// The operator's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -124,31 +167,5 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
 
     fn is_built(&self) -> ! {
         panic!("SharedReduce {:?}: the operator is built already", self.name)
-    }
-
-    /// Builds the operator.
-    pub fn build(&self) {
-        let name = Rc::clone(&self.name);
-        let parts = self.parts.take();
-        let Parts { mut builder, arranged, mut reducers } = parts.unwrap_or_else(|| self.is_built());
-        if reducers.is_empty() {
-            // The operator's index is allocated, so an operator must take it.
-            return builder.build(|_| |_| ());
-        }
-        let mut input = builder.new_input(arranged.stream, Pipeline);
-        let mut follower = TraceFollower::new(&name, arranged.trace);
-        builder.build(move |_| {
-            move |frontiers| {
-                if let Some(batches) = follower.receive(&mut input, reducers.len()) {
-                    batches.for_each_key(|key, change| {
-                        for (reducer, held) in reducers.iter_mut().zip(&batches.capabilities) {
-                            reducer.reduce(key, change, held);
-                        }
-                    });
-                    reducers.iter_mut().zip(&batches.capabilities).for_each(|(reducer, held)| reducer.flush(held));
-                }
-                follower.release(&frontiers[0]);
-            }
-        });
     }
 }

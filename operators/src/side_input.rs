@@ -261,16 +261,18 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs, S: ExchangeData> SideInput<K, 
     ) {
         let mut updates = updates;
         consolidate(&mut updates);
-        let record = match settle(self.record.clone(), updates.into_iter()) {
-            Settled::Unchanged(record) => return self.record = Some(record),
-            Settled::Replaced { former: None, held: None } => return,
-            Settled::Replaced { held, .. } => held,
+        let mut record = self.record.clone();
+        match settle(record.as_mut(), updates.into_iter()) {
+            Settled::Unchanged => return self.record = record,
+            Settled::Replaced(_) => (),
+            Settled::Inserted(new) => record = Some(new),
+            Settled::Deleted => record = None,
             Settled::Violated(found) => panic!(
                 "with_side_input {:?}: found {found} at time {:?}, wanted at most one record",
                 self.name,
                 at.time()
             ),
-        };
+        }
         // Rows that change at this time are first answered with the former record, except where no answers exist that
         // would have to be retracted, as in a first epoch.
         if self.has_answers {

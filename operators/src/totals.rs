@@ -3,6 +3,7 @@
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
@@ -64,25 +65,27 @@ pub fn totals<'scope, T: Epochs, G: Key, R: ExchangeData + Semigroup, D: Data>(
 }
 
 /// Adds a change to the total of a group. Returns what is shown of the total before and after.
-fn change_total<G: Key, R: Clone + Semigroup, D>(
+fn change_total<G: Key, R: Semigroup, D>(
     totals: &mut HashMap<G, R, LocalHash>,
     group: G,
     change: R,
     show: &impl Fn(&G, &R) -> D,
 ) -> [Option<D>; 2] {
-    let before = totals.remove(&group);
-    let total = match &before {
-        Some(before) => {
-            let mut total = before.clone();
-            total.plus_equals(&change);
-            total
+    match totals.entry(group) {
+        Entry::Vacant(_) if change.is_zero() => [None, None],
+        Entry::Vacant(entry) => {
+            let after = show(entry.key(), &change);
+            entry.insert(change);
+            [None, Some(after)]
         }
-        None => change,
-    };
-    let total = Some(total).filter(|total| !total.is_zero());
-    let shown = [&before, &total].map(|total| total.as_ref().map(|total| show(&group, total)));
-    if let Some(total) = total {
-        totals.insert(group, total);
+        Entry::Occupied(mut entry) => {
+            let before = show(entry.key(), entry.get());
+            entry.get_mut().plus_equals(&change);
+            if entry.get().is_zero() {
+                entry.remove();
+                return [Some(before), None];
+            }
+            [Some(before), Some(show(entry.key(), entry.get()))]
+        }
     }
-    shown
 }

@@ -57,17 +57,24 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
     /// If a key then has two different rows, or a row of negative weight. `place` names the operator and its input.
     pub fn apply(&mut self, mut updates: Vec<((K, V), isize)>, place: &str) -> Vec<(K, Option<V>)> {
         consolidate(&mut updates);
+        if self.0.is_empty() {
+            self.0.reserve(updates.len());
+        }
         let mut changed = Vec::new();
         let mut updates = updates.into_iter().peekable();
         while let Some(((key, row), weight)) = updates.next() {
             let others = std::iter::from_fn(|| updates.next_if(|((other, _), _)| *other == key));
             let of_key = std::iter::once((row, weight)).chain(others.map(|((_, row), weight)| (row, weight)));
-            match settle(self.0.remove(&key), of_key) {
-                Settled::Unchanged(held) => drop(self.0.insert(key, held)),
-                Settled::Replaced { former, held: None } => changed.push((key, former)),
-                Settled::Replaced { former, held: Some(held) } => {
-                    changed.push((key.clone(), former));
+            match settle(self.0.get_mut(&key), of_key) {
+                Settled::Unchanged => (),
+                Settled::Replaced(former) => changed.push((key, Some(former))),
+                Settled::Inserted(held) => {
+                    changed.push((key.clone(), None));
                     self.0.insert(key, held);
+                }
+                Settled::Deleted => {
+                    let former = self.0.remove(&key).map(|(row, _)| row);
+                    changed.push((key, former));
                 }
                 Settled::Violated(found) => panic!("{place}: found {found} under key {key:?}, wanted at most one row"),
             }
@@ -76,19 +83,23 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
     }
 }
 
-/// A row after the updates of an epoch.
+/// What the updates of an epoch did to a row.
 pub(crate) enum Settled<V> {
-    /// The same row, maybe with another weight.
-    Unchanged(Weighted<V>),
-    /// Another row, or none.
-    Replaced { former: Option<V>, held: Option<Weighted<V>> },
-    /// Not one row: describes what was found.
+    /// It is the same, maybe with another weight.
+    Unchanged,
+    /// There was none.
+    Inserted(Weighted<V>),
+    /// Another row took its place; this was the former.
+    Replaced(V),
+    /// It is to be removed.
+    Deleted,
+    /// There is not one row: describes what was found.
     Violated(String),
 }
 
-/// Applies consolidated updates to a row.
+/// Applies consolidated updates to a row, in place.
 pub(crate) fn settle<V: Ord + Debug>(
-    mut held: Option<Weighted<V>>,
+    mut held: Option<&mut Weighted<V>>,
     updates: impl Iterator<Item = Weighted<V>>,
 ) -> Settled<V> {
     let mut other: Option<Weighted<V>> = None;
@@ -99,15 +110,17 @@ pub(crate) fn settle<V: Ord + Debug>(
             (_, Some(second)) => return Settled::Violated(describe([Some(second), Some(&(row, change))])),
         }
     }
-    let is_left = |held: &Weighted<V>| held.1 != 0;
-    let is_negative = |held: &Weighted<V>| held.1 < 0;
-    let kept = held.as_ref().filter(|held| is_left(held));
+    let kept = held.as_deref().filter(|(_, weight)| *weight != 0);
+    let is_negative = |(_, weight): &Weighted<V>| *weight < 0;
     if (kept.is_some() && other.is_some()) || kept.or(other.as_ref()).is_some_and(is_negative) {
         return Settled::Violated(describe([kept, other.as_ref()]));
     }
-    match held {
-        Some(held) if is_left(&held) => Settled::Unchanged(held),
-        held => Settled::Replaced { former: held.map(|(row, _)| row), held: other },
+    match (held, other) {
+        (Some((_, weight)), _) if *weight != 0 => Settled::Unchanged,
+        (Some(held), Some(other)) => Settled::Replaced(std::mem::replace(held, other).0),
+        (Some(_), None) => Settled::Deleted,
+        (None, Some(other)) => Settled::Inserted(other),
+        (None, None) => Settled::Unchanged,
     }
 }
 

@@ -188,7 +188,7 @@ impl Demo {
         let micros = |quantile: f64| grouped(nanoseconds.value_at_quantile(quantile) / 1000);
         print_line(format_args!(
             "▶ {} more corrected orders, one after the other, each until all seven tables are up to date and their \
-             changed rows are known: median {} µs, 99 of 100 within {} µs. (The first changes above took longer: \
+             changed rows have arrived: median {} µs, 99 of 100 within {} µs. (The first changes above took longer: \
              caches were cold.)",
             grouped(nanoseconds.len()),
             micros(0.5),
@@ -215,7 +215,7 @@ fn show_changes(changes: &TableChanges) -> Result<()> {
         let (before, after) = &mut pairs[at].1;
         *(if is_new { after } else { before }) = Some(cells.clone());
     }
-    // Rows that came or went say the most.
+    // Inserted and deleted rows first: they are the most telling.
     pairs.sort_by_key(|(_, (before, after))| before.is_some() && after.is_some());
     let rows = if pairs.len() == 1 { "1 row".into() } else { format!("{} rows", grouped(pairs.len() as u64)) };
     print_line(format_args!("  {}: {rows}", changes.table.name))?;

@@ -75,6 +75,20 @@ impl PayloadCodec {
         decoded.iter().map(|column| take(column, &places, None).map_err(Error::failed)).collect()
     }
 
+    /// Checks that payloads were encoded from the columns of this table.
+    ///
+    /// # Errors
+    ///
+    /// If one was not.
+    pub(crate) fn check<'a>(&self, payloads: impl Iterator<Item = &'a Payload>) -> Result<()> {
+        let bytes: Vec<_> = payloads.map(Payload::as_bytes).filter(|bytes| !bytes.is_empty()).collect();
+        match bytes.is_empty() {
+            true => Ok(()),
+            false if self.fields.is_empty() => Err(Error::usage("a row has carried columns, but its table has none")),
+            false => self.decode_each(&bytes).map(drop),
+        }
+    }
+
     fn bytes_of<'a>(&'a self, payload: Option<&'a Payload>) -> &'a [u8] {
         let bytes = payload.map_or(&[][..], Payload::as_bytes);
         if bytes.is_empty() { self.nulls.as_bytes() } else { bytes }

@@ -81,6 +81,10 @@ impl JobConfig {
         for training in self.settings.training.iter().chain([&self.anomaly.training]) {
             training.check().map_err(|reason| Error::usage(format!("anomaly.{reason}")))?;
         }
+        if self.anomaly.model.is_some() && self.settings.training.is_some() {
+            let cause = "a model is given, and settings.training asks for another to be trained; remove one";
+            return Err(Error::usage(format!("anomaly.model: {cause}")));
+        }
         let has_model = self.anomaly.model.is_some() || self.tables.contains("order_anomalies");
         if self.anomaly.save_model.is_some() && !has_model {
             return Err(Error::usage("save_model: no model is trained; add order_anomalies to tables (--tables all)"));

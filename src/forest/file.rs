@@ -102,10 +102,18 @@ impl Forest {
     pub fn save(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string(self).map_err(Error::failed)?;
         // Readers see either the former file or the new one.
-        let whole = path.with_extension("writing");
-        let mut file = File::create(&whole).map_err(Error::writing(&whole))?;
-        file.write_all(json.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::writing(&whole))?;
-        fs::rename(&whole, path).map_err(Error::writing(path))
+        let mut whole = path.to_owned().into_os_string();
+        whole.push(".writing");
+        let write = || {
+            let mut file = File::create(&whole)?;
+            file.write_all(json.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&whole, path)
+        };
+        write().map_err(|cause| {
+            let _ = fs::remove_file(&whole);
+            Error::writing(path)(cause)
+        })
     }
 
     /// Reads a forest from a file.

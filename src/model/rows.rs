@@ -37,10 +37,14 @@ impl<I> Order<I> {
     ///
     /// # Errors
     ///
-    /// The error of `id`.
-    pub(crate) fn try_map_ids<J, E>(self, id: impl Fn(I) -> Result<J, E>) -> Result<Order<J>, E> {
+    /// Those of the functions.
+    pub(crate) fn try_map_ids<J, E>(
+        self,
+        customer_id: impl FnOnce(I) -> Result<J, E>,
+        product_id: impl FnOnce(I) -> Result<J, E>,
+    ) -> Result<Order<J>, E> {
         let Order { customer, product, day, quantity, discount, extra } = self;
-        let (customer, product) = (customer.map(&id).transpose()?, product.map(&id).transpose()?);
+        let (customer, product) = (customer.map(customer_id).transpose()?, product.map(product_id).transpose()?);
         Ok(Order { customer, product, day, quantity, discount, extra })
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, Tiers};
-use crate::operators::{SharedReduce, left_join_unique};
+use crate::operators::{Epochs, left_join_unique};
 
+use super::job::CustomerReductions;
 use super::totals::Totals;
-use crate::operators::Epochs;
 
 /// A row for each customer with orders; guests are one group.
 pub(super) fn patterns<'scope, T: Epochs, I: Id>(
-    customers: &SharedReduce<'scope, T, Option<I>, Line<I>>,
+    customers: &CustomerReductions<'scope, T, I>,
     tiers: &Tiers,
 ) -> VecCollection<'scope, T, CustomerPattern<I>> {
     let tiers = tiers.clone();

@@ -16,12 +16,11 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
 use crate::model::{Account, Id, Line, Product};
-use crate::operators::{Batch, to_all_workers};
+use crate::operators::{Batch, Epochs, to_all_workers};
 
 use super::enriched::{Enriched, EnrichedJoin, EnrichedRows};
 use super::job::Job;
 use super::lookup::buyers_of_changed;
-use crate::operators::Epochs;
 
 type LineTrace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
 type LineSpan<T, I> = Span<T, Batch<Option<I>, Line<I>, T>>;

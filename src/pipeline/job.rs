@@ -9,7 +9,7 @@ use crate::forest::{Forest, Training};
 use crate::model::{
     Account, Customer, CustomerPattern, Day, Id, Line, Order, PriceCategories, Product, ProductSales, Tiers,
 };
-use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
+use crate::operators::{ByKey, Epochs, Reductions, SharedReduce, Upsert};
 
 use super::step::Step;
 use super::totals::{ProductTotals, Sale};
@@ -60,7 +60,7 @@ pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
-    customer_reductions: CustomerReductions<'scope, T, I>,
+    customer_reductions: SharedReduce<'scope, T, Option<I>, Line<I>>,
     patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
     sales_by_product: Step<'scope, ByKey<'scope, T, Option<I>, Sale<I>>>,
@@ -70,12 +70,16 @@ pub struct Job<'scope, T: Epochs, I: Id> {
 }
 
 /// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
-pub type CustomerReductions<'scope, T, I> = SharedReduce<'scope, T, Option<I>, Line<I>>;
+pub type CustomerReductions<'scope, T, I> = Reductions<'scope, T, Option<I>, Line<I>>;
 
 impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// Builds the dataflow of the tables that `tables` makes of the job.
     ///
     /// A step is built when a table first uses it, and then shared.
+    ///
+    /// # Panics
+    ///
+    /// If the settings of the training are [out of range](Training::check), and a table uses the model.
     pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
         Job::build_with_models(shop, settings, tables).0
     }
@@ -101,7 +105,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         let lines = lines::priced(orders, products.clone());
         let lines_by_customer = lines::by_customer(lines);
         let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
-        let reductions = customer_reductions.clone();
+        let reductions = CustomerReductions::clone(&customer_reductions);
         let patterns = Step::new(move || customers::patterns(&reductions, &tiers));
         let accounts = Step::new(patterns.then(move |patterns| customers::accounts(patterns, customers)));
         let lines = lines_by_customer.clone();

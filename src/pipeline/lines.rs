@@ -6,9 +6,7 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::StreamVec;
 
 use crate::model::{Id, Line, Order, Price, Product};
-use crate::operators::{ByKey, Upsert, arrange, latest_joined};
-
-use crate::operators::Epochs;
+use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined};
 
 /// Every order with its price, the last write of each order id, keyed by customer.
 pub(super) fn priced<'scope, T: Epochs, I: Id>(

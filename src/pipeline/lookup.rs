@@ -14,10 +14,9 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::AntichainRef;
 
 use crate::model::{Id, Product};
-use crate::operators::ByKey;
+use crate::operators::{ByKey, Epochs};
 
 use super::totals::Sale;
-use crate::operators::Epochs;
 
 /// The customers who bought a product that changed in another column than its price, in the epoch in which it did.
 ///

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use crate::model::{Amount, Id, Line, Product, ProductSales};
-use crate::operators::{ByKey, accumulate_distinct, arrange, left_join_unique, totals};
+use crate::operators::{ByKey, Epochs, accumulate_distinct, arrange, left_join_unique, totals};
 
 use super::totals::{ProductTotals, Sale};
-use crate::operators::Epochs;
 
 /// The sales of each product. A price is not among them: when it changes, no sale does.
 pub(super) fn by_product<'scope, T: Epochs, I: Id>(

@@ -15,9 +15,7 @@ use twox_hash::XxHash64;
 
 use crate::forest::{Forest, Point, Training, point};
 use crate::model::{Id, Line};
-use crate::operators::{ByKey, SortedBatch};
-
-use crate::operators::Epochs;
+use crate::operators::{ByKey, Epochs, SortedBatch};
 
 /// An order of the sample: the hash of its id, and itself.
 type Sampled = (u64, Point);

@@ -62,16 +62,22 @@ use super::worker;
 ///
 /// # Errors
 ///
-/// If the config is invalid, the input can't be used, a sink can't take the tables, or the run is cancelled. The sinks
-/// then have committed nothing.
+/// If the config is invalid, the input can't be used, a sink can't take the tables or commit them, or the run is
+/// cancelled. Unless a commit fails, no sink has committed anything then.
 pub fn run_with(
     config: &JobConfig,
     source: Arc<dyn Source>,
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
 ) -> Result<Report> {
-    let sinks = JobSinks::new(sinks);
-    run_opened(config, progress, || Ok((source, sinks)))
+    let mut sinks = Some(JobSinks::new(sinks));
+    let mut take = || sinks.take().expect("a run opens its sinks once");
+    let done = run_opened(config, progress, || Ok((source, take())));
+    match sinks {
+        // The run ended before it opened them.
+        Some(mut sinks) => sinks.end(done),
+        None => done,
+    }
 }
 
 /// Where a run's rows come from, and where its tables go.

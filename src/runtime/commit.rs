@@ -32,10 +32,10 @@ pub(super) fn commit_first_epoch(
         context.rejections.check_total(share.rejected)?;
     }
     context.intake.progress().enter(Phase::Publishing);
-    let model = StagedModel::save(config, context)?;
+    let model = SavedModel::save(config, context)?;
     let ProcessShare { mut report, mut written, .. } = share;
     commit(sinks, 0, &mut written)?;
-    model.map_or(Ok(()), StagedModel::publish)?;
+    model.into_iter().for_each(SavedModel::keep);
     report.tables = written.into_iter().flatten().collect();
     report.seconds = started.elapsed().as_secs_f64();
     context.cluster().into_iter().for_each(|cluster| cluster.announce(&report));
@@ -54,32 +54,43 @@ pub(super) fn commit(sinks: &mut JobSinks, epoch: Epoch, written: &mut [Vec<Tabl
     sinks.iter_mut().zip(written).try_for_each(|(sink, written)| sink.commit(epoch, written))
 }
 
-/// A model that is saved beside its place before the tables are committed, and moved there afterwards.
-struct StagedModel {
-    staged: PathBuf,
+/// A model that was saved before the tables are committed. Unless it is kept, the former one comes back.
+struct SavedModel {
     path: PathBuf,
+    /// A copy of the former file, if there was one.
+    former: Option<PathBuf>,
+    is_kept: bool,
 }
 
-impl StagedModel {
-    fn save(config: &JobConfig, context: &RunContext) -> Result<Option<StagedModel>> {
+impl SavedModel {
+    fn save(config: &JobConfig, context: &RunContext) -> Result<Option<SavedModel>> {
         let Some(path) = config.anomaly.save_model.clone() else { return Ok(None) };
         let none = || Error::failed("save_model: no model was trained: no order has a price");
         let model = context.model().ok_or_else(none)?;
-        let mut staged = path.clone().into_os_string();
-        staged.push(".staged");
-        let staged = StagedModel { staged: staged.into(), path };
-        model.save(&staged.staged)?;
-        Ok(Some(staged))
+        let mut saved = SavedModel { former: None, is_kept: true, path };
+        if saved.path.exists() {
+            let mut copy = saved.path.clone().into_os_string();
+            copy.push(".former");
+            fs::copy(&saved.path, &copy).map_err(Error::writing(&saved.path))?;
+            saved.former = Some(copy.into());
+        }
+        model.save(&saved.path)?;
+        saved.is_kept = false;
+        Ok(Some(saved))
     }
 
-    fn publish(self) -> Result<()> {
-        fs::rename(&self.staged, &self.path).map_err(Error::writing(&self.path))
+    fn keep(mut self) {
+        self.is_kept = true;
     }
 }
 
-/// If the tables can't be committed, the former model stays.
-impl Drop for StagedModel {
+impl Drop for SavedModel {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.staged);
+        let _ = match &self.former {
+            Some(former) if self.is_kept => fs::remove_file(former),
+            Some(former) => fs::rename(former, &self.path),
+            None if self.is_kept => Ok(()),
+            None => fs::remove_file(&self.path),
+        };
     }
 }

@@ -11,6 +11,7 @@ use timely::worker::Worker;
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
+use crate::model::Epoch;
 use crate::pipeline::Settings;
 use crate::report::Report;
 use crate::sinks::{Opened, Sink, SinkContext, SinkPart, TableInfo};
@@ -31,9 +32,16 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The parts of all sinks for a table on one worker.
 #[derive(Default)]
 pub(super) struct TableParts {
-    pub(super) parts: Vec<Box<dyn SinkPart>>,
+    pub(super) parts: Vec<TablePart>,
     /// True if a sink wants all rows on one worker, in order.
     pub(super) in_order: bool,
+}
+
+/// The part of a sink for a table on one worker.
+pub(super) struct TablePart {
+    pub(super) part: Box<dyn SinkPart>,
+    /// The first epoch that the sink takes.
+    pub(super) from: Epoch,
 }
 
 /// The shared state of the workers of a job.
@@ -257,7 +265,7 @@ fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<V
             for (worker, tables) in parts.iter_mut().enumerate() {
                 let of_table = tables.last_mut().expect("it was just added");
                 of_table.in_order |= options.in_order;
-                of_table.parts.push(sink.part(table, worker)?);
+                of_table.parts.push(TablePart { part: sink.part(table, worker)?, from: options.from });
             }
         }
     }

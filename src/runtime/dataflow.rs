@@ -31,7 +31,8 @@ pub(super) fn build<I: JobId>(
         customers: context.intake.count_held(InputTable::Customers, customers),
         models: Some(scope.input_from(&mut inputs.models).as_collection()),
     };
-    let rejected = scope.input_from(&mut inputs.rejected).as_collection();
+    // Every input costs a little in each epoch, so one that nobody reads is left out.
+    let rejected = context.takes_rejected().then(|| scope.input_from(&mut inputs.rejected).as_collection());
     let mut ends = Ends::new(context, scope);
     let ((), models) = Job::build_with_models(shop, context.settings.clone(), |job| {
         context.intake.count_lines(job.lines_by_customer());

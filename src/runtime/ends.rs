@@ -3,8 +3,8 @@
 //! Each table has inputs of its own there. An epoch is complete when it is complete at all of them, so a single place
 //! knows which epochs are, and a live job has few operators to notify.
 //!
-//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. A table
-//! that is not wanted is neither encoded nor given to functions.
+//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. Epochs of
+//! a table that are not wanted are neither encoded nor given to functions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -23,10 +23,10 @@ use timely::scheduling::Activator;
 use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
 use crate::pipeline::{Job, least};
-use crate::sinks::{RowChanges, SinkPart};
+use crate::sinks::RowChanges;
 use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
 
-use super::context::{RunContext, TableParts};
+use super::context::{RunContext, TablePart, TableParts};
 use super::probe::EpochProbe;
 use super::profile::{REJECTED_ROWS, TABLES};
 
@@ -46,7 +46,7 @@ pub(super) struct Ends<'scope> {
 struct NamedEnd<'scope> {
     name: String,
     end: TableEnd<'scope>,
-    parts: Vec<Box<dyn SinkPart>>,
+    parts: Vec<TablePart>,
 }
 
 impl<'scope> Ends<'scope> {
@@ -69,7 +69,7 @@ impl<'scope> Ends<'scope> {
         let context = EndContext {
             layout: Arc::clone(&self.context.layout),
             schema: Arc::clone(schema),
-            is_wanted: is_wanted(&self.context, name, &parts),
+            is_wanted: first_wanted(&self.context, name, &parts).is_some(),
             in_order,
             stays: self.context.stays,
         };
@@ -77,8 +77,12 @@ impl<'scope> Ends<'scope> {
         self.ended += 1;
     }
 
-    /// Ends the rejected rows, and builds the operators. `rejected` are those of the sources.
-    pub(super) fn build(mut self, rejected: VecCollection<'scope, Epoch, Rejection>) -> EpochProbe {
+    /// Ends the rejected rows, and builds the operators. `rejected` are those of the sources; `None` if no sink takes
+    /// rejected rows.
+    pub(super) fn build(mut self, rejected: Option<VecCollection<'scope, Epoch, Rejection>>) -> EpochProbe {
+        let Some(rejected) = rejected else {
+            return operator(&self.context, self.scope, TABLES, self.ends, true).0;
+        };
         let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
         if self.context.derived.is_empty() {
             self.add(|context| end_of(rejected, context));
@@ -162,11 +166,12 @@ struct ConnectedEnd {
     end: Box<dyn EndOfTable>,
     /// The number of its inputs among those of the operator.
     inputs: usize,
-    parts: Vec<Box<dyn SinkPart>>,
+    parts: Vec<TablePart>,
 }
 
 impl AllEnds {
-    /// Passes the batches of complete epochs to the sinks; true if some are left. Also returns what functions reject.
+    /// Passes the batches of complete epochs to the sinks; true if some are left. Also returns the rows that
+    /// functions reject.
     fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<RejectionUpdate>) {
         let (mut is_more, mut rejected, mut first) = (false, Vec::new(), 0);
         for end in &mut self.ends {
@@ -188,11 +193,11 @@ impl AllEnds {
     fn seal(&mut self, upper: Epoch) {
         if !self.context.has_failed() {
             for end in &mut self.ends {
-                if let Err(error) = end.parts.iter_mut().try_for_each(|part| part.seal(upper)) {
+                if let Err(error) = end.parts.iter_mut().try_for_each(|part| part.part.seal(upper)) {
                     self.context.fail(error);
                 }
                 let before = end.parts.len();
-                end.parts.retain(|part| !part.is_finished());
+                end.parts.retain(|part| !part.part.is_finished());
                 if end.name == RejectedTable::NAME {
                     self.context.finish_rejected(before - end.parts.len());
                 }
@@ -214,8 +219,8 @@ impl ConnectedEnd {
     ) -> Result<bool> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
-        let is_wanted = is_wanted(context, name, parts);
-        let is_more = end.advance(frontiers, is_wanted, &mut |epoch, changes| {
+        let wanted = first_wanted(context, name, parts);
+        let is_more = end.advance(frontiers, wanted, &mut |epoch, changes| {
             if context.has_failed() {
                 return Ok(());
             }
@@ -226,16 +231,20 @@ impl ConnectedEnd {
             }
             context.intake.progress().add_written(plus.as_ref().map_or(0, |rows| rows.num_rows() as u64));
             let changes = RowChanges { plus, minus };
-            parts.iter_mut().try_for_each(|part| part.write(epoch, &changes))
+            let mut taking = parts.iter_mut().filter(|part| part.from <= epoch);
+            taking.try_for_each(|part| part.part.write(epoch, &changes))
         });
         started.into_iter().for_each(|(profile, started)| profile.add(stage, started.elapsed()));
         is_more
     }
 }
 
-/// True if a sink takes a table, or rows rejected by its functions.
-fn is_wanted(context: &RunContext, table: &str, parts: &[Box<dyn SinkPart>]) -> bool {
-    !parts.is_empty() || (context.derived.has(table) && context.takes_rejected())
+/// The first epoch of which a sink takes a table, or rows rejected by its functions.
+fn first_wanted(context: &RunContext, table: &str, parts: &[TablePart]) -> Option<Epoch> {
+    if context.derived.has(table) && context.takes_rejected() {
+        return Some(0);
+    }
+    parts.iter().map(|part| part.from).min()
 }
 
 /// Adds the columns computed by functions. Rows that a function can't handle are rejected.

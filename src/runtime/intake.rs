@@ -11,7 +11,7 @@ use timely::dataflow::operators::vec::input::Handle;
 
 use crate::columns::ShopId;
 use crate::config::JobConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::model::{Customer, Epoch, InputTable, Line, Order, Product, Rejection, Tiers};
 use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
@@ -134,6 +134,10 @@ impl Intake {
         inputs: &mut Inputs<I>,
         epoch: Epoch,
     ) -> Result<()> {
+        if batch.table != name {
+            let (found, wanted) = (batch.table.name(), name.name());
+            return Err(Error::failed(format!("{}: found rows of {found}, wanted rows of {wanted}", batch.origin)));
+        }
         let table = self.table(name);
         table.read.fetch_add(batch.rows(), Ordering::Relaxed);
         self.progress.add_read(batch.rows());

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::DataType;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
@@ -15,7 +16,7 @@ use crate::operators::Position;
 use crate::report::Report;
 use crate::sinks::Sink;
 use crate::sources::Source;
-use crate::tables::JobId;
+use crate::tables::{JobId, Layout};
 
 use super::cluster::Cluster;
 use super::commit::{commit, commit_first_epoch, prepare};
@@ -153,7 +154,9 @@ impl Live {
         context.intake.progress().enter(Phase::Live);
         let shared = Arc::clone(&context);
         let send = move |changes: Vec<Change<AnyId>>, model| {
-            let changes = changes.into_iter().map(typed::<I>).collect::<Result<_>>()?;
+            shared.layout.check_payloads(&changes)?;
+            let typed = |change| typed::<I>(change, &shared.layout);
+            let changes = changes.into_iter().map(typed).collect::<Result<_>>()?;
             sender.send(EpochInput { changes, model }).map_err(|_| ended_error(&shared))
         };
         let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
@@ -201,8 +204,8 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// If an id is a text, and all ids of the input are integers: nothing is applied then. Any other error ends the
-    /// job.
+    /// If an id is a text and those of the input are integers, or a payload does not have the carried columns of its
+    /// table: nothing is applied then. Any other error ends the job.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change<AnyId>>) -> Result<Epoch> {
         self.apply_epoch(changes.into_iter().collect(), None)
     }
@@ -261,16 +264,26 @@ fn ended_error(context: &RunContext) -> Error {
     context.check().err().unwrap_or_else(|| Error::failed("the job has ended"))
 }
 
-/// A change with ids of the job's type.
-fn typed<I: JobId>(change: Change<AnyId>) -> Result<Change<I>> {
-    let id = |id: AnyId| {
-        let wrong = || Error::usage(format!("id {id}: wanted an integer above -2^63, as all ids of the input are"));
-        I::of_any(&id).ok_or_else(wrong)
+/// A change with ids of the job's type. As in the input, the ids of one entity are either all integers or all texts.
+fn typed<I: JobId>(change: Change<AnyId>, layout: &Layout) -> Result<Change<I>> {
+    let id = |id: AnyId, name: &str, data_type: &DataType| {
+        let id = match id {
+            AnyId::Int(integer) if *data_type != DataType::Int64 => AnyId::from(&*integer.to_string()),
+            id => id,
+        };
+        let fits = matches!(id, AnyId::Int(_)) == (*data_type == DataType::Int64);
+        let wrong = || Error::usage(format!("{name} {id}: wanted an integer above -2^63, as in the input"));
+        I::of_any(&id).filter(|_| fits).ok_or_else(wrong)
     };
+    let customer_id = |customer| id(customer, "customer_id", &layout.customer_id);
+    let product_id = |product| id(product, "product_id", &layout.product_id);
     Ok(match change {
-        Change::Order(order, row) => Change::Order(id(order)?, row.map(|row| row.try_map_ids(id)).transpose()?),
-        Change::Product(product, row) => Change::Product(id(product)?, row),
-        Change::Customer(customer, row) => Change::Customer(id(customer)?, row),
+        Change::Order(order, row) => {
+            let row = row.map(|row| row.try_map_ids(customer_id, product_id)).transpose()?;
+            Change::Order(id(order, "order_id", &layout.order_id)?, row)
+        }
+        Change::Product(product, row) => Change::Product(product_id(product)?, row),
+        Change::Customer(customer, row) => Change::Customer(customer_id(customer)?, row),
     })
 }
 

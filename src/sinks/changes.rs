@@ -12,7 +12,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use crate::error::{Error, Result};
 use crate::model::Epoch;
 
-use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that collects the rows that each committed epoch inserted and deleted.
 ///
@@ -22,6 +22,8 @@ use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, Ta
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
     with_first_epoch: bool,
+    /// The tables to follow; `None` for all.
+    wanted: Option<Vec<String>>,
     tables: Vec<TableInfo>,
 }
 
@@ -44,13 +46,19 @@ pub struct TableChanges {
 }
 
 impl ChangeFeed {
-    /// Creates a feed of the epochs after the first.
+    /// Creates a feed of all tables, of the epochs after the first.
     #[must_use]
     pub fn new() -> ChangeFeed {
         ChangeFeed::default()
     }
 
-    /// Creates a feed of all epochs. The first has all rows of the tables.
+    /// Creates a feed of these tables, of the epochs after the first. Other tables are not encoded for it.
+    #[must_use]
+    pub fn of(tables: &[&str]) -> ChangeFeed {
+        ChangeFeed { wanted: Some(tables.iter().map(|table| (*table).to_owned()).collect()), ..ChangeFeed::default() }
+    }
+
+    /// Creates a feed of all tables and epochs. The first has all rows of the tables.
     #[must_use]
     pub fn with_snapshot() -> ChangeFeed {
         ChangeFeed { with_first_epoch: true, ..ChangeFeed::default() }
@@ -63,6 +71,11 @@ impl ChangeFeed {
         self.lock().committed.pop_first()
     }
 
+    /// The first epoch of the feed.
+    fn first(&self) -> Epoch {
+        if self.with_first_epoch { 0 } else { 1 }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Changes> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,13 +83,19 @@ impl ChangeFeed {
 
 impl Sink for ChangeFeed {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
+        job.check_has(self.wanted.iter().flatten())?;
         self.tables.clone_from(&job.tables);
         Ok(Opened::Ready)
     }
 
+    fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
+        let is_wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&table.name));
+        is_wanted.then(|| PartOptions { from: self.first(), ..PartOptions::default() })
+    }
+
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
-        let first = if self.with_first_epoch { 0 } else { 1 };
-        Ok(Box::new(ChangeFeedPart { shared: Arc::clone(&self.shared), table: table.name.clone(), first }))
+        let (shared, table) = (Arc::clone(&self.shared), table.name.clone());
+        Ok(Box::new(ChangeFeedPart { shared, table }))
     }
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
@@ -89,7 +108,7 @@ impl Sink for ChangeFeed {
                 tables.push(TableChanges { table: table.clone(), plus, minus });
             }
         }
-        if epoch > 0 || self.with_first_epoch {
+        if epoch >= self.first() {
             self.lock().committed.insert(epoch, tables);
         }
         Ok(())
@@ -99,17 +118,13 @@ impl Sink for ChangeFeed {
 struct ChangeFeedPart {
     shared: Arc<Mutex<Changes>>,
     table: String,
-    /// The first epoch of the feed.
-    first: Epoch,
 }
 
 impl SinkPart for ChangeFeedPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
-        if epoch >= self.first {
-            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let tables = shared.open.entry(epoch).or_default();
-            tables.entry(self.table.clone()).or_default().push(changes.clone());
-        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = shared.open.entry(epoch).or_default();
+        tables.entry(self.table.clone()).or_default().push(changes.clone());
         Ok(())
     }
 

@@ -1,9 +1,8 @@
 //! Checksums of tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
@@ -14,14 +13,22 @@ use crate::model::Epoch;
 
 use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-/// A sink that keeps the sum of the row hashes of each table. Clones share the sums.
+/// A sink that keeps the sum of the row hashes of each table, as of the newest committed epoch. Clones share the sums.
 ///
 /// Equal tables have equal sums, regardless of order; different tables collide with probability 2⁻⁶⁴.
 ///
-/// *Cost*: a hash for each inserted or deleted row. *State*: a number for each table.
+/// *Cost*: a hash for each inserted or deleted row. *State*: a number for each table, and for each epoch that is not
+/// committed.
 #[derive(Clone, Default)]
 pub struct Checksums {
-    sums: Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>,
+    shared: Arc<Mutex<Sums>>,
+}
+
+#[derive(Default)]
+struct Sums {
+    committed: HashMap<String, u64>,
+    /// The changes of epochs that are not committed, by table.
+    open: BTreeMap<Epoch, HashMap<String, u64>>,
 }
 
 impl Checksums {
@@ -34,34 +41,41 @@ impl Checksums {
     /// The checksum of a table; `None` if the job does not have it.
     #[must_use]
     pub fn of(&self, table: &str) -> Option<u64> {
-        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        sums.get(table).map(|sum| sum.load(Ordering::Acquire))
+        lock(&self.shared).committed.get(table).copied()
     }
 }
 
 impl Sink for Checksums {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
-        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        *sums = job.tables.iter().map(|table| (table.name.clone(), Arc::default())).collect();
+        let committed = job.tables.iter().map(|table| (table.name.clone(), 0)).collect();
+        *lock(&self.shared) = Sums { committed, open: BTreeMap::new() };
         Ok(Opened::Ready)
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
         let columns = table.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let converter = RowConverter::new(columns.collect()).map_err(Error::failed)?;
-        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        let sum = Arc::clone(sums.entry(table.name.clone()).or_default());
-        Ok(Box::new(ChecksumPart { converter, sum }))
+        Ok(Box::new(ChecksumPart { converter, table: table.name.clone(), shared: Arc::clone(&self.shared) }))
     }
 
-    fn commit(&mut self, _: Epoch, _: &mut [TableReport]) -> Result<()> {
+    fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
+        let mut sums = lock(&self.shared);
+        for (table, change) in sums.open.remove(&epoch).unwrap_or_default() {
+            let sum = sums.committed.entry(table).or_default();
+            *sum = sum.wrapping_add(change);
+        }
         Ok(())
     }
 }
 
+fn lock(sums: &Mutex<Sums>) -> MutexGuard<'_, Sums> {
+    sums.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct ChecksumPart {
     converter: RowConverter,
-    sum: Arc<AtomicU64>,
+    table: String,
+    shared: Arc<Mutex<Sums>>,
 }
 
 impl ChecksumPart {
@@ -74,9 +88,11 @@ impl ChecksumPart {
 }
 
 impl SinkPart for ChecksumPart {
-    fn write(&mut self, _: Epoch, changes: &RowChanges) -> Result<()> {
+    fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let (plus, minus) = (self.hashes(changes.plus.as_ref())?, self.hashes(changes.minus.as_ref())?);
-        self.sum.fetch_add(plus.wrapping_sub(minus), Ordering::AcqRel);
+        let mut sums = lock(&self.shared);
+        let sum = sums.open.entry(epoch).or_default().entry(self.table.clone()).or_default();
+        *sum = sum.wrapping_add(plus).wrapping_sub(minus);
         Ok(())
     }
 

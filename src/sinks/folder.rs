@@ -43,7 +43,7 @@ impl FolderSink {
         FolderSink { root, format, placing, output: None, tables, job: None }
     }
 
-    /// Sets the partitioning, bucketing and sort order of a table.
+    /// Sets the partitioning, bucketing and sort order of a table. It has no effect if the job does not have the table.
     #[must_use]
     pub fn placing(mut self, table: &str, placing: Placing) -> FolderSink {
         self.placing.insert(table.to_owned(), placing);
@@ -89,7 +89,7 @@ impl Sink for FolderSink {
     }
 
     fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
-        Some(PartOptions { in_order: true })
+        Some(PartOptions { in_order: true, from: 0 })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {

@@ -128,11 +128,7 @@ fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
 
 impl Sink for MemoryTables {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
-        for wanted in self.tables.iter().flatten() {
-            if job.tables.iter().all(|table| table.name != *wanted) {
-                return Err(Error::usage(format!("table {wanted} is not made; add it to tables")));
-            }
-        }
+        job.check_has(self.tables.iter().flatten())?;
         let mut empty = TablesSnapshot::default();
         for info in job.tables.iter().filter(|table| self.keeps(&table.name)) {
             let columns = info.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
@@ -163,13 +159,13 @@ impl Sink for MemoryTables {
         }
         drop(converters); // or each table would be copied
         let mut committed = lock(&self.committed);
+        // All tables are checked before one is changed: readers never see half an epoch.
+        if let Some((table, _)) = net.iter().find(|(table, changes)| !committed.tables[*table].rows.has_all(changes)) {
+            return Err(Error::failed(format!("{table}: epoch {epoch} deletes a row that the table does not have")));
+        }
         for (table, changes) in net.into_iter().filter(|(_, changes)| !changes.0.is_empty()) {
             let kept = committed.tables.get_mut(&table).expect("only kept tables have parts");
-            if !Arc::make_mut(&mut kept.rows).apply(changes) {
-                return Err(Error::failed(format!(
-                    "{table}: epoch {epoch} deletes a row that the table does not have"
-                )));
-            }
+            Arc::make_mut(&mut kept.rows).apply(changes);
         }
         committed.epoch = Some(epoch);
         Ok(())
@@ -187,14 +183,15 @@ impl RowWeights {
         Ok(())
     }
 
-    /// Adds the net changes of an epoch; false if that leaves a row with a negative weight.
-    fn apply(&mut self, changes: RowWeights) -> bool {
-        let mut is_valid = true;
-        for (row, weight) in changes.0 {
-            is_valid &= weight > 0 || self.0.get(&row).is_some_and(|held| held + weight >= 0);
-            self.add_row(row, weight);
-        }
-        is_valid
+    /// True if these rows have all that the net changes of an epoch delete.
+    fn has_all(&self, changes: &RowWeights) -> bool {
+        let has = |row: &OwnedRow, weight: isize| self.0.get(row).is_some_and(|held| held + weight >= 0);
+        changes.0.iter().all(|(row, weight)| *weight >= 0 || has(row, *weight))
+    }
+
+    /// Adds the net changes of an epoch.
+    fn apply(&mut self, changes: RowWeights) {
+        changes.0.into_iter().for_each(|(row, weight)| self.add_row(row, weight));
     }
 
     fn add_row(&mut self, row: OwnedRow, weight: isize) {

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Epoch;
 
 /// A table as sinks see it.
@@ -33,6 +33,20 @@ pub struct SinkContext {
     pub processes: usize,
 }
 
+impl SinkContext {
+    /// Checks that the job has these tables.
+    ///
+    /// # Errors
+    ///
+    /// If it lacks one; the message names it.
+    pub(super) fn check_has<'a>(&self, mut wanted: impl Iterator<Item = &'a String>) -> Result<()> {
+        match wanted.find(|wanted| self.tables.iter().all(|table| table.name != **wanted)) {
+            Some(missing) => Err(Error::usage(format!("table {missing} is not made; add it to tables"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The rows of a table that an epoch inserts and deletes, or some of them.
 #[derive(Clone, Debug, Default)]
 pub struct RowChanges {
@@ -57,6 +71,9 @@ pub struct PartOptions {
     /// All rows of an epoch are written to the part of one worker, in the [order](crate::tables::Table::order) of the
     /// table, if it has one. The other sinks of the job then receive them there too.
     pub in_order: bool,
+    /// The first epoch whose rows are written; those of earlier epochs are not encoded for this sink. It may still
+    /// receive them if another sink takes them.
+    pub from: Epoch,
 }
 
 /// Receives tables.
@@ -117,14 +134,17 @@ pub trait SinkPart: Send {
     /// Writes rows that an epoch inserts and deletes. Called any number of times for an epoch.
     ///
     /// Updates are consolidated per worker; a row that moved between workers is deleted in one part and inserted in
-    /// another.
+    /// another. Neither the batches of an epoch nor the epochs come in any order; only [`seal`](Self::seal) says that
+    /// an epoch is complete.
     ///
     /// # Errors
     ///
     /// If the rows can't be written.
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()>;
 
-    /// All epochs before `upper` are complete on this worker.
+    /// All epochs before `upper` are complete on this worker: nothing will be written for them any more. At the end of
+    /// the job, when no epoch will follow, `upper` is [`Epoch::MAX`]; a batch run makes only this call. It may be
+    /// repeated.
     ///
     /// # Errors
     ///

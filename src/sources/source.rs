@@ -57,6 +57,7 @@ pub type SourceBatches<'a> = Box<dyn Iterator<Item = Result<SourceBatch>> + 'a>;
 /// The offset of a row is its part of the source and its number there. If rows share an id, the one with the greatest
 /// offset wins, regardless of the order of reading.
 pub struct SourceBatch {
+    pub(crate) table: InputTable,
     /// The part of the source: a file, a partition.
     pub(crate) part: usize,
     /// The name of the part, for messages.
@@ -106,6 +107,7 @@ impl SourceBatch {
                 .map_err(|cause| Error::unusable(format!("{origin}: column {}: {cause}", field.name())))
         });
         let batch = SourceBatch {
+            table: schema.table,
             part,
             origin: Arc::clone(origin),
             numbers: RowNumbers::Consecutive { first: first_row, count },

@@ -43,4 +43,8 @@ impl Table for CustomerPatternsTable {
             ("last_purchase".into(), dates(rows.iter().map(|row| row.last))),
         ])
     }
+
+    fn is_sent_once(&self) -> bool {
+        true
+    }
 }

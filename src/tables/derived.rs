@@ -196,6 +196,12 @@ impl DerivedBy {
             check_purity(self.function.as_ref(), &first)?.map_err(|impure| Error::failed(format!("udfs: {impure}")))?;
         }
         let FunctionOutput { column, failures } = self.function.call_columns(&arguments)?;
+        let (wanted, found) = (self.function.returns(), column.data_type());
+        if *found != wanted || column.len() != rows || failures.iter().any(|(row, _)| *row >= rows) {
+            let (name, length) = (self.function.name(), column.len());
+            let cause = format!("found {length} values of type {found}, or a failure beyond them");
+            return Err(Error::failed(format!("function {name}: {cause}; wanted {rows} values of type {wanted}")));
+        }
         for (row, failure) in failures {
             if (failure.panicked || !self.gives_null) && failed[row].is_none() {
                 failed[row] = Some(format!("{} ({}): {}", self.name, self.function.name(), failure.reason));

@@ -24,7 +24,7 @@ pub(crate) struct EndContext {
     pub(crate) layout: Arc<Layout>,
     /// The columns of the table, without those computed by functions.
     pub(crate) schema: SchemaRef,
-    /// True if a sink wants the table in the first epoch.
+    /// True if a sink wants the table.
     pub(crate) is_wanted: bool,
     /// True if a sink wants all rows on one worker, in order.
     pub(crate) in_order: bool,
@@ -42,8 +42,14 @@ pub(crate) trait EndOfTable {
     /// Receives what has arrived at the inputs of this table, and gives the batches of complete epochs; true if some of
     /// these are left. `frontiers` are those of the inputs.
     ///
-    /// Once a table is not wanted, it gives nothing and drops its state.
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>) -> Result<bool>;
+    /// `wanted` is the first epoch that is wanted. Once the table is not wanted at all, it gives nothing and drops its
+    /// state.
+    fn advance(
+        &mut self,
+        frontiers: &[MutableAntichain<Epoch>],
+        wanted: Option<Epoch>,
+        give: &mut Give<'_>,
+    ) -> Result<bool>;
 }
 
 /// Takes the batches of a table.
@@ -63,9 +69,14 @@ impl<'scope> TableEnd<'scope> {
     }
 }
 
-impl<F: FnMut(&[MutableAntichain<Epoch>], bool, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>) -> Result<bool> {
-        self(frontiers, is_wanted, give)
+impl<F: FnMut(&[MutableAntichain<Epoch>], Option<Epoch>, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
+    fn advance(
+        &mut self,
+        frontiers: &[MutableAntichain<Epoch>],
+        wanted: Option<Epoch>,
+        give: &mut Give<'_>,
+    ) -> Result<bool> {
+        self(frontiers, wanted, give)
     }
 }
 

@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use crate::columns::payload::PayloadCodec;
 use crate::columns::{InputSchema, is_decimal};
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Payload, Tiers};
+use crate::model::{Change, InputTable, Payload, Tiers};
 
 /// The types of ids and money in the tables of a job, and the names of its tiers.
 ///
@@ -178,5 +178,28 @@ impl Layout {
             InputTable::Products => self.product_extras.of_json(json),
             InputTable::Customers => self.customer_extras.of_json(json),
         }
+    }
+
+    /// Checks that the payloads of changes have the carried columns of their tables.
+    ///
+    /// # Errors
+    ///
+    /// If one does not.
+    pub(crate) fn check_payloads<I>(&self, changes: &[Change<I>]) -> Result<()> {
+        let orders = changes.iter().filter_map(|change| match change {
+            Change::Order(_, Some(order)) => Some(&order.extra),
+            _ => None,
+        });
+        let products = changes.iter().filter_map(|change| match change {
+            Change::Product(_, Some(product)) => Some(&product.extra),
+            _ => None,
+        });
+        let customers = changes.iter().filter_map(|change| match change {
+            Change::Customer(_, Some(customer)) => Some(&customer.extra),
+            _ => None,
+        });
+        self.order_extras.check(orders)?;
+        self.product_extras.check(products)?;
+        self.customer_extras.check(customers)
     }
 }

@@ -62,4 +62,8 @@ impl Table for ProductFeaturesTable {
     fn is_default(&self) -> bool {
         false
     }
+
+    fn is_sent_once(&self) -> bool {
+        true
+    }
 }

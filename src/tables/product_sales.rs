@@ -48,4 +48,8 @@ impl Table for ProductSalesTable {
         // The best first; without revenue last, as SQL orders nulls descending; ties by product.
         Some(|a, b| (Reverse(a.revenue), &a.product).cmp(&(Reverse(b.revenue), &b.product)))
     }
+
+    fn is_sent_once(&self) -> bool {
+        true
+    }
 }

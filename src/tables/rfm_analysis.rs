@@ -60,4 +60,8 @@ impl Table for RfmAnalysisTable {
             ("monetary".into(), money(rows.iter().map(|row| row.monetary), &layout.money)?),
         ])
     }
+
+    fn is_sent_once(&self) -> bool {
+        true
+    }
 }

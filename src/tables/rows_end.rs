@@ -1,7 +1,7 @@
 //! Rows as record batches.
 //!
-//! The rows of an epoch are kept until it is complete, and then consolidated. A table whose rows are
-//! [sent once](Table::is_sent_once) gives them while the epoch is open.
+//! The rows of an epoch are kept until it is complete, and then consolidated. Those of the first epoch are emitted while
+//! it is open if the table [sends them once](Table::is_sent_once).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ use super::table::Table;
 /// Rows that are encoded at a time: few enough to stay in the cache while one column after the other is built.
 const BATCH_ROWS: usize = 1 << 12;
 
+/// The epoch of the load, which is mostly the largest by far.
+const FIRST_EPOCH: Epoch = 0;
+
 /// The end of a collection of rows.
 pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     table: Arc<B>,
@@ -34,7 +37,7 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     let (layout, schema) = (Arc::clone(&context.layout), Arc::clone(&context.schema));
     let in_order = context.in_order && table.order::<I>().is_some();
     TableEnd::new(move |builder| {
-        let mut end = RowsEnd::<B, I> { table, layout, schema, in_order, open: BTreeMap::new() };
+        let mut end = RowsEnd::<B, I> { table, layout, schema, in_order, first: Vec::new(), open: BTreeMap::new() };
         let mut receive: ReceiveRows<B::Row<I>> = if in_order {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
@@ -42,13 +45,13 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
             let mut input = builder.new_input(rows.inner, Pipeline);
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         };
-        Box::new(move |frontiers: &[MutableAntichain<Epoch>], is_wanted: bool, give: &mut Give<'_>| {
-            if !is_wanted {
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Epoch>, give: &mut Give<'_>| {
+            let Some(first) = wanted else {
                 receive(&mut Vec::clear);
-                end.open.clear();
+                end.clear();
                 return Ok(false);
-            }
-            receive(&mut |updates| end.take(updates));
+            };
+            receive(&mut |updates| end.take(updates, first));
             end.give_ready(&frontiers[0], give).map(|()| false)
         })
     })
@@ -63,57 +66,71 @@ struct RowsEnd<B: Table, I: ShopId> {
     layout: Arc<Layout>,
     schema: SchemaRef,
     in_order: bool,
+    /// Rows of the first epoch that are sent once.
+    first: Vec<B::Row<I>>,
+    /// All others, by epoch.
     open: BTreeMap<Epoch, Vec<(B::Row<I>, isize)>>,
 }
 
 impl<B: Table, I: ShopId> RowsEnd<B, I> {
-    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>) {
-        let mut updates = updates.drain(..).peekable();
-        while let Some((row, epoch, diff)) = updates.next() {
-            let rows = self.open.entry(epoch).or_default();
-            rows.push((row, diff));
-            while let Some((row, _, diff)) = updates.next_if(|(_, time, _)| *time == epoch) {
-                rows.push((row, diff));
+    /// Takes updates of this epoch and later ones.
+    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, wanted: Epoch) {
+        let is_sent_once = self.table.is_sent_once();
+        for (row, epoch, diff) in updates.drain(..).filter(|(_, epoch, _)| *epoch >= wanted) {
+            if is_sent_once && epoch == FIRST_EPOCH && diff == 1 {
+                self.first.push(row);
+            } else {
+                self.open.entry(epoch).or_default().push((row, diff));
             }
         }
+    }
+
+    fn clear(&mut self) {
+        (self.first, self.open) = Default::default();
     }
 
     fn give_ready(&mut self, frontier: &MutableAntichain<Epoch>, give: &mut Give<'_>) -> Result<()> {
+        self.give_first(!frontier.less_equal(&FIRST_EPOCH), give)?;
         while let Some(entry) = self.open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
             let (epoch, mut rows) = entry.remove_entry();
-            if !self.table.is_sent_once() {
-                consolidate(&mut rows);
+            consolidate(&mut rows);
+            let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
+            for (row, weight) in rows {
+                let side = if weight > 0 { &mut plus } else { &mut minus };
+                (1..weight.unsigned_abs()).for_each(|_| side.push(row.clone()));
+                side.push(row);
             }
-            self.give(epoch, rows, give)?;
-        }
-        if self.table.is_sent_once() && !self.in_order {
-            let full = self.open.iter_mut().filter(|(_, rows)| rows.len() >= BATCH_ROWS);
-            let full = full.map(|(epoch, rows)| (*epoch, rows.drain(..rows.len() / BATCH_ROWS * BATCH_ROWS).collect()));
-            let full: Vec<(Epoch, Vec<_>)> = full.collect();
-            full.into_iter().try_for_each(|(epoch, rows)| self.give(epoch, rows, give))?;
+            self.give_rows(&mut minus, &mut |minus| give(epoch, RowChanges { plus: None, minus: Some(minus) }))?;
+            self.give_rows(&mut plus, &mut |plus| give(epoch, RowChanges { plus: Some(plus), minus: None }))?;
         }
         Ok(())
     }
 
-    /// Gives rows as batches, first the deleted ones, then the inserted ones.
-    fn give(&self, epoch: Epoch, rows: Vec<(B::Row<I>, isize)>, give: &mut Give<'_>) -> Result<()> {
-        let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (row, weight) in rows {
-            let side = if weight > 0 { &mut plus } else { &mut minus };
-            (1..weight.unsigned_abs()).for_each(|_| side.push(row.clone()));
-            side.push(row);
-        }
-        if let Some(order) = self.table.order::<I>().filter(|_| self.in_order) {
-            plus.sort_by(order);
-            minus.sort_by(order);
-        }
-        for rows in minus.chunks(BATCH_ROWS) {
-            give(epoch, RowChanges { plus: None, minus: Some(self.batch(rows)?) })?;
-        }
-        for rows in plus.chunks(BATCH_ROWS) {
-            give(epoch, RowChanges { plus: Some(self.batch(rows)?), minus: None })?;
+    /// Gives rows of the first epoch that are sent once: full batches, or all rows if the epoch is complete. In order,
+    /// they are given together.
+    fn give_first(&mut self, is_complete: bool, give: &mut Give<'_>) -> Result<()> {
+        let ready = match (is_complete, self.in_order) {
+            (true, _) => self.first.len(),
+            (false, true) => 0,
+            (false, false) => self.first.len() / BATCH_ROWS * BATCH_ROWS,
+        };
+        let mut rows = std::mem::take(&mut self.first);
+        self.give_rows(&mut rows[..ready], &mut |plus| {
+            give(FIRST_EPOCH, RowChanges { plus: Some(plus), minus: None })
+        })?;
+        if ready < rows.len() {
+            rows.drain(..ready);
+            self.first = rows;
         }
         Ok(())
+    }
+
+    /// Gives rows as batches.
+    fn give_rows(&self, rows: &mut [B::Row<I>], give: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        if let Some(order) = self.table.order::<I>().filter(|_| self.in_order) {
+            rows.sort_by(order);
+        }
+        rows.chunks(BATCH_ROWS).try_for_each(|rows| give(self.batch(rows)?))
     }
 
     fn batch(&self, rows: &[B::Row<I>]) -> Result<RecordBatch> {

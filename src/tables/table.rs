@@ -48,8 +48,9 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
-    /// True if [`rows`](Self::rows) never inserts and deletes the same row in one epoch. Rows are then passed to sinks
-    /// while the epoch is open, which takes less memory.
+    /// True if [`rows`](Self::rows) inserts each row of the first epoch once and deletes none. These rows are then passed
+    /// to sinks while the epoch is open, which saves the memory to keep them and the time to consolidate them. Later
+    /// epochs are always consolidated.
     fn is_sent_once(&self) -> bool {
         false
     }

@@ -20,7 +20,7 @@ pub(super) struct ChangedLines<T: Epochs, I: Id> {
 impl<T: Epochs, I: Id> ChangedLines<T, I> {
     /// A batch of which no epoch is joined; `None` if it has no updates.
     pub(super) fn of(batch: Lines<T, I>) -> Option<ChangedLines<T, I>> {
-        let first = batch.times().min()?.clone();
+        let mut first = batch.times().next()?.clone();
         let mut by_epoch = Vec::new();
         if batch.times().any(|time| *time != first) {
             for (key, (_, values)) in batch.by_key().enumerate() {
@@ -29,6 +29,7 @@ impl<T: Epochs, I: Id> ChangedLines<T, I> {
                 }
             }
             by_epoch.sort_unstable();
+            first = by_epoch.first()?.0.clone();
         }
         Some(ChangedLines { batch, first, by_epoch })
     }

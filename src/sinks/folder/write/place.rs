@@ -38,7 +38,7 @@ impl Placing {
     ///
     /// # Errors
     ///
-    /// If the table lacks one of the columns.
+    /// If the table lacks one of the columns, or there are no buckets.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
         let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
         let missing = |option: &str, name: &String| {
@@ -47,7 +47,9 @@ impl Placing {
         let known = |name: &String| schema.column_with_name(name).is_some();
         let derived = |name: &String| part_of(name).is_some() && schema.column_with_name(DATE).is_some();
         let buckets = self.bucket_by.iter().flat_map(|(columns, _)| columns);
-        if let Some(name) = self.partition_by.iter().find(|name| !known(name) && !derived(name)) {
+        if self.bucket_by.as_ref().is_some_and(|(_, count)| *count == 0) {
+            Err(Error::usage("output.bucket_by: 0 buckets are too few, wanted at least 1"))
+        } else if let Some(name) = self.partition_by.iter().find(|name| !known(name) && !derived(name)) {
             missing("partition_by", name)
         } else if let Some(name) = buckets.clone().find(|name| !known(name)) {
             missing("bucket_by", name)

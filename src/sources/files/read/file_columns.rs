@@ -57,6 +57,7 @@ impl FileColumns<'_> {
             }
         });
         let batch = SourceBatch {
+            table: self.schema.table,
             part: self.part,
             origin: Arc::clone(&self.origin),
             numbers,
