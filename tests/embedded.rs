@@ -98,7 +98,7 @@ impl SinkPart for CountingPart {
 
 #[test]
 fn a_part_gets_consolidated_changes_of_every_table() {
-    let all: Vec<_> = Catalog::standard().iter().map(|table| table.name().to_owned()).collect();
+    let all: Vec<_> = Catalog::standard().names().map(str::to_owned).collect();
     let sink = Counting::default();
     let tables: Vec<_> = all.iter().map(String::as_str).collect();
     let mut live = start(source(3), &tables, sink.clone());

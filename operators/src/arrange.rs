@@ -173,6 +173,7 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
     }
 
     /// The bucket of a row: the one after the last splitter that is not greater.
+    #[inline]
     fn bucket(&self, (key, value): &(K, V)) -> usize {
         let (keys, values) = &self.splitters;
         let end = keys.partition_point(|splitter| splitter <= key);

@@ -15,6 +15,7 @@ impl<E> Default for ChunkedVec<E> {
 }
 
 impl<E> ChunkedVec<E> {
+    #[inline]
     pub(crate) fn push(&mut self, element: E) {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(element),

@@ -88,23 +88,24 @@ impl<K: Key, V: ExchangeData, P: ExchangeData, D: Data, L: Fn(&K, &V, Option<&P>
     fn apply(&mut self, rows: RowUpdates<K, V>, partners: RowUpdates<K, P>, mut give: impl FnMut(D, isize)) {
         let former_rows = self.rows.apply(rows, &self.places[0]);
         let former_partners = self.partners.apply(partners, &self.places[1]);
-        let mut give_differences = |key: &K, former_row: Option<&V>, former_partner: Option<&P>| {
-            let record = |row, partner| Some((self.logic)(key, row?, partner));
-            let before = record(former_row, former_partner);
-            let after = record(self.rows.get(Some(key)), self.partners.get(Some(key)));
+        let mut give_differences = |key: &K, before: (Option<&V>, Option<&P>), after: (Option<&V>, Option<&P>)| {
+            let record = |(row, partner): (Option<&V>, _)| Some((self.logic)(key, row?, partner));
+            let (before, after) = (record(before), record(after));
             if before != after {
                 before.into_iter().for_each(|record| give(record, -1));
                 after.into_iter().for_each(|record| give(record, 1));
             }
         };
-        for (key, row) in &former_rows {
+        for (key, former_row) in &former_rows {
+            let (row, partner) = (self.rows.get(Some(key)), self.partners.get(Some(key)));
             let changed = former_partners.binary_search_by(|(other, _)| other.cmp(key));
-            let same = || self.partners.get(Some(key));
-            give_differences(key, row.as_ref(), changed.map_or_else(|_| same(), |at| former_partners[at].1.as_ref()));
+            let former_partner = changed.map_or(partner, |at| former_partners[at].1.as_ref());
+            give_differences(key, (former_row.as_ref(), former_partner), (row, partner));
         }
-        for (key, partner) in &former_partners {
+        for (key, former_partner) in &former_partners {
             if former_rows.binary_search_by(|(other, _)| other.cmp(key)).is_err() {
-                give_differences(key, self.rows.get(Some(key)), partner.as_ref());
+                let (row, partner) = (self.rows.get(Some(key)), self.partners.get(Some(key)));
+                give_differences(key, (row, former_partner.as_ref()), (row, partner));
             }
         }
     }
