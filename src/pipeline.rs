@@ -62,8 +62,9 @@ mod totals;
 mod train;
 
 pub use crate::operators::Epochs;
+pub use customers::CustomerReductions;
 pub use enriched::Enriched;
 pub(crate) use enriched::{EnrichedJoin, EnrichedRows, LinePart};
 pub(crate) use enriched_inputs::least;
-pub use job::{CustomerReductions, Job, Settings, Shop};
+pub use job::{Job, Settings, Shop};
 pub use totals::{ProductTotals, Sale, Totals};

@@ -3,6 +3,7 @@
 mod small_shop;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -53,10 +54,47 @@ fn a_payload_of_another_table_is_refused_and_the_job_goes_on() {
     let foreign = Order { extra: Payload::new(&[2, 1, 1]), ..Order::of(AnyId::from(7), AnyId::from(1)) };
     let refused = live.apply([Change::Order(103.into(), Some(foreign))]).expect_err("orders carry no column");
     assert_eq!(refused.kind(), ErrorKind::Usage);
-    assert!(refused.to_string().contains("carried columns"), "{refused}");
+    let cause = "orders: the field extra of a row does not have the carried columns of its table; make it with";
+    assert!(refused.to_string().starts_with(cause), "{refused}");
     live.apply([order(103, 7, 1, 1)]).expect("the job goes on");
     assert_eq!(rows(&tables, "enriched_data"), 4);
     live.stop().expect("the job ends");
+}
+
+/// Panics when the second epoch is committed; keeps the outcome of the job.
+#[derive(Clone, Default)]
+struct Panicking(Arc<Mutex<Option<String>>>);
+
+impl Sink for Panicking {
+    fn open(&mut self, _: &SinkContext) -> Result<Opened> {
+        Ok(Opened::Ready)
+    }
+
+    fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
+        Ok(Box::new(CountingPart(Counting::default(), table.name.clone())))
+    }
+
+    fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
+        assert_eq!(epoch, 0, "on purpose");
+        Ok(())
+    }
+
+    fn end(&mut self, outcome: &Result<()>) {
+        *self.0.lock().expect("no panic") = Some(outcome.as_ref().err().map_or(String::new(), ToString::to_string));
+    }
+}
+
+#[test]
+fn a_sink_that_panics_ends_the_job() {
+    let sink = Panicking::default();
+    let mut live = start(source(3), &["daily_sales"], sink.clone());
+    let panicked = catch_unwind(AssertUnwindSafe(|| live.apply([order(103, 7, 1, 1)])));
+    assert!(panicked.is_err());
+    let cause = "a sink panicked; see the panic message above";
+    assert_eq!(live.apply([order(104, 7, 1, 1)]).expect_err("it has ended").to_string(), cause);
+    assert_eq!(live.epoch(), 0);
+    assert_eq!(live.stop().expect_err("it has failed").to_string(), cause);
+    assert_eq!(sink.0.lock().expect("no panic").as_deref(), Some(cause));
 }
 
 /// Counts the inserted and deleted rows that it is given, by epoch and table.
@@ -135,7 +173,8 @@ fn a_feed_of_changes_encodes_nothing_of_the_first_epoch_and_only_the_tables_it_i
     assert_eq!((epoch, changes.len()), (1, 1));
     live.stop().expect("the job ends");
     let unknown = Live::start(&standard(&["daily_sales"]), source(3), vec![Box::new(feed)], &Arc::default());
-    assert_eq!(unknown.err().expect("refused").to_string(), "table mine is not made; add it to tables");
+    let refused = unknown.err().expect("refused").to_string();
+    assert_eq!(refused, "table mine is not one of this job, which has daily_sales, rejected");
 }
 
 /// A sink, opened for a table of ids.

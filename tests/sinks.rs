@@ -6,17 +6,17 @@ mod small_shop;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, StringArray};
+use arrow::array::{Array, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type};
 use arrow::record_batch::RecordBatch;
 use millstream::columns::ShopId;
-use millstream::columns::build::{ids, money, texts};
+use millstream::columns::build::texts;
 use millstream::config::JobConfig;
 use millstream::error::{Error, ErrorKind, Result};
-use millstream::model::{Amount, AnyId, Change, Day, Id, Order, Product, Text};
+use millstream::model::{Id, Text};
 use millstream::operators::differential_dataflow::VecCollection;
 use millstream::pipeline::{Epochs, Job};
 use millstream::runtime::{Live, Progress, run_with};
@@ -25,7 +25,6 @@ use millstream::sinks::{
     Checksums, Epoch, MemoryTables, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo,
     TableReport,
 };
-use millstream::sources::BatchSource;
 use millstream::tables::{Catalog, DerivedColumn, Layout, Table, TableColumn};
 use millstream::udf::Udf;
 use small_shop::*;

@@ -26,7 +26,8 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///
 /// Add [`Reductions`] with [`reduce_summed`](Reductions::reduce_summed) and
 /// [`accumulate_distinct`](Reductions::accumulate_distinct), then call [`build`](Self::build). *Cost per change*:
-/// O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the reductions' own.
+/// O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the reductions'
+/// own.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -24,7 +24,7 @@ fn kept(build: impl Fn(Rows<'_>, Partners<'_>) + Send + Sync + 'static) -> [[usi
             // Keeps the dataflow running.
             (rows, partners, scope.new_input::<Vec<u32>>().0)
         });
-        let work = |worker: &mut Worker| (0..20).for_each(|_| drop(worker.step()));
+        let work = |worker: &mut Worker| (0..20).for_each(|_| _ = worker.step());
         let counts = || [&row, &partner].map(|row| Arc::strong_count(row) - 1);
         rows.send((7, Position::after(0), Some(Arc::clone(&row))));
         partners.insert((7, Arc::clone(&partner)));
@@ -42,8 +42,9 @@ fn kept(build: impl Fn(Rows<'_>, Partners<'_>) + Send + Sync + 'static) -> [[usi
 
 #[test]
 fn latest_keeps_nothing_of_a_closed_input() {
+    // The partner waits in the input, which nobody reads.
     let build = |rows: Rows<'_>, _: Partners<'_>| drop(latest(rows, "Rows"));
-    assert_eq!(kept(build), [[1, 0], [0, 0]]);
+    assert_eq!(kept(build).map(|[rows, _]| rows), [1, 0]);
 }
 
 #[test]

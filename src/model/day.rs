@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A date: days since 1970-01-01 in the proleptic Gregorian calendar, from 0001-01-01 to 9999-12-31.
 ///
 /// Both `Day` and `Option<Day>` take 4 bytes: the first day is stored as 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Day(NonZeroU32);
 
 /// A month of a year, as months since the year 0; ordered in time.
@@ -63,6 +63,13 @@ impl Day {
     #[expect(clippy::missing_panics_doc, reason = "it can't: every day has a date")]
     pub fn date(self) -> NaiveDate {
         NaiveDate::from_epoch_days(self.days()).expect("a day lies in the years 1 to 9999")
+    }
+}
+
+/// The date, as [`Display`](fmt::Display) writes it.
+impl fmt::Debug for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, Tiers};
-use crate::operators::{Epochs, left_join_unique};
+use crate::operators::{Epochs, Reductions, left_join_unique};
 
-use super::job::CustomerReductions;
 use super::totals::Totals;
+
+/// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
+pub type CustomerReductions<'scope, T, I> = Reductions<'scope, T, Option<I>, Line<I>>;
 
 /// A row for each customer with orders; guests are one group.
 pub(super) fn patterns<'scope, T: Epochs, I: Id>(

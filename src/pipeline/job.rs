@@ -9,8 +9,9 @@ use crate::forest::{Forest, Training};
 use crate::model::{
     Account, Customer, CustomerPattern, Day, Id, Line, Order, PriceCategories, Product, ProductSales, Tiers,
 };
-use crate::operators::{ByKey, Epochs, Reductions, SharedReduce, Upsert};
+use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
 
+use super::customers::CustomerReductions;
 use super::step::Step;
 use super::totals::{ProductTotals, Sale};
 use super::{customers, lines, products, train};
@@ -68,9 +69,6 @@ pub struct Job<'scope, T: Epochs, I: Id> {
     product_sales: Step<'scope, VecCollection<'scope, T, ProductSales<I>>>,
     models: Step<'scope, VecCollection<'scope, T, Arc<Forest>>>,
 }
-
-/// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
-pub type CustomerReductions<'scope, T, I> = Reductions<'scope, T, Option<I>, Line<I>>;
 
 impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// Builds the dataflow of the tables that `tables` makes of the job.

@@ -32,13 +32,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The parts of all sinks for a table on one worker.
 #[derive(Default)]
 pub(super) struct TableParts {
-    pub(super) parts: Vec<TablePart>,
+    pub(super) parts: Vec<PartOfSink>,
     /// True if a sink wants all rows on one worker, in order.
     pub(super) in_order: bool,
 }
 
 /// The part of a sink for a table on one worker.
-pub(super) struct TablePart {
+pub(super) struct PartOfSink {
     pub(super) part: Box<dyn SinkPart>,
     /// The first epoch that the sink takes.
     pub(super) from: Epoch,
@@ -265,7 +265,7 @@ fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<V
             for (worker, tables) in parts.iter_mut().enumerate() {
                 let of_table = tables.last_mut().expect("it was just added");
                 of_table.in_order |= options.in_order;
-                of_table.parts.push(TablePart { part: sink.part(table, worker)?, from: options.from });
+                of_table.parts.push(PartOfSink { part: sink.part(table, worker)?, from: options.from });
             }
         }
     }

@@ -3,8 +3,8 @@
 //! Each table has inputs of its own there. An epoch is complete when it is complete at all of them, so a single place
 //! knows which epochs are, and a live job has few operators to notify.
 //!
-//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. Epochs of
-//! a table that are not wanted are neither encoded nor given to functions.
+//! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. Epochs
+//! of a table that are not wanted are neither encoded nor given to functions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ use crate::pipeline::{Job, least};
 use crate::sinks::RowChanges;
 use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
 
-use super::context::{RunContext, TablePart, TableParts};
+use super::context::{PartOfSink, RunContext, TableParts};
 use super::probe::EpochProbe;
 use super::profile::{REJECTED_ROWS, TABLES};
 
@@ -46,7 +46,7 @@ pub(super) struct Ends<'scope> {
 struct NamedEnd<'scope> {
     name: String,
     end: TableEnd<'scope>,
-    parts: Vec<TablePart>,
+    parts: Vec<PartOfSink>,
 }
 
 impl<'scope> Ends<'scope> {
@@ -166,7 +166,7 @@ struct ConnectedEnd {
     end: Box<dyn EndOfTable>,
     /// The number of its inputs among those of the operator.
     inputs: usize,
-    parts: Vec<TablePart>,
+    parts: Vec<PartOfSink>,
 }
 
 impl AllEnds {
@@ -240,7 +240,7 @@ impl ConnectedEnd {
 }
 
 /// The first epoch of which a sink takes a table, or rows rejected by its functions.
-fn first_wanted(context: &RunContext, table: &str, parts: &[TablePart]) -> Option<Epoch> {
+fn first_wanted(context: &RunContext, table: &str, parts: &[PartOfSink]) -> Option<Epoch> {
     if context.derived.has(table) && context.takes_rejected() {
         return Some(0);
     }

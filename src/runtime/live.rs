@@ -25,7 +25,7 @@ use super::intake::{Inputs, Intake};
 use super::job_sinks::JobSinks;
 use super::probe::EpochProbe;
 use super::progress::{Phase, Progress};
-use super::worker;
+use super::worker::{self, Alarm};
 
 /// A job that has loaded its input, and then takes changes.
 ///
@@ -205,7 +205,7 @@ impl Live {
     /// # Errors
     ///
     /// If an id is a text and those of the input are integers, or a payload does not have the carried columns of its
-    /// table: nothing is applied then. Any other error ends the job.
+    /// table: nothing is applied then, and the job goes on. Any other error ends the job, and later calls return it.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change<AnyId>>) -> Result<Epoch> {
         self.apply_epoch(changes.into_iter().collect(), None)
     }
@@ -221,6 +221,7 @@ impl Live {
     }
 
     fn apply_epoch(&mut self, changes: Vec<Change<AnyId>>, model: Option<Arc<Forest>>) -> Result<Epoch> {
+        self.context.check()?;
         let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
         send(changes, model)?;
         let epoch = self.epoch + 1;
@@ -231,6 +232,7 @@ impl Live {
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let _alarm = Alarm::new(&self.context, "a sink panicked; see the panic message above");
         let mut written = prepare(&self.context, &mut self.sinks, epoch)?;
         commit(&mut self.sinks, epoch, &mut written)
     }

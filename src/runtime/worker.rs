@@ -30,7 +30,7 @@ pub(super) fn start<I: JobId>(
     };
     let context = Arc::clone(context);
     let guards = execute_from(workers, threads, WorkerConfig::default(), move |worker| {
-        let _alarm = Alarm(&context);
+        let _alarm = Alarm::new(&context, "internal error: a worker panicked; see the panic message above");
         context.follow(worker);
         if let Err(error) = work(worker, &context, &then) {
             context.fail(error);
@@ -42,13 +42,22 @@ pub(super) fn start<I: JobId>(
     guards.map_err(Error::failed)
 }
 
-/// Stops the other workers if this one panics.
-struct Alarm<'a>(&'a RunContext);
+/// Ends the job with this message if the thread panics before the alarm is dropped.
+pub(super) struct Alarm<'a> {
+    context: &'a RunContext,
+    message: &'static str,
+}
+
+impl<'a> Alarm<'a> {
+    pub(super) fn new(context: &'a RunContext, message: &'static str) -> Alarm<'a> {
+        Alarm { context, message }
+    }
+}
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(Error::failed("internal error: a worker panicked; see the panic message above"));
+            self.context.fail(Error::failed(self.message));
         }
     }
 }

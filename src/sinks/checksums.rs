@@ -21,11 +21,11 @@ use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, Ta
 /// committed.
 #[derive(Clone, Default)]
 pub struct Checksums {
-    shared: Arc<Mutex<Sums>>,
+    shared: Arc<Mutex<ChecksumState>>,
 }
 
 #[derive(Default)]
-struct Sums {
+struct ChecksumState {
     committed: HashMap<String, u64>,
     /// The changes of epochs that are not committed, by table.
     open: BTreeMap<Epoch, HashMap<String, u64>>,
@@ -48,7 +48,7 @@ impl Checksums {
 impl Sink for Checksums {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let committed = job.tables.iter().map(|table| (table.name.clone(), 0)).collect();
-        *lock(&self.shared) = Sums { committed, open: BTreeMap::new() };
+        *lock(&self.shared) = ChecksumState { committed, open: BTreeMap::new() };
         Ok(Opened::Ready)
     }
 
@@ -68,14 +68,14 @@ impl Sink for Checksums {
     }
 }
 
-fn lock(sums: &Mutex<Sums>) -> MutexGuard<'_, Sums> {
+fn lock(sums: &Mutex<ChecksumState>) -> MutexGuard<'_, ChecksumState> {
     sums.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct ChecksumPart {
     converter: RowConverter,
     table: String,
-    shared: Arc<Mutex<Sums>>,
+    shared: Arc<Mutex<ChecksumState>>,
 }
 
 impl ChecksumPart {

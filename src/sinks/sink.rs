@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::Epoch;
+use crate::suggest::did_you_mean;
 
 /// A table as sinks see it.
 #[derive(Clone, Debug)]
@@ -38,12 +39,12 @@ impl SinkContext {
     ///
     /// # Errors
     ///
-    /// If it lacks one; the message names it.
-    pub(super) fn check_has<'a>(&self, mut wanted: impl Iterator<Item = &'a String>) -> Result<()> {
-        match wanted.find(|wanted| self.tables.iter().all(|table| table.name != **wanted)) {
-            Some(missing) => Err(Error::usage(format!("table {missing} is not made; add it to tables"))),
-            None => Ok(()),
-        }
+    /// If it lacks one; the message names it, and the tables of the job.
+    pub fn check_has<'a>(&self, mut wanted: impl Iterator<Item = &'a String>) -> Result<()> {
+        let names: Vec<_> = self.tables.iter().map(|table| table.name.as_str()).collect();
+        let Some(missing) = wanted.find(|wanted| !names.contains(&wanted.as_str())) else { return Ok(()) };
+        let (all, hint) = (names.join(", "), did_you_mean(missing, &names));
+        Err(Error::usage(format!("table {missing} is not one of this job, which has {all}{hint}")))
     }
 }
 
@@ -71,8 +72,8 @@ pub struct PartOptions {
     /// All rows of an epoch are written to the part of one worker, in the [order](crate::tables::Table::order) of the
     /// table, if it has one. The other sinks of the job then receive them there too.
     pub in_order: bool,
-    /// The first epoch whose rows are written; those of earlier epochs are not encoded for this sink. It may still
-    /// receive them if another sink takes them.
+    /// The first epoch whose rows are written to the parts of this sink. Rows of earlier epochs are not encoded for it;
+    /// [`seal`](SinkPart::seal) and [`commit`](Sink::commit) are still called for those epochs.
     pub from: Epoch,
 }
 
@@ -90,7 +91,7 @@ pub trait Sink: Send {
     fn open(&mut self, job: &SinkContext) -> Result<Opened>;
 
     /// Whether the sink takes a table, and how. Called once for each table; the answer is for all workers, and must be
-    /// the same in all processes.
+    /// the same in all processes. By default a sink takes every table, `rejected` included, from the first epoch on.
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
         let _ = table;
         Some(PartOptions::default())
@@ -104,7 +105,7 @@ pub trait Sink: Send {
     /// If the sink can't take the table.
     fn part(&mut self, table: &TableInfo, worker: usize) -> Result<Box<dyn SinkPart>>;
 
-    /// Persists this process's share of an epoch, and reports its size.
+    /// Persists this process's share of an epoch, and reports its size. By default nothing is reported.
     ///
     /// # Errors
     ///
@@ -114,8 +115,11 @@ pub trait Sink: Send {
         Ok(Vec::new())
     }
 
-    /// Makes an epoch visible once all processes have prepared it; called in the first process only. `written` has the
-    /// sizes that this sink prepared in all processes, and is what the job reports.
+    /// Makes an epoch visible once all processes have prepared it; called in the first process only, for every epoch,
+    /// also one of which nothing was written. `written` has the sizes that this sink prepared in all processes, and is
+    /// what the job reports; the sink may correct it.
+    ///
+    /// Sinks are committed one after the other. If one fails, those before it have committed the epoch and keep it.
     ///
     /// # Errors
     ///
@@ -123,7 +127,8 @@ pub trait Sink: Send {
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()>;
 
     /// The job has ended with this outcome. Called exactly once in each process, after all other calls, and also if the
-    /// job failed before the sink was opened. Epochs that are not committed by then never will be.
+    /// job failed before the sink was opened. Epochs that are not committed by then never will be. By default nothing
+    /// is done.
     fn end(&mut self, outcome: &Result<()>) {
         let _ = outcome;
     }
@@ -134,8 +139,9 @@ pub trait SinkPart: Send {
     /// Writes rows that an epoch inserts and deletes. Called any number of times for an epoch.
     ///
     /// Updates are consolidated per worker; a row that moved between workers is deleted in one part and inserted in
-    /// another. Neither the batches of an epoch nor the epochs come in any order; only [`seal`](Self::seal) says that
-    /// an epoch is complete.
+    /// another. Batches and epochs come in no particular order: the rows that an epoch inserts and deletes may come in
+    /// separate calls, and rows of a later epoch before the last ones of an earlier epoch. [`seal`](Self::seal) says
+    /// which epochs are complete.
     ///
     /// # Errors
     ///

@@ -184,7 +184,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// If one does not.
+    /// If one does not; the message names the table.
     pub(crate) fn check_payloads<I>(&self, changes: &[Change<I>]) -> Result<()> {
         let orders = changes.iter().filter_map(|change| match change {
             Change::Order(_, Some(order)) => Some(&order.extra),
@@ -198,8 +198,14 @@ impl Layout {
             Change::Customer(_, Some(customer)) => Some(&customer.extra),
             _ => None,
         });
-        self.order_extras.check(orders)?;
-        self.product_extras.check(products)?;
-        self.customer_extras.check(customers)
+        check_own(InputTable::Orders, self.order_extras.are_own(orders))?;
+        check_own(InputTable::Products, self.product_extras.are_own(products))?;
+        check_own(InputTable::Customers, self.customer_extras.are_own(customers))
     }
+}
+
+fn check_own(table: InputTable, are_own: bool) -> Result<()> {
+    let table = table.name();
+    let cause = "does not have the carried columns of its table; make it with Live::payload";
+    if are_own { Ok(()) } else { Err(Error::usage(format!("{table}: the field extra of a row {cause}"))) }
 }

@@ -1,7 +1,7 @@
 //! Rows as record batches.
 //!
-//! The rows of an epoch are kept until it is complete, and then consolidated. Those of the first epoch are emitted while
-//! it is open if the table [sends them once](Table::is_sent_once).
+//! The rows of an epoch are kept until it is complete, and then consolidated. Those of the first epoch are emitted
+//! while it is open if the table [sends them once](Table::is_sent_once).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -48,9 +48,9 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
-    /// True if [`rows`](Self::rows) inserts each row of the first epoch once and deletes none. These rows are then passed
-    /// to sinks while the epoch is open, which saves the memory to keep them and the time to consolidate them. Later
-    /// epochs are always consolidated.
+    /// True if [`rows`](Self::rows) inserts each row of the first epoch once and deletes none. Sinks then get these
+    /// rows while the epoch is open, which saves the memory to keep them and the time to consolidate them. Later epochs
+    /// are always consolidated.
     fn is_sent_once(&self) -> bool {
         false
     }
