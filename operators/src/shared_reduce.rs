@@ -123,8 +123,8 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
 
     /// Builds the operator.
     pub fn build(self) {
-        let parts = self.parts.take().expect("`build` consumes the operator");
-        let (Parts { mut builder, arranged, mut reducers }, name) = (parts, Rc::clone(&self.name));
+        let name = Rc::clone(&self.name);
+        let Some(Parts { mut builder, arranged, mut reducers }) = self.parts.take() else { return };
         if reducers.is_empty() {
             // The operator's index is allocated, so an operator must take it.
             return builder.build(|_| |_| ());

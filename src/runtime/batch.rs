@@ -70,14 +70,10 @@ pub fn run_with(
     sinks: Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
 ) -> Result<Report> {
-    let mut sinks = Some(JobSinks::new(sinks));
-    let mut take = || sinks.take().expect("a run opens its sinks once");
-    let done = run_opened(config, progress, || Ok((source, take())));
-    match sinks {
-        // The run ended before it opened them.
-        Some(mut sinks) => sinks.end(done),
-        None => done,
-    }
+    let mut sinks = JobSinks::new(sinks);
+    let done = run_opened(config, progress, || Ok((source, std::mem::take(&mut sinks))));
+    // These are left if the run ended before it took them.
+    sinks.end(done)
 }
 
 /// Where a run's rows come from, and where its tables go.
