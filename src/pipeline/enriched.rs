@@ -206,9 +206,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let is_first = self.accounts.is_empty() && self.products.is_empty();
         let EpochChanges { accounts, products, buyers } = self.changes.remove(&epoch).unwrap_or_default();
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
-        let products = self.products.apply(products, "enriched_data, products");
+        let items = if is_first { ItemPositions::of_distinct(&products) } else { None };
+        // If nothing follows, distinct products need no other state.
+        let products = match (&items, &self.trace) {
+            (Some(_), None) => Vec::new(),
+            _ => self.products.apply(products, "enriched_data, products"),
+        };
         let work = if is_first {
-            Remaining::First { next: (0, 0), items: ItemPositions::of(&self.products) }
+            Remaining::First { next: (0, 0), items: items.unwrap_or_else(|| ItemPositions::of(&self.products)) }
         } else {
             let former = Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
             let customers = self.affected(&epoch, &former, buyers).into_iter();
@@ -299,6 +304,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 }
 
 impl<I: Id> ItemPositions<I> {
+    /// Of products in the order in which they arrived, in which they lie in memory; `None` unless each has one update.
+    fn of_distinct(products: &[((I, Arc<Product>), isize)]) -> Option<ItemPositions<I>> {
+        let positions: ById<I, u32> = products.iter().map(|((id, _), _)| id.clone()).zip(0..).collect();
+        let is_distinct = positions.len() == products.len() && products.iter().all(|(_, weight)| *weight == 1);
+        let products = || products.iter().map(|((_, product), _)| Arc::clone(product)).collect();
+        is_distinct.then(|| ItemPositions { positions, products: products() })
+    }
+
     fn of(products: &UniqueRows<I, Arc<Product>>) -> ItemPositions<I> {
         let positions = products.iter().map(|(id, _)| id.clone()).zip(0..).collect();
         ItemPositions { positions, products: products.iter().map(|(_, product)| Arc::clone(product)).collect() }
