@@ -71,8 +71,9 @@ impl SavedModel {
         if saved.path.exists() {
             let mut copy = saved.path.clone().into_os_string();
             copy.push(".former");
-            fs::copy(&saved.path, &copy).map_err(Error::writing(&saved.path))?;
-            saved.former = Some(copy.into());
+            let copy = saved.former.insert(copy.into());
+            let synced = fs::copy(&saved.path, &*copy).and_then(|_| fs::File::open(&*copy)?.sync_all());
+            synced.map_err(Error::writing(copy))?;
         }
         model.save(&saved.path)?;
         saved.is_kept = false;
