@@ -4,16 +4,16 @@ mod demo;
 mod display;
 mod print;
 mod show;
+mod signals;
 mod status;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::atomic_file::AtomicFile;
 use crate::batch;
 use crate::config::{InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::runtime::Progress;
 use crate::validate::{self, Check};
 
 use print::print_line;
+use signals::stop_on_signals;
 
 /// Incremental e-commerce analytics.
 #[derive(Debug, Parser)]
@@ -126,6 +127,13 @@ struct ValidateOutput {
 }
 
 impl Cli {
+    /// Parses the command line. An empty environment variable counts as unset: compose and Helm leave such.
+    #[must_use]
+    pub fn parse_arguments() -> Cli {
+        let matches = without_empty(Cli::command()).get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -144,34 +152,36 @@ impl Cli {
     }
 }
 
+fn without_empty(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&'static str>) } else { arg });
+    command.mut_subcommands(without_empty)
+}
+
 fn run(command: &RunCommand) -> Result<()> {
     let config = RunConfig::resolve(&command.args)?;
     let progress = Arc::new(Progress::default());
     stop_on_signals(&progress)?;
+    // Only process 0 writes the report, because processes may share the folder.
+    let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
+    let tag = std::process::id().to_string();
+    let reports = command.report.iter().filter(|_| is_first).map(|path| AtomicFile::create(path, &tag));
+    let reports = reports.collect::<Result<Vec<_>>>()?;
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let shown = display::ProgressDisplay::show(&progress);
     let report = batch::run(&config, &progress);
     drop((shown, status));
     let report = report?;
-    print_line(format_args!("{report}"))?;
-    // Only process 0 writes the report, because processes may share the folder.
-    let is_first = config.job.cluster.is_none_or(|cluster| cluster.process == 0);
-    command.report.iter().filter(|_| is_first).try_for_each(|path| write_json(path, &report))
-}
-
-/// Makes the first signal cancel the run, and a second one terminate the process.
-fn stop_on_signals(progress: &Progress) -> Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        let stop = progress.stop();
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop)).map_err(Error::failed)?;
-        flag::register(signal, stop).map_err(Error::failed)?;
-    }
+    // The tables are in place: the run has succeeded, whoever can be told.
+    let told =
+        reports.into_iter().map(|file| write_report(file, &report)).chain([print_line(format_args!("{report}"))]);
+    told.filter_map(Result::err).for_each(|error| tracing::warn!("the tables are in place, but {error}"));
     Ok(())
 }
 
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let file = File::create(path).map_err(Error::writing(path))?;
-    serde_json::to_writer_pretty(file, value).map_err(Error::writing(path))
+fn write_report(mut file: AtomicFile, report: &Report) -> Result<()> {
+    file.write(&serde_json::to_vec_pretty(report).map_err(Error::failed)?)?;
+    file.put_in_place()
 }
 
 fn generate_shop(output: &Path, scale: f64) -> Result<()> {
@@ -183,7 +193,8 @@ fn generate_shop(output: &Path, scale: f64) -> Result<()> {
 
 fn validate_input(command: ValidateInput) -> Result<()> {
     let args = RunArgs { input: command.dir.or(command.args.input.clone()), ..command.args };
-    report_checks(&validate::input(&InputConfig::resolve(&args)?), command.json)
+    let (input, job) = (InputConfig::resolve(&args)?, JobConfig::resolve_alone(&args)?);
+    report_checks(&validate::input(&input, &job), command.json)
 }
 
 fn validate_output(command: ValidateOutput) -> Result<()> {

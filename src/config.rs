@@ -14,10 +14,10 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-use crate::error::Result;
-use crate::model::Day;
+use crate::error::{Error, Result};
+use crate::model::{Day, InputTable};
 
 pub use args::RunArgs;
 pub use cluster::{ClusterArgs, ClusterConfig};
@@ -52,6 +52,42 @@ impl RunConfig {
     pub fn validate(&self) -> Result<()> {
         self.job.validate()?;
         self.input.validate()?;
-        self.output.validate()
+        self.output.validate()?;
+        self.check_folders()
     }
+
+    /// Checks that no run reads what another has written.
+    fn check_folders(&self) -> Result<()> {
+        let (input, output) = (absolute(&self.input.path), absolute(&self.output.path));
+        let tables = InputTable::ALL.map(|table| absolute(&input.join(table.name())));
+        if let Some(table) = tables.iter().find(|table| output.starts_with(table)) {
+            return Err(Error::usage(format!(
+                "output {} is in the input folder {}, whose files are read; choose another output",
+                output.display(),
+                table.display()
+            )));
+        }
+        if input.starts_with(&output) && input != output {
+            return Err(Error::usage(format!(
+                "input {} is in the output folder {}; choose another output",
+                input.display(),
+                output.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// An absolute path without links, as far as the path exists.
+fn absolute(path: &Path) -> PathBuf {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut found = PathBuf::new();
+    for part in full.components() {
+        match part {
+            Component::ParentDir => drop(found.pop()),
+            part => found.push(part),
+        }
+        found = found.canonicalize().unwrap_or(found);
+    }
+    found
 }

@@ -8,6 +8,8 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::printable::printable;
+
 /// Why an operation did not succeed. Its message includes that of its [source](StdError::source).
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -33,7 +35,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: String) -> Error {
-        Error { kind, message, source: None }
+        let lines = message.lines().map(printable);
+        Error { kind, message: lines.collect::<Vec<_>>().join("\n"), source: None }
     }
 
     /// The job failed while it ran.

@@ -54,7 +54,10 @@
 //! `cli`, which is on by default, has the command, the modules `cli` and `generate`, and the `clap` derives of
 //! [`config::RunArgs`]. Without it, none of the crates that only the command needs are built.
 
+mod atomic_file;
+mod crash;
 pub mod error;
+mod printable;
 
 mod folder_names;
 mod grouped;
@@ -63,6 +66,8 @@ mod suggest;
 pub use millstream_operators as operators;
 
 pub mod model;
+
+mod panics;
 
 pub mod forest;
 pub mod pipeline;

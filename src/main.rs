@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use millstream::cli::Cli;
 
 /// Rows and columns are allocated on one worker and freed on another, by the million.
@@ -10,10 +9,11 @@ use millstream::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::parse_arguments().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Only the first line of a message begins a line.
+            eprintln!("error: {}", error.to_string().replace('\n', "\n  "));
             ExitCode::from(error.exit_status())
         }
     }

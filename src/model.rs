@@ -30,7 +30,7 @@ pub use money::{Amount, Discount, Price};
 pub use money_text::NotMoney;
 pub use payload::Payload;
 pub use price_categories::PriceCategories;
-pub use rejection::{Origin, Rejection};
+pub use rejection::{Origin, Reason, Rejection};
 pub use rows::{Account, AmountSum, Customer, CustomerPattern, Line, Order, Product, ProductSales};
 pub use score::Score;
 pub use text_map::TextMap;

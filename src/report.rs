@@ -1,12 +1,18 @@
 //! The report of a run.
 
+mod rejections;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::JobConfig;
+use crate::error::{Error, Result};
 use crate::grouped::grouped;
 use crate::sinks::TableReport;
+
+pub(crate) use rejections::ReasonCounts;
+pub use rejections::RejectionReport;
 
 /// The report of a run: printed at its end, and written as JSON with `--report`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +36,9 @@ pub struct Report {
     pub as_of: String,
     /// The tables that were read.
     pub inputs: Vec<InputReport>,
+    /// Rejected rows by table and reason, the commonest first.
+    #[serde(default)]
+    pub rejections: Vec<RejectionReport>,
     /// The tables that were written, sink by sink.
     pub tables: Vec<TableReport>,
     /// The time spent in each stage, longest first; only with `--profile`.
@@ -82,6 +91,7 @@ impl Report {
         run_id: String,
         config: &JobConfig,
         inputs: Vec<InputReport>,
+        rejections: Vec<RejectionReport>,
         stages: Vec<StageReport>,
     ) -> Report {
         Report {
@@ -93,6 +103,7 @@ impl Report {
             processes: 1,
             as_of: config.settings.as_of.to_string(),
             inputs,
+            rejections,
             tables: Vec::new(),
             stages,
             seconds: 0.0,
@@ -113,6 +124,7 @@ impl Report {
             ours.changes += theirs.changes;
             ours.current = ours.current.wrapping_add(theirs.current);
         }
+        RejectionReport::add(&mut self.rejections, &other.rejections);
         for theirs in &other.stages {
             match self.stages.iter_mut().find(|ours| ours.name == theirs.name) {
                 Some(ours) => ours.seconds += theirs.seconds,
@@ -122,6 +134,27 @@ impl Report {
         self.stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
     }
+}
+
+/// Checks the share of rejected rows in each input table.
+///
+/// # Errors
+///
+/// If it is greater than `max`; the message names the commonest reasons.
+pub(crate) fn check_share(max: f64, inputs: &[InputReport], rejections: &[RejectionReport]) -> Result<()> {
+    for InputReport { name, read, rejected, .. } in inputs {
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let is_too_much = *rejected as f64 > max * *read as f64;
+        if is_too_much {
+            let of_table = rejections.iter().filter(|rejection| rejection.table == *name);
+            let reasons = RejectionReport::summary(&of_table.cloned().collect::<Vec<_>>());
+            let (read, rejected) = (grouped(*read), grouped(*rejected));
+            return Err(Error::unusable(format!(
+                "{name}: {rejected} of {read} rows rejected, more than the share {max} (max_rejected_share): {reasons}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a process has done before the first epoch is committed.
@@ -184,6 +217,16 @@ impl fmt::Display for Report {
                 writeln!(f, "  {:<52}{:>14.2}", stage.name, stage.seconds)?;
             }
         }
+        if !self.rejections.is_empty() {
+            const FEW: usize = 10;
+            writeln!(f, "rejected")?;
+            for report in self.rejections.iter().take(FEW) {
+                writeln!(f, "  {report}")?;
+            }
+            if self.rejections.len() > FEW {
+                writeln!(f, "  and {} more reasons", self.rejections.len() - FEW)?;
+            }
+        }
         let memory = self
             .peak_memory_bytes
             .map_or(String::new(), |bytes| format!(", at most {} MiB of memory", grouped(bytes >> 20)));
@@ -205,7 +248,7 @@ mod tests {
         let written = |rows| Written { rows, files: 1, bytes: 10 };
         let table = |name: &str, rows| TableReport { name: name.into(), written: written(rows) };
         let share = |written, rejected| {
-            let report = Report::new("run".into(), &config, Vec::new(), Vec::new());
+            let report = Report::new("run".into(), &config, Vec::new(), Vec::new(), Vec::new());
             ProcessShare { report, written, rejected }
         };
         let mut all = share(vec![vec![], vec![table("a", 1), table("b", 2)]], 3);

@@ -23,6 +23,7 @@ mod probe;
 mod profile;
 mod progress;
 mod rejections;
+mod saved_model;
 mod worker;
 
 pub(crate) use batch::run_opened;

@@ -58,7 +58,6 @@ mod failure;
 mod function;
 mod json;
 mod memory;
-mod panics;
 mod price;
 mod purity;
 mod registry;

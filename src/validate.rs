@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::InputConfig;
+use crate::columns::InputSchema;
+use crate::config::{InputConfig, JobConfig};
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
 use crate::model::InputTable;
-use crate::report::Report;
+use crate::report::{InputReport, ReasonCounts, RejectionReport, Report, check_share};
 use crate::sinks::folder::count_rows;
-use crate::sources::{FileSource, Source};
+use crate::sources::{FileSource, RowDecoder, Source};
 use crate::tables::Catalog;
 
 /// A check and its result.
@@ -37,66 +38,70 @@ fn check(name: impl Into<String>, answer: Result<String>) -> Check {
     Check { name: name.into(), passed, found: answer.unwrap_or_else(|error| error.to_string()) }
 }
 
-/// Checks that the three input tables exist and are readable, with the right columns, rows and ids.
+/// Checks that the three input tables exist and are readable, and that their rows can be used: each is converted as a
+/// run does.
 #[must_use]
-pub fn input(config: &InputConfig) -> Vec<Check> {
-    let mut checks = Vec::new();
-    for table in InputTable::ALL {
-        let source = match FileSource::open_one(&config.path, table, &config.renames) {
-            Ok(source) => source,
-            Err(error) => {
-                checks.push(check(format!("{table} can be opened"), Err(error)));
-                continue;
-            }
-        };
-        let columns = source.schema(table).order.len();
-        let files = source.file_count(table);
-        checks.push(check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns"))));
-        let counts = count(&source);
-        checks.push(check(
-            format!("{table} can be read"),
-            counts.as_ref().map_err(Error::clone).map(|counts| {
-                format!("{} rows, {} of them without an id", grouped(counts.rows), grouped(counts.without_id))
-            }),
-        ));
-        let Ok(counts) = counts else { continue };
-        checks.push(check(
-            format!("{table} has rows"),
-            match counts.rows {
-                0 => Err(Error::unusable("none, wanted at least one")),
-                rows => Ok(grouped(rows)),
-            },
-        ));
-        checks.push(check(
-            format!("{table} has ids"),
-            match counts.rows - counts.without_id {
-                0 => Err(Error::unusable("none of its rows has an id")),
-                ids => Ok(grouped(ids)),
-            },
-        ));
-    }
-    checks
+pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
+    let open = |table| (table, FileSource::open_one(&input.path, table, &input.renames));
+    let opened = InputTable::ALL.map(open);
+    let schemas = opened.iter().filter_map(|(table, source)| Some(source.as_ref().ok()?.schema(*table)));
+    let text_ids: Vec<_> = schemas.flat_map(InputSchema::text_ids).collect();
+    let check = |(table, source): &(InputTable, Result<FileSource>)| match source {
+        Ok(source) => of_table(source, *table, job, &text_ids),
+        Err(error) => vec![check(format!("{table} can be opened"), Err(error.clone()))],
+    };
+    opened.iter().flat_map(check).collect()
+}
+
+fn of_table(source: &FileSource, table: InputTable, job: &JobConfig, text_ids: &[&'static str]) -> Vec<Check> {
+    let (files, columns) = (source.file_count(table), source.schema(table).order.len());
+    let opened = check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns")));
+    let name = format!("{table} can be read");
+    let (report, rejections) = match count(source, table, job, text_ids) {
+        Ok(counts) => counts,
+        Err(error) => return vec![opened, check(name, Err(error))],
+    };
+    let read = check(name, Ok(format!("{} rows", grouped(report.read))));
+    let rows = match report.read {
+        0 => Err(Error::unusable("none, wanted at least one")),
+        rows => Ok(grouped(rows)),
+    };
+    let summary = || match report.rejected {
+        0 => format!("all {}", grouped(report.read)),
+        rejected => format!("{} rejected: {}", grouped(rejected), RejectionReport::summary(&rejections)),
+    };
+    let most = job.max_rejected.filter(|max| report.rejected > *max);
+    let usable =
+        check_share(job.max_rejected_share, std::slice::from_ref(&report), &rejections).and_then(|()| match most {
+            Some(most) => Err(Error::unusable(format!("more than {most} rows rejected (max_rejected): {}", summary()))),
+            None => Ok(summary()),
+        });
+    vec![opened, read, check(format!("{table} has rows"), rows), check(format!("{table} has usable rows"), usable)]
 }
 
 /// How many rows are read at a time.
 const BATCH_ROWS: usize = 10_000;
 
-struct RowCounts {
-    rows: u64,
-    without_id: u64,
-}
-
-/// Reads a whole table; its id is the first core column.
-fn count(source: &FileSource) -> Result<RowCounts> {
-    let mut counts = RowCounts { rows: 0, without_id: 0 };
+/// Reads and converts a whole table.
+fn count(
+    source: &FileSource,
+    table: InputTable,
+    job: &JobConfig,
+    text_ids: &[&'static str],
+) -> Result<(InputReport, Vec<RejectionReport>)> {
+    let decoder = RowDecoder::new(source.schema(table), job.zone, text_ids)?;
+    let (mut read, mut rejected, mut reasons) = (0, 0, ReasonCounts::default());
     for split in source.splits() {
         for batch in source.read(&split, BATCH_ROWS)? {
             let batch = batch?;
-            counts.rows += batch.rows();
-            counts.without_id += (batch.cores[0].logical_null_count() + batch.malformed.len()) as u64;
+            let unusable = decoder.rejections(&batch)?;
+            read += batch.rows();
+            rejected += unusable.len() as u64;
+            reasons.add(&unusable, 1);
         }
     }
-    Ok(counts)
+    let report = InputReport { name: table.name().into(), read, rejected, duplicates: 0, changes: 0, current: 0 };
+    Ok((report, reasons.reports()))
 }
 
 /// Checks that the output tables exist, are complete and readable, are not empty unless the input was, and were
@@ -130,7 +135,10 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
         checks.push(check(
             format!("{name} has rows"),
             match rows {
-                0 if had_orders => Err(Error::unusable("none, although the input has orders")),
+                0 if report.is_none() => {
+                    Err(Error::unusable("none; give --report to tell whether the input had usable orders"))
+                }
+                0 if had_orders => Err(Error::unusable("none, although the input has usable orders")),
                 rows => Ok(grouped(rows)),
             },
         ));

@@ -417,7 +417,7 @@ fn what_can_never_be_done_is_told_before_anything_is_written() {
     check(
         &configured(&shop, &reject.replace('2', "0"), &[]),
         3,
-        &["more than 0 rows rejected", "a row of enriched_data", "out of range"],
+        &["more than 0 rows rejected", "1 × enriched_data: x (calculate_discount) failed", "out of range"],
     );
 }
 

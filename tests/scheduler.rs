@@ -50,9 +50,22 @@ fn an_input_that_cannot_be_used_fails_a_check_of_its_own() {
     let input = shop.input();
     let input = input.to_str().expect("text");
     let ask = || millstream(&["validate", "input", input]);
-    check(&ask(), 0, &["ok    orders can be opened: 1 files", "ok    orders has ids"]);
+    check(
+        &ask(),
+        0,
+        &["ok    orders can be opened: 1 files", "ok    orders has usable rows: 4 rejected: 1 × orders: "],
+    );
     shop.write("orders.csv", "order_id,customer_id,product_id,order_date,quantity,discount\n,1,10,,,\n,2,11,,,\n");
-    check(&ask(), 3, &["FAIL  orders has ids: none of its rows has an id", "ok    orders has rows: 2"]);
+    check(
+        &ask(),
+        3,
+        &[
+            "FAIL  orders has usable rows: orders: 2 of 2 rows rejected",
+            "max_rejected_share",
+            "order_id is null",
+            "ok    orders has rows: 2",
+        ],
+    );
     shop.write("orders.csv", "order_id,customer_id\n1,2\n");
     check(&ask(), 3, &["FAIL  orders can be opened", "no column product_id"]);
     fs::remove_file(shop.input().join("orders.csv")).expect("removed");

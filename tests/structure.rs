@@ -14,11 +14,15 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, LitStr, Macro, UseTree, Visib
 
 /// The modules of the crate, each of which may use those before it.
 const LAYERS: &[&str] = &[
+    "crash",
+    "printable",
     "error",
+    "atomic_file",
     "suggest",
     "grouped",
     "folder_names",
     "model",
+    "panics",
     "forest",
     "pipeline",
     "columns",

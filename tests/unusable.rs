@@ -5,7 +5,7 @@ mod files;
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use files::{Shop, check, millstream, write_parquet};
 
@@ -66,7 +66,7 @@ fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
     fs::write(&file, "no Parquet at all").expect("written");
     refused(&shop, &["part-00000.parquet", "not a Parquet file"]);
     fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
-    refused(&shop, &["notes.txt", "the extension .txt", ".parquet, .csv, .jsonl or .ndjson"]);
+    refused(&shop, &["notes.txt", "the extension .txt", ".parquet, .csv, .jsonl, .ndjson, .json"]);
 }
 
 #[test]
@@ -102,17 +102,22 @@ fn files_of_one_table_agree_on_their_columns() {
     fs::rename(shop.input().join("customers.csv"), shop.input().join("customers/a.csv")).expect("renamed");
     shop.write("customers/b.csv", "customer_id,city,vip\n9,12,true\n");
     check(&shop.run(&[]), 0, &[]);
-    let schema = shop.read("enriched_data")[0].schema();
-    assert_eq!(schema.field_with_name("vip").expect("a column").data_type(), &DataType::Boolean);
-    assert_eq!(
-        schema.field_with_name("city").expect("a column").data_type(),
-        &DataType::Utf8,
-        "text files are widened"
-    );
-    let numbers = || Arc::new(Int64Array::from(vec![12])) as _;
-    let batch = RecordBatch::try_from_iter([("customer_id", numbers()), ("city", numbers())]).expect("a batch");
-    write_parquet(&shop, "customers/c.parquet", &batch);
-    check(&shop.run(&[]), 3, &["customers/c.parquet", "column city has the type Int64, but Utf8 in"]);
+    let type_of = |name: &str| {
+        let schema = shop.read("enriched_data")[0].schema();
+        schema.field_with_name(name).expect("a column").data_type().clone()
+    };
+    assert_eq!((type_of("vip"), type_of("city")), (DataType::Utf8, DataType::Utf8), "CSV has texts");
+    let numbers = || Arc::new(Int64Array::from(vec![12])) as ArrayRef;
+    let batch = |vip| RecordBatch::try_from_iter([("customer_id", numbers()), ("vip", vip)]).expect("a batch");
+    write_parquet(&shop, "customers/c.parquet", &batch(numbers()));
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(type_of("vip"), DataType::Utf8, "a text holds numbers, too");
+    fs::remove_file(shop.input().join("customers/b.csv")).expect("removed");
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(type_of("vip"), DataType::Int64);
+    let flags = Arc::new(BooleanArray::from(vec![true]));
+    write_parquet(&shop, "customers/d.parquet", &batch(flags));
+    check(&shop.run(&[]), 3, &["customers/d.parquet", "column vip has the type Boolean, but Int64 in", "c.parquet"]);
     shop.write("customers.csv", "customer_id\n1\n");
     check(&shop.run(&[]), 3, &["customers.csv and", "wanted one of them"]);
 }

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
+use crate::printable::printable;
 use crate::runtime::Progress;
 
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
@@ -77,10 +79,9 @@ fn write(path: &Path, progress: &Progress, still: Duration) -> Result<()> {
         unix_seconds: now(),
         still_seconds: still.as_secs(),
     };
-    // Readers see either the former file or the new one.
-    let whole = path.with_extension("writing");
-    let json = serde_json::to_vec(&status).map_err(Error::failed)?;
-    fs::write(&whole, json).and_then(|()| fs::rename(&whole, path)).map_err(Error::writing(path))
+    let mut file = AtomicFile::create(path, &std::process::id().to_string())?;
+    file.write(&serde_json::to_vec(&status).map_err(Error::failed)?)?;
+    file.put_in_place()
 }
 
 fn now() -> u64 {
@@ -95,13 +96,15 @@ fn now() -> u64 {
 pub(super) fn check(path: &Path) -> Result<String> {
     let text = fs::read(path).map_err(|cause| Error::failed(format!("{}: no run: {cause}", path.display())))?;
     let status: RunStatus = serde_json::from_slice(&text).map_err(Error::reading(path))?;
-    let (age, path) = (now().saturating_sub(status.unix_seconds), path.display());
+    let (age, path) = (now().abs_diff(status.unix_seconds), path.display());
     if age > STALE_AFTER_SECONDS {
-        return Err(Error::failed(format!("{path}: not updated for {age} seconds")));
+        let tense = if status.unix_seconds > now() { "written in the future, by" } else { "not updated for" };
+        return Err(Error::failed(format!("{path}: {tense} {age} seconds")));
     }
     let RunStatus { phase, rows_read, rows_written, still_seconds, .. } = status;
     if still_seconds > STILL_AFTER_SECONDS {
         return Err(Error::failed(format!("{path}: {phase}: no progress for {still_seconds} seconds")));
     }
+    let phase = printable(&phase);
     Ok(format!("{phase}: {} rows read, {} written", grouped(rows_read), grouped(rows_written)))
 }

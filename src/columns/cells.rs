@@ -1,24 +1,23 @@
 //! Column values as ids, texts, days, quantities and money, converted on access.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-};
-use arrow::util::display::array_value_to_string;
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Decimal256Type, Float64Type, Int64Type, TimeUnit, i256};
+use arrow::util::display::{ArrayFormatter, FormatOptions, array_value_to_string};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4};
-use crate::model::{AnyId, Day, Id, IntId, Text};
+use crate::model::{AnyId, Day, Id, IntId, Reason, Text};
 
-use super::core::decimal_scale;
+use super::core::{decimal_scale, is_text};
 
 /// A value, a null, or the reason why it can't be read.
-pub type CellValue<T> = std::result::Result<Option<T>, String>;
+pub type CellValue<T> = std::result::Result<Option<T>, Reason>;
 
 /// Reads the value in a row of a column.
 pub type CellReader<T> = Box<dyn Fn(usize) -> CellValue<T>>;
@@ -74,11 +73,23 @@ impl ShopId for AnyId {
 pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: bool) -> Result<CellReader<I>> {
     if as_text {
         each_text(column, name, move |text| I::of_text(text).map(Some).ok_or("is a text, wanted an integer"))
+    } else if is_text(column.data_type()) {
+        each_text(column, name, move |text| {
+            let integer = whole_number(text).ok_or("is not an integer")?;
+            I::of_integer(integer).map(Some).ok_or("is out of range: wanted above -2^63")
+        })
     } else {
         each::<Int64Type, _>(column, &DataType::Int64, name, move |number| {
             I::of_integer(number).map(Some).ok_or("is out of range: wanted above -2^63")
         })
     }
+}
+
+/// An integer; zeros may follow a decimal point.
+fn whole_number(text: &str) -> Option<i64> {
+    let (integer, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0');
+    integer.parse().ok().filter(|_| is_whole)
 }
 
 /// Text, from any string layout.
@@ -90,19 +101,22 @@ pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<CellReader<
 pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<CellReader<Day>> {
     let in_range = |day: Option<Day>| day.map(Some).ok_or("is not a date in the years 1 to 9999");
     match column.data_type() {
-        DataType::Date32 | DataType::Date64 => {
+        DataType::Date32 => {
             each::<Date32Type, _>(column, &DataType::Date32, name, move |days| in_range(Day::new(days)))
         }
-        DataType::Timestamp(_, of_zone) => {
-            let has_zone = of_zone.is_some();
-            let micros = DataType::Timestamp(TimeUnit::Microsecond, of_zone.clone());
-            each::<TimestampMicrosecondType, _>(column, &micros, name, move |micros| {
-                let instant = DateTime::from_timestamp_micros(micros);
-                let date = instant.map(|instant| match has_zone {
-                    true => instant.with_timezone(&zone).date_naive(),
-                    false => instant.date_naive(),
-                });
-                in_range(date.and_then(Day::from_date))
+        DataType::Date64 => each::<Int64Type, _>(column, &DataType::Int64, name, move |milliseconds| {
+            in_range(day_of(milliseconds.div_euclid(1000), Tz::UTC))
+        }),
+        DataType::Timestamp(unit, of_zone) => {
+            let per_second = match unit {
+                TimeUnit::Second => 1,
+                TimeUnit::Millisecond => 1_000,
+                TimeUnit::Microsecond => 1_000_000,
+                TimeUnit::Nanosecond => 1_000_000_000,
+            };
+            let zone = if of_zone.is_some() { zone } else { Tz::UTC };
+            each::<Int64Type, _>(column, &DataType::Int64, name, move |since| {
+                in_range(day_of(since.div_euclid(per_second), zone))
             })
         }
         _ => each_text(column, name, move |text| {
@@ -111,8 +125,16 @@ pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Ce
     }
 }
 
+/// The day in a zone of an instant in seconds since 1970; `None` outside the years 1 to 9999.
+fn day_of(seconds: i64, zone: Tz) -> Option<Day> {
+    // Far outside, no zone is known. A zone is less than two days away from UTC.
+    const YEARS: RangeInclusive<i32> = 0..=10_000;
+    let instant = DateTime::from_timestamp(seconds, 0).filter(|instant| YEARS.contains(&instant.year()))?;
+    Day::from_date(instant.with_timezone(&zone).date_naive())
+}
+
 fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
-    let date = text.parse::<NaiveDate>().ok();
+    let date = || text.parse::<NaiveDate>().ok();
     let local = || {
         let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
         let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
@@ -123,9 +145,9 @@ fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
         let utc = text.strip_suffix(['Z', 'z']).map(|text| format!("{text}+00:00"));
         let text = utc.as_deref().unwrap_or(text);
         let instant = formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());
-        instant.map(|instant| instant.with_timezone(&zone).date_naive())
+        instant.and_then(|instant| day_of(instant.timestamp(), zone))
     };
-    date.or_else(local).or_else(instant).and_then(Day::from_date)
+    date().or_else(local).and_then(Day::from_date).or_else(instant)
 }
 
 /// Integers with an absolute value below 2³¹. NaN is null.
@@ -146,10 +168,12 @@ pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<CellRe
         }
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
-            let unit = 10_i128.pow(scale.unsigned_abs().into());
-            each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| match value % unit {
-                0 => in_range(value / unit),
-                _ => Err("is not an integer"),
+            let unit = i256::from_i128(10_i128.pow(scale.unsigned_abs().into()));
+            each::<Decimal256Type, _>(column, &DataType::Decimal256(76, scale), name, move |value| {
+                match value.wrapping_rem(unit) {
+                    i256::ZERO => value.wrapping_div(unit).to_i128().ok_or(LIMIT).and_then(in_range),
+                    _ => Err("is not an integer"),
+                }
             })
         }
         _ => each_text(column, name, move |text| match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
@@ -172,6 +196,12 @@ pub(crate) fn money<M>(
         found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, move |float| {
             if float.is_nan() { Ok(None) } else { in_range(f64_to_e4(float)) }
         }),
+        DataType::Decimal256(_, scale) => {
+            let scale = *scale;
+            each::<Decimal256Type, _>(column, &DataType::Decimal256(76, scale), name, move |value| {
+                in_range(wide_to_e4(value, scale))
+            })
+        }
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
             each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| {
@@ -186,6 +216,23 @@ pub(crate) fn money<M>(
         }),
     }
 }
+
+/// As [`decimal_to_e4`], for a decimal of any precision; `None` if it is out of range of any money.
+fn wide_to_e4(value: i256, scale: i8) -> Option<i128> {
+    // Digits that are not needed go; the last one then tells that there were some.
+    let mut excess = 0;
+    let (mut value, mut has_rest) = (value, false);
+    while value.to_i128().is_none() && i32::from(scale) - excess > 5 {
+        has_rest |= value.wrapping_rem(TEN) != i256::ZERO;
+        value = value.wrapping_div(TEN);
+        excess += 1;
+    }
+    let value = value.to_i128()?;
+    let value = if has_rest { value / 10 * 10 + value.signum() } else { value };
+    decimal_to_e4(value, i32::from(scale) - excess)
+}
+
+const TEN: i256 = i256::from_i128(10);
 
 /// Casts a column to `A` and reads each value. Values that the cast turns into nulls are out of range.
 fn each<A: ArrowPrimitiveType, T>(
@@ -222,15 +269,22 @@ fn each_text<T>(
     }))
 }
 
-fn describe(column: &ArrayRef, index: usize, name: &str, reason: &str) -> String {
-    let value = array_value_to_string(column, index).unwrap_or_default();
-    format!("{name} {value} {reason}")
+fn describe(column: &ArrayRef, index: usize, name: &str, reason: &str) -> Reason {
+    let options = FormatOptions::default().with_display_error(false);
+    let value = ArrayFormatter::try_new(column.as_ref(), &options).and_then(|cells| cells.value(index).try_to_string());
+    // A time that no calendar has.
+    let number = || cast(column, &DataType::Int64).and_then(|numbers| array_value_to_string(&numbers, index));
+    let value = value.or_else(|_| number()).unwrap_or_default();
+    Reason::new(format!("{name} {reason}"), format!("{name} {value} {reason}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Decimal128Array, Float64Array, TimestampSecondArray, UInt64Array};
+    use arrow::array::{
+        Date64Array, Decimal128Array, Decimal256Array, Float64Array, TimestampMicrosecondArray,
+        TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    };
 
     /// The first values of a column.
     fn first<T>(cells: Result<CellReader<T>>, many: usize) -> Vec<CellValue<T>> {
@@ -247,7 +301,7 @@ mod tests {
             Arc::new(Float64Array::from(vec![Some(3.0), Some(f64::NAN), None, Some(2.5), Some(3e9)]));
         let cells = first(quantities(&floats, "quantity"), 5);
         assert_eq!(cells[..3], [Ok(Some(3)), Ok(None), Ok(None)]);
-        assert_eq!(cells[3], Err("quantity 2.5 is not an integer".into()));
+        assert_eq!(cells[3], Err(Reason::new("quantity is not an integer", "quantity 2.5 is not an integer")));
         assert!(cells[4].is_err());
         let texts = first(quantities(&text(&["7", "7.0", "-2147483648", "seven"]), "quantity"), 4);
         assert_eq!(texts[..2], [Ok(Some(7)), Ok(Some(7))]);
@@ -264,7 +318,7 @@ mod tests {
         let column: ArrayRef = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), None]));
         let cells = first(ids::<IntId>(&column, "order_id", false), 3);
         assert_eq!(cells[0], Ok(IntId::new(1)));
-        assert!(cells[1].as_ref().is_err_and(|reason| reason.contains("18446744073709551615")));
+        assert!(cells[1].as_ref().is_err_and(|reason| reason.text.contains("18446744073709551615")));
         assert_eq!(cells[2], Ok(None));
     }
 
@@ -280,5 +334,47 @@ mod tests {
         let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![3600]).with_timezone("UTC"));
         let cells = first(days(&seconds, "order_date", zone), 1);
         assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31))]);
+    }
+
+    #[test]
+    fn instants_that_no_zone_knows_are_no_days_and_those_before_1970_fall_on_theirs() {
+        let zone: Tz = "America/New_York".parse().expect("a zone");
+        for text in ["+262142-12-31T23:59:59Z", "-262143-01-01T00:00:00Z", "0000-12-31T23:59:59Z"] {
+            assert_eq!(day_of_text(text, zone), None, "{text}");
+        }
+        assert_eq!(day_of_text("9999-12-31T23:59:59Z", zone), Day::from_ymd(9999, 12, 31));
+        assert_eq!(day_of_text("10000-01-01T00:00:00Z", zone), None);
+        let nanoseconds: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1, 0, i64::MIN, i64::MAX]));
+        let cells = first(days(&nanoseconds, "order_date", Tz::UTC), 4);
+        assert_eq!(cells[..2], [Ok(Day::from_ymd(1969, 12, 31)), Ok(Day::from_ymd(1970, 1, 1))]);
+        assert_eq!(cells[2], Ok(Day::from_ymd(1677, 9, 21)));
+        let micros = TimestampMicrosecondArray::from(vec![-1, i64::MIN, i64::MAX]);
+        for micros in [Arc::new(micros.clone().with_timezone("UTC")) as ArrayRef, Arc::new(micros)] {
+            let cells = first(days(&micros, "order_date", zone), 3);
+            assert_eq!(cells[0], Ok(Day::from_ymd(1969, 12, 31)));
+            let reason = cells[1].as_ref().expect_err("no day").text.clone();
+            assert_eq!(reason, "order_date -9223372036854775808 is not a date in the years 1 to 9999");
+            assert!(cells[2].is_err());
+        }
+        let dates: ArrayRef = Arc::new(Date64Array::from(vec![-1, 86_400_000]));
+        let cells = first(days(&dates, "order_date", zone), 2);
+        assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31)), Ok(Day::from_ymd(1970, 1, 2))]);
+    }
+
+    #[test]
+    fn decimals_of_any_precision_are_rounded() {
+        let wide = |text: &str, scale| {
+            let values = Decimal256Array::from(vec![i256::from_string(text).expect("a number")]);
+            let column: ArrayRef = Arc::new(values.with_precision_and_scale(76, scale).expect("fits"));
+            let money = first(money(&column, "price", Some, "is out of range"), 1).remove(0);
+            (money.ok().flatten(), first(quantities(&column, "quantity"), 1).remove(0).ok().flatten())
+        };
+        let zeros = |many| "0".repeat(many);
+        assert_eq!(wide(&format!("105{}", zeros(37)), 38), (Some(105_000), None));
+        assert_eq!(wide(&format!("9999999999{}", zeros(38)), 38), (Some(99_999_999_990_000), None));
+        assert_eq!(wide(&format!("7{}", zeros(38)), 38), (Some(70_000), Some(7)));
+        assert_eq!(wide(&format!("-5{}", zeros(33)), 38), (Some(0), None), "a tie goes to the even neighbour");
+        assert_eq!(wide(&format!("-5{}1", zeros(32)), 38), (Some(-1), None));
+        assert_eq!(wide(&"9".repeat(76), 38).0, None, "out of range");
     }
 }

@@ -60,7 +60,7 @@ impl InputTable {
 impl ColumnKind {
     /// True if values can be read from a column of this type.
     pub(crate) fn accepts(self, found: &DataType) -> bool {
-        let text = matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let text = is_text(found);
         match (self, found) {
             (_, DataType::Dictionary(_, values)) => self.accepts(values),
             (_, DataType::Null) => true,
@@ -84,20 +84,47 @@ impl ColumnKind {
         }
     }
 
-    /// The output type of a core column. `found` is the common type of the files, or `None` if they differ.
-    pub(crate) fn written(self, found: Option<&DataType>) -> DataType {
-        match (self, found) {
-            (ColumnKind::Id, Some(found)) if found.is_integer() => found.clone(),
-            (ColumnKind::Quantity, Some(found)) if found.is_integer() => found.clone(),
-            // Rounding to four decimals may add a digit before the point.
-            (ColumnKind::Money, Some(found)) if decimal_scale(found) > 4 => DataType::Decimal128(38, 4),
-            (ColumnKind::Money, Some(found)) if found.is_floating() || is_decimal(found) => found.clone(),
-            (ColumnKind::Quantity, _) => DataType::Int64,
-            (ColumnKind::Money, _) => DataType::Float64,
-            (ColumnKind::Date, _) => DataType::Date32,
-            (ColumnKind::Id | ColumnKind::Text, _) => DataType::Utf8,
-        }
+    /// The output type of a core column that has these types in its files: one that depends on no value, and holds all
+    /// of them. `None` if no file tells the type of an id.
+    pub(crate) fn written<'a>(self, found: impl IntoIterator<Item = &'a DataType>) -> Option<DataType> {
+        let found: Vec<&DataType> =
+            found.into_iter().map(values_of).filter(|found| **found != DataType::Null).collect();
+        let all = |is: fn(&DataType) -> bool| !found.is_empty() && found.iter().all(|found| is(found));
+        let alike = found.first().copied().filter(|first| found.iter().all(|found| found == first)).cloned();
+        Some(match self {
+            ColumnKind::Id if found.is_empty() => return None,
+            ColumnKind::Id | ColumnKind::Quantity if all(DataType::is_integer) => alike.unwrap_or(DataType::Int64),
+            ColumnKind::Id | ColumnKind::Text => DataType::Utf8,
+            ColumnKind::Date => DataType::Date32,
+            ColumnKind::Quantity => DataType::Int64,
+            ColumnKind::Money if found.iter().any(|found| is_decimal(found)) && all(is_exact) => {
+                let scale = found.iter().map(|found| decimal_scale(found)).max().unwrap_or(0);
+                // Rounding to four decimals may add a digit before the point.
+                alike.filter(|_| scale <= PLACES).unwrap_or(DataType::Decimal128(38, scale.min(PLACES)))
+            }
+            ColumnKind::Money => alike.filter(DataType::is_floating).unwrap_or(DataType::Float64),
+        })
     }
+}
+
+/// The decimal places of prices and discounts.
+const PLACES: i8 = 4;
+
+fn is_exact(found: &DataType) -> bool {
+    is_decimal(found) || found.is_integer()
+}
+
+/// The type of a column's values, which a dictionary may hold.
+fn values_of(found: &DataType) -> &DataType {
+    match found {
+        DataType::Dictionary(_, values) => values,
+        found => found,
+    }
+}
+
+/// True for strings of any layout.
+pub(crate) fn is_text(found: &DataType) -> bool {
+    matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 /// The decimal places of a numeric type.
@@ -121,7 +148,7 @@ pub(crate) fn is_decimal(found: &DataType) -> bool {
 pub struct InputSchema {
     /// The table.
     pub table: InputTable,
-    /// The output type of each core column; `None` for a missing optional one.
+    /// The output type of each core column; `None` for an optional one that is missing, and for ids that are all null.
     pub(crate) cores: Vec<Option<DataType>>,
     pub(crate) carried: Vec<FieldRef>,
     /// The names of all columns, in source order.
@@ -137,7 +164,7 @@ impl InputSchema {
     /// types.
     pub fn of(table: InputTable, schema: &Schema) -> Result<InputSchema> {
         let core = |core: &CoreColumn| match schema.field_with_name(core.name) {
-            Ok(field) if core.kind.accepts(field.data_type()) => Ok(Some(core.kind.written(Some(field.data_type())))),
+            Ok(field) if core.kind.accepts(field.data_type()) => Ok(core.kind.written([field.data_type()])),
             Ok(field) => {
                 let (found, wanted) = (field.data_type(), core.kind.accepted());
                 Err(Error::unusable(format!("{table}: column {} has the type {found}, wanted {wanted}", core.name)))

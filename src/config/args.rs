@@ -44,6 +44,9 @@ pub struct RunArgs {
     /// Fail if more rows than this are rejected.
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MAX_REJECTED", value_name = "N"))]
     pub max_rejected: Option<u64>,
+    /// Fail if more than this share of the rows of an input table is rejected, 0 to 1 [default: 0.5].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MAX_REJECTED_SHARE", value_name = "SHARE"))]
+    pub max_rejected_share: Option<f64>,
     /// File format of the tables [default: parquet].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT"))]
     pub format: Option<OutputFormat>,

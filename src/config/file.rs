@@ -18,19 +18,27 @@ use super::cluster::ClusterKeys;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
+    #[serde(deserialize_with = "or_default")]
     pub(super) data: DataKeys,
+    #[serde(deserialize_with = "or_default")]
     pub(super) processing: ProcessingKeys,
+    #[serde(deserialize_with = "or_default")]
     pub(super) output: OutputKeys,
     pub(super) as_of: Option<String>,
     pub(super) time_zone: Option<String>,
     pub(super) tiers: Option<Vec<TierBound>>,
     pub(super) matrix_size: Option<usize>,
     pub(super) price_categories: Option<PriceBounds>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) anomaly: AnomalyKeys,
+    #[serde(deserialize_with = "or_default")]
     pub(super) udfs: Vec<UdfKeys>,
     pub(super) tables: Option<TableNames>,
-    pub(super) columns: Option<BTreeMap<String, Renames>>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) columns: BTreeMap<String, Option<Renames>>,
     pub(super) max_rejected: Option<u64>,
+    pub(super) max_rejected_share: Option<f64>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) cluster: ClusterKeys,
 }
 
@@ -122,6 +130,11 @@ pub(super) struct UdfKeys {
     pub(super) on_failure: Option<OnFailure>,
     #[serde(default)]
     pub(super) memory: Option<ByteSize>,
+}
+
+/// A section of which only comments are left is null, and as good as none.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// A choice that may be spelled `null`.

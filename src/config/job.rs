@@ -1,5 +1,7 @@
 //! The configuration of a job, wherever its rows come from and its tables go.
 
+use std::ops::RangeInclusive;
+
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
@@ -21,7 +23,7 @@ use super::{AnomalyConfig, ClusterConfig};
 /// config.tables = Catalog::standard().select(&["daily_sales", "product_ranking"])?;
 /// config.workers = 0;
 /// let error = config.validate().expect_err("a job needs a worker");
-/// assert_eq!(error.to_string(), "workers: 0 is too few, wanted at least 1");
+/// assert_eq!(error.to_string(), "workers: found 0, wanted 1 to 256");
 /// # Ok::<(), millstream::error::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct JobConfig {
     pub derived: Vec<DerivedColumn>,
     /// The job fails if more rows than this are rejected.
     pub max_rejected: Option<u64>,
+    /// The job fails if a greater share than this of the rows of an input table is rejected: 0 to 1.
+    pub max_rejected_share: f64,
     /// True if reports include the time spent in each operator.
     pub profile: bool,
     /// The processes of the run; `None` for a single process.
@@ -64,6 +68,7 @@ impl JobConfig {
             functions: Registry::default(),
             derived: Vec::new(),
             max_rejected: None,
+            max_rejected_share: 0.5,
             profile: false,
             cluster: None,
         }
@@ -75,9 +80,13 @@ impl JobConfig {
     ///
     /// If a setting is invalid, or settings contradict each other. The message names the key.
     pub fn validate(&self) -> Result<()> {
-        at_least_one(self.workers, "workers")?;
-        at_least_one(self.batch_size, "batch_size")?;
-        at_least_one(self.settings.matrix_size, "matrix_size")?;
+        within(self.workers, 1..=MOST_WORKERS, "workers")?;
+        within(self.batch_size, 1..=MOST_ROWS, "batch_size")?;
+        within(self.settings.matrix_size, 1..=MOST_ROWS, "matrix_size")?;
+        if !(0.0..=1.0).contains(&self.max_rejected_share) {
+            let found = self.max_rejected_share;
+            return Err(Error::usage(format!("max_rejected_share: found {found}, wanted a share from 0 to 1")));
+        }
         for training in self.settings.training.iter().chain([&self.anomaly.training]) {
             training.check().map_err(|reason| Error::usage(format!("anomaly.{reason}")))?;
         }
@@ -113,6 +122,15 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn at_least_one(number: usize, name: &str) -> Result<()> {
-    if number == 0 { Err(Error::usage(format!("{name}: 0 is too few, wanted at least 1"))) } else { Ok(()) }
+/// Each worker has channels to all others.
+const MOST_WORKERS: usize = 256;
+/// A batch, and the orders of a customer in a table, are held in memory.
+const MOST_ROWS: usize = 1_000_000;
+
+fn within(number: usize, bounds: RangeInclusive<usize>, name: &str) -> Result<()> {
+    if bounds.contains(&number) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(Error::usage(format!("{name}: found {number}, wanted {least} to {most}")))
 }

@@ -115,6 +115,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         functions: Registry::default(),
         derived: functions::derived_columns(file.udfs)?,
         max_rejected: args.max_rejected.or(file.max_rejected),
+        max_rejected_share: args.max_rejected_share.or(file.max_rejected_share).unwrap_or(0.5),
         profile: args.profile,
         cluster,
     };
@@ -125,7 +126,8 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
 fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
     let path = args.input.clone().or(file.data.input_path.clone());
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
-    let config = InputConfig { path, renames: file.columns.clone().unwrap_or_default() };
+    let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
+    let config = InputConfig { path, renames: renames.collect() };
     config.validate()?;
     Ok(config)
 }

@@ -85,6 +85,7 @@ const SETTINGS: &[Setting] = &[
         config.input.renames.insert("orders".into(), renames);
     }),
     (&["max_rejected"], "max_rejected: 5", |config| config.job.max_rejected = Some(5)),
+    (&["max_rejected_share"], "max_rejected_share: 0.25", |config| config.job.max_rejected_share = 0.25),
     (
         &["cluster.process", "cluster.hosts", "cluster.wait_seconds"],
         "cluster: {process: 1, hosts: ['a:1', 'b:2'], wait_seconds: 9}",

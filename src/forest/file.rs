@@ -1,11 +1,11 @@
 //! Saving and loading forests: versioned JSON.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 
 use super::grow::Node;
@@ -100,20 +100,9 @@ impl Forest {
     ///
     /// If it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_string(self).map_err(Error::failed)?;
-        // Readers see either the former file or the new one.
-        let mut whole = path.to_owned().into_os_string();
-        whole.push(".writing");
-        let write = || {
-            let mut file = File::create(&whole)?;
-            file.write_all(json.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&whole, path)
-        };
-        write().map_err(|cause| {
-            let _ = fs::remove_file(&whole);
-            Error::writing(path)(cause)
-        })
+        let mut file = AtomicFile::create(path, &std::process::id().to_string())?;
+        file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
+        file.put_in_place()
     }
 
     /// Reads a forest from a file.

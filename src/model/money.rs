@@ -163,7 +163,7 @@ pub fn decimal_to_e4(unscaled: i128, scale: i32) -> Option<i128> {
 #[must_use]
 pub fn text_to_e4(text: &str) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i16>().ok()?),
+        Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -172,9 +172,41 @@ pub fn text_to_e4(text: &str) -> Option<i128> {
     if digits.len() + fraction.len() == 0 || !all_digits(digits) || !all_digits(fraction) {
         return None;
     }
-    let unscaled: i128 = format!("{digits}{fraction}").parse().ok()?;
+    let (unscaled, dropped) = leading_digits(digits.bytes().chain(fraction.bytes()));
+    if unscaled == 0 {
+        return Some(0);
+    }
+    let places = i64::try_from(fraction.len()).ok()? - exponent - dropped;
     let signed = if whole.starts_with('-') { -unscaled } else { unscaled };
-    decimal_to_e4(signed, i32::try_from(fraction.len()).ok()? - i32::from(exponent))
+    const FAR: i64 = 1000;
+    decimal_to_e4(signed, i32::try_from(places.clamp(-FAR, FAR)).ok()?)
+}
+
+/// An exponent; one of too many digits is as good as infinite.
+fn exponent_of(text: &str) -> Option<i64> {
+    const INFINITE: i64 = 1 << 40;
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let size = digits.parse::<i64>().unwrap_or(INFINITE).min(INFINITE);
+    Some(if text.starts_with('-') { -size } else { size })
+}
+
+/// The number that the first digits make, and how many further ones there are. If one of these is not zero, the last
+/// digit is 1, which is enough to round correctly.
+fn leading_digits(digits: impl Iterator<Item = u8>) -> (i128, i64) {
+    const MOST: i128 = 10_i128.pow(36);
+    let (mut number, mut dropped, mut has_rest) = (0, 0, false);
+    for digit in digits {
+        if number < MOST {
+            number = number * 10 + i128::from(digit - b'0');
+        } else {
+            dropped += 1;
+            has_rest |= digit != b'0';
+        }
+    }
+    if has_rest { (number / 10 * 10 + 1, dropped) } else { (number, dropped) }
 }
 
 /// `dividend / divisor`, rounded half-even. The divisor must be positive and at most 10³⁸.
@@ -244,6 +276,26 @@ mod tests {
         assert_eq!((Price::from_e4(0), size_of::<Option<Price>>()), (Some(Price::default()), 8));
         assert_eq!(Discount::from_e4(i128::MAX), None);
         assert_eq!(text_to_e4("1e400"), None);
+        assert_eq!(text_to_e4("1e99999999999999999999"), None);
+    }
+
+    #[test]
+    fn a_text_may_have_any_number_of_digits() {
+        let zeros = "0".repeat(100);
+        assert_eq!(text_to_e4(&format!("10.{zeros}")), Some(100_000));
+        assert_eq!(text_to_e4(&format!("{zeros}10.{zeros}1")), Some(100_000));
+        assert_eq!(text_to_e4(&format!("0.00005{zeros}")), Some(0));
+        assert_eq!(text_to_e4(&format!("0.00005{zeros}1")), Some(1));
+        assert_eq!(text_to_e4(&format!("-1.00005{zeros}1")), Some(-10_001));
+        assert_eq!(text_to_e4("0.1000000000000000055511151231257827021181583404541015625"), Some(1000));
+        assert_eq!(text_to_e4("3.3333333333333333333333333333333333333333"), Some(33_333));
+        assert_eq!(text_to_e4(&format!("1{zeros}e-100")), Some(10_000));
+        for tiny in ["1e-40000", "1e-99999999999999999999", "0e99999999999999999999", &format!("0.{zeros}{zeros}1")] {
+            assert_eq!(text_to_e4(tiny), Some(0), "{tiny}");
+        }
+        for wrong in ["1e", "1e+", "e5", ".", "1e1.5", "--1", "1_000"] {
+            assert_eq!(text_to_e4(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

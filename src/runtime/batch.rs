@@ -11,7 +11,7 @@ use crate::sinks::Sink;
 use crate::sources::Source;
 
 use super::cluster::Cluster;
-use super::commit::commit_first_epoch;
+use super::commit::{commit_first_epoch, saved_model};
 use super::context::{RunContext, open_sinks};
 use super::failure::FirstError;
 use super::intake::Intake;
@@ -123,6 +123,7 @@ fn run_to_sinks(
     let intake = Intake::new(source, config, progress)?;
     let mut context = RunContext::new(config, intake, cluster, failure)?;
     open_sinks(&mut context, config, sinks)?;
+    let model = saved_model(config, &context, sinks)?;
     let context = Arc::new(context);
     let guards = match context.intake.has_text_ids() {
         true => worker::start::<AnyId>(config, &context, worker::finish)?,
@@ -132,5 +133,5 @@ fn run_to_sinks(
     context.check()?;
     let panicked = |panic| Error::failed(format!("internal error: {panic}"));
     results.into_iter().collect::<Result<Vec<()>, _>>().map_err(panicked)?;
-    commit_first_epoch(config, &context, sinks, started)
+    commit_first_epoch(config, &context, sinks, model, started)
 }

@@ -1,24 +1,26 @@
 //! Commits: an epoch that is sealed on all workers is persisted and made visible.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::model::Epoch;
-use crate::report::{ProcessShare, Report};
+use crate::report::{ProcessShare, Report, check_share};
 use crate::sinks::TableReport;
 
+use super::cluster::Cluster;
 use super::context::RunContext;
 use super::job_sinks::JobSinks;
 use super::progress::Phase;
+use super::rejections::check_most;
+use super::saved_model::SavedModel;
 
 /// Commits the first epoch in all sinks, or has process 0 do so, and returns its report.
 pub(super) fn commit_first_epoch(
     config: &JobConfig,
     context: &RunContext,
     sinks: &mut JobSinks,
+    model: Option<SavedModel>,
     started: Instant,
 ) -> Result<Report> {
     // Report the first failure.
@@ -29,17 +31,38 @@ pub(super) fn commit_first_epoch(
             return cluster.hand_over(share);
         }
         cluster.gather()?.into_iter().for_each(|other| share.add(other));
-        context.rejections.check_total(share.rejected)?;
+        check_most(config.max_rejected, share.rejected, &share.report.rejections)?;
     }
+    check_share(config.max_rejected_share, &share.report.inputs, &share.report.rejections)?;
     context.intake.progress().enter(Phase::Publishing);
-    let model = SavedModel::save(config, context)?;
+    let model = model.map(|saved| stage(saved, context)).transpose()?;
     let ProcessShare { mut report, mut written, .. } = share;
     commit(sinks, 0, &mut written)?;
-    model.into_iter().for_each(SavedModel::keep);
+    model.into_iter().try_for_each(SavedModel::put_in_place)?;
     report.tables = written.into_iter().flatten().collect();
     report.seconds = started.elapsed().as_secs_f64();
     context.cluster().into_iter().for_each(|cluster| cluster.announce(&report));
     Ok(report)
+}
+
+/// Prepares to save the model, if the job saves one and this process is the first. The sinks are open.
+pub(super) fn saved_model(
+    config: &JobConfig,
+    context: &RunContext,
+    sinks: &mut JobSinks,
+) -> Result<Option<SavedModel>> {
+    let path = config.anomaly.save_model.as_ref();
+    let path = path.filter(|_| context.cluster().is_none_or(Cluster::is_first));
+    let mut sinks: Vec<_> = sinks.iter_mut().collect();
+    let has_committed = |run: &str| sinks.iter_mut().any(|sink| sink.has_committed(run));
+    path.map(|path| SavedModel::open(path, context.run_id(), has_committed)).transpose()
+}
+
+fn stage(mut saved: SavedModel, context: &RunContext) -> Result<SavedModel> {
+    let model =
+        context.model().ok_or_else(|| Error::failed("save_model: no model was trained: no order has a price"))?;
+    saved.stage(&model)?;
+    Ok(saved)
 }
 
 /// Persists an epoch in all sinks; returns the sizes of the tables of each sink.
@@ -52,46 +75,4 @@ pub(super) fn prepare(context: &RunContext, sinks: &mut JobSinks, epoch: Epoch) 
 /// Makes an epoch visible in all sinks, one after the other.
 pub(super) fn commit(sinks: &mut JobSinks, epoch: Epoch, written: &mut [Vec<TableReport>]) -> Result<()> {
     sinks.iter_mut().zip(written).try_for_each(|(sink, written)| sink.commit(epoch, written))
-}
-
-/// A model that was saved before the tables are committed. Unless it is kept, the former one comes back.
-struct SavedModel {
-    path: PathBuf,
-    /// A copy of the former file, if there was one.
-    former: Option<PathBuf>,
-    is_kept: bool,
-}
-
-impl SavedModel {
-    fn save(config: &JobConfig, context: &RunContext) -> Result<Option<SavedModel>> {
-        let Some(path) = config.anomaly.save_model.clone() else { return Ok(None) };
-        let none = || Error::failed("save_model: no model was trained: no order has a price");
-        let model = context.model().ok_or_else(none)?;
-        let mut saved = SavedModel { former: None, is_kept: true, path };
-        if saved.path.exists() {
-            let mut copy = saved.path.clone().into_os_string();
-            copy.push(".former");
-            let copy = saved.former.insert(copy.into());
-            let synced = fs::copy(&saved.path, &*copy).and_then(|_| fs::File::open(&*copy)?.sync_all());
-            synced.map_err(Error::writing(copy))?;
-        }
-        model.save(&saved.path)?;
-        saved.is_kept = false;
-        Ok(Some(saved))
-    }
-
-    fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for SavedModel {
-    fn drop(&mut self) {
-        let _ = match &self.former {
-            Some(former) if self.is_kept => fs::remove_file(former),
-            Some(former) => fs::rename(former, &self.path),
-            None if self.is_kept => Ok(()),
-            None => fs::remove_file(&self.path),
-        };
-    }
 }

@@ -159,6 +159,10 @@ impl RunContext {
         *self.model.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(model));
     }
 
+    pub(super) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
     /// The other processes, if there are any.
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_deref()
@@ -192,7 +196,8 @@ impl RunContext {
     /// The report so far, without tables.
     pub(super) fn report(&self, config: &JobConfig) -> Report {
         let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
-        Report::new(self.run_id.clone(), config, self.intake.reports(), stages)
+        let rejections = self.rejections.reports();
+        Report::new(self.run_id.clone(), config, self.intake.reports(), rejections, stages)
     }
 }
 

@@ -258,7 +258,7 @@ fn with_derived(
     let Some(rows) = rows else { return Ok(None) };
     let made = context.derived.add(table, rows)?;
     if !made.rejected.is_empty() {
-        context.rejections.add_of(epoch, made.rejected.iter(), diff as i64)?;
+        context.rejections.add(epoch, &made.rejected, diff as i64)?;
         rejected.extend(made.rejected.into_iter().map(|row| (row, epoch, diff)));
     }
     Ok(Some(made.rows).filter(|rows| rows.num_rows() > 0))

@@ -159,7 +159,7 @@ impl Intake {
             }
         };
         table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
-        self.rejections.add(rejected.iter(), 1)?;
+        self.rejections.add(epoch, &rejected, 1)?;
         inputs.rejected.send_batch(&mut rejected.into_iter().map(|row| (row, epoch, 1)).collect());
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::sources::Source;
 use crate::tables::{JobId, Layout};
 
 use super::cluster::Cluster;
-use super::commit::{commit, commit_first_epoch, prepare};
+use super::commit::{commit, commit_first_epoch, prepare, saved_model};
 use super::context::{RunContext, open_sinks};
 use super::intake::{Inputs, Intake};
 use super::job_sinks::JobSinks;
@@ -130,6 +130,7 @@ impl Live {
         let mut context = RunContext::new(config, intake, None::<&Arc<Cluster>>, &Arc::default())?;
         context.stays = true;
         open_sinks(&mut context, config, sinks)?;
+        let model = saved_model(config, &context, sinks)?;
         let context = Arc::new(context);
         let (sender, receiver) = unbounded();
         let ((loaded, is_loaded), (done, is_done)) = (unbounded(), unbounded());
@@ -140,7 +141,7 @@ impl Live {
         let has_loaded = is_loaded.recv().is_ok();
         let ended = || Error::failed("internal error: the workers ended before the tables were loaded");
         let report = context.check().and_then(|()| match has_loaded {
-            true => commit_first_epoch(config, &context, sinks, started),
+            true => commit_first_epoch(config, &context, sinks, model, started),
             false => Err(ended()),
         });
         let report = match report {

@@ -1,10 +1,11 @@
-//! The number of rejected rows.
+//! The number of rejected rows, by reason.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::model::Rejection;
+use crate::report::{ReasonCounts, RejectionReport};
 use crate::sinks::Epoch;
 
 /// Counts rejected rows, and ends a job that has too many.
@@ -14,66 +15,37 @@ use crate::sinks::Epoch;
 pub(super) struct RejectionCount {
     rows: AtomicI64,
     max: Option<u64>,
-    /// A row that was rejected when there were too many already.
-    example: Mutex<Option<String>>,
+    by_reason: Mutex<ReasonCounts>,
 }
 
 impl RejectionCount {
     pub(super) fn new(max: Option<u64>) -> RejectionCount {
-        RejectionCount { rows: AtomicI64::new(0), max, example: Mutex::default() }
-    }
-
-    /// Adds rejected rows of the first epoch.
-    ///
-    /// # Errors
-    ///
-    /// If there are too many; the message names one of these.
-    pub(super) fn add<'a>(&self, rejected: impl ExactSizeIterator<Item = &'a Rejection>, sign: i64) -> Result<()> {
-        self.count(rejected, sign);
-        self.check()
+        RejectionCount { rows: AtomicI64::new(0), max, by_reason: Mutex::default() }
     }
 
     /// Adds rows that an epoch rejects, or with a negative sign, retracts.
     ///
     /// # Errors
     ///
-    /// If there are too many in the first epoch; the message names one of these.
-    pub(super) fn add_of<'a>(
-        &self,
-        epoch: Epoch,
-        rejected: impl ExactSizeIterator<Item = &'a Rejection>,
-        sign: i64,
-    ) -> Result<()> {
-        self.count(rejected, sign);
-        if epoch == 0 { self.check() } else { Ok(()) }
-    }
-
-    fn count<'a>(&self, rejected: impl ExactSizeIterator<Item = &'a Rejection>, sign: i64) {
-        let count = i64::try_from(rejected.len()).unwrap_or(i64::MAX) * sign;
-        let rows = self.rows.fetch_add(count, Ordering::Relaxed) + count;
-        if let Some(last) = rejected.last().filter(|_| sign > 0 && self.is_too_many(rows)) {
-            let place = match &last.origin {
-                Some(origin) => format!("{} row {}", origin.file, origin.row + 1),
-                None => format!("a row of {}", last.table),
-            };
-            *self.example.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{place}: {}", last.reason));
+    /// If there are too many in the first epoch; the message names the commonest reasons.
+    pub(super) fn add(&self, epoch: Epoch, rejected: &[Rejection], sign: i64) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
         }
+        let count = i64::try_from(rejected.len()).unwrap_or(i64::MAX) * sign;
+        self.rows.fetch_add(count, Ordering::Relaxed);
+        self.by_reason.lock().unwrap_or_else(PoisonError::into_inner).add(rejected, sign);
+        if epoch == 0 { self.check() } else { Ok(()) }
     }
 
     /// Checks the rejected rows of this process. No epoch may be half counted.
     ///
     /// # Errors
     ///
-    /// If there are too many; the message names one of them.
+    /// If there are too many; the message names the commonest reasons.
     pub(super) fn check(&self) -> Result<()> {
-        match self.max {
-            Some(max) if self.is_too_many(self.rows.load(Ordering::Relaxed)) => {
-                let example = self.example.lock().unwrap_or_else(PoisonError::into_inner);
-                let example = example.as_ref().map_or(String::new(), |example| format!("; one of them: {example}"));
-                Err(Error::unusable(format!("more than {max} rows rejected (max_rejected){example}")))
-            }
-            _ => Ok(()),
-        }
+        let rows = self.rows();
+        if self.max.is_some_and(|max| rows > max) { check_most(self.max, rows, &self.reports()) } else { Ok(()) }
     }
 
     /// The rejected rows of this process.
@@ -81,21 +53,23 @@ impl RejectionCount {
         self.rows.load(Ordering::Relaxed).try_into().unwrap_or(0)
     }
 
-    /// Checks the rejected rows of all processes together.
-    ///
-    /// # Errors
-    ///
-    /// If there are too many.
-    pub(super) fn check_total(&self, rows: u64) -> Result<()> {
-        match self.max {
-            Some(max) if rows > max => {
-                Err(Error::unusable(format!("more than {max} rows rejected (max_rejected): {rows}")))
-            }
-            _ => Ok(()),
-        }
+    /// The rejected rows of this process by table and reason.
+    pub(super) fn reports(&self) -> Vec<RejectionReport> {
+        self.by_reason.lock().unwrap_or_else(PoisonError::into_inner).reports()
     }
+}
 
-    fn is_too_many(&self, rows: i64) -> bool {
-        self.max.is_some_and(|max| u64::try_from(rows).is_ok_and(|rows| rows > max))
+/// Checks a number of rejected rows.
+///
+/// # Errors
+///
+/// If there are too many; the message names the commonest reasons.
+pub(super) fn check_most(max: Option<u64>, rows: u64, reasons: &[RejectionReport]) -> Result<()> {
+    match max {
+        Some(max) if rows > max => {
+            let cause = format!("more than {max} rows rejected (max_rejected): {}", RejectionReport::summary(reasons));
+            Err(Error::unusable(cause))
+        }
+        _ => Ok(()),
     }
 }

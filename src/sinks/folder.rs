@@ -5,7 +5,8 @@
 //! ```
 
 mod count;
-mod publish;
+mod disk;
+mod store;
 mod write;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use crate::model::Epoch;
 use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 pub(crate) use count::count_rows;
-use publish::OutputFolder;
+use store::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfProcess, TableWriter};
 
@@ -62,8 +63,10 @@ impl FolderSink {
         let output = self.output.as_ref().expect("the sink is open");
         let share = ShareOfProcess { process: job.process, processes: job.processes };
         let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
+        let syncer = output.syncer();
         let (folder, schema) = (output.staging(&table.name), Arc::clone(&table.schema));
-        let writer = TableWriter::create(folder, &job.run_id, &table.name, schema, self.format, placing, share)?;
+        let writer =
+            TableWriter::create(folder, &job.run_id, &table.name, schema, self.format, placing, share, syncer)?;
         let writer = Arc::new(writer);
         self.tables.push((table.name.clone(), Arc::clone(&writer)));
         Ok(writer)
@@ -73,7 +76,10 @@ impl FolderSink {
 impl Sink for FolderSink {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let output = match job.process {
-            0 => Some(OutputFolder::open(&self.root, &job.run_id)?),
+            0 => {
+                let tables: Vec<_> = job.tables.iter().map(|table| table.name.clone()).collect();
+                Some(OutputFolder::open(&self.root, &job.run_id, &tables)?)
+            }
             _ => OutputFolder::join(&self.root, &job.run_id),
         };
         self.job = Some(job.clone());
@@ -104,20 +110,27 @@ impl Sink for FolderSink {
         let close = |(name, writer): &(String, Arc<TableWriter>)| {
             Ok(TableReport { name: name.clone(), written: writer.close_share(is_cancelled)? })
         };
-        self.tables.iter().map(close).collect()
+        let closed = self.tables.iter().map(close).collect::<Result<_>>()?;
+        self.output.iter().try_for_each(OutputFolder::finish_syncing)?;
+        Ok(closed)
     }
 
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()> {
         let Some(output) = self.output.take().filter(|_| epoch == 0) else { return Ok(()) };
+        let mut sizes = Vec::new();
         for (name, writer) in &self.tables {
             let missing = || Error::failed(format!("table {name} was not prepared"));
             let report = written.iter_mut().find(|report| report.name == *name).ok_or_else(missing)?;
             report.written = writer.finish(report.written)?;
+            sizes.push((name.as_str(), report.written));
         }
-        self.tables.iter().try_for_each(|(name, _)| output.publish(name))?;
-        output.finish();
+        output.commit(&sizes)?;
         self.tables.clear();
         Ok(())
+    }
+
+    fn has_committed(&self, run_id: &str) -> bool {
+        self.output.as_ref().is_some_and(|output| output.has(run_id))
     }
 
     /// Removes the staging folder of a job that has failed, and unlocks the output folder.

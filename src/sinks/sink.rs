@@ -126,6 +126,13 @@ pub trait Sink: Send {
     /// If the epoch can't be made visible.
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()>;
 
+    /// True if a run that was killed had committed its first epoch here. Asked once the sink is open. By default it had
+    /// not.
+    fn has_committed(&self, run_id: &str) -> bool {
+        let _ = run_id;
+        false
+    }
+
     /// The job has ended with this outcome. Called exactly once in each process, after all other calls, and also if the
     /// job failed before the sink was opened. Epochs that are not committed by then never will be. By default nothing
     /// is done.

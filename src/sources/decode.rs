@@ -12,7 +12,9 @@ use crate::columns::payload::PayloadCodec;
 use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, ShopId};
 use crate::error::Result;
-use crate::model::{Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Rejection, Text};
+use crate::model::{
+    AnyId, Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Reason, Rejection, Text,
+};
 use crate::operators::Upsert;
 
 use super::source::{MalformedRow, Source, SourceBatch};
@@ -53,6 +55,15 @@ impl RowDecoder {
             InputTable::Customers => {
                 self.customers(batch)?.0.into_iter().map(|(id, _, row)| Change::Customer(id, row)).collect()
             }
+        })
+    }
+
+    /// The rows of a batch that can't be used.
+    pub(crate) fn rejections(&self, batch: &SourceBatch) -> Result<Vec<Rejection>> {
+        Ok(match batch.table {
+            InputTable::Orders => self.orders::<AnyId>(batch)?.1,
+            InputTable::Products => self.products::<AnyId>(batch)?.1,
+            InputTable::Customers => self.customers::<AnyId>(batch)?.1,
         })
     }
 
@@ -117,7 +128,7 @@ impl RowDecoder {
     fn convert<I: ShopId, R>(
         &self,
         batch: &SourceBatch,
-        mut row: impl FnMut(usize, crate::model::Payload) -> std::result::Result<(I, R), String>,
+        mut row: impl FnMut(usize, crate::model::Payload) -> std::result::Result<(I, R), Reason>,
     ) -> Result<Decoded<I, R>> {
         let extras = self.codec.encode(&batch.carried, batch.numbers.len())?;
         let mut upserts = Vec::with_capacity(extras.len());
@@ -136,7 +147,7 @@ impl RowDecoder {
         self.rejection(batch, row.number, row.reason.clone(), row.json.clone())
     }
 
-    fn rejection(&self, batch: &SourceBatch, row: u64, reason: String, json: String) -> Rejection {
+    fn rejection(&self, batch: &SourceBatch, row: u64, reason: Reason, json: String) -> Rejection {
         let origin = Some(Origin { file: Arc::clone(&batch.origin), row });
         Rejection { table: self.schema.table.name().into(), origin, reason, row: json }
     }
@@ -153,8 +164,8 @@ impl RowDecoder {
     }
 }
 
-fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, String> {
-    cell?.ok_or_else(|| format!("{name} is null"))
+fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, Reason> {
+    cell?.ok_or_else(|| Reason::plain(format!("{name} is null")))
 }
 
 /// The rows of a table as upserts, in the order of the source; rows that can't be used are left out.

@@ -1,5 +1,6 @@
 //! The file source: an input folder of Parquet, CSV and JSON lines files.
 
+mod common_type;
 mod find;
 mod read;
 mod schema;

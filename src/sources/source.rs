@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::columns::InputSchema;
 use crate::error::{Error, Result};
-use crate::model::InputTable;
+use crate::model::{InputTable, Reason};
 use crate::operators::Position;
 
 /// Provides the rows of the three tables. Shared by the workers.
@@ -160,7 +160,7 @@ pub(crate) enum RowNumbers {
 /// A record that is not a row.
 pub(crate) struct MalformedRow {
     pub(crate) number: u64,
-    pub(crate) reason: String,
+    pub(crate) reason: Reason,
     pub(crate) json: String,
 }
 

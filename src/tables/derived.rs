@@ -12,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::columns::row_json::row_json;
 use crate::error::{Error, Result};
-use crate::model::{Amount, Rejection};
+use crate::model::{Amount, Reason, Rejection};
 use crate::suggest::did_you_mean;
 use crate::udf::{ColumnFunction, FunctionOutput, Registry, check_purity};
 
@@ -109,7 +109,7 @@ impl Derived {
         }
         let schema = self.schema(table, rows.schema());
         let mut columns = rows.columns().to_vec();
-        let mut failed: Vec<Option<String>> = vec![None; rows.num_rows()];
+        let mut failed: Vec<Option<Reason>> = vec![None; rows.num_rows()];
         for column in self.of(table) {
             let made = column.make(&columns, &mut failed)?;
             columns.push(made);
@@ -119,7 +119,7 @@ impl Derived {
             return Ok(WithDerived { rows: all, rejected: Vec::new() });
         }
         let handled = BooleanArray::from_iter(failed.iter().map(|reason| Some(reason.is_none())));
-        let rejection = |(row, reason): (usize, Option<String>)| {
+        let rejection = |(row, reason): (usize, Option<Reason>)| {
             let reason = reason?;
             let rejection = |json| Rejection { table: table.into(), origin: None, reason, row: json };
             Some(row_json(&rows, row).map(rejection))
@@ -188,7 +188,7 @@ impl DerivedBy {
     }
 
     /// Computes the column, and sets the reason of rows that are rejected now.
-    fn make(&self, columns: &[ArrayRef], failed: &mut [Option<String>]) -> Result<ArrayRef> {
+    fn make(&self, columns: &[ArrayRef], failed: &mut [Option<Reason>]) -> Result<ArrayRef> {
         let arguments: Vec<ArrayRef> = self.arguments.iter().map(|position| Arc::clone(&columns[*position])).collect();
         let rows = failed.len();
         if rows > 0 && !self.is_tried.swap(true, Ordering::Relaxed) {
@@ -204,7 +204,8 @@ impl DerivedBy {
         }
         for (row, failure) in failures {
             if (failure.panicked || !self.gives_null) && failed[row].is_none() {
-                failed[row] = Some(format!("{} ({}): {}", self.name, self.function.name(), failure.reason));
+                let by = format!("{} ({})", self.name, self.function.name());
+                failed[row] = Some(Reason::new(format!("{by} failed"), format!("{by}: {}", failure.reason)));
             }
         }
         Ok(if *column.data_type() == self.data_type { column } else { as_doubles(&column) })

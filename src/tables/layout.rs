@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 
 use crate::columns::payload::PayloadCodec;
-use crate::columns::{InputSchema, is_decimal};
+use crate::columns::{ColumnKind, InputSchema, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::{Change, InputTable, Payload, Tiers};
 
@@ -103,16 +103,19 @@ impl Layout {
     ) -> Result<Layout> {
         let price = products.cores[1].clone().unwrap_or(DataType::Float64);
         let money = if is_decimal(&price) { DataType::Decimal128(38, 8) } else { DataType::Float64 };
-        let id = |core: usize| orders.cores[core].clone().unwrap_or(DataType::Utf8);
+        let id = |types: &[&Option<DataType>]| {
+            let written = ColumnKind::Id.written(types.iter().filter_map(|found| found.as_ref()));
+            written.unwrap_or(DataType::Int64)
+        };
         let mut layout = Layout {
             has_text_ids: [orders, products, customers].iter().any(|schema| schema.text_ids().next().is_some()),
             enriched: Vec::new(),
             order_extras: PayloadCodec::new(&orders.carried)?,
             product_extras: PayloadCodec::new(&products.carried)?,
             customer_extras: PayloadCodec::new(&customers.carried)?,
-            order_id: id(0),
-            customer_id: id(1),
-            product_id: id(2),
+            order_id: id(&[&orders.cores[0]]),
+            customer_id: id(&[&orders.cores[1], &customers.cores[0]]),
+            product_id: id(&[&orders.cores[2], &products.cores[0]]),
             money: money.clone(),
             tiers,
         };
@@ -137,7 +140,7 @@ impl Layout {
         for column in &table.order {
             let core = table.table.cores().iter().position(|core| core.name == column);
             let (source, data_type) = match core {
-                Some(core) => (cores[core], table.cores[core].clone().unwrap_or(DataType::Utf8)),
+                Some(core) => (cores[core], self.core_type(cores[core], table.cores[core].as_ref())),
                 None => {
                     let carried = table.carried.iter().position(|field| field.name() == column);
                     let carried = carried.expect("a column that is not a core one is carried");
@@ -151,6 +154,16 @@ impl Layout {
             self.enriched.push(EnrichedColumn { name, data_type, source });
         }
         Ok(())
+    }
+
+    /// The type of a core column; ids have that of all tables.
+    fn core_type(&self, source: EnrichedSource, written: Option<&DataType>) -> DataType {
+        match source {
+            OrderId => self.order_id.clone(),
+            CustomerId => self.customer_id.clone(),
+            ProductId => self.product_id.clone(),
+            _ => written.cloned().unwrap_or(DataType::Utf8),
+        }
     }
 
     /// The name of a column, prefixed with its table if an earlier table has it.

@@ -49,7 +49,7 @@ impl Table for RejectedTable {
                 "row_number".into(),
                 Arc::new(UInt64Array::from_iter(origins().map(|origin| origin.map(|origin| origin.row + 1)))),
             ),
-            ("reason".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason)))),
+            ("reason".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.reason.text)))),
             ("row".into(), Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.row)))),
         ])
     }

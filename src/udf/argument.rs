@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use compact_str::format_compact;
 
 use crate::error::Result;
-use crate::model::Text;
+use crate::model::{Reason, Text};
 
 use super::value::{CellReader, CellValue, Value};
 
@@ -65,7 +65,7 @@ pub trait Arguments: Sized + 'static {
 }
 
 /// Reads the row at a position; fails with the reason if a value can't be read.
-pub type RowReader<R> = Box<dyn Fn(usize) -> std::result::Result<R, String>>;
+pub type RowReader<R> = Box<dyn Fn(usize) -> std::result::Result<R, Reason>>;
 
 impl<A: Argument> Arguments for A {
     type Nullable = Option<A::Value>;

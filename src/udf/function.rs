@@ -10,9 +10,8 @@ use arrow::error::ArrowError;
 use crate::model::Text;
 
 use super::argument::{Arguments, Returned};
-use super::failure::{Outcome, RowFailure};
+use super::failure::{Outcome, RowFailure, caught};
 use super::memory::Memory;
-use super::panics;
 use super::value::Value;
 
 /// A function from `A`, a value or a tuple of values, to a nullable `B`; see the [module](crate::udf).
@@ -134,7 +133,7 @@ fn call_for_row<A: Arguments, B>(
     row: A::Nullable,
 ) -> Outcome<B> {
     let Some(arguments) = A::given(row) else { return Ok(None) };
-    panics::caught(|| function(arguments))?.map_err(|reason| RowFailure { reason, panicked: false })
+    caught(|| function(arguments))?.map_err(|reason| RowFailure { reason, panicked: false })
 }
 
 /// Calls a vectorised function, bisecting the batch on failure down to single rows. `emit` receives each result and its
@@ -153,7 +152,7 @@ pub(super) fn call_for_rows(
     if rows == 0 {
         return Ok(());
     }
-    let called = panics::caught(|| function(columns)).and_then(|called| called.map_err(RowFailure::new));
+    let called = caught(|| function(columns)).and_then(|called| called.map_err(RowFailure::new));
     match called {
         Ok(column) if column.len() != rows => {
             Err(format!("returned {} rows for {rows}, so it is not row-wise", column.len()))

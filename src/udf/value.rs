@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 use crate::columns::ColumnKind;
 use crate::columns::cells::{days, money, texts};
 use crate::error::{Error, Result};
-use crate::model::{Amount, Day, Discount, Price, Text};
+use crate::model::{Amount, Day, Discount, Price, Reason, Text};
 
 pub use crate::columns::cells::{CellReader, CellValue};
 
@@ -102,7 +102,7 @@ impl Value for i64 {
         );
         Ok(Box::new(move |row| match (values.is_valid(row), column.is_valid(row)) {
             (true, _) => Ok(Some(values.value(row))),
-            (false, true) => Err(format!("{ARGUMENT} is beyond 64 bits")),
+            (false, true) => Err(Reason::plain(format!("{ARGUMENT} is beyond 64 bits"))),
             (false, false) => Ok(None),
         }))
     }

@@ -138,7 +138,8 @@ pub fn start_two(shop: &Shop, args: [&[&str]; 2]) -> [Running; 2] {
     [0, 1].map(|process| Running::start(shop.process(process, &hosts, args[process])))
 }
 
-/// What is below `.millstream`.
+/// The staging folders of runs.
 pub fn work_of_runs(shop: &Shop) -> Vec<PathBuf> {
-    fs::read_dir(shop.output().join(".millstream")).expect("a folder").flatten().map(|entry| entry.path()).collect()
+    let staging = fs::read_dir(shop.output().join(".millstream/staging"));
+    staging.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

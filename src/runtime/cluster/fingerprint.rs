@@ -34,6 +34,7 @@ pub(super) fn of_config(config: &JobConfig, cluster: &ClusterConfig) -> Fingerpr
         ("matrix_size", settings.matrix_size.to_string()),
         ("udfs", text(&config.derived)),
         ("max_rejected", text(&config.max_rejected)),
+        ("max_rejected_share", text(&config.max_rejected_share)),
         ("functions", functions.join(", ")),
         ("anomaly.model", model),
         ("anomaly", text(&anomaly.training)),

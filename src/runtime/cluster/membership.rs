@@ -189,7 +189,7 @@ impl Membership {
         if !self.is_required(process) {
             return;
         }
-        let publishing = "; it was publishing: each table is either the new or the former one";
+        let publishing = "; it was publishing: the tables are all new ones, or all former ones";
         let what_now = if self.is_publishing() { publishing } else { "" };
         let message = format!("{} was lost: {reason}{what_now}", self.name(process));
         self.abort(RunFailure { kind: Kind::Failed, message });

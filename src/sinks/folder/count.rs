@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, Result};
+use crate::panics::caught;
 
 const BATCH_ROWS: usize = 1 << 13;
 
@@ -43,6 +44,11 @@ pub(crate) fn count_rows(path: &Path) -> Result<u64> {
 }
 
 fn count_parquet(path: &Path, file: File) -> Result<u64> {
+    caught(|| count_rows_of(path, file))
+        .unwrap_or_else(|panic| Err(Error::unusable(format!("{}: the file is damaged: {panic}", path.display()))))
+}
+
+fn count_rows_of(path: &Path, file: File) -> Result<u64> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::reading(path))?;
     let batches = reader.with_batch_size(BATCH_ROWS).build().map_err(Error::reading(path))?;
     let mut rows = 0;

@@ -15,7 +15,6 @@ mod format;
 mod place;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +25,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
 use crate::sinks::Written;
+use crate::sinks::folder::disk::{Syncer, create_folder};
 
 use chunk::{Chunk, EncodedChunk, OpenFile};
 pub use format::{Codec, FileFormat, OutputFormat};
@@ -45,6 +45,7 @@ pub(crate) struct TableWriter {
     /// The last chunk of each worker and partition, deferred so that tables with many partitions need few open files.
     last: Mutex<BTreeMap<OutputPartition, Vec<EncodedChunk>>>,
     share: ShareOfProcess,
+    syncer: Arc<Syncer>,
     /// The number of files created by this process.
     files: AtomicUsize,
     rows: AtomicU64,
@@ -84,6 +85,7 @@ impl TableWriter {
         format: FileFormat,
         placing: Placing,
         share: ShareOfProcess,
+        syncer: Arc<Syncer>,
     ) -> Result<TableWriter> {
         placing.check(&schema)?;
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -95,7 +97,7 @@ impl TableWriter {
             );
             return Err(Error::usage(cause));
         }
-        fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
+        create_folder(&folder)?;
         let (files, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (open, unsorted, last) = (Mutex::default(), Mutex::default(), Mutex::default());
         Ok(TableWriter {
@@ -108,6 +110,7 @@ impl TableWriter {
             unsorted,
             last,
             share,
+            syncer,
             files,
             rows,
             bytes,
@@ -135,20 +138,17 @@ impl TableWriter {
         self.close_all()
     }
 
-    /// Marks the table as complete; `all` is what all processes have written. An empty table gets one file without
-    /// rows.
+    /// Writes a file without rows if there is no other; `all` is what all processes have written.
     ///
     /// # Errors
     ///
     /// If writing fails.
-    pub(crate) fn finish(&self, mut all: Written) -> Result<Written> {
-        if all.files == 0 {
-            self.append(&OutputPartition::default(), self.new_chunk()?.seal()?)?;
-            all = self.close_all()?;
+    pub(crate) fn finish(&self, all: Written) -> Result<Written> {
+        if all.files > 0 {
+            return Ok(all);
         }
-        let success = self.folder.join("_SUCCESS");
-        fs::write(&success, "").map_err(Error::writing(&success))?;
-        Ok(all)
+        self.append(&OutputPartition::default(), self.new_chunk()?.seal()?)?;
+        self.close_all()
     }
 
     fn close_all(&self) -> Result<Written> {
@@ -175,7 +175,7 @@ impl TableWriter {
         if file.bytes() < self.format.target_bytes {
             *slot = Some(file);
         } else {
-            self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(&self.syncer)?, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -184,14 +184,18 @@ impl TableWriter {
     fn close(&self, partition: &OutputPartition) -> Result<()> {
         let slot = self.open.lock().expect("no writer panicked").remove(partition);
         if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
-            self.bytes.fetch_add(file.close(self.share.processes > 1)?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(&self.syncer)?, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn part_path(&self, partition: &OutputPartition) -> Result<PathBuf> {
-        let folder = partition.folders.iter().fold(self.folder.clone(), |path, folder| path.join(folder));
-        fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
+        // The folder of the table is not created again: if it is gone, so are the files that it had.
+        let mut folder = self.folder.clone();
+        for name in &partition.folders {
+            folder.push(name);
+            create_folder(&folder)?;
+        }
         let ShareOfProcess { process, processes } = self.share;
         let part = self.files.fetch_add(1, Ordering::Relaxed) * processes + process;
         let bucket = partition.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));

@@ -1,6 +1,9 @@
 //! Finding the files of a table.
 
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -22,6 +25,13 @@ impl InputFormat {
     }
 }
 
+/// How a text file is compressed, determined by its last extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Gzip,
+    Zstd,
+}
+
 /// A file of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct InputFile {
@@ -29,16 +39,21 @@ pub(crate) struct InputFile {
     /// The path relative to the input folder, for messages and for ordering files.
     pub(crate) name: String,
     pub(crate) format: InputFormat,
+    pub(crate) compression: Option<Compression>,
     /// The columns of its `key=value` folders; `None` is a null.
     pub(crate) partition: Vec<(String, Option<String>)>,
 }
 
-const ENDINGS: [(&str, InputFormat); 4] = [
+const ENDINGS: [(&str, InputFormat); 5] = [
     ("parquet", InputFormat::Parquet),
     ("csv", InputFormat::Csv),
     ("jsonl", InputFormat::JsonLines),
     ("ndjson", InputFormat::JsonLines),
+    ("json", InputFormat::JsonLines),
 ];
+const COMPRESSIONS: [(&str, Compression); 2] = [("gz", Compression::Gzip), ("zst", Compression::Zstd)];
+/// The greatest depth of folders.
+const DEPTH: usize = 64;
 
 /// The files of a table, sorted by name: all files below `INPUT/<table>/`, or the single file
 /// `INPUT/<table>.<extension>`.
@@ -48,16 +63,22 @@ const ENDINGS: [(&str, InputFormat); 4] = [
 /// If no file exists, or one has an unknown extension.
 pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
-    let mut paths = Vec::new();
-    let single = ENDINGS.map(|(ending, _)| input.join(format!("{table}.{ending}")));
-    let mut candidates: Vec<_> = single.into_iter().filter(|path| path.is_file()).collect();
+    let is_of_table = |path: &PathBuf| {
+        let format = path.is_file().then(|| format_of(path)).flatten();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format.is_some() && name.split('.').next() == Some(table.name())
+    };
+    let beside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut candidates: Vec<_> = beside.filter(is_of_table).collect();
+    candidates.sort();
     candidates.extend(folder.is_dir().then(|| folder.clone()));
     if let [first, second, ..] = candidates.as_slice() {
         let both = format!("{} and {}", first.display(), second.display());
         return Err(Error::unusable(format!("found table {table} in both {both}; wanted one of them")));
     }
+    let mut paths = Vec::new();
     if folder.is_dir() {
-        collect(&folder, &mut paths)?
+        collect(&folder, 0, &mut HashSet::new(), &mut paths)?
     } else {
         paths = candidates
     }
@@ -65,39 +86,93 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
         return Err(nothing_found(input, table));
     }
     let mut files = paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?;
-    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.sort_by(|a, b| natural_order(&a.name, &b.name));
     Ok(files)
 }
 
-/// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark.
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+/// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark. A folder that several
+/// links lead to is read once.
+fn collect(folder: &Path, depth: usize, known: &mut HashSet<(u64, u64)>, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let id = fs::metadata(folder).map(|found| (found.dev(), found.ino())).map_err(Error::reading(folder))?;
+    if !known.insert(id) {
+        tracing::warn!("{}: is read already, through another name", folder.display());
+        return Ok(());
+    }
+    if depth > DEPTH {
+        return Err(Error::unusable(format!("{}: more than {DEPTH} folders deep", folder.display())));
+    }
     for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
         let path = entry.map_err(Error::reading(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(['_', '.']) {
             continue;
         }
-        if path.is_dir() { collect(&path, paths)? } else { paths.push(path) }
+        let found = fs::metadata(&path).map_err(Error::reading(&path))?;
+        if found.is_dir() {
+            collect(&path, depth + 1, known, paths)?;
+        } else if found.is_file() {
+            paths.push(path);
+        } else {
+            let path = path.display();
+            return Err(Error::unusable(format!("{path}: neither a file nor a folder, but a pipe, socket or device")));
+        }
     }
     Ok(())
 }
 
+/// The format and compression of a file; `None` if its extension is unknown.
+fn format_of(path: &Path) -> Option<(InputFormat, Option<Compression>)> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let compression = COMPRESSIONS.iter().find(|(ending, _)| name.ends_with(&format!(".{ending}")));
+    let name = compression.map_or(name.as_str(), |(ending, _)| &name[..name.len() - ending.len() - 1]);
+    let (_, ending) = name.rsplit_once('.')?;
+    let (_, format) = ENDINGS.iter().find(|(known, _)| *known == ending)?;
+    // Parquet is compressed within.
+    (format.is_text() || compression.is_none()).then_some((*format, compression.map(|(_, compression)| *compression)))
+}
+
+/// The order of names in which numbers count by value: `day-9` is before `day-10`.
+fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    while let (Some(one), Some(other)) = (left.chars().next(), right.chars().next()) {
+        let (of_left, of_right) = (digits(left), digits(right));
+        if !of_left.is_empty() && !of_right.is_empty() {
+            let value = |digits: &str| digits.trim_start_matches('0').to_owned();
+            let (number, other) = (value(of_left), value(of_right));
+            let order = number.len().cmp(&other.len()).then_with(|| number.cmp(&other));
+            if order.is_ne() {
+                return order;
+            }
+            (left, right) = (&left[of_left.len()..], &right[of_right.len()..]);
+        } else if one != other {
+            return one.cmp(&other);
+        } else {
+            (left, right) = (&left[one.len_utf8()..], &right[one.len_utf8()..]);
+        }
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+fn digits(text: &str) -> &str {
+    &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
+}
+
 fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
     let name = path.strip_prefix(input).unwrap_or(&path).to_string_lossy().into_owned();
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let Some((_, format)) = ENDINGS.iter().find(|(known, _)| *known == ending) else {
+    let Some((format, compression)) = format_of(&path) else {
+        let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let found = if ending.is_empty() { "no extension".into() } else { format!("the extension .{ending}") };
         return Err(Error::unusable(format!("{}: {found}, wanted {}", path.display(), endings())));
     };
     let folders = name.rsplit_once('/').map_or("", |(folders, _)| folders);
     let partition = folders.split('/').filter_map(|folder| folder.split_once('='));
     let partition = partition.map(|(key, value)| (decode(key), (value != NULL_PARTITION).then(|| decode(value))));
-    Ok(InputFile { partition: partition.collect(), format: *format, name, path })
+    Ok(InputFile { partition: partition.collect(), format, compression, name, path })
 }
 
 fn endings() -> String {
     let endings = ENDINGS.map(|(ending, _)| format!(".{ending}"));
-    format!("{} or {}", endings[..3].join(", "), endings[3])
+    format!("{}; text files may be compressed (.gz, .zst)", endings.join(", "))
 }
 
 fn nothing_found(input: &Path, table: InputTable) -> Error {
@@ -112,4 +187,28 @@ fn nothing_found(input: &Path, table: InputTable) -> Error {
     let found = if names.is_empty() { "it is empty".into() } else { format!("it has {}", names.join(", ")) };
     let wanted = format!("a folder {table}/ with files, or a file {table} with the extension {}", endings());
     Error::unusable(format!("{}: no table {table}: {found}; wanted {wanted}", input.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_count_by_value() {
+        let mut names = ["day-10", "day-9", "day-1", "day-02", "b", "day-2", "a10b2", "a10b10", "a9", "", "day-"];
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(names, ["", "a9", "a10b2", "a10b10", "b", "day-", "day-1", "day-02", "day-2", "day-9", "day-10"]);
+    }
+
+    #[test]
+    fn formats_are_told_by_extensions() {
+        let of = |name: &str| format_of(Path::new(name));
+        assert_eq!(of("a.CSV.gz"), Some((InputFormat::Csv, Some(Compression::Gzip))));
+        assert_eq!(of("a.b.jsonl.zst"), Some((InputFormat::JsonLines, Some(Compression::Zstd))));
+        assert_eq!(of("a.json"), Some((InputFormat::JsonLines, None)));
+        assert_eq!(of("a.snappy.parquet"), Some((InputFormat::Parquet, None)));
+        for unknown in ["a", "a.parquet.gz", "a.gz", "a.xlsx", ".csv.zip"] {
+            assert_eq!(of(unknown), None, "{unknown}");
+        }
+    }
 }

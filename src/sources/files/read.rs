@@ -2,15 +2,17 @@
 
 mod csv;
 mod file_columns;
+mod infer;
 mod json;
 mod parquet;
+mod text;
 
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::Schema;
 use std::sync::Arc;
 use twox_hash::XxHash64;
 
@@ -21,6 +23,7 @@ use crate::sources::SourceBatches;
 
 use file_columns::FileColumns;
 pub(super) use file_columns::FilePart;
+use infer::{as_wanted, kind_of};
 
 use super::find::{self, InputFile, InputFormat};
 use super::schema::{self, FilePlan, Renames};
@@ -101,8 +104,8 @@ impl TableFiles {
         let table = FileColumns { schema: &self.schema, plan, path: &opened.file.path, part: part.file, origin };
         match (&opened.metadata, opened.file.format) {
             (Some(metadata), _) => parquet::read(table, metadata, part, batch_size),
-            (None, InputFormat::JsonLines) => json::read(table, &opened.schema, batch_size),
-            (None, _) => csv::read(table, batch_size),
+            (None, InputFormat::JsonLines) => json::read(table, &opened.file, &opened.schema, batch_size),
+            (None, _) => csv::read(table, &opened.file, batch_size),
         }
     }
 }
@@ -114,28 +117,12 @@ impl OpenedFile {
                 let metadata = parquet::open(&file.path)?;
                 (metadata.schema().as_ref().clone(), Some(metadata))
             }
-            InputFormat::Csv => (as_wanted(&csv::infer(&file.path)?, table, renames), None),
-            InputFormat::JsonLines => (as_wanted(&json::infer(&file.path)?, table, renames), None),
+            InputFormat::Csv => {
+                let is_id = |name: &str| kind_of(name, table, renames) == Some(ColumnKind::Id);
+                (as_wanted(&csv::infer(&file, &is_id)?, table, renames), None)
+            }
+            InputFormat::JsonLines => (as_wanted(&json::infer(&file)?, table, renames), None),
         };
         Ok(OpenedFile { file, schema, metadata })
     }
-}
-
-/// The schema of a text file, which does not store types: core columns take their expected type, and rows with other
-/// values are rejected.
-fn as_wanted(inferred: &Schema, table: InputTable, renames: &Renames) -> Schema {
-    let fields = inferred.fields().iter().map(|field| {
-        let renamed = renames.iter().find(|(_, found)| *found == field.name());
-        let name = renamed.map_or(field.name(), |(wanted, _)| wanted);
-        let core = table.cores().iter().find(|core| core.name == name);
-        let is_scalar = matches!(field.data_type(), DataType::Int64 | DataType::Float64 | DataType::Utf8);
-        let wanted = core.filter(|_| is_scalar).map(|core| match core.kind {
-            ColumnKind::Id if *field.data_type() == DataType::Int64 => DataType::Int64,
-            ColumnKind::Id | ColumnKind::Date | ColumnKind::Text => DataType::Utf8,
-            ColumnKind::Quantity => DataType::Int64,
-            ColumnKind::Money => DataType::Float64,
-        });
-        Field::new(field.name(), wanted.unwrap_or_else(|| field.data_type().clone()), true)
-    });
-    Schema::new(fields.collect::<Vec<_>>())
 }

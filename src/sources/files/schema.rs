@@ -9,6 +9,7 @@ use crate::columns::{CoreColumn, InputSchema, can_be_carried};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 
+use super::common_type::common_type;
 use super::find::InputFile;
 
 /// The location of a column in a file.
@@ -109,13 +110,19 @@ fn columns_of(
     }
 }
 
-/// The type of a folder column: integer if all its values are integers, otherwise text.
+/// The type of a folder column: integer if all its values are integers, otherwise text; none if it has only nulls.
 fn folder_type(files: &[(InputFile, Schema)]) -> impl Fn(&str) -> DataType {
     |key| {
         let folders = files.iter().flat_map(|(file, _)| &file.partition);
-        let mut values = folders.filter(|(name, _)| name == key).filter_map(|(_, value)| value.as_ref());
-        if values.all(|value| value.parse::<i64>().is_ok()) { DataType::Int64 } else { DataType::Utf8 }
+        let values = folders.filter(|(name, _)| name == key).filter_map(|(_, value)| value.as_ref());
+        let types = values.map(|value| if is_canonical(value) { DataType::Int64 } else { DataType::Utf8 });
+        types.reduce(|one, other| if one == other { one } else { DataType::Utf8 }).unwrap_or(DataType::Null)
     }
+}
+
+/// True for an integer that is written as it would be again; not for `007`, which is a text.
+fn is_canonical(value: &str) -> bool {
+    value.parse::<i64>().is_ok_and(|integer| integer.to_string() == value)
 }
 
 fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result<()> {
@@ -155,38 +162,34 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result
 }
 
 fn core_type(core: &CoreColumn, files: &[Vec<FoundColumn>]) -> Option<DataType> {
-    let columns = files.iter().flatten().filter(|column| column.name == core.name);
-    let types: Vec<&DataType> =
-        columns.map(|column| &column.data_type).filter(|found| **found != DataType::Null).collect();
-    let first = types.first()?;
-    let agreed = types.iter().all(|found| found == first).then_some(*first);
-    let all_integers = types.iter().all(|found| found.is_integer());
-    Some(core.kind.written(if all_integers && agreed.is_none() { Some(&DataType::Int64) } else { agreed }))
+    let mut columns = files.iter().flatten().filter(|column| column.name == core.name).peekable();
+    columns.peek()?;
+    core.kind.written(columns.map(|column| &column.data_type))
 }
 
 fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundColumn>]) -> Result<FieldRef> {
-    let mut chosen: Option<(&InputFile, &DataType)> = None;
+    let mut chosen: Option<(&InputFile, DataType)> = None;
     for ((file, _), columns) in files.iter().zip(found) {
         let Some(column) = columns.iter().find(|column| column.name == name) else { continue };
-        match chosen {
-            Some((_, DataType::Null)) | None => chosen = Some((file, &column.data_type)),
-            Some((first, known)) if first.format.is_text() && file.format.is_text() => {
-                chosen = Some((file, wider(known, &column.data_type)));
-            }
-            Some((_, known)) if has_same_values(known, &column.data_type) => {}
-            Some((first, known)) if *known != column.data_type && column.data_type != DataType::Null => {
-                return Err(Error::unusable(format!(
-                    "{}: column {name} has the type {}, but {known} in {}; wanted one type in all files",
-                    file.path.display(),
-                    column.data_type,
-                    first.path.display(),
-                )));
-            }
-            Some(_) => {}
-        }
+        let Some((first, known)) = &chosen else {
+            chosen = Some((file, column.data_type.clone()));
+            continue;
+        };
+        let as_text =
+            (first.format.is_text() || file.format.is_text()) && !known.is_nested() && !column.data_type.is_nested();
+        let common = common_type(known, &column.data_type).or(as_text.then_some(DataType::Utf8));
+        let common = common.ok_or_else(|| {
+            Error::unusable(format!(
+                "{}: column {name} has the type {}, but {known} in {}; wanted types that one type can hold",
+                file.path.display(),
+                column.data_type,
+                first.path.display(),
+            ))
+        })?;
+        chosen = Some((if common == *known { first } else { file }, common));
     }
     let (file, data_type) = chosen.expect("each carried column is in some file");
-    let data_type = match data_type {
+    let data_type = match &data_type {
         // The combined dictionary may exceed the key type of the single files.
         DataType::Dictionary(_, values) => &DataType::Dictionary(Box::new(DataType::Int32), values.clone()),
         DataType::Null => &DataType::Utf8,
@@ -197,21 +200,6 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
         return Err(Error::unusable(cause));
     }
     Ok(Arc::new(Field::new(name, data_type.clone(), true)))
-}
-
-/// True for two dictionary types of the same value type.
-fn has_same_values(one: &DataType, other: &DataType) -> bool {
-    matches!((one, other), (DataType::Dictionary(_, one), DataType::Dictionary(_, other)) if one == other)
-}
-
-/// The common type of a column with different types in several text files.
-fn wider<'a>(one: &'a DataType, other: &'a DataType) -> &'a DataType {
-    match (one, other) {
-        _ if one == other => one,
-        (known, DataType::Null) => known,
-        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => &DataType::Float64,
-        _ => &DataType::Utf8,
-    }
 }
 
 fn place(columns: &[FoundColumn], name: &str) -> ColumnSource {

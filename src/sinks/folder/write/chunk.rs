@@ -21,6 +21,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
+use crate::sinks::folder::disk::Syncer;
 
 use super::format::{Codec, FileFormat, OutputFormat};
 
@@ -176,17 +177,16 @@ impl OpenFile {
         }
     }
 
-    /// Closes the file and returns its size in bytes; `durably` syncs it first, so that other machines see it.
-    pub(super) fn close(self, durably: bool) -> Result<u64> {
+    /// Closes the file and returns its size in bytes.
+    pub(super) fn close(self, syncer: &Syncer) -> Result<u64> {
         let file = match self.content {
             FileWriter::Parquet(writer) => writer.into_inner().map_err(Error::writing(&self.path))?,
             FileWriter::Text { file, .. } => file,
         };
         let file = file.into_inner().map_err(Error::writing(&self.path))?;
-        if durably {
-            file.sync_all().map_err(Error::writing(&self.path))?;
-        }
-        Ok(file.metadata().map_err(Error::writing(&self.path))?.len())
+        let bytes = file.metadata().map_err(Error::writing(&self.path))?.len();
+        syncer.sync(file, &self.path)?;
+        Ok(bytes)
     }
 }
 

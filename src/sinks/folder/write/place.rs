@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
-use arrow::compute::{DatePart, cast, date_part, take_record_batch};
+use arrow::compute::{DatePart, can_cast_types, cast, date_part, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashMap;
@@ -32,6 +32,8 @@ pub(crate) struct OutputPartition {
 }
 
 const DATE: &str = "order_date";
+/// What file systems allow.
+const LONGEST_NAME: usize = 255;
 
 impl Placing {
     /// Checks the columns against the table's schema.
@@ -41,6 +43,14 @@ impl Placing {
     /// If the table lacks one of the columns, or there are no buckets.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
         let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        let nameless = |option: &str, name: &String| {
+            let field =
+                schema.field_with_name(name).ok().filter(|field| !can_cast_types(field.data_type(), &DataType::Utf8));
+            field.map(|field| {
+                let cause = format!("column {name} is a {}, which has no place in names", field.data_type());
+                Error::usage(format!("output.{option}: {cause}; choose another column"))
+            })
+        };
         let missing = |option: &str, name: &String| {
             Err(Error::usage(format!("output.{option}: no column {name}; the table has {}", names())))
         };
@@ -59,8 +69,14 @@ impl Placing {
             Err(Error::usage(format!(
                 "output.sort_by: {name} is a partition column, so it is constant within each folder"
             )))
+        } else if schema.fields().iter().all(|field| self.partition_by.contains(field.name())) {
+            Err(Error::usage(
+                "output.partition_by: all columns of the table are in it; leave one to be written to files",
+            ))
         } else {
-            Ok(())
+            let partitions = self.partition_by.iter().find_map(|name| nameless("partition_by", name));
+            let buckets = || buckets.clone().find_map(|name| nameless("bucket_by", name));
+            partitions.or_else(buckets).map_or(Ok(()), Err)
         }
     }
 
@@ -94,7 +110,7 @@ impl Placing {
             .collect();
         let left = batch.project(&left).map_err(Error::failed)?;
         let placed = rows.into_iter().map(|((values, bucket), rows)| {
-            let name = |(name, value): (&String, &&str)| format!("{name}={value}");
+            let name = |(name, value): (&String, &&str)| format!("{}={value}", encode(name));
             let folders = self.partition_by.iter().zip(&values).map(name).collect();
             let rows = take_record_batch(&left, &UInt32Array::from(rows)).map_err(Error::failed)?;
             Ok((OutputPartition { folders, bucket }, rows))
@@ -138,7 +154,13 @@ fn folder_values(batch: &RecordBatch, name: &str) -> Result<StringArray> {
     };
     let texts = as_text(&values)?;
     let names = texts.iter().map(|text| text.map_or_else(|| NULL_PARTITION.to_owned(), folder_name));
-    Ok(StringArray::from_iter_values(names))
+    let names = StringArray::from_iter_values(names);
+    let longest = names.iter().flatten().map(str::len).max().unwrap_or(0) + encode(name).len() + 1;
+    if longest > LONGEST_NAME {
+        let cause = format!("column {name} has a value whose folder name would have {longest} bytes");
+        return Err(Error::failed(format!("output.partition_by: {cause}, wanted at most {LONGEST_NAME}")));
+    }
+    Ok(names)
 }
 
 /// Empty texts share the folder of nulls, as in Hive.

@@ -1,95 +1,119 @@
 //! CSV with a header. All fields are read as text; empty fields are null.
 
-use std::fs::File;
-use std::path::Path;
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema};
 use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-
-use super::file_columns::FileColumns;
+use crate::model::Reason;
+use crate::sources::files::find::InputFile;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
-fn open(path: &Path) -> Result<Reader<File>> {
-    ReaderBuilder::new().flexible(true).from_path(path).map_err(Error::reading(path))
+use super::file_columns::FileColumns;
+use super::infer::{InferredColumn, Numbers};
+use super::text::{self, BATCH_BYTES, LONGEST_RECORD};
+
+/// Follows the content of each file. If it is part of a record, the last quoted field was not closed.
+const END: &str = "\0the end of the file\0";
+
+/// The records of a file.
+struct Records<'a> {
+    file: &'a InputFile,
+    reader: Reader<Limited>,
+    header: Vec<String>,
+    /// The bytes read since the last record ended.
+    read: Rc<Cell<usize>>,
+    is_over: bool,
 }
 
-/// The columns of the header, each with the narrowest type of its values.
-pub(super) fn infer(path: &Path) -> Result<Schema> {
-    let mut reader = open(path)?;
-    let header = reader.headers().map_err(Error::reading(path))?.clone();
-    if header.is_empty() {
-        return Err(Error::unusable(format!("{}: no header, wanted column names in the first line", path.display())));
-    }
-    let mut types = vec![InferredType::Nothing; header.len()];
-    let mut record = StringRecord::new();
-    loop {
-        match reader.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) if record.len() == header.len() => {
-                types.iter_mut().zip(&record).for_each(|(narrowest, value)| narrowest.widen(value));
-            }
-            Ok(true) => {}
-            Err(error) if error.is_io_error() => return Err(Error::reading(path)(error)),
-            Err(_) => {}
+impl Records<'_> {
+    fn open(file: &InputFile) -> Result<Records<'_>> {
+        let read = Rc::new(Cell::new(0));
+        let content = Box::new(text::open(file)?.chain(io::Cursor::new(format!("\n{END}\n"))));
+        let content = Limited { content, read: Rc::clone(&read) };
+        let reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(content);
+        let mut records = Records { file, reader, header: Vec::new(), read, is_over: false };
+        let mut header = ByteRecord::new();
+        if !records.next(&mut header)? {
+            return Err(records.unusable("no header, wanted column names in the first line"));
         }
+        let names = StringRecord::from_byte_record(header);
+        let names = names.map_err(|error| records.unusable(&format!("the header is not UTF-8: {error}")))?;
+        records.header = names.iter().map(str::to_owned).collect();
+        Ok(records)
     }
-    let fields = header.iter().zip(&types).map(|(name, narrowest)| Field::new(name, narrowest.data_type(), true));
-    Ok(Schema::new(fields.collect::<Vec<_>>()))
-}
 
-/// The narrowest type of the values seen.
-#[derive(Clone, Copy, PartialEq)]
-enum InferredType {
-    Nothing,
-    Boolean,
-    Integer,
-    Float,
-    Text,
-}
-
-fn starts_with_zeros(value: &str) -> bool {
-    let digits = value.trim_start_matches('-').as_bytes();
-    digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit()
-}
-
-impl InferredType {
-    fn widen(&mut self, value: &str) {
-        if value.is_empty() || *self == InferredType::Text {
-            return;
+    /// Reads the next record; false at the end of the file.
+    fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
+        if self.is_over {
+            return Ok(false);
         }
-        let seen = match value {
-            "true" | "false" => InferredType::Boolean,
-            // Numbers in a non-canonical form, such as 007, are text, to keep their zeros.
-            _ if value.parse().is_ok_and(|integer: i64| integer.to_string() == value) => InferredType::Integer,
-            _ if value.contains('.') && !starts_with_zeros(value) && value.parse::<f64>().is_ok() => {
-                InferredType::Float
+        self.read.set(0);
+        let line = self.reader.position().line();
+        let cause = match self.reader.read_byte_record(record) {
+            Ok(true) if is_end(record) => {
+                self.is_over = true;
+                return Ok(false);
             }
-            _ => InferredType::Text,
+            Ok(true) if !record.iter().next_back().is_some_and(|last| last.ends_with(END.as_bytes())) => {
+                return Ok(true);
+            }
+            Ok(_) => "a quoted field that is not closed before the end of the file".to_owned(),
+            Err(error) if self.read.get() > LONGEST_RECORD => format!("{error}; is a quote missing?"),
+            Err(error) => return Err(Error::reading(&self.file.path)(error)),
         };
-        *self = match (*self, seen) {
-            (InferredType::Nothing, seen) => seen,
-            (known, seen) if known == seen => known,
-            (InferredType::Integer | InferredType::Float, InferredType::Integer | InferredType::Float) => {
-                InferredType::Float
-            }
-            _ => InferredType::Text,
-        };
+        Err(self.unusable(&format!("line {line}: {cause}")))
     }
 
-    fn data_type(self) -> DataType {
-        match self {
-            InferredType::Nothing => DataType::Null,
-            InferredType::Text => DataType::Utf8,
-            InferredType::Boolean => DataType::Boolean,
-            InferredType::Integer => DataType::Int64,
-            InferredType::Float => DataType::Float64,
+    fn unusable(&self, cause: &str) -> Error {
+        Error::unusable(format!("{}: {cause}", self.file.path.display()))
+    }
+
+    /// How many lines the last record has, if more than one.
+    fn lines_since(&self, line: u64) -> Option<u64> {
+        self.reader.position().line().checked_sub(line).filter(|lines| *lines > 1)
+    }
+}
+
+fn is_end(record: &ByteRecord) -> bool {
+    record.len() == 1 && record[0] == *END.as_bytes()
+}
+
+/// Fails when a record is too long.
+struct Limited {
+    content: Box<dyn Read>,
+    read: Rc<Cell<usize>>,
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read.get() > LONGEST_RECORD {
+            return Err(io::Error::other(format!("a record of more than {LONGEST_RECORD} bytes")));
+        }
+        let bytes = self.content.read(buffer)?;
+        self.read.set(self.read.get() + bytes);
+        Ok(bytes)
+    }
+}
+
+/// The columns of the header. Only ids are looked at: all other columns are text.
+pub(super) fn infer(file: &InputFile, is_id: &dyn Fn(&str) -> bool) -> Result<Vec<InferredColumn>> {
+    let mut records = Records::open(file)?;
+    let ids: Vec<usize> = (0..records.header.len()).filter(|at| is_id(&records.header[*at])).collect();
+    let mut numbers = vec![Numbers::default(); records.header.len()];
+    let (mut record, width) = (ByteRecord::new(), records.header.len());
+    while records.next(&mut record)? {
+        if record.len() == width {
+            ids.iter().for_each(|at| numbers[*at].see(std::str::from_utf8(&record[*at]).unwrap_or("?")));
         }
     }
+    let columns = records.header.into_iter().zip(numbers);
+    Ok(columns.map(|(name, numbers)| InferredColumn::of_text(name, numbers)).collect())
 }
 
 /// The fields of a malformed record, as a JSON list.
@@ -97,18 +121,20 @@ fn as_json(record: &ByteRecord) -> String {
     record.iter().map(|field| Value::from(String::from_utf8_lossy(field))).collect::<Value>().to_string()
 }
 
-pub(super) fn read(columns: FileColumns<'_>, batch_size: usize) -> Result<SourceBatches<'_>> {
-    let mut reader = open(columns.path)?;
-    let width = reader.headers().map_err(Error::reading(columns.path))?.len();
+pub(super) fn read<'a>(columns: FileColumns<'a>, file: &'a InputFile, batch_size: usize) -> Result<SourceBatches<'a>> {
+    let mut records = Records::open(file)?;
+    let width = records.header.len();
     let mut number = 0;
     let mut batch = move || -> Result<Option<_>> {
         let mut builders: Vec<_> = (0..width).map(|_| StringBuilder::new()).collect();
-        let (mut numbers, mut malformed) = (Vec::new(), Vec::new());
+        let (mut numbers, mut malformed, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut record = ByteRecord::new();
-        while numbers.len() + malformed.len() < batch_size {
-            if !reader.read_byte_record(&mut record).map_err(Error::reading(columns.path))? {
+        while numbers.len() + malformed.len() < batch_size && bytes < BATCH_BYTES {
+            let line = records.reader.position().line();
+            if !records.next(&mut record)? {
                 break;
             }
+            bytes += record.as_slice().len();
             match StringRecord::from_byte_record(record.clone()) {
                 Ok(fields) if fields.len() == width => {
                     for (builder, value) in builders.iter_mut().zip(&fields) {
@@ -116,13 +142,17 @@ pub(super) fn read(columns: FileColumns<'_>, batch_size: usize) -> Result<Source
                     }
                     numbers.push(number);
                 }
-                Ok(fields) => malformed.push(MalformedRow {
-                    number,
-                    reason: format!("{} fields, wanted {width}", fields.len()),
-                    json: as_json(&record),
-                }),
+                Ok(fields) => {
+                    let lines = records.lines_since(line).map_or(String::new(), |lines| {
+                        format!("; the record has {lines} lines from line {line} on: is a quote missing?")
+                    });
+                    let text = format!("{} fields, wanted {width}{lines}", fields.len());
+                    let reason = Reason::new(format!("other than {width} fields"), text);
+                    malformed.push(MalformedRow { number, reason, json: as_json(&record) });
+                }
                 Err(error) => {
-                    malformed.push(MalformedRow { number, reason: error.to_string(), json: as_json(&record) })
+                    let reason = Reason::new("not UTF-8", error.to_string());
+                    malformed.push(MalformedRow { number, reason, json: as_json(&record) });
                 }
             }
             number += 1;

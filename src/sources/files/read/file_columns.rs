@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
 use crate::columns::{ColumnKind, InputSchema};
@@ -51,10 +52,13 @@ impl FileColumns<'_> {
             let array = column(place, columns, field.data_type(), rows);
             let same = array.data_type() == field.data_type();
             if same {
-                Ok(array)
-            } else {
-                arrow::compute::cast(&array, field.data_type()).map_err(Error::reading(self.path))
+                return Ok(array);
             }
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(&array, field.data_type(), &options).map_err(|cause| {
+                let (path, name, wanted) = (self.path.display(), field.name(), field.data_type());
+                Error::unusable(format!("{path}: column {name} can't be read as {wanted}, as in other files: {cause}"))
+            })
         });
         let batch = SourceBatch {
             table: self.schema.table,

@@ -1,19 +1,25 @@
 //! Parquet, read by row group.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::path::Path;
 
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use crate::error::{Error, Result};
+use crate::panics::caught;
 
 use super::file_columns::{FileColumns, FilePart};
 use crate::sources::{RowNumbers, SourceBatches};
 
 pub(super) fn open(path: &Path) -> Result<ArrowReaderMetadata> {
     let file = File::open(path).map_err(Error::reading(path))?;
-    ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-        .map_err(|cause| Error::unusable(format!("{}: not a Parquet file, or truncated: {cause}", path.display())))
+    let unusable =
+        |cause: &dyn Display| Error::unusable(format!("{}: not a Parquet file, or truncated: {cause}", path.display()));
+    match caught(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())) {
+        Ok(loaded) => loaded.map_err(|cause| unusable(&cause)),
+        Err(panic) => Err(unusable(&panic)),
+    }
 }
 
 pub(super) fn parts(file: usize, metadata: &ArrowReaderMetadata) -> Vec<FilePart> {
@@ -35,16 +41,31 @@ pub(super) fn read<'a>(
 ) -> Result<SourceBatches<'a>> {
     let path = columns.path;
     let file = File::open(path).map_err(Error::reading(path))?;
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-        .with_batch_size(batch_size)
-        .with_row_groups(part.row_group.into_iter().collect())
-        .build()
-        .map_err(Error::reading(path))?;
+    let reader = caught(|| {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_batch_size(batch_size)
+            .with_row_groups(part.row_group.into_iter().collect())
+            .build()
+    });
+    let mut reader = Some(reader.map_err(|panic| damaged(path, &panic))?.map_err(Error::reading(path))?);
     let mut first = part.first_row;
-    Ok(Box::new(reader.map(move |batch| {
-        let batch = batch.map_err(Error::reading(path))?;
+    // A reader that has panicked is not used again.
+    let batches = std::iter::from_fn(move || match caught(|| reader.as_mut()?.next()) {
+        Ok(batch) => batch.map(|batch| batch.map_err(Error::reading(path))),
+        Err(panic) => {
+            reader = None;
+            Some(Err(damaged(path, &panic)))
+        }
+    });
+    Ok(Box::new(batches.map(move |batch| {
+        let batch = batch?;
         let numbers = RowNumbers::Consecutive { first, count: batch.num_rows() };
         first += batch.num_rows() as u64;
         columns.arrange(batch.columns(), numbers, Vec::new())
     })))
+}
+
+/// The reader trusts some numbers of a file, and panics if they are wrong.
+fn damaged(path: &Path, panic: &str) -> Error {
+    Error::unusable(format!("{}: can't be read: the file is damaged: {panic}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! Panics of user functions, caught with their location and not printed.
+//! Panics of code that is not ours, caught with their location and not printed.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -8,27 +8,25 @@ use compact_str::format_compact;
 
 use crate::model::Text;
 
-use super::failure::RowFailure;
-
 thread_local! {
-    /// True while this thread calls a user function.
+    /// True while this thread calls such code.
     static IS_CALLING: Cell<bool> = const { Cell::new(false) };
-    /// The message of the last panic of a user function.
+    /// The message of its last panic.
     static MESSAGE: RefCell<Option<Text>> = const { RefCell::new(None) };
 }
 
-/// Calls a user function, converting a panic to a failure.
+/// Calls a function. If it panics, the result is its message.
 ///
-/// Functions are assumed to be pure, so state left behind by a panic does not affect later calls.
-pub(super) fn caught<R>(function: impl FnOnce() -> R) -> Result<R, RowFailure> {
+/// State that it leaves behind must not be used any more.
+pub(crate) fn caught<R>(function: impl FnOnce() -> R) -> Result<R, Text> {
     install_hook();
     let was_calling = IS_CALLING.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(function));
     IS_CALLING.set(was_calling);
-    result.map_err(|_| RowFailure { reason: MESSAGE.take().unwrap_or_else(|| "panicked".into()), panicked: true })
+    result.map_err(|_| MESSAGE.take().unwrap_or_else(|| "panicked".into()))
 }
 
-/// Installs a hook that records panics of user functions and passes all others to the previous hook.
+/// Installs a hook that records these panics and passes all others to the previous hook.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,0 +1,43 @@
+//! SIGINT, SIGTERM and SIGHUP cancel the run.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::error::{Error, Result};
+use crate::runtime::{Phase, Progress};
+
+/// How long a cancelled run may take to end in order: to remove its files, and to tell other processes.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// Makes the first signal cancel the run, and a second one end the process at once.
+///
+/// A run that does not end in time, because it waits for a file or is in the middle of a long step, is ended where it
+/// is. Its files are removed by the next run. A run that is committing its tables finishes that.
+pub(super) fn stop_on_signals(progress: &Arc<Progress>) -> Result<()> {
+    let stop = progress.stop();
+    let all = [SIGINT, SIGTERM, SIGHUP];
+    for signal in all {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop)).map_err(Error::failed)?;
+        flag::register(signal, Arc::clone(&stop)).map_err(Error::failed)?;
+    }
+    let mut signals = Signals::new(all).map_err(Error::failed)?;
+    let progress = Arc::clone(progress);
+    thread::spawn(move || {
+        signals.forever().next();
+        stop.store(true, Ordering::Relaxed);
+        thread::sleep(GRACE);
+        while progress.phase() == Phase::Publishing {
+            thread::sleep(GRACE);
+        }
+        eprintln!("error: cancelled");
+        process::exit(1);
+    });
+    Ok(())
+}
