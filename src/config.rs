@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 
 pub use args::RunArgs;
-pub use cluster::{ClusterArgs, ClusterConfig};
+pub use cluster::{ClusterArgs, ClusterConfig, Secret};
 pub use file::ByteSize;
 pub use folders::{InputConfig, OutputConfig};
 pub use functions::AnomalyConfig;

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use files::processes::{Running, all_files, all_rows, check_all, hosts, start_two, work_of_runs};
 use files::{Done, Shop, command, finish};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 #[test]
 fn any_number_of_processes_makes_the_same_tables() {
@@ -231,11 +232,57 @@ fn strangers_are_turned_away() {
     drop(silent);
 }
 
+#[test]
+fn a_stranger_does_no_harm_to_a_run_at_work() {
+    let shop = Shop::generated("0.02");
+    let hosts = hosts(2);
+    let mut running = [0, 1].map(|process| Running::start(shop.process(process, &hosts, &[])));
+    running[0].await_line("reading");
+    let mut other = connect(&hosts);
+    other.write_all(b"millstr\x63").expect("sent");
+    let silent: Vec<_> = (0..200).map(|_| connect(&hosts)).collect();
+    for mut announced in (0..20).map(|_| connect(&hosts)) {
+        let _ = announced.write_all(b"millstr\x02\x0f\xff\xff\xff{");
+    }
+    check_all(&running.map(Running::end), 0, &[]);
+    drop((other, silent));
+}
+
+#[test]
+fn who_does_not_know_the_secret_does_not_join() {
+    let shop = Shop::small();
+    let (hosts, secret, other) = (hosts(2), shop.path("secret"), shop.path("other"));
+    fs::write(&secret, "correct horse\n").expect("written");
+    fs::write(&other, "battery staple\n").expect("written");
+    let (secret, other) = (secret.to_str().expect("text"), other.to_str().expect("text"));
+    let mut first = Running::start(shop.process(0, &hosts, &["--secret-file", secret]));
+    first.await_line("waiting for process 1");
+    for args in [vec![], vec!["--secret-file", other]] {
+        let stranger = Running::start(shop.process(1, &hosts, &args)).end();
+        check_all(&[stranger], 2, &["process 0 (127.0.0.1:", "has another secret"]);
+    }
+    let mut version = connect(&hosts);
+    version.write_all(b"millstr\x63").expect("sent");
+    let second = Running::start(shop.process(1, &hosts, &["--secret-file", secret]));
+    let done = [first.end(), second.end()];
+    check_all(&done, 0, &[]);
+    assert!(!format!("{done:?}").contains("horse"), "a secret is not shown");
+}
+
 /// Requests to join process 0 as process 1 of another version; returns the response.
 fn introduce(hosts: &str, version: &str) -> String {
     let mut stream = connect(hosts);
-    let hello = format!("{{\"process\": 1, \"purpose\": \"Control\", \"facts\": {{\"version\": {version:?}}}}}");
-    stream.write_all(b"millstr\x01").expect("sent");
+    stream.write_all(b"millstr\x02").expect("sent");
+    let mut challenge = [0; 32];
+    stream.read_exact(&mut challenge).expect("a challenge");
+    let mut proof = Hmac::<Sha256>::new_from_slice(&[]).expect("a key");
+    proof.update(&challenge);
+    proof.update(b"joining 1 Control");
+    let proof = proof.finalize().into_bytes().to_vec();
+    let hello = serde_json::json!({
+        "process": 1, "purpose": "Control", "facts": {"version": version}, "proof": proof, "challenge": challenge
+    });
+    let hello = hello.to_string();
     stream.write_all(&u32::try_from(hello.len()).expect("few").to_be_bytes()).expect("sent");
     stream.write_all(hello.as_bytes()).expect("sent");
     let mut answer = Vec::new();

@@ -1,6 +1,7 @@
 //! The processes of a run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub struct ClusterArgs {
         arg(long, env = "MILLSTREAM_HOSTS_FILE", value_name = "FILE", conflicts_with = "hosts")
     )]
     pub hosts_file: Option<PathBuf>,
+    /// File with a secret that all processes of the run must know.
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_SECRET_FILE", value_name = "FILE"))]
+    pub secret_file: Option<PathBuf>,
     /// Maximum wait for the other processes to connect [default: 300].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_WAIT", value_name = "SECONDS"))]
     pub wait: Option<u64>,
@@ -43,7 +47,35 @@ pub(super) struct ClusterKeys {
     pub(super) process: Option<usize>,
     pub(super) hosts: Option<Vec<String>>,
     pub(super) hosts_file: Option<PathBuf>,
+    pub(super) secret_file: Option<PathBuf>,
     pub(super) wait_seconds: Option<u64>,
+}
+
+/// What a process must know to join a run. Empty: nothing.
+#[derive(Clone, Default)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// A secret with these bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Secret {
+        Secret(bytes.to_vec())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Without its content.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "no secret" } else { "a secret" })
+    }
 }
 
 /// The processes of a run, and the number of this one.
@@ -55,6 +87,8 @@ pub struct ClusterConfig {
     pub hosts: Vec<String>,
     /// The maximum wait for the other processes to connect.
     pub wait: Duration,
+    /// What all processes must know. Connections are neither encrypted nor, once they are accepted, signed.
+    pub secret: Secret,
     /// Further settings that all processes must share, by name, such as those of the program's sinks. A process that
     /// has another value for a name can't join.
     pub shared: BTreeMap<String, String>,
@@ -64,7 +98,13 @@ impl ClusterConfig {
     /// Process `process` of those at `hosts`, each a `host:port`. It waits up to five minutes for the others.
     #[must_use]
     pub fn new(process: usize, hosts: Vec<String>) -> ClusterConfig {
-        ClusterConfig { process, hosts, wait: Duration::from_secs(WAIT_SECONDS), shared: BTreeMap::new() }
+        ClusterConfig {
+            process,
+            hosts,
+            wait: Duration::from_secs(WAIT_SECONDS),
+            secret: Secret::default(),
+            shared: BTreeMap::new(),
+        }
     }
 
     /// Resolves the processes; `None` for a single process.
@@ -82,7 +122,11 @@ impl ClusterConfig {
             (None, None) => Ok(None),
             (Some(_), None) => Err(missing("the addresses of its processes", "--hosts", "MILLSTREAM_HOSTS", "hosts")),
             (None, Some(_)) => Err(missing("the number of this process", "--process", "MILLSTREAM_PROCESS", "process")),
-            (Some(process), Some(hosts)) => Ok(Some(ClusterConfig { wait, ..ClusterConfig::new(process, hosts) })),
+            (Some(process), Some(hosts)) => {
+                let secret = args.secret_file.clone().or(file.secret_file).map(read_secret).transpose()?;
+                let secret = secret.unwrap_or_default();
+                Ok(Some(ClusterConfig { wait, secret, ..ClusterConfig::new(process, hosts) }))
+            }
         }
     }
 
@@ -114,6 +158,15 @@ fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
         "a run of several processes needs {what}: give {flag}, set {variable}, or put cluster.{key} into the \
          config file"
     ))
+}
+
+/// The content of a file, without the line break at its end.
+fn read_secret(path: PathBuf) -> Result<Secret> {
+    let secret = fs::read(&path).map_err(|cause| Error::usage(format!("{}: {cause}", path.display())))?;
+    match secret.trim_ascii() {
+        [] => Err(Error::usage(format!("{}: empty, wanted a secret", path.display()))),
+        secret => Ok(Secret::new(secret)),
+    }
 }
 
 /// The lines of a hosts file; empty lines and those starting with `#` are skipped.

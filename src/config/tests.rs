@@ -98,7 +98,8 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// Keys that set nothing of their own.
-const WITHOUT_SETTING: &[&str] = &["data.checkpoint_path", "processing.cache_enabled", "cluster.hosts_file"];
+const WITHOUT_SETTING: &[&str] =
+    &["data.checkpoint_path", "processing.cache_enabled", "cluster.hosts_file", "cluster.secret_file"];
 
 fn base() -> RunConfig {
     let mut config = RunConfig::new(Path::new("in"), Path::new("out"), Day::from_ymd(2024, 12, 31).expect("a day"));

@@ -16,6 +16,7 @@
 mod connect;
 mod data;
 mod fingerprint;
+mod handshake;
 mod membership;
 mod poll;
 mod wire;

@@ -5,9 +5,11 @@
 //! and the data connection of every peer are tracked.
 //!
 //! ```text
-//! process 1 ── JoinRequest: 1, control, fingerprint ───▶ process 0
+//! process 1 ── MAGIC ──────────────────────────────────▶ process 0
+//!           ◀── challenge ──────────────────────────────
+//!           ── JoinRequest: 1, control, fingerprint ───▶
 //!           ◀── Accepted, Refused (why) or Taken ───────
-//! process 1 ── JoinRequest: 1, data ───────────────────▶ process 0      handed to timely
+//! process 1 ── likewise: 1, data ──────────────────────▶ process 0      handed to timely
 //! ```
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,18 +20,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Secret};
 use crate::error::{Error, ErrorKind as Kind, Result};
 
 use super::super::{Phase, Progress};
 use super::data::DataStream;
 use super::fingerprint::{Fingerprint, difference};
+use super::handshake::{Challenge, Handshake, Handshakes, Statement, new_challenge};
 use super::membership::{ListenerGuard, Membership};
 use super::poll::POLL_INTERVAL;
 use super::wire::{self, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFailure};
 
-/// How long the handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a process that fails tries to reach those that are not connected yet, to report why.
@@ -50,6 +51,7 @@ struct Connection {
 struct Rendezvous {
     membership: Arc<Membership>,
     facts: Fingerprint,
+    secret: Secret,
     /// The connections of each process, and why one is missing.
     peers: Mutex<Vec<PeerConnections>>,
     connected: Sender<Connection>,
@@ -75,7 +77,13 @@ pub(super) fn connect(
     let (own, processes) = (config.process, config.hosts.len());
     let (connected, accepted) = unbounded();
     let peers = Mutex::new(vec![PeerConnections::default(); processes]);
-    let rendezvous = Arc::new(Rendezvous { membership: Arc::clone(membership), facts, peers, connected });
+    let rendezvous = Arc::new(Rendezvous {
+        membership: Arc::clone(membership),
+        facts,
+        secret: config.secret.clone(),
+        peers,
+        connected,
+    });
     membership.send_heartbeats();
     let wait = JoinDeadline { started: Instant::now(), most: config.wait, progress };
     accept(&rendezvous, listen(&config.hosts[own], &wait)?);
@@ -144,11 +152,14 @@ fn accept(rendezvous: &Arc<Rendezvous>, listener: TcpListener) {
         if listener.set_nonblocking(true).is_err() {
             return rendezvous.membership.fail(Error::failed("the listening socket can't be set to non-blocking mode"));
         }
+        let handshakes = Handshakes::default();
         loop {
             match listener.accept() {
                 Ok((stream, from)) => {
+                    let Some(guard) = handshakes.begin() else { continue };
                     let rendezvous = Arc::clone(&rendezvous);
                     thread::spawn(move || {
+                        let _guard = guard;
                         if let Err(cause) = rendezvous.receive(stream) {
                             tracing::warn!("connection from {from} closed: {cause}");
                         }
@@ -225,7 +236,7 @@ impl Rendezvous {
         for purpose in [ConnectionKind::Control, ConnectionKind::Data] {
             loop {
                 match self.request(host, purpose) {
-                    Ok((stream, JoinResponse::Accepted)) => {
+                    Ok((stream, JoinResponse::Accepted(_))) => {
                         let _ = self.connected.send(Connection { process, purpose, stream });
                         self.update_peer(process, |peer| *peer.of(purpose) = true);
                         break;
@@ -248,33 +259,51 @@ impl Rendezvous {
 
     /// Connects once and requests to join.
     fn request(&self, host: &str, purpose: ConnectionKind) -> io::Result<(TcpStream, JoinResponse)> {
-        let mut stream = open(host)?;
-        set_timeout(&stream, Some(HANDSHAKE_TIMEOUT))?;
+        let mut stream = Handshake::new(open(host)?)?;
         stream.write_all(&MAGIC)?;
-        let request = JoinRequest { process: self.membership.process(), purpose, facts: self.facts.clone() };
-        wire::send(&mut stream, &request)?;
-        let answer = wire::receive(&mut stream)?;
-        set_timeout(&stream, None)?;
-        Ok((stream, answer))
+        let mut theirs = Challenge::default();
+        stream.read_exact(&mut theirs)?;
+        let (process, challenge) = (self.membership.process(), new_challenge()?);
+        let statement = |side| Statement { side, process, purpose };
+        let proof = statement(JOINING).prove(&self.secret, &theirs);
+        wire::send(&mut stream, &JoinRequest { process, purpose, facts: self.facts.clone(), proof, challenge })?;
+        let answer = wire::receive_in_handshake(&mut stream)?;
+        if let JoinResponse::Accepted(proof) = &answer
+            && !statement(ACCEPTING).is_proved(proof, &self.secret, &challenge)
+        {
+            return Err(io::Error::new(ErrorKind::PermissionDenied, "it has another secret"));
+        }
+        Ok((stream.accepted()?, answer))
     }
 
     /// Receives a join request, and accepts or refuses it.
-    fn receive(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nonblocking(false)?;
-        set_timeout(&stream, Some(HANDSHAKE_TIMEOUT))?;
+    fn receive(&self, stream: TcpStream) -> io::Result<()> {
+        let mut stream = Handshake::new(stream)?;
         let mut magic = [0; MAGIC.len()];
         stream.read_exact(&mut magic)?;
         let (ours, version) = MAGIC.split_at(MAGIC.len() - 1);
         if magic.starts_with(ours) && !magic.ends_with(version) {
             let message = "a process has another version, with an incompatible protocol".to_owned();
             let failed = RunFailure { kind: Kind::Usage, message };
-            self.membership.abort(failed.clone());
+            // It may be one that this run waits for. If nobody is missing, or strangers are expected, it is not.
+            if !self.has_reached_all() && self.secret.is_empty() {
+                self.membership.abort(failed.clone());
+            }
             return wire::send(&mut stream, &JoinResponse::Refused(failed));
         }
         if magic != MAGIC {
             return Err(io::Error::new(ErrorKind::InvalidData, "not a process of this version of millstream"));
         }
-        let JoinRequest { process, purpose, facts } = wire::receive(&mut stream)?;
+        let challenge = new_challenge()?;
+        stream.write_all(&challenge)?;
+        let JoinRequest { process, purpose, facts, proof, challenge: theirs } =
+            wire::receive_in_handshake(&mut stream)?;
+        let statement = |side| Statement { side, process, purpose };
+        if !statement(JOINING).is_proved(&proof, &self.secret, &challenge) {
+            let message = format!("{} has another secret", self.membership.name(self.membership.process()));
+            wire::send(&mut stream, &JoinResponse::Refused(RunFailure { kind: Kind::Usage, message }))?;
+            return Err(io::Error::new(ErrorKind::PermissionDenied, "it has another secret"));
+        }
         if let Err(answer) = self.admit(process, purpose, &facts) {
             let sent = wire::send(&mut stream, &answer);
             if matches!(answer, JoinResponse::Refused(_)) && process < self.membership.processes() {
@@ -282,9 +311,8 @@ impl Rendezvous {
             }
             return sent;
         }
-        wire::send(&mut stream, &JoinResponse::Accepted)?;
-        set_timeout(&stream, None)?;
-        let _ = self.connected.send(Connection { process, purpose, stream });
+        wire::send(&mut stream, &JoinResponse::Accepted(statement(ACCEPTING).prove(&self.secret, &theirs)))?;
+        let _ = self.connected.send(Connection { process, purpose, stream: stream.accepted()? });
         Ok(())
     }
 
@@ -340,9 +368,6 @@ fn open(host: &str) -> io::Result<TcpStream> {
     Err(problem)
 }
 
-/// Sets the read and write timeout, and disables Nagle's algorithm.
-fn set_timeout(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(most)?;
-    stream.set_write_timeout(most)
-}
+/// The sides of a connection, in proofs.
+const JOINING: &str = "joining";
+const ACCEPTING: &str = "accepting";

@@ -9,11 +9,13 @@ use crate::error;
 use crate::report::{ProcessShare, Report};
 
 use super::Fingerprint;
+use super::handshake::Challenge;
 
 /// The first bytes of every connection; the last one is the protocol version.
-pub(super) const MAGIC: [u8; 8] = *b"millstr\x01";
-/// The maximum length of a message.
+pub(super) const MAGIC: [u8; 8] = *b"millstr\x02";
+/// The maximum length of a message, and of one in a handshake.
 const MESSAGE_BYTES_MAX: u32 = 16 << 20;
+const HANDSHAKE_BYTES_MAX: u32 = 1 << 20;
 
 /// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +32,17 @@ pub(super) struct JoinRequest {
     pub(super) process: usize,
     pub(super) purpose: ConnectionKind,
     pub(super) facts: Fingerprint,
+    /// That the sender knows the secret, by the challenge of the receiver.
+    pub(super) proof: Vec<u8>,
+    /// For the receiver's proof.
+    pub(super) challenge: Challenge,
 }
 
 /// The response to a join request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum JoinResponse {
-    Accepted,
+    /// With a proof that the receiver knows the secret.
+    Accepted(Vec<u8>),
     /// Permanently: both processes end.
     Refused(RunFailure),
     /// Temporarily, with the reason: the process number is in use.
@@ -84,14 +91,26 @@ pub(super) fn send(stream: &mut impl Write, message: &impl Serialize) -> Result<
 }
 
 pub(super) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
+    receive_at_most(MESSAGE_BYTES_MAX, stream)
+}
+
+/// Receives a message of a process that may be a stranger.
+pub(super) fn receive_in_handshake<M: DeserializeOwned>(stream: &mut impl Read) -> Result<M> {
+    receive_at_most(HANDSHAKE_BYTES_MAX, stream)
+}
+
+fn receive_at_most<M: DeserializeOwned>(most: u32, stream: &mut impl Read) -> Result<M> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
-    if length > MESSAGE_BYTES_MAX {
+    if length > most {
         return Err(Error::new(ErrorKind::InvalidData, format!("a message of {length} bytes")));
     }
-    let mut json = vec![0; length as usize];
-    stream.read_exact(&mut json)?;
+    // Memory is taken as bytes arrive, not as they are announced.
+    let mut json = Vec::new();
+    if stream.take(length.into()).read_to_end(&mut json)? < length as usize {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     Ok(serde_json::from_slice(&json)?)
 }
 

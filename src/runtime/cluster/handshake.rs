@@ -1,0 +1,147 @@
+//! What protects the rendezvous from strangers: deadlines, bounds, and proofs of a shared secret.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::config::Secret;
+
+use super::wire::ConnectionKind;
+
+/// How long a handshake may take in all, however slowly the other side sends.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are not accepted yet. Further ones are closed.
+const HANDSHAKES_MAX: usize = 64;
+
+/// A connection until it is accepted.
+pub(super) struct Handshake {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl Handshake {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Handshake> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        Ok(Handshake { stream, until: Instant::now() + HANDSHAKE_TIMEOUT })
+    }
+
+    /// The connection, without a deadline.
+    pub(super) fn accepted(self) -> io::Result<TcpStream> {
+        self.stream.set_read_timeout(None)?;
+        self.stream.set_write_timeout(None)?;
+        Ok(self.stream)
+    }
+
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let late = || io::Error::new(ErrorKind::TimedOut, "the handshake took too long");
+        Some(left).filter(|left| !left.is_zero()).ok_or_else(late).map(Some)
+    }
+}
+
+impl Read for Handshake {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Handshake {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Counts the handshakes of a listener.
+#[derive(Clone, Default)]
+pub(super) struct Handshakes(Arc<AtomicUsize>);
+
+/// One of them.
+pub(super) struct HandshakeGuard(Handshakes);
+
+impl Handshakes {
+    /// One more, unless there are too many.
+    pub(super) fn begin(&self) -> Option<HandshakeGuard> {
+        let guard = HandshakeGuard(self.clone());
+        (self.0.fetch_add(1, Ordering::AcqRel) < HANDSHAKES_MAX).then_some(guard)
+    }
+}
+
+impl Drop for HandshakeGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Random bytes, which the other side signs.
+pub(super) type Challenge = [u8; 32];
+
+pub(super) fn new_challenge() -> io::Result<Challenge> {
+    let mut challenge = [0; 32];
+    getrandom::fill(&mut challenge).map_err(|cause| io::Error::other(format!("no random numbers: {cause}")))?;
+    Ok(challenge)
+}
+
+/// What is signed: the side that proves, the process that joins, and for what.
+pub(super) struct Statement<'a> {
+    pub(super) side: &'a str,
+    pub(super) process: usize,
+    pub(super) purpose: ConnectionKind,
+}
+
+impl Statement<'_> {
+    fn signature(&self, secret: &Secret, challenge: &Challenge) -> Hmac<Sha256> {
+        let mut signature = Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("a key may have any length");
+        signature.update(challenge);
+        signature.update(format!("{} {} {:?}", self.side, self.process, self.purpose).as_bytes());
+        signature
+    }
+
+    /// A proof that this process knows the secret.
+    pub(super) fn prove(&self, secret: &Secret, challenge: &Challenge) -> Vec<u8> {
+        self.signature(secret, challenge).finalize().into_bytes().to_vec()
+    }
+
+    /// True if a proof was made with the same secret.
+    pub(super) fn is_proved(&self, proof: &[u8], secret: &Secret, challenge: &Challenge) -> bool {
+        self.signature(secret, challenge).verify_slice(proof).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_holds_for_one_statement_one_challenge_and_one_secret() {
+        let statement = |side, process| Statement { side, process, purpose: ConnectionKind::Data };
+        let (secret, challenge) = (Secret::new(b"secret"), new_challenge().expect("random numbers"));
+        let proof = statement("client", 1).prove(&secret, &challenge);
+        assert!(statement("client", 1).is_proved(&proof, &secret, &challenge));
+        assert!(!statement("server", 1).is_proved(&proof, &secret, &challenge));
+        assert!(!statement("client", 2).is_proved(&proof, &secret, &challenge));
+        assert!(!statement("client", 1).is_proved(&proof, &Secret::new(b"other"), &challenge));
+        assert!(!statement("client", 1).is_proved(&proof, &secret, &new_challenge().expect("random numbers")));
+        assert!(!statement("client", 1).is_proved(&[], &secret, &challenge));
+    }
+
+    #[test]
+    fn there_are_few_handshakes_at_a_time() {
+        let handshakes = Handshakes::default();
+        let mut all: Vec<_> = (0..HANDSHAKES_MAX).map(|_| handshakes.begin().expect("there is room")).collect();
+        assert!(handshakes.begin().is_none());
+        all.pop();
+        assert!(handshakes.begin().is_some());
+    }
+}
