@@ -34,7 +34,7 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     config.validate()?;
     let mut job = config.job.clone();
     if let Some(cluster) = &mut job.cluster {
-        cluster.shared.insert("columns".into(), format!("{:?}", config.input.renames));
+        cluster.shared.insert("columns".into(), format!("{:?}", config.input.files));
         cluster.shared.extend(config.output.facts());
     }
     let mut report = run_opened(&job, progress, || {

@@ -3,9 +3,11 @@
 pub mod build;
 pub(crate) mod cells;
 mod core;
+mod date_format;
 pub(crate) mod payload;
 pub(crate) mod row_json;
 
 pub use cells::ShopId;
 pub use core::InputSchema;
 pub(crate) use core::{ColumnKind, CoreColumn, can_be_carried, is_decimal};
+pub use date_format::DateFormat;

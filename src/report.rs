@@ -2,6 +2,7 @@
 
 mod rejections;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,28 @@ pub struct InputReport {
     /// Current rows: the last of each id.
     #[serde(default)]
     pub current: u64,
+    /// What was noticed about rows that were used, and the number of rows: nulls that were filled, for example.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, u64>,
+}
+
+impl InputReport {
+    /// The notes, and one on duplicates if there are many.
+    fn all_notes(&self) -> Vec<String> {
+        let InputReport { name, read, duplicates, .. } = self;
+        let many = duplicates.saturating_mul(100) > *read;
+        let id = format!("{}_id", name.trim_end_matches('s'));
+        let lines = match name.as_str() {
+            "orders" => {
+                ". If they are lines of orders, an id has several columns: columns: {orders: {order_id: [ORDER, LINE]}}"
+            }
+            _ => "",
+        };
+        let replaced =
+            many.then(|| format!("{} × {name}: replaced by a later row of the same {id}{lines}", grouped(*duplicates)));
+        let noted = self.notes.iter().map(|(what, rows)| format!("{} × {name}: {what}", grouped(*rows)));
+        noted.chain(replaced).collect()
+    }
 }
 
 fn one() -> usize {
@@ -123,6 +146,7 @@ impl Report {
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
             ours.changes += theirs.changes;
             ours.current = ours.current.wrapping_add(theirs.current);
+            theirs.notes.iter().for_each(|(what, rows)| *ours.notes.entry(what.clone()).or_default() += rows);
         }
         RejectionReport::add(&mut self.rejections, &other.rejections);
         for theirs in &other.stages {
@@ -216,6 +240,11 @@ impl fmt::Display for Report {
             for stage in self.stages.iter().filter(|stage| stage.seconds >= 0.005) {
                 writeln!(f, "  {:<52}{:>14.2}", stage.name, stage.seconds)?;
             }
+        }
+        let notes: Vec<_> = self.inputs.iter().flat_map(InputReport::all_notes).collect();
+        if !notes.is_empty() {
+            writeln!(f, "noted")?;
+            notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
         }
         if !self.rejections.is_empty() {
             const FEW: usize = 10;

@@ -15,13 +15,16 @@
 //! | [`BatchSource`] | record batches in memory |
 
 mod batches;
+mod conversion;
 mod decode;
 mod files;
 mod source;
 
 pub use batches::BatchSource;
-pub(crate) use decode::RowDecoder;
+pub(crate) use conversion::Conversion;
+pub use conversion::DiscountUnit;
 pub use decode::changes;
-pub use files::{FileSource, Renames};
+pub(crate) use decode::{Notes, RowDecoder};
+pub use files::{CsvDialect, FileColumn, FileOptions, FileSource, Renames};
 pub(crate) use source::{MalformedRow, RowNumbers};
 pub use source::{Source, SourceBatch, SourceBatches, Split};

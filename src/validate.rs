@@ -1,5 +1,6 @@
 //! Checks before and after a run, for schedulers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ fn check(name: impl Into<String>, answer: Result<String>) -> Check {
 /// run does.
 #[must_use]
 pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
-    let open = |table| (table, FileSource::open_one(&input.path, table, &input.renames));
+    let open = |table| (table, FileSource::open_one(&input.path, table, &input.files));
     let opened = InputTable::ALL.map(open);
     let schemas = opened.iter().filter_map(|(table, source)| Some(source.as_ref().ok()?.schema(*table)));
     let text_ids: Vec<_> = schemas.flat_map(InputSchema::text_ids).collect();
@@ -89,7 +90,7 @@ fn count(
     job: &JobConfig,
     text_ids: &[&'static str],
 ) -> Result<(InputReport, Vec<RejectionReport>)> {
-    let decoder = RowDecoder::new(source.schema(table), job.zone, text_ids)?;
+    let decoder = RowDecoder::new(source.schema(table), job.conversion(), text_ids)?;
     let (mut read, mut rejected, mut reasons) = (0, 0, ReasonCounts::default());
     for split in source.splits() {
         for batch in source.read(&split, BATCH_ROWS)? {
@@ -100,7 +101,15 @@ fn count(
             reasons.add(&unusable, 1);
         }
     }
-    let report = InputReport { name: table.name().into(), read, rejected, duplicates: 0, changes: 0, current: 0 };
+    let report = InputReport {
+        name: table.name().into(),
+        read,
+        rejected,
+        duplicates: 0,
+        changes: 0,
+        current: 0,
+        notes: BTreeMap::new(),
+    };
     Ok((report, reasons.reports()))
 }
 

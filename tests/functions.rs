@@ -2,7 +2,6 @@
 
 mod files;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +15,7 @@ use millstream::forest::{Forest, Training};
 use millstream::model::{AnyId, Change, InputTable, Product, Text, TextMap};
 use millstream::runtime::{Live, Progress};
 use millstream::sinks::{ChangeFeed, Sink, TableChanges};
-use millstream::sources::{FileSource, changes};
+use millstream::sources::{FileOptions, FileSource, changes};
 use millstream::udf::{Udf, Value as _};
 use serde_json::{Value, json};
 
@@ -366,7 +365,7 @@ fn a_live_job_rejects_what_its_functions_cannot_handle_and_takes_it_back() {
 }
 
 fn product(shop: &Shop, id: i64) -> Arc<Product> {
-    let source = FileSource::open(&shop.input(), &BTreeMap::new()).expect("the input is there");
+    let source = FileSource::open(&shop.input(), &FileOptions::default()).expect("the input is there");
     let products = changes::<AnyId>(&source, InputTable::Products, Tz::UTC).expect("products are read");
     let product = products.filter_map(|change| match change {
         Ok(Change::Product(of, product)) if of == AnyId::from(id) => product,

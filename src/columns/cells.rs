@@ -11,10 +11,11 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
-use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4};
+use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4_moved};
 use crate::model::{AnyId, Day, Id, IntId, Reason, Text};
 
 use super::core::{decimal_scale, is_text};
+use super::date_format::DateFormat;
 
 /// A value, a null, or the reason why it can't be read.
 pub type CellValue<T> = std::result::Result<Option<T>, Reason>;
@@ -97,8 +98,14 @@ pub(crate) fn texts(column: &ArrayRef, name: &'static str) -> Result<CellReader<
     each_text(column, name, move |text| Ok(Some(Text::from(text))))
 }
 
-/// Days, from dates, timestamps and ISO 8601 text. Times with a zone are converted to `zone`; others are local already.
-pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<CellReader<Day>> {
+/// Days, from dates, timestamps and text in the given format or ISO 8601. Times with a zone are converted to `zone`;
+/// others are local already.
+pub(crate) fn days(
+    column: &ArrayRef,
+    name: &'static str,
+    zone: Tz,
+    format: Option<&DateFormat>,
+) -> Result<CellReader<Day>> {
     let in_range = |day: Option<Day>| day.map(Some).ok_or("is not a date in the years 1 to 9999");
     match column.data_type() {
         DataType::Date32 => {
@@ -117,6 +124,14 @@ pub(crate) fn days(column: &ArrayRef, name: &'static str, zone: Tz) -> Result<Ce
             let zone = if of_zone.is_some() { zone } else { Tz::UTC };
             each::<Int64Type, _>(column, &DataType::Int64, name, move |since| {
                 in_range(day_of(since.div_euclid(per_second), zone))
+            })
+        }
+        _ if format.is_some() => {
+            let format = format.cloned();
+            each_text(column, name, move |text| {
+                let date = format.as_ref().and_then(|format| format.date_of(text.trim()));
+                let day = date.and_then(Day::from_date);
+                day.map(Some).ok_or("is not a date in the years 1 to 9999 in the given format (date_format)")
             })
         }
         _ => each_text(column, name, move |text| {
@@ -184,52 +199,58 @@ pub(crate) fn quantities(column: &ArrayRef, name: &'static str) -> Result<CellRe
     }
 }
 
-/// Money: exact to 10⁻⁴, rounded half-even where there are more digits. NaN is null. `make` knows the range.
+/// Money: exact to 10⁻⁴, rounded half-even where there are more digits. NaN is null. `make` knows the range. The point
+/// of each value first moves to the left by `places`.
 pub(crate) fn money<M>(
     column: &ArrayRef,
     name: &'static str,
+    places: i32,
     make: impl Fn(i128) -> Option<M> + 'static,
     limit: &'static str,
 ) -> Result<CellReader<M>> {
     let in_range = move |e4: Option<i128>| e4.and_then(&make).map(Some).ok_or(limit);
     match column.data_type() {
-        found if found.is_floating() => each::<Float64Type, _>(column, &DataType::Float64, name, move |float| {
-            if float.is_nan() { Ok(None) } else { in_range(f64_to_e4(float)) }
-        }),
+        found if found.is_floating() => {
+            each::<Float64Type, _>(column, &DataType::Float64, name, move |float| match float {
+                float if float.is_nan() => Ok(None),
+                float if places == 0 => in_range(f64_to_e4(float)),
+                float => in_range(text_to_e4_moved(&float.to_string(), places)),
+            })
+        }
         DataType::Decimal256(_, scale) => {
             let scale = *scale;
             each::<Decimal256Type, _>(column, &DataType::Decimal256(76, scale), name, move |value| {
-                in_range(wide_to_e4(value, scale))
+                in_range(wide_to_e4(value, i32::from(scale) + places))
             })
         }
         found if found.is_numeric() => {
             let scale = decimal_scale(found);
             each::<Decimal128Type, _>(column, &DataType::Decimal128(38, scale), name, move |value| {
-                in_range(decimal_to_e4(value, scale.into()))
+                in_range(decimal_to_e4(value, i32::from(scale) + places))
             })
         }
         _ => each_text(column, name, move |text| match (text.trim(), text.trim().parse::<f64>()) {
             (_, Err(_)) => Err("is not a number"),
             (_, Ok(float)) if float.is_nan() => Ok(None),
             (_, Ok(float)) if float.is_infinite() => Err(limit),
-            (text, Ok(_)) => in_range(text_to_e4(text)),
+            (text, Ok(_)) => in_range(text_to_e4_moved(text, places)),
         }),
     }
 }
 
 /// As [`decimal_to_e4`], for a decimal of any precision; `None` if it is out of range of any money.
-fn wide_to_e4(value: i256, scale: i8) -> Option<i128> {
+fn wide_to_e4(value: i256, scale: i32) -> Option<i128> {
     // Digits that are not needed go; the last one then tells that there were some.
     let mut excess = 0;
     let (mut value, mut has_rest) = (value, false);
-    while value.to_i128().is_none() && i32::from(scale) - excess > 5 {
+    while value.to_i128().is_none() && scale - excess > 5 {
         has_rest |= value.wrapping_rem(TEN) != i256::ZERO;
         value = value.wrapping_div(TEN);
         excess += 1;
     }
     let value = value.to_i128()?;
     let value = if has_rest { value / 10 * 10 + value.signum() } else { value };
-    decimal_to_e4(value, i32::from(scale) - excess)
+    decimal_to_e4(value, scale - excess)
 }
 
 const TEN: i256 = i256::from_i128(10);
@@ -332,7 +353,7 @@ mod tests {
         assert_eq!(day("2024-03-01 03:00:00").as_deref(), Some("2024-03-01"));
         assert_eq!(day("01.03.2024"), None);
         let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![3600]).with_timezone("UTC"));
-        let cells = first(days(&seconds, "order_date", zone), 1);
+        let cells = first(days(&seconds, "order_date", zone, None), 1);
         assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31))]);
     }
 
@@ -345,19 +366,19 @@ mod tests {
         assert_eq!(day_of_text("9999-12-31T23:59:59Z", zone), Day::from_ymd(9999, 12, 31));
         assert_eq!(day_of_text("10000-01-01T00:00:00Z", zone), None);
         let nanoseconds: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1, 0, i64::MIN, i64::MAX]));
-        let cells = first(days(&nanoseconds, "order_date", Tz::UTC), 4);
+        let cells = first(days(&nanoseconds, "order_date", Tz::UTC, None), 4);
         assert_eq!(cells[..2], [Ok(Day::from_ymd(1969, 12, 31)), Ok(Day::from_ymd(1970, 1, 1))]);
         assert_eq!(cells[2], Ok(Day::from_ymd(1677, 9, 21)));
         let micros = TimestampMicrosecondArray::from(vec![-1, i64::MIN, i64::MAX]);
         for micros in [Arc::new(micros.clone().with_timezone("UTC")) as ArrayRef, Arc::new(micros)] {
-            let cells = first(days(&micros, "order_date", zone), 3);
+            let cells = first(days(&micros, "order_date", zone, None), 3);
             assert_eq!(cells[0], Ok(Day::from_ymd(1969, 12, 31)));
             let reason = cells[1].as_ref().expect_err("no day").text.clone();
             assert_eq!(reason, "order_date -9223372036854775808 is not a date in the years 1 to 9999");
             assert!(cells[2].is_err());
         }
         let dates: ArrayRef = Arc::new(Date64Array::from(vec![-1, 86_400_000]));
-        let cells = first(days(&dates, "order_date", zone), 2);
+        let cells = first(days(&dates, "order_date", zone, None), 2);
         assert_eq!(cells, [Ok(Day::from_ymd(1969, 12, 31)), Ok(Day::from_ymd(1970, 1, 2))]);
     }
 
@@ -366,7 +387,7 @@ mod tests {
         let wide = |text: &str, scale| {
             let values = Decimal256Array::from(vec![i256::from_string(text).expect("a number")]);
             let column: ArrayRef = Arc::new(values.with_precision_and_scale(76, scale).expect("fits"));
-            let money = first(money(&column, "price", Some, "is out of range"), 1).remove(0);
+            let money = first(money(&column, "price", 0, Some, "is out of range"), 1).remove(0);
             (money.ok().flatten(), first(quantities(&column, "quantity"), 1).remove(0).ok().flatten())
         };
         let zeros = |many| "0".repeat(many);
@@ -376,5 +397,17 @@ mod tests {
         assert_eq!(wide(&format!("-5{}", zeros(33)), 38), (Some(0), None), "a tie goes to the even neighbour");
         assert_eq!(wide(&format!("-5{}1", zeros(32)), 38), (Some(-1), None));
         assert_eq!(wide(&"9".repeat(76), 38).0, None, "out of range");
+    }
+
+    #[test]
+    fn the_point_of_a_percentage_moves_before_it_is_rounded() {
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![15.0, 12.345, 0.005, 0.015]));
+        let decimals: ArrayRef = Arc::new(
+            Decimal128Array::from(vec![150_000, 123_450, 50, 150]).with_precision_and_scale(10, 4).expect("fits"),
+        );
+        for column in [floats, decimals, text(&["15", "1.2345e1", "0.005", "1.5e-2"])] {
+            let cells = first(money(&column, "discount", 2, Some, "is out of range"), 4);
+            assert_eq!(cells, [Ok(Some(1500)), Ok(Some(1234)), Ok(Some(0)), Ok(Some(2))], "{column:?}");
+        }
     }
 }

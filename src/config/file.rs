@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::sinks::folder::{Codec, OutputFormat};
-use crate::sources::Renames;
+use crate::sources::{DiscountUnit, Renames};
 use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
@@ -36,6 +36,10 @@ pub(super) struct ConfigFile {
     pub(super) tables: Option<TableNames>,
     #[serde(deserialize_with = "or_default")]
     pub(super) columns: BTreeMap<String, Option<Renames>>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) csv: CsvKeys,
+    pub(super) date_format: Option<String>,
+    pub(super) discount: Option<DiscountUnit>,
     pub(super) max_rejected: Option<u64>,
     pub(super) max_rejected_share: Option<f64>,
     #[serde(deserialize_with = "or_default")]
@@ -71,6 +75,22 @@ pub(super) struct OutputKeys {
     pub(super) target_file_size: Option<ByteSize>,
     pub(super) bucket_by: Option<BucketBy>,
     pub(super) sort_by: Option<Vec<String>>,
+}
+
+/// `csv`: the dialect of CSV files.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CsvKeys {
+    pub(super) delimiter: Option<String>,
+    pub(super) quote: Option<String>,
+    pub(super) escape: Option<String>,
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) nulls: Vec<String>,
+}
+
+/// A text, or a list of them.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::<TableNames>::deserialize(deserializer)?.map_or_else(Vec::new, TableNames::into_names))
 }
 
 /// `bucket_by`: rows are assigned to `buckets` buckets by the hash of `columns`.

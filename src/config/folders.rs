@@ -1,12 +1,12 @@
 //! The input folder and the output folder of a run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::columns::ColumnKind;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sinks::folder::{Codec, FileFormat, FolderSink, OutputFormat, Placing};
-use crate::sources::{FileSource, Renames};
+use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource};
 use crate::tables::{EnrichedDataTable, Table};
 
 /// An input folder.
@@ -14,15 +14,15 @@ use crate::tables::{EnrichedDataTable, Table};
 pub struct InputConfig {
     /// The folder with orders, products and customers.
     pub path: PathBuf,
-    /// Column names in the files, by table and canonical name.
-    pub renames: BTreeMap<String, Renames>,
+    /// How its files are read.
+    pub files: FileOptions,
 }
 
 impl InputConfig {
     /// An input folder whose columns have the canonical names.
     #[must_use]
     pub fn at(path: &Path) -> InputConfig {
-        InputConfig { path: path.to_owned(), renames: BTreeMap::new() }
+        InputConfig { path: path.to_owned(), files: FileOptions::default() }
     }
 
     /// Opens the files of the folder.
@@ -32,22 +32,39 @@ impl InputConfig {
     /// As [`validate`](Self::validate) and [`FileSource::open`].
     pub fn open(&self) -> Result<FileSource> {
         self.validate()?;
-        FileSource::open(&self.path, &self.renames)
+        FileSource::open(&self.path, &self.files)
     }
 
     /// Checks the settings without reading the folder.
     ///
     /// # Errors
     ///
-    /// If columns of an unknown table are renamed.
+    /// If columns of an unknown table are renamed, columns are joined to what is no id, or characters of the CSV
+    /// dialect are the same.
     pub fn validate(&self) -> Result<()> {
-        let is_known = |name: &str| InputTable::ALL.iter().any(|table| table.name() == name);
-        match self.renames.keys().find(|name| !is_known(name)) {
-            Some(unknown) => {
-                Err(Error::usage(format!("columns: no table {unknown}; wanted orders, products or customers")))
+        for (name, renames) in &self.files.columns {
+            let Some(table) = InputTable::ALL.into_iter().find(|table| table.name() == name) else {
+                return Err(Error::usage(format!("columns: no table {name}; wanted orders, products or customers")));
+            };
+            let is_id =
+                |name: &String| table.cores().iter().any(|core| core.name == name && core.kind == ColumnKind::Id);
+            for (wanted, column) in renames {
+                if let FileColumn::Joined(names) = column
+                    && (names.len() < 2 || !is_id(wanted))
+                {
+                    let cause = "a list is for an id that several columns have together";
+                    return Err(Error::usage(format!("columns.{name}.{wanted}: {cause}; wanted the name of a column")));
+                }
             }
-            None => Ok(()),
         }
+        let CsvDialect { delimiter, quote, escape, .. } = &self.files.csv;
+        let special = [Some(*delimiter), *quote, *escape];
+        let is_twice = |at: usize| special[at].is_some() && special[..at].contains(&special[at]);
+        if (1..special.len()).any(is_twice) || special.iter().flatten().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let cause = "delimiter, quote and escape must differ from each other and from line breaks";
+            return Err(Error::usage(format!("csv: {cause}")));
+        }
+        Ok(())
     }
 }
 

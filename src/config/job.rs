@@ -4,9 +4,11 @@ use std::ops::RangeInclusive;
 
 use chrono_tz::Tz;
 
+use crate::columns::DateFormat;
 use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::pipeline::Settings;
+use crate::sources::{Conversion, DiscountUnit};
 use crate::tables::{Catalog, DerivedColumn};
 use crate::udf::Registry;
 
@@ -34,6 +36,10 @@ pub struct JobConfig {
     pub batch_size: usize,
     /// The time zone of day boundaries.
     pub zone: Tz,
+    /// The form of dates that are texts; `None` for ISO 8601.
+    pub date_format: Option<DateFormat>,
+    /// What discounts are given in.
+    pub discount: DiscountUnit,
     /// Settings of the tables.
     pub settings: Settings,
     /// The tables to make.
@@ -62,6 +68,8 @@ impl JobConfig {
             workers: cores(),
             batch_size: 10_000,
             zone: Tz::UTC,
+            date_format: None,
+            discount: DiscountUnit::default(),
             settings: Settings::as_of(as_of),
             tables: Catalog::standard().defaults(),
             anomaly: AnomalyConfig::default(),
@@ -72,6 +80,11 @@ impl JobConfig {
             profile: false,
             cluster: None,
         }
+    }
+
+    /// How values of the input are understood.
+    pub(crate) fn conversion(&self) -> Conversion {
+        Conversion { zone: self.zone, date_format: self.date_format.clone(), discount: self.discount }
     }
 
     /// Checks all settings, as far as possible without reading the input. A job does so when it starts.

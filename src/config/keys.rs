@@ -9,18 +9,19 @@ use crate::suggest::nearest;
 
 use super::cluster::ClusterKeys;
 use super::file::{
-    AnomalyKeys, BucketBy, ConfigFile, DataKeys, OutputKeys, PriceBound, PriceBounds, ProcessingKeys, TierBound,
-    UdfKeys,
+    AnomalyKeys, BucketBy, ConfigFile, CsvKeys, DataKeys, OutputKeys, PriceBound, PriceBounds, ProcessingKeys,
+    TierBound, UdfKeys,
 };
 
 /// The keys below each key that has some; `""` is the top level.
-pub(super) fn known() -> [(&'static str, &'static [&'static str]); 11] {
+pub(super) fn known() -> [(&'static str, &'static [&'static str]); 12] {
     [
         ("", fields::<ConfigFile>()),
         ("data", fields::<DataKeys>()),
         ("processing", fields::<ProcessingKeys>()),
         ("output", fields::<OutputKeys>()),
         ("output.bucket_by", fields::<BucketBy>()),
+        ("csv", fields::<CsvKeys>()),
         ("tiers", fields::<TierBound>()),
         ("price_categories", fields::<PriceBounds>()),
         ("price_categories.known", fields::<PriceBound>()),

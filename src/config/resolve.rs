@@ -8,14 +8,16 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use crate::columns::DateFormat;
 use crate::error::{Error, Result};
 use crate::model::{Amount, Day, Text, Tiers, money};
 use crate::pipeline::Settings;
 use crate::sinks::folder::{FileFormat, Placing};
+use crate::sources::{CsvDialect, FileOptions};
 use crate::tables::Catalog;
 use crate::udf::Registry;
 
-use super::file::{self, ConfigFile, TierBound};
+use super::file::{self, ConfigFile, CsvKeys, TierBound};
 use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job, keys};
 
 impl RunConfig {
@@ -86,13 +88,16 @@ fn read(path: Option<&Path>) -> Result<ConfigFile> {
     if text.trim().is_empty() {
         return Ok(ConfigFile::default());
     }
-    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))?;
+    // In YAML 1.2, which has no other booleans than true and false, a column may be called no.
+    let options = || serde_saphyr::options! { strict_booleans: true };
+    let document: serde_json::Value =
+        serde_saphyr::from_str_with_options(&text, options()).map_err(|cause| invalid(&cause))?;
     if document.is_null() {
         return Ok(ConfigFile::default());
     }
     keys::check(&document).map_err(|cause| invalid(&cause))?;
     // Read again from the text, and not from the document, so that errors name the line.
-    serde_saphyr::from_str(&text).map_err(|cause| invalid(&cause))
+    serde_saphyr::from_str_with_options(&text, options()).map_err(|cause| invalid(&cause))
 }
 
 fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> {
@@ -109,6 +114,8 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         workers: args.workers.or(file.processing.parallelism).unwrap_or_else(job::cores),
         batch_size: args.batch_size.or(file.processing.batch_size).unwrap_or(10_000),
         zone,
+        date_format: file.date_format.as_deref().map(DateFormat::new).transpose()?,
+        discount: file.discount.unwrap_or_default(),
         settings,
         tables: tables(args.tables.clone().or(file.tables.map(file::TableNames::into_names)))?,
         anomaly: functions::anomaly(args, file.anomaly),
@@ -127,9 +134,27 @@ fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
     let path = args.input.clone().or(file.data.input_path.clone());
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
     let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
-    let config = InputConfig { path, renames: renames.collect() };
+    let files = FileOptions { columns: renames.collect(), csv: dialect(&file.csv)? };
+    let config = InputConfig { path, files };
     config.validate()?;
     Ok(config)
+}
+
+fn dialect(keys: &CsvKeys) -> Result<CsvDialect> {
+    let default = CsvDialect::default();
+    let one = |key: &str, text: &String| match text.as_bytes() {
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err(Error::usage(format!("csv.{key}: found {text:?}, wanted one ASCII character"))),
+    };
+    let delimiter = keys.delimiter.as_ref().map(|text| one("delimiter", text)).transpose()?;
+    let quote = match keys.quote.as_ref() {
+        None => default.quote,
+        Some(none) if none.is_empty() => None,
+        Some(text) => Some(one("quote", text)?),
+    };
+    let escape = keys.escape.as_ref().map(|text| one("escape", text)).transpose()?;
+    let delimiter = delimiter.unwrap_or(default.delimiter);
+    Ok(CsvDialect { delimiter, quote, escape, nulls: keys.nulls.clone() })
 }
 
 fn output(args: &RunArgs, file: &ConfigFile) -> Result<OutputConfig> {

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::columns::DateFormat;
 use crate::forest::Training;
 use crate::model::{Amount, Price, PriceCategories, Tiers};
 use crate::sinks::folder::{Codec, OutputFormat};
+use crate::sources::{CsvDialect, DiscountUnit};
 use crate::tables::{Catalog, DerivedColumn, OnFailure};
 
 /// The setting's keys, its YAML, and the same in code.
@@ -81,9 +83,21 @@ const SETTINGS: &[Setting] = &[
         config.job.tables = Catalog::standard().select(&["daily_sales"]).expect("a table");
     }),
     (&["columns"], "columns: {orders: {order_id: no}}", |config| {
-        let renames = [("order_id".to_owned(), "no".to_owned())].into_iter().collect();
-        config.input.renames.insert("orders".into(), renames);
+        let renames = [("order_id".to_owned(), "no".into())].into_iter().collect();
+        config.input.files.columns.insert("orders".into(), renames);
     }),
+    (
+        &["csv.delimiter", "csv.quote", "csv.escape", "csv.nulls"],
+        r#"csv: {delimiter: ";", quote: "'", escape: "\\", nulls: "NULL"}"#,
+        |config| {
+            let (quote, escape) = (Some(b'\''), Some(b'\\'));
+            config.input.files.csv = CsvDialect { delimiter: b';', quote, escape, nulls: vec!["NULL".into()] };
+        },
+    ),
+    (&["date_format"], "date_format: '%d.%m.%Y'", |config| {
+        config.job.date_format = Some(DateFormat::new("%d.%m.%Y").expect("a format"));
+    }),
+    (&["discount"], "discount: percent", |config| config.job.discount = DiscountUnit::Percent),
     (&["max_rejected"], "max_rejected: 5", |config| config.job.max_rejected = Some(5)),
     (&["max_rejected_share"], "max_rejected_share: 0.25", |config| config.job.max_rejected_share = 0.25),
     (
@@ -156,7 +170,7 @@ fn what_the_config_file_refuses_is_refused_in_code() {
         ("anomaly: {contamination: 0.7}", |config| config.job.anomaly.training.contamination = 0.7),
         ("anomaly: {save_model: a}", |config| config.job.anomaly.save_model = Some("a".into())),
         ("columns: {shops: {a: b}}", |config| {
-            config.input.renames.insert("shops".into(), Default::default());
+            config.input.files.columns.insert("shops".into(), Default::default());
         }),
         ("output: {format: csv, compression: lz4}", |config| {
             (config.output.format.format, config.output.format.codec) = (OutputFormat::Csv, Codec::Lz4);

@@ -162,6 +162,11 @@ pub fn decimal_to_e4(unscaled: i128, scale: i32) -> Option<i128> {
 /// ```
 #[must_use]
 pub fn text_to_e4(text: &str) -> Option<i128> {
+    text_to_e4_moved(text, 0)
+}
+
+/// As [`text_to_e4`], but the point first moves to the left by `places`.
+pub(crate) fn text_to_e4_moved(text: &str, places: i32) -> Option<i128> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
         None => (text, 0),
@@ -176,7 +181,7 @@ pub fn text_to_e4(text: &str) -> Option<i128> {
     if unscaled == 0 {
         return Some(0);
     }
-    let places = i64::try_from(fraction.len()).ok()? - exponent - dropped;
+    let places = i64::from(places) + i64::try_from(fraction.len()).ok()? - exponent - dropped;
     let signed = if whole.starts_with('-') { -unscaled } else { unscaled };
     const FAR: i64 = 1000;
     decimal_to_e4(signed, i32::try_from(places.clamp(-FAR, FAR)).ok()?)

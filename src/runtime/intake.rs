@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use differential_dataflow::{Data, VecCollection};
 use timely::dataflow::operators::Inspect;
@@ -16,7 +16,7 @@ use crate::forest::Forest;
 use crate::model::{Customer, Epoch, InputTable, Line, Order, Product, Rejection, Tiers};
 use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
 use crate::report::InputReport;
-use crate::sources::{RowDecoder, Source, SourceBatch, SourceBatches, Split};
+use crate::sources::{Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
 use crate::tables::Layout;
 
 use super::progress::Progress;
@@ -72,15 +72,38 @@ struct TableIntake {
     held: Arc<AtomicI64>,
     /// Changes applied after the first epoch.
     changes: AtomicU64,
+    notes: Mutex<Notes>,
+}
+
+impl TableIntake {
+    fn note(&self, noted: &Notes) {
+        if !noted.is_empty() {
+            let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.iter().for_each(|(what, rows)| *notes.entry(what).or_default() += rows);
+        }
+    }
+
+    fn notes(&self) -> BTreeMap<String, u64> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().map(|(what, rows)| ((*what).to_owned(), *rows)).collect()
+    }
 }
 
 impl Intake {
     /// Prepares to read a source.
     pub(super) fn new(source: Arc<dyn Source>, config: &JobConfig, progress: &Arc<Progress>) -> Result<Intake> {
         let table = |table: &InputTable| {
-            let decoder = RowDecoder::of(&*source, *table, config.zone)?;
+            let decoder = RowDecoder::of(&*source, *table, config.conversion())?;
             let [read, rejected, changes] = [0; 3].map(AtomicU64::new);
-            Ok(TableIntake { table: *table, decoder, read, rejected, held: Arc::default(), changes })
+            Ok(TableIntake {
+                table: *table,
+                decoder,
+                read,
+                rejected,
+                held: Arc::default(),
+                changes,
+                notes: Mutex::default(),
+            })
         };
         let tables = InputTable::ALL.iter().map(table).collect::<Result<Vec<_>>>()?;
         let splits = source.splits();
@@ -141,23 +164,24 @@ impl Intake {
         let table = self.table(name);
         table.read.fetch_add(batch.rows(), Ordering::Relaxed);
         self.progress.add_read(batch.rows());
-        let rejected = match name {
+        let (rejected, notes) = match name {
             InputTable::Orders => {
-                let (mut upserts, rejected) = table.decoder.orders(batch)?;
-                inputs.orders.send_batch(&mut upserts);
-                rejected
+                let mut decoded = table.decoder.orders(batch)?;
+                inputs.orders.send_batch(&mut decoded.upserts);
+                (decoded.rejected, decoded.notes)
             }
             InputTable::Products => {
-                let (mut upserts, rejected) = table.decoder.products(batch)?;
-                inputs.products.send_batch(&mut upserts);
-                rejected
+                let mut decoded = table.decoder.products(batch)?;
+                inputs.products.send_batch(&mut decoded.upserts);
+                (decoded.rejected, decoded.notes)
             }
             InputTable::Customers => {
-                let (mut upserts, rejected) = table.decoder.customers(batch)?;
-                inputs.customers.send_batch(&mut upserts);
-                rejected
+                let mut decoded = table.decoder.customers(batch)?;
+                inputs.customers.send_batch(&mut decoded.upserts);
+                (decoded.rejected, decoded.notes)
             }
         };
+        table.note(&notes);
         table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
         self.rejections.add(epoch, &rejected, 1)?;
         inputs.rejected.send_batch(&mut rejected.into_iter().map(|row| (row, epoch, 1)).collect());
@@ -199,7 +223,8 @@ impl Intake {
             let (read, rejected, changes) = (count(&table.read), count(&table.rejected), count(&table.changes));
             let current = table.held.load(Ordering::Relaxed).cast_unsigned();
             let duplicates = read.wrapping_sub(rejected).wrapping_sub(current);
-            InputReport { name: table.table.name().into(), read, rejected, duplicates, changes, current }
+            let (name, notes) = (table.table.name().into(), table.notes());
+            InputReport { name, read, rejected, duplicates, changes, current, notes }
         });
         reports.collect()
     }

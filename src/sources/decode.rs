@@ -1,5 +1,6 @@
 //! From columns to typed rows, and to rejections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StructArray};
@@ -17,43 +18,64 @@ use crate::model::{
 };
 use crate::operators::Upsert;
 
+use super::conversion::Conversion;
 use super::source::{MalformedRow, Source, SourceBatch};
 
 /// Decodes batches of a table.
 pub(crate) struct RowDecoder {
     schema: InputSchema,
     codec: PayloadCodec,
-    zone: Tz,
+    conversion: Conversion,
     /// The id columns that are text in some table.
     text_ids: Vec<&'static str>,
 }
 
-/// The upserts of a batch, and the rows that could not be used.
-pub(crate) type Decoded<I, R> = (Vec<Upsert<I, R>>, Vec<Rejection>);
+/// A batch, decoded.
+pub(crate) struct Decoded<I, R> {
+    pub(crate) upserts: Vec<Upsert<I, R>>,
+    /// The rows that could not be used.
+    pub(crate) rejected: Vec<Rejection>,
+    pub(crate) notes: Notes,
+}
+
+/// What was noticed about rows that could be used, and the number of rows.
+pub(crate) type Notes = BTreeMap<&'static str, u64>;
+
+const NO_QUANTITY: &str = "quantity is null, taken as 1";
+const NO_DISCOUNT: &str = "discount is null, taken as 0";
+const GREAT_DISCOUNT: &str = "discount is above 1, that is 100 %; if discounts are percentages, set discount: percent";
+const NO_PRICE: &str = "price is null, taken as 0";
+const NO_CATEGORY: &str = "category is null, taken as Unknown";
+
+fn note(notes: &mut Notes, what: &'static str, is: bool) {
+    if is {
+        *notes.entry(what).or_default() += 1;
+    }
+}
 
 impl RowDecoder {
-    pub(crate) fn new(schema: &InputSchema, zone: Tz, text_ids: &[&'static str]) -> Result<RowDecoder> {
+    pub(crate) fn new(schema: &InputSchema, conversion: Conversion, text_ids: &[&'static str]) -> Result<RowDecoder> {
         let codec = PayloadCodec::new(&schema.carried)?;
-        Ok(RowDecoder { codec, schema: schema.clone(), zone, text_ids: text_ids.to_vec() })
+        Ok(RowDecoder { codec, schema: schema.clone(), conversion, text_ids: text_ids.to_vec() })
     }
 
     /// A decoder of a table of a source.
-    pub(crate) fn of(source: &dyn Source, table: InputTable, zone: Tz) -> Result<RowDecoder> {
+    pub(crate) fn of(source: &dyn Source, table: InputTable, conversion: Conversion) -> Result<RowDecoder> {
         let text_ids: Vec<_> = InputTable::ALL.iter().flat_map(|table| source.schema(*table).text_ids()).collect();
-        RowDecoder::new(source.schema(table), zone, &text_ids)
+        RowDecoder::new(source.schema(table), conversion, &text_ids)
     }
 
     /// The upserts of a batch.
     fn changes<I: ShopId>(&self, table: InputTable, batch: &SourceBatch) -> Result<Vec<Change<I>>> {
         Ok(match table {
             InputTable::Orders => {
-                self.orders(batch)?.0.into_iter().map(|(id, _, row)| Change::Order(id, row)).collect()
+                self.orders(batch)?.upserts.into_iter().map(|(id, _, row)| Change::Order(id, row)).collect()
             }
             InputTable::Products => {
-                self.products(batch)?.0.into_iter().map(|(id, _, row)| Change::Product(id, row)).collect()
+                self.products(batch)?.upserts.into_iter().map(|(id, _, row)| Change::Product(id, row)).collect()
             }
             InputTable::Customers => {
-                self.customers(batch)?.0.into_iter().map(|(id, _, row)| Change::Customer(id, row)).collect()
+                self.customers(batch)?.upserts.into_iter().map(|(id, _, row)| Change::Customer(id, row)).collect()
             }
         })
     }
@@ -61,9 +83,9 @@ impl RowDecoder {
     /// The rows of a batch that can't be used.
     pub(crate) fn rejections(&self, batch: &SourceBatch) -> Result<Vec<Rejection>> {
         Ok(match batch.table {
-            InputTable::Orders => self.orders::<AnyId>(batch)?.1,
-            InputTable::Products => self.products::<AnyId>(batch)?.1,
-            InputTable::Customers => self.customers::<AnyId>(batch)?.1,
+            InputTable::Orders => self.orders::<AnyId>(batch)?.rejected,
+            InputTable::Products => self.products::<AnyId>(batch)?.rejected,
+            InputTable::Customers => self.customers::<AnyId>(batch)?.rejected,
         })
     }
 
@@ -77,21 +99,20 @@ impl RowDecoder {
         let ids = self.ids::<I>(&ids, "order_id")?;
         let customers = self.ids::<I>(&customers, "customer_id")?;
         let products = self.ids::<I>(&products, "product_id")?;
-        let days = days(&dates, "order_date", self.zone)?;
+        let Conversion { zone, date_format, discount } = &self.conversion;
+        let days = days(&dates, "order_date", *zone, date_format.as_ref())?;
         let quantities = quantities(&counts, "quantity")?;
         let limit = "is out of range: wanted below 10^5";
-        let discounts = money(&fractions, "discount", Discount::from_e4, limit)?;
-        self.convert(batch, |row, extra| {
+        let discounts = money(&fractions, "discount", discount.places(), Discount::from_e4, limit)?;
+        self.convert(batch, |row, extra, notes| {
             let id = required(ids(row), "order_id")?;
-            let order = Order {
-                customer: customers(row)?,
-                product: products(row)?,
-                day: days(row)?,
-                quantity: quantities(row)?.unwrap_or(1),
-                discount: discounts(row)?.unwrap_or_default(),
-                extra,
-            };
-            Ok((id, order))
+            let (customer, product, day) = (customers(row)?, products(row)?, days(row)?);
+            let (quantity, discount) = (quantities(row)?, discounts(row)?);
+            note(notes, NO_QUANTITY, quantity.is_none());
+            note(notes, NO_DISCOUNT, discount.is_none());
+            note(notes, GREAT_DISCOUNT, discount.is_some_and(|discount| discount.left_e4() < 0));
+            let (quantity, discount) = (quantity.unwrap_or(1), discount.unwrap_or_default());
+            Ok((id, Order { customer, product, day, quantity, discount, extra }))
         })
     }
 
@@ -99,16 +120,18 @@ impl RowDecoder {
     pub(crate) fn products<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Arc<Product>>> {
         let [ids, prices, categories, names, brands, metadata] = self.cores(batch);
         let ids = self.ids::<I>(&ids, "product_id")?;
-        let prices = money(&prices, "price", Price::from_e4, "is out of range: wanted below 10^10")?;
+        let prices = money(&prices, "price", 0, Price::from_e4, "is out of range: wanted below 10^10")?;
         let categories = texts(&categories, "category")?;
         let names = texts(&names, "product_name")?;
         let brands = texts(&brands, "brand")?;
         let metadata = texts(&metadata, "metadata")?;
-        self.convert(batch, |row, extra| {
+        self.convert(batch, |row, extra, notes| {
             let id = required(ids(row), "product_id")?;
-            let category = categories(row)?.unwrap_or(Text::const_new("Unknown"));
-            let price = prices(row)?.unwrap_or_default();
+            let (category, price) = (categories(row)?, prices(row)?);
             let (name, brand, metadata) = (names(row)?, brands(row)?, metadata(row)?);
+            note(notes, NO_CATEGORY, category.is_none());
+            note(notes, NO_PRICE, price.is_none());
+            let (category, price) = (category.unwrap_or(Text::const_new("Unknown")), price.unwrap_or_default());
             Ok((id, Arc::new(Product { name, category, price, brand, metadata, extra })))
         })
     }
@@ -117,7 +140,7 @@ impl RowDecoder {
     pub(crate) fn customers<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Arc<Customer>>> {
         let [ids] = self.cores(batch);
         let ids = self.ids::<I>(&ids, "customer_id")?;
-        self.convert(batch, |row, extra| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
+        self.convert(batch, |row, extra, _| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
     }
 
     /// The core columns; missing ones are all null.
@@ -128,19 +151,19 @@ impl RowDecoder {
     fn convert<I: ShopId, R>(
         &self,
         batch: &SourceBatch,
-        mut row: impl FnMut(usize, crate::model::Payload) -> std::result::Result<(I, R), Reason>,
+        mut row: impl FnMut(usize, crate::model::Payload, &mut Notes) -> std::result::Result<(I, R), Reason>,
     ) -> Result<Decoded<I, R>> {
         let extras = self.codec.encode(&batch.carried, batch.numbers.len())?;
-        let mut upserts = Vec::with_capacity(extras.len());
+        let (mut upserts, mut notes) = (Vec::with_capacity(extras.len()), Notes::new());
         let mut rejected: Vec<_> = batch.malformed.iter().map(|row| self.malformed(batch, row)).collect();
         for (index, extra) in extras.into_iter().enumerate() {
             let number = batch.numbers.get(index);
-            match row(index, extra) {
+            match row(index, extra, &mut notes) {
                 Ok((id, row)) => upserts.push((id, batch.position(number), Some(row))),
                 Err(reason) => rejected.push(self.rejection(batch, number, reason, self.json(batch, index)?)),
             }
         }
-        Ok((upserts, rejected))
+        Ok(Decoded { upserts, rejected, notes })
     }
 
     fn malformed(&self, batch: &SourceBatch, row: &MalformedRow) -> Rejection {
@@ -149,7 +172,7 @@ impl RowDecoder {
 
     fn rejection(&self, batch: &SourceBatch, row: u64, reason: Reason, json: String) -> Rejection {
         let origin = Some(Origin { file: Arc::clone(&batch.origin), row });
-        Rejection { table: self.schema.table.name().into(), origin, reason, row: json }
+        Rejection { table: self.schema.table.name().into(), origin, reason, row: shortened(json) }
     }
 
     /// A row of a batch as a JSON object.
@@ -162,6 +185,19 @@ impl RowDecoder {
         });
         row_json(&RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>())), 0)
     }
+}
+
+/// The longest text of a rejected row, in bytes: so many rows of it must fit into one column.
+const LONGEST_ROW: usize = 1 << 18;
+
+fn shortened(mut json: String) -> String {
+    if json.len() > LONGEST_ROW {
+        let length = json.len();
+        let end = (0..LONGEST_ROW).rev().find(|end| json.is_char_boundary(*end));
+        json.truncate(end.unwrap_or(0));
+        json.push_str(&format!("… ({length} bytes)"));
+    }
+    json
 }
 
 fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, Reason> {
@@ -181,7 +217,7 @@ pub fn changes<I: ShopId>(
     zone: Tz,
 ) -> Result<impl Iterator<Item = Result<Change<I>>>> {
     const BATCH_ROWS: usize = 1 << 13;
-    let decoder = RowDecoder::of(source, table, zone)?;
+    let decoder = RowDecoder::of(source, table, Conversion::in_zone(zone))?;
     let splits = source.splits().into_iter().filter(move |split| split.table == table);
     let batches = splits.flat_map(move |split| match source.read(&split, BATCH_ROWS) {
         Ok(batches) => batches,

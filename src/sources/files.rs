@@ -2,6 +2,7 @@
 
 mod common_type;
 mod find;
+mod options;
 mod read;
 mod schema;
 
@@ -13,8 +14,8 @@ use crate::error::Result;
 use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
+pub use options::{CsvDialect, FileColumn, FileOptions, Renames};
 use read::{FilePart, TableFiles};
-pub use schema::Renames;
 
 /// The files of an input folder.
 pub struct FileSource {
@@ -23,20 +24,15 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Finds and opens the files of all tables. `renames` maps column names, by table.
+    /// Finds and opens the files of all tables.
     ///
     /// # Errors
     ///
     /// If a table has no files, a file can't be opened or does not match its extension, or the schemas are unusable.
-    pub fn open(input: &Path, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
-        let open = |table: &InputTable| FileSource::open_table(input, *table, renames);
+    pub fn open(input: &Path, options: &FileOptions) -> Result<FileSource> {
+        let open = |table: &InputTable| TableFiles::open(input, *table, options);
         let tables = InputTable::ALL.iter().map(open).collect::<Result<Vec<_>>>()?;
         Ok(FileSource::of(tables))
-    }
-
-    fn open_table(input: &Path, table: InputTable, renames: &BTreeMap<String, Renames>) -> Result<TableFiles> {
-        let none = Renames::new();
-        TableFiles::open(input, table, renames.get(table.name()).unwrap_or(&none))
     }
 
     fn of(tables: Vec<TableFiles>) -> FileSource {
@@ -49,8 +45,8 @@ impl FileSource {
     /// # Errors
     ///
     /// Like [`open`](Self::open).
-    pub(crate) fn open_one(input: &Path, table: InputTable, renames: &BTreeMap<String, Renames>) -> Result<FileSource> {
-        Ok(FileSource::of(vec![FileSource::open_table(input, table, renames)?]))
+    pub(crate) fn open_one(input: &Path, table: InputTable, options: &FileOptions) -> Result<FileSource> {
+        Ok(FileSource::of(vec![TableFiles::open(input, table, options)?]))
     }
 
     /// The number of files of a table.

@@ -204,7 +204,7 @@ impl Value for Day {
     }
 
     fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
-        days(column, ARGUMENT, chrono_tz::UTC)
+        days(column, ARGUMENT, chrono_tz::UTC, None)
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {
@@ -226,7 +226,7 @@ impl Value for Price {
     }
 
     fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
-        money(column, ARGUMENT, Price::from_e4, "is out of range: wanted below 10^10")
+        money(column, ARGUMENT, 0, Price::from_e4, "is out of range: wanted below 10^10")
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {
@@ -248,7 +248,7 @@ impl Value for Discount {
     }
 
     fn cells(column: &ArrayRef) -> Result<CellReader<Self>> {
-        money(column, ARGUMENT, Discount::from_e4, "is out of range: wanted below 10^5")
+        money(column, ARGUMENT, 0, Discount::from_e4, "is out of range: wanted below 10^5")
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {

@@ -26,10 +26,10 @@ use crate::error::{Error, ErrorKind as Kind, Result};
 use super::super::{Phase, Progress};
 use super::data::DataStream;
 use super::fingerprint::{Fingerprint, difference};
-use super::handshake::{Challenge, Handshake, Handshakes, Statement, new_challenge};
+use super::handshake::{Handshake, Handshakes, Statement, new_challenge};
 use super::membership::{ListenerGuard, Membership};
 use super::poll::POLL_INTERVAL;
-use super::wire::{self, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFailure};
+use super::wire::{self, Challenge, ConnectionKind, JoinRequest, JoinResponse, MAGIC, RunFailure};
 
 /// How long one connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -28,6 +28,8 @@ pub(super) fn of_config(config: &JobConfig, cluster: &ClusterConfig) -> Fingerpr
         ("workers", config.workers.to_string()),
         ("as_of", settings.as_of.to_string()),
         ("time_zone", config.zone.to_string()),
+        ("date_format", text(&config.date_format)),
+        ("discount", text(&config.discount)),
         ("tables", tables.join(", ")),
         ("tiers", text(&settings.tiers)),
         ("price_categories", text(&settings.price_categories)),

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use crate::config::Secret;
 
-use super::wire::ConnectionKind;
+use super::wire::{Challenge, ConnectionKind};
 
 /// How long a handshake may take in all, however slowly the other side sends.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,9 +83,6 @@ impl Drop for HandshakeGuard {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
-
-/// Random bytes, which the other side signs.
-pub(super) type Challenge = [u8; 32];
 
 pub(super) fn new_challenge() -> io::Result<Challenge> {
     let mut challenge = [0; 32];

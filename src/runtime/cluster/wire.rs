@@ -9,7 +9,6 @@ use crate::error;
 use crate::report::{ProcessShare, Report};
 
 use super::Fingerprint;
-use super::handshake::Challenge;
 
 /// The first bytes of every connection; the last one is the protocol version.
 pub(super) const MAGIC: [u8; 8] = *b"millstr\x02";
@@ -25,6 +24,9 @@ pub(super) enum ConnectionKind {
     /// Timely's data exchange.
     Data,
 }
+
+/// Random bytes, which the other side signs.
+pub(super) type Challenge = [u8; 32];
 
 /// The first message on a connection.
 #[derive(Debug, Serialize, Deserialize)]

@@ -19,9 +19,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{SortOptions, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use arrow::row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, Result};
 use crate::sinks::Written;
@@ -281,24 +282,37 @@ impl TableWriter {
         batches: &[RecordBatch],
         is_over: &impl Fn() -> bool,
     ) -> Result<()> {
-        let rows = concat_batches(&self.schema(), batches).map_err(Error::failed)?;
-        let column = |name: &String| {
-            let values = Arc::clone(rows.column_by_name(name).expect("sort columns were checked"));
-            SortColumn { values, options: Some(SortOptions { descending: false, nulls_first: true }) }
-        };
-        let columns: Vec<_> = self.placing.sort_by.iter().map(column).collect();
-        let order = lexsort_to_indices(&columns, None).map_err(Error::failed)?;
+        let order = sorted(batches, &self.placing.sort_by)?;
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
         let mut chunk = self.new_chunk()?;
         for start in (0..order.len()).step_by(SORTED_ROWS) {
             if is_over() {
                 return Err(Error::failed("the run is over"));
             }
-            let some = order.slice(start, SORTED_ROWS.min(order.len() - start));
-            chunk.write(&take_record_batch(&rows, &some).map_err(Error::failed)?)?;
+            let some = &order[start..order.len().min(start + SORTED_ROWS)];
+            chunk.write(&interleave_record_batch(&batches, some).map_err(Error::failed)?)?;
             if self.is_full(&chunk) || start + SORTED_ROWS >= order.len() {
                 self.append(partition, std::mem::replace(&mut chunk, self.new_chunk()?).seal()?)?;
             }
         }
         Ok(())
     }
+}
+
+/// The batch and position of each row in the order of the columns: ascending, nulls first.
+fn sorted(batches: &[RecordBatch], columns: &[String]) -> Result<Vec<(usize, usize)>> {
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let values = |batch: &RecordBatch| -> Vec<_> {
+        columns.iter().map(|name| Arc::clone(batch.column_by_name(name).expect("sort columns were checked"))).collect()
+    };
+    let options = SortOptions { descending: false, nulls_first: true };
+    let fields =
+        values(first).iter().map(|column| SortField::new_with_options(column.data_type().clone(), options)).collect();
+    let converter = RowConverter::new(fields).map_err(Error::failed)?;
+    let keys = batches.iter().map(|batch| converter.convert_columns(&values(batch))).collect::<Result<Vec<Rows>, _>>();
+    let keys = keys.map_err(Error::failed)?;
+    let mut order: Vec<(usize, usize)> =
+        keys.iter().enumerate().flat_map(|(batch, keys)| (0..keys.num_rows()).map(move |row| (batch, row))).collect();
+    order.sort_by(|a, b| keys[a.0].row(a.1).cmp(&keys[b.0].row(b.1)));
+    Ok(order)
 }

@@ -26,13 +26,15 @@ pub(super) use file_columns::FilePart;
 use infer::{as_wanted, kind_of};
 
 use super::find::{self, InputFile, InputFormat};
-use super::schema::{self, FilePlan, Renames};
+use super::options::{CsvDialect, FileOptions, Renames};
+use super::schema::{self, FilePlan};
 
 /// The opened files of a table, with one unified schema.
 pub(super) struct TableFiles {
     pub(super) schema: InputSchema,
     plans: Vec<FilePlan>,
     files: Vec<OpenedFile>,
+    dialect: CsvDialect,
 }
 
 /// An opened file.
@@ -49,13 +51,15 @@ impl TableFiles {
     /// # Errors
     ///
     /// If no file exists, one can't be opened or does not match its extension, or the schemas are unusable.
-    pub(super) fn open(input: &Path, table: InputTable, renames: &Renames) -> Result<TableFiles> {
+    pub(super) fn open(input: &Path, table: InputTable, options: &FileOptions) -> Result<TableFiles> {
+        let none = Renames::new();
+        let (renames, dialect) = (options.columns.get(table.name()).unwrap_or(&none), &options.csv);
         let files = find::find(input, table)?;
-        let opened =
-            files.into_iter().map(|file| OpenedFile::open(file, table, renames)).collect::<Result<Vec<_>>>()?;
+        let open = |file| OpenedFile::open(file, table, renames, dialect);
+        let opened = files.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let schemas: Vec<_> = opened.iter().map(|opened| (opened.file.clone(), opened.schema.clone())).collect();
-        let (schema, plans) = schema::unify(table, &schemas, renames)?;
-        Ok(TableFiles { schema, plans, files: opened })
+        let (schema, plans) = schema::unify(table, &schemas, renames, dialect)?;
+        Ok(TableFiles { schema, plans, files: opened, dialect: dialect.clone() })
     }
 
     /// The parts of the table.
@@ -105,13 +109,13 @@ impl TableFiles {
         match (&opened.metadata, opened.file.format) {
             (Some(metadata), _) => parquet::read(table, metadata, part, batch_size),
             (None, InputFormat::JsonLines) => json::read(table, &opened.file, &opened.schema, batch_size),
-            (None, _) => csv::read(table, &opened.file, batch_size),
+            (None, _) => csv::read(table, &opened.file, &self.dialect, batch_size),
         }
     }
 }
 
 impl OpenedFile {
-    fn open(file: InputFile, table: InputTable, renames: &Renames) -> Result<OpenedFile> {
+    fn open(file: InputFile, table: InputTable, renames: &Renames, dialect: &CsvDialect) -> Result<OpenedFile> {
         let (schema, metadata) = match file.format {
             InputFormat::Parquet => {
                 let metadata = parquet::open(&file.path)?;
@@ -119,7 +123,7 @@ impl OpenedFile {
             }
             InputFormat::Csv => {
                 let is_id = |name: &str| kind_of(name, table, renames) == Some(ColumnKind::Id);
-                (as_wanted(&csv::infer(&file, &is_id)?, table, renames), None)
+                (as_wanted(&csv::infer(&file, dialect, &is_id)?, table, renames), None)
             }
             InputFormat::JsonLines => (as_wanted(&json::infer(&file)?, table, renames), None),
         };

@@ -1,6 +1,5 @@
 //! Unifying the schemas of a table's files: the columns, their location in each file, and their types.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -11,12 +10,15 @@ use crate::model::InputTable;
 
 use super::common_type::common_type;
 use super::find::InputFile;
+use super::options::{CsvDialect, FileColumn, Renames, canonical};
 
 /// The location of a column in a file.
 #[derive(Clone, Debug)]
 pub(crate) enum ColumnSource {
     /// The file's column at this position.
     Column(usize),
+    /// An id that the file's columns at these positions have together.
+    Joined(Vec<usize>),
     /// The value in a folder name.
     Folder(Option<String>),
     /// The file lacks the column: all values are null.
@@ -30,9 +32,6 @@ pub(crate) struct FilePlan {
     pub(crate) carried: Vec<ColumnSource>,
 }
 
-/// Column names in the files, by canonical name.
-pub type Renames = BTreeMap<String, String>;
-
 /// Unifies the schemas of a table's files.
 ///
 /// # Errors
@@ -43,11 +42,12 @@ pub(crate) fn unify(
     table: InputTable,
     files: &[(InputFile, Schema)],
     renames: &Renames,
+    dialect: &CsvDialect,
 ) -> Result<(InputSchema, Vec<FilePlan>)> {
     let found = files.iter().map(|(file, schema)| columns_of(file, schema, renames, &folder_type(files)));
     let found = found.collect::<Result<Vec<_>>>()?;
     for ((file, _), columns) in files.iter().zip(&found) {
-        check(table, file, columns)?;
+        check(table, file, columns, dialect)?;
     }
     let mut order: Vec<String> = Vec::new();
     for column in found.iter().flatten() {
@@ -86,28 +86,51 @@ fn columns_of(
     folder_type: &impl Fn(&str) -> DataType,
 ) -> Result<Vec<FoundColumn>> {
     let in_folders = |name: &str| file.partition.iter().any(|(key, _)| key == name);
-    let own = schema.fields().iter().enumerate().filter(|(_, field)| !in_folders(field.name()));
+    // A part of an id that has the name of the id is in the id only.
+    let in_id = |name: &str| renames.get(name).is_some_and(|column| column.names().len() > 1);
+    let own = schema.fields().iter().enumerate().filter(|(_, field)| !in_folders(field.name()) && !in_id(field.name()));
     let own = own.map(|(position, field)| (field.name(), field.data_type().clone(), ColumnSource::Column(position)));
     let folders =
         file.partition.iter().map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
     let mut columns: Vec<FoundColumn> = Vec::new();
+    for (wanted, column) in renames {
+        let FileColumn::Joined(names) = column else { continue };
+        let positions = names.iter().map(|name| schema.index_of(name).map_err(|_| name));
+        let positions = positions.collect::<std::result::Result<_, _>>();
+        let positions = positions.map_err(|missing| missing_column(file, missing, wanted, schema))?;
+        let (name, own_name, place) = (wanted.clone(), wanted.clone(), ColumnSource::Joined(positions));
+        columns.push(FoundColumn { name, own_name, data_type: DataType::Utf8, place });
+    }
     for (own_name, data_type, place) in own.chain(folders) {
-        let renamed = renames.iter().find(|(_, found)| *found == own_name);
-        let name = renamed.map_or(own_name, |(wanted, _)| wanted).clone();
+        let name = canonical(own_name, renames).to_owned();
         if columns.iter().any(|column| column.name == name) {
             return Err(Error::unusable(format!("{}: two columns are named {name}", file.path.display())));
         }
         columns.push(FoundColumn { name, own_name: own_name.clone(), data_type, place });
     }
-    let named: Vec<_> = columns.iter().map(|column| column.own_name.as_str()).collect();
-    match renames.iter().find(|(_, found)| !named.contains(&found.as_str())) {
-        Some((wanted, missing)) => Err(Error::unusable(format!(
-            "{}: no column {missing}, which the config maps to {wanted}; it has {}",
-            file.path.display(),
-            named.join(", ")
-        ))),
+    let is_there = |name: &String| columns.iter().any(|column| column.own_name == *name);
+    let named = renames.iter().filter_map(|(wanted, column)| match column {
+        FileColumn::Named(name) => Some((wanted, name)),
+        FileColumn::Joined(_) => None,
+    });
+    match named.into_iter().find(|(_, name)| !is_there(name)) {
+        Some((wanted, missing)) => Err(missing_column(file, missing, wanted, schema)),
         None => Ok(columns),
     }
+}
+
+fn missing_column(file: &InputFile, missing: &str, wanted: &str, schema: &Schema) -> Error {
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let names = names.chain(file.partition.iter().map(|(name, _)| name.as_str())).collect::<Vec<_>>().join(", ");
+    let path = file.path.display();
+    Error::unusable(format!("{path}: no column {missing}, which the config maps to {wanted}; it has {names}"))
+}
+
+/// What a header that is one field may be separated by: its name, and how it is written in the config.
+fn separator(columns: &[FoundColumn]) -> Option<(&'static str, &'static str)> {
+    let [column] = columns else { return None };
+    let known = [(';', ("semicolons", ";")), ('\t', ("tabs", "\\t")), ('|', ("bars", "|"))];
+    known.into_iter().find(|(separator, _)| column.own_name.contains(*separator)).map(|(_, names)| names)
 }
 
 /// The type of a folder column: integer if all its values are integers, otherwise text; none if it has only nulls.
@@ -125,7 +148,7 @@ fn is_canonical(value: &str) -> bool {
     value.parse::<i64>().is_ok_and(|integer| integer.to_string() == value)
 }
 
-fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result<()> {
+fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: &CsvDialect) -> Result<()> {
     let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
     for core in table.cores() {
         match columns.iter().find(|column| column.name == core.name) {
@@ -138,9 +161,11 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn]) -> Result
                     names()
                 )));
             }
-            None if core.required && columns.len() == 1 && columns[0].own_name.contains(';') => {
+            None if core.required && dialect.delimiter == b',' && separator(columns).is_some() => {
+                let (name, found) = separator(columns).unwrap_or_default();
                 return Err(Error::unusable(format!(
-                    "{}: columns are separated by semicolons, wanted commas",
+                    "{}: columns are separated by {name}, wanted commas; if that is so in all CSV files, say so in the \
+                     config: csv: {{delimiter: \"{found}\"}}",
                     file.path.display()
                 )));
             }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::Reason;
 use crate::sources::files::find::InputFile;
+use crate::sources::files::options::CsvDialect;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 use super::file_columns::FileColumns;
@@ -32,11 +33,14 @@ struct Records<'a> {
 }
 
 impl Records<'_> {
-    fn open(file: &InputFile) -> Result<Records<'_>> {
+    fn open<'a>(file: &'a InputFile, dialect: &CsvDialect) -> Result<Records<'a>> {
         let read = Rc::new(Cell::new(0));
-        let content = Box::new(text::open(file)?.chain(io::Cursor::new(format!("\n{END}\n"))));
+        let content = Box::new(text::open(file)?.chain(io::Cursor::new(format!("\n{END}"))));
         let content = Limited { content, read: Rc::clone(&read) };
-        let reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(content);
+        let mut reader = ReaderBuilder::new();
+        reader.flexible(true).has_headers(false).delimiter(dialect.delimiter).escape(dialect.escape);
+        reader.quoting(dialect.quote.is_some()).quote(dialect.quote.unwrap_or(b'"'));
+        let reader = reader.from_reader(content);
         let mut records = Records { file, reader, header: Vec::new(), read, is_over: false };
         let mut header = ByteRecord::new();
         if !records.next(&mut header)? {
@@ -102,14 +106,21 @@ impl Read for Limited {
 }
 
 /// The columns of the header. Only ids are looked at: all other columns are text.
-pub(super) fn infer(file: &InputFile, is_id: &dyn Fn(&str) -> bool) -> Result<Vec<InferredColumn>> {
-    let mut records = Records::open(file)?;
+pub(super) fn infer(
+    file: &InputFile,
+    dialect: &CsvDialect,
+    is_id: &dyn Fn(&str) -> bool,
+) -> Result<Vec<InferredColumn>> {
+    let mut records = Records::open(file, dialect)?;
     let ids: Vec<usize> = (0..records.header.len()).filter(|at| is_id(&records.header[*at])).collect();
     let mut numbers = vec![Numbers::default(); records.header.len()];
     let (mut record, width) = (ByteRecord::new(), records.header.len());
     while records.next(&mut record)? {
         if record.len() == width {
-            ids.iter().for_each(|at| numbers[*at].see(std::str::from_utf8(&record[*at]).unwrap_or("?")));
+            for at in &ids {
+                let value = std::str::from_utf8(&record[*at]).unwrap_or("?");
+                numbers[*at].see(if dialect.is_null(value) { "" } else { value });
+            }
         }
     }
     let columns = records.header.into_iter().zip(numbers);
@@ -121,8 +132,13 @@ fn as_json(record: &ByteRecord) -> String {
     record.iter().map(|field| Value::from(String::from_utf8_lossy(field))).collect::<Value>().to_string()
 }
 
-pub(super) fn read<'a>(columns: FileColumns<'a>, file: &'a InputFile, batch_size: usize) -> Result<SourceBatches<'a>> {
-    let mut records = Records::open(file)?;
+pub(super) fn read<'a>(
+    columns: FileColumns<'a>,
+    file: &'a InputFile,
+    dialect: &'a CsvDialect,
+    batch_size: usize,
+) -> Result<SourceBatches<'a>> {
+    let mut records = Records::open(file, dialect)?;
     let width = records.header.len();
     let mut number = 0;
     let mut batch = move || -> Result<Option<_>> {
@@ -138,7 +154,7 @@ pub(super) fn read<'a>(columns: FileColumns<'a>, file: &'a InputFile, batch_size
             match StringRecord::from_byte_record(record.clone()) {
                 Ok(fields) if fields.len() == width => {
                     for (builder, value) in builders.iter_mut().zip(&fields) {
-                        builder.append_option(Some(value).filter(|value| !value.is_empty()));
+                        builder.append_option(Some(value).filter(|value| !dialect.is_null(value)));
                     }
                     numbers.push(number);
                 }

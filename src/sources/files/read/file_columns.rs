@@ -1,11 +1,13 @@
 //! The columns of one file, arranged as its table has them.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, new_null_array};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 
 use crate::columns::{ColumnKind, InputSchema};
 use crate::error::{Error, Result};
@@ -45,7 +47,10 @@ impl FileColumns<'_> {
         let cores = cores.map(|((place, core), written)| {
             // Ids in folder names have the table's id type; all other values are text.
             let data_type = written.as_ref().filter(|_| core.kind == ColumnKind::Id).unwrap_or(&DataType::Utf8);
-            column(place, columns, data_type, rows)
+            match place {
+                ColumnSource::Joined(parts) => joined(parts, columns, rows).map_err(Error::reading(self.path)),
+                place => Ok(column(place, columns, data_type, rows)),
+            }
         });
         let carried = self.plan.carried.iter().zip(&self.schema.carried);
         let carried = carried.map(|(place, field)| {
@@ -65,7 +70,7 @@ impl FileColumns<'_> {
             part: self.part,
             origin: Arc::clone(&self.origin),
             numbers,
-            cores: cores.collect(),
+            cores: cores.collect::<Result<_>>()?,
             carried: carried.collect::<Result<_>>()?,
             malformed,
         };
@@ -73,11 +78,33 @@ impl FileColumns<'_> {
     }
 }
 
+/// An id of several columns; null if one of them is.
+fn joined(parts: &[usize], columns: &[ArrayRef], rows: usize) -> std::result::Result<ArrayRef, ArrowError> {
+    let texts = parts.iter().map(|part| cast(&columns[*part], &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<_> = texts.iter().map(|texts| texts.as_string::<i32>()).collect();
+    let mut ids = StringBuilder::new();
+    for row in 0..rows {
+        if texts.iter().any(|text| text.is_null(row)) {
+            ids.append_null();
+            continue;
+        }
+        for (index, text) in texts.iter().enumerate() {
+            let _ = ids.write_str(if index > 0 { "/" } else { "" });
+            for character in text.value(row).chars() {
+                let _ = ids.write_str(if matches!(character, '/' | '\\') { "\\" } else { "" });
+                let _ = ids.write_char(character);
+            }
+        }
+        ids.append_value("");
+    }
+    Ok(Arc::new(ids.finish()))
+}
+
 /// The values of a column; missing and folder columns are created with `data_type`.
 fn column(place: &ColumnSource, columns: &[ArrayRef], data_type: &DataType, rows: usize) -> ArrayRef {
     match place {
         ColumnSource::Column(position) => Arc::clone(&columns[*position]),
-        ColumnSource::Missing | ColumnSource::Folder(None) => new_null_array(data_type, rows),
+        ColumnSource::Missing | ColumnSource::Joined(_) | ColumnSource::Folder(None) => new_null_array(data_type, rows),
         ColumnSource::Folder(Some(value)) => match value.parse() {
             Ok(integer) if *data_type == DataType::Int64 => Arc::new(Int64Array::from_value(integer, rows)),
             _ => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))),

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::columns::ColumnKind;
 use crate::model::InputTable;
-use crate::sources::files::schema::Renames;
+use crate::sources::files::options::{Renames, canonical};
 
 /// A column of a text file.
 pub(super) struct InferredColumn {
@@ -76,8 +76,7 @@ pub(super) fn as_wanted(columns: &[InferredColumn], table: InputTable, renames: 
 
 /// The kind of a column of a file, if it is a core column.
 pub(super) fn kind_of(own_name: &str, table: InputTable, renames: &Renames) -> Option<ColumnKind> {
-    let renamed = renames.iter().find(|(_, found)| *found == own_name);
-    let name = renamed.map_or(own_name, |(wanted, _)| wanted);
+    let name = canonical(own_name, renames);
     table.cores().iter().find(|core| core.name == name).map(|core| core.kind)
 }
 

@@ -1,0 +1,75 @@
+//! How the files of an input folder are read.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// How the files of an input folder are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    /// The columns of the files, by table and canonical name, where they have other names.
+    pub columns: BTreeMap<String, Renames>,
+    /// The dialect of CSV files.
+    pub csv: CsvDialect,
+}
+
+/// The columns of the files, by canonical name.
+pub type Renames = BTreeMap<String, FileColumn>;
+
+/// What a column is called in the files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum FileColumn {
+    /// One column of this name.
+    Named(String),
+    /// An id that several columns have together, such as an order number and a line number. It is the text of their
+    /// values with `/` between them; a `/` or `\\` in a value is preceded by `\\`.
+    Joined(Vec<String>),
+}
+
+impl From<&str> for FileColumn {
+    fn from(name: &str) -> FileColumn {
+        FileColumn::Named(name.to_owned())
+    }
+}
+
+impl FileColumn {
+    /// The names of the columns.
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            FileColumn::Named(name) => std::slice::from_ref(name),
+            FileColumn::Joined(names) => names,
+        }
+    }
+}
+
+/// The canonical name of a column of a file.
+pub(super) fn canonical<'a>(own_name: &'a str, renames: &'a Renames) -> &'a str {
+    let renamed = renames.iter().find(|(_, column)| matches!(column, FileColumn::Named(name) if name == own_name));
+    renamed.map_or(own_name, |(wanted, _)| wanted)
+}
+
+/// The dialect of CSV files: RFC 4180 unless told otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvDialect {
+    /// What separates fields.
+    pub delimiter: u8,
+    /// What encloses fields with delimiters or line breaks; `None` if nothing does.
+    pub quote: Option<u8>,
+    /// What precedes a quote in a quoted field. A quote can also be doubled.
+    pub escape: Option<u8>,
+    /// Texts that are null, besides the empty one.
+    pub nulls: Vec<String>,
+}
+
+impl Default for CsvDialect {
+    fn default() -> Self {
+        CsvDialect { delimiter: b',', quote: Some(b'"'), escape: None, nulls: Vec::new() }
+    }
+}
+
+impl CsvDialect {
+    pub(super) fn is_null(&self, value: &str) -> bool {
+        value.is_empty() || self.nulls.iter().any(|null| null == value)
+    }
+}

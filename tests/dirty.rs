@@ -1,0 +1,322 @@
+//! Data as shops have them: order lines, percentages, other dates and dialects, days on which a column is empty.
+
+mod files;
+
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Decimal128Array, Int8Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
+use files::{Done, Shop, as_json, check, millstream, write_parquet};
+use flate2::write::GzEncoder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use serde_json::Value;
+
+const PRODUCTS: &str = "product_id,price,category\n1,10.00,A\n2,99.99,B\n";
+const HEADER: &str = "order_id,customer_id,product_id,order_date,quantity,discount\n";
+
+/// A shop with these orders, two products and a customer.
+fn shop(orders: &str) -> Shop {
+    let shop = Shop::empty();
+    shop.write("products.csv", PRODUCTS);
+    shop.write("customers.csv", "customer_id\n1\n");
+    shop.write("orders.csv", orders);
+    shop
+}
+
+fn configured(shop: &Shop, config: &str) -> Done {
+    let path = shop.path("config.yaml");
+    fs::write(&path, config).expect("written");
+    shop.run(&["--config", path.to_str().expect("text")])
+}
+
+/// The rows of a table, each a JSON object.
+fn rows(shop: &Shop, table: &str) -> Vec<Value> {
+    let rows = shop.read(table).iter().flat_map(as_json).collect::<Vec<_>>();
+    rows.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect()
+}
+
+/// The type of a column of `enriched_data`.
+fn type_of(shop: &Shop, column: &str) -> DataType {
+    let file =
+        fs::File::open(shop.output().join("enriched_data").join(&shop.files("enriched_data")[0])).expect("a file");
+    let schema = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).expect("Parquet").schema().clone();
+    schema.field_with_name(column).expect("a column").data_type().clone()
+}
+
+#[test]
+fn a_job_that_uses_none_of_its_data_is_no_success() {
+    let shop = shop(&format!("{HEADER}1,1,1,2024-12-31,1,0\n"));
+    check(&shop.run(&[]), 0, &[]);
+    let before = shop.files("daily_sales");
+    let german: String = (1..=9).map(|id| format!("{id},1,1,31.12.2024,1,0\n")).collect();
+    shop.write("orders.csv", &format!("{HEADER}{german}10,1,1,2024-12-31,1,0\n"));
+    let reason = "9 × orders: order_date is not an ISO 8601 date in the years 1 to 9999 (orders.csv row 1: order_date \
+                  31.12.2024 is not";
+    check(&shop.run(&[]), 3, &["orders: 9 of 10 rows rejected", "max_rejected_share", reason]);
+    assert_eq!(shop.files("daily_sales"), before, "the former tables are there");
+    let validated = millstream(&["validate", "input", shop.input().to_str().expect("text")]);
+    assert!(validated.status == 3 && validated.stdout.contains("FAIL  orders has usable rows"), "{validated:?}");
+    assert!(validated.stdout.contains(reason), "{validated:?}");
+    let tolerant = shop.run(&["--max-rejected-share", "0.9"]);
+    check(&tolerant, 0, &[]);
+    assert!(tolerant.stdout.contains(&format!("rejected\n  {reason}")), "{tolerant:?}");
+    check(&configured(&shop, "date_format: '%d.%m.%Y'"), 0, &[]);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 90.0);
+    check(
+        &configured(&shop, "date_format: '%d.%m.'"),
+        2,
+        &["date_format: %d.%m. has an unknown letter, or lacks the year"],
+    );
+    check(&shop.run(&["--max-rejected-share", "2"]), 2, &["max_rejected_share: found 2, wanted a share from 0 to 1"]);
+}
+
+#[test]
+fn an_order_may_have_lines() {
+    let header = HEADER.replace("order_id", "order_id,line");
+    let shop =
+        shop(&format!("{header}1,1,1,1,2024-01-01,2,0\n1,2,1,2,2024-01-01,1,0.1\n1,2,1,2,2024-01-01,1,0\n,3,1,1,,,\n"));
+    let alone = shop.run(&[]);
+    check(&alone, 0, &[]);
+    assert!(
+        alone.stdout.contains("2 × orders: replaced by a later row of the same order_id. If they are"),
+        "{alone:?}"
+    );
+    let joined = "columns: {orders: {order_id: [order_id, line]}}";
+    check(&configured(&shop, joined), 0, &[]);
+    let mut lines = rows(&shop, "enriched_data");
+    lines.sort_by_key(|line| line["order_id"].to_string());
+    let ids: Vec<_> = lines.iter().map(|line| (line["order_id"].as_str(), line["line"].as_str())).collect();
+    assert_eq!(ids, [(Some("1/1"), Some("1")), (Some("1/2"), Some("2"))]);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 119.99);
+    assert_eq!(rows(&shop, "rejected")[0]["reason"], "order_id is null");
+    check(
+        &configured(&shop, "columns: {orders: {order_id: [order_id, lines]}}"),
+        3,
+        &["no column lines, which the config"],
+    );
+    check(
+        &configured(&shop, "columns: {orders: {quantity: [a, b]}}"),
+        2,
+        &["columns.orders.quantity: a list is for an id"],
+    );
+}
+
+#[test]
+fn nulls_that_were_filled_and_discounts_above_one_are_noted() {
+    let shop = shop(&format!("{HEADER}1,1,1,2024-01-01,,10\n2,1,1,2024-01-01,,20\n3,1,1,2024-01-01,1,\n"));
+    let fractions = shop.run(&[]);
+    check(&fractions, 0, &[]);
+    for note in [
+        "2 × orders: quantity is null, taken as 1",
+        "1 × orders: discount is null, taken as 0",
+        "2 × orders: discount is above 1, that is 100 %; if discounts are percentages, set discount: percent",
+    ] {
+        assert!(fractions.stdout.contains(note), "{note} in {fractions:?}");
+    }
+    let percent = configured(&shop, "discount: percent");
+    assert!(!percent.stdout.contains("above 1"), "{percent:?}");
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 27.0);
+}
+
+#[test]
+fn csv_has_dialects_and_may_be_compressed() {
+    let shop = shop("");
+    let plain = format!("{HEADER}1,1,1,2024-01-01,2,0\n2,1,2,2024-01-02,1,0\n").replace("order_id", "order_id,note");
+    let lines: Vec<_> = plain.lines().map(|line| line.replacen(',', ",'it\\'s; fine',", 1).replace(',', ";")).collect();
+    let text = lines.join("\n").replace(";'it\\'s; fine';note;", ";note;").replace(";2;0", ";2;NULL");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    fs::create_dir(shop.input().join("orders")).expect("made");
+    let file = fs::File::create(shop.input().join("orders/a.csv.gz")).expect("created");
+    GzEncoder::new(file, flate2::Compression::default()).write_all(text.as_bytes()).expect("written");
+    let separated = &["orders/a.csv.gz: columns are separated by semicolons", "csv: {delimiter: \";\"}"];
+    check(&shop.run(&[]), 3, separated);
+    for table in ["products", "customers"] {
+        let name = format!("{table}.csv");
+        let text = fs::read_to_string(shop.input().join(&name)).expect("text").replace(',', ";");
+        shop.write(&name, &text);
+    }
+    check(&configured(&shop, "csv: {delimiter: \";\", quote: \"'\", escape: \"\\\\\", nulls: [\"NULL\"]}"), 0, &[]);
+    let rows = rows(&shop, "enriched_data");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row["note"] == "it's; fine" && row["discount"] == 0.0), "{rows:?}");
+    check(
+        &configured(&shop, "csv: {delimiter: \";;\"}"),
+        2,
+        &["csv.delimiter: found \";;\", wanted one ASCII character"],
+    );
+    check(
+        &configured(&shop, "csv: {delimiter: \"'\", quote: \"'\"}"),
+        2,
+        &["csv: delimiter, quote and escape must differ"],
+    );
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_an_error_and_not_one_long_order() {
+    let orders: String = (2..500).map(|id| format!("{id},1,1,2024-01-01,1,0\n")).collect();
+    let shop = shop(&format!("{HEADER}1,\"1,1,2024-01-01,1,0\n{orders}"));
+    check(&shop.run(&[]), 3, &["orders.csv: line 2: a quoted field that is not closed before the end of the file"]);
+    assert!(shop.tables().is_empty());
+    shop.write(
+        "orders.csv",
+        &format!("{HEADER}1,1,1,2024-01-01,1,0\n2,\"1,1,2024-01-01,1,0\n3,1,\"1,2024-01-01,1,0\n"),
+    );
+    check(&shop.run(&[]), 0, &[]);
+    let reason = rows(&shop, "rejected")[0]["reason"].to_string();
+    assert!(reason.contains("the record has 2 lines from line 3 on: is a quote missing?"), "{reason}");
+    let long = format!("{HEADER}1,\"{}\n", "x,y\n".repeat(5 << 20));
+    shop.write("orders.csv", &long);
+    check(&shop.run(&[]), 3, &["orders.csv: line 2: a record of more than 16777216 bytes; is a quote missing?"]);
+}
+
+#[test]
+fn types_depend_on_no_value() {
+    let full = shop(&format!("{HEADER}1,1,1,2024-01-01,1,0.5\n"));
+    check(&full.run(&[]), 0, &[]);
+    for orders in
+        [format!("{HEADER}1,,,,,\n"), HEADER.to_owned(), format!("{HEADER}1,1,1,2024-01-01,x,true\n2,1,1,,,\n")]
+    {
+        let other = shop(&orders);
+        check(&other.run(&[]), 0, &[]);
+        for column in ["order_id", "customer_id", "product_id", "order_date", "quantity", "discount"] {
+            assert_eq!(type_of(&other, column), type_of(&full, column), "{column} of {orders}");
+        }
+    }
+    fs::remove_file(full.input().join("orders.csv")).expect("removed");
+    for line in [r#"{"order_id":1,"order_date":null}"#, r#"{"order_id":1,"quantity":true}"#, r#"{"order_id":1}"#] {
+        let all =
+            r#"{"order_id":2,"customer_id":1,"product_id":1,"order_date":"2024-01-01","quantity":1,"discount":0}"#;
+        let nulls = r#"{"customer_id":null,"product_id":null,"order_date":null,"quantity":null,"discount":null}"#;
+        full.write("orders.json", &format!("\u{feff}{nulls}\n{line}\n{all}\n{}\n", all.replace('2', "3")));
+        check(&full.run(&["--max-rejected-share", "1"]), 0, &[]);
+        assert_eq!(type_of(&full, "order_date"), DataType::Date32);
+        assert_eq!(type_of(&full, "quantity"), DataType::Int64);
+    }
+}
+
+#[test]
+fn ids_are_written_with_a_type_that_holds_all() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    fs::remove_file(shop.input().join("products.csv")).expect("removed");
+    let small = |values: Vec<i8>| Arc::new(Int8Array::from(values)) as ArrayRef;
+    let dates = Arc::new(StringArray::from(vec!["2024-01-01"])) as ArrayRef;
+    let zeros = Arc::new(Decimal128Array::from(vec![0]).with_precision_and_scale(3, 2).expect("fits")) as ArrayRef;
+    let orders = RecordBatch::try_from_iter([
+        ("order_id", small(vec![1])),
+        ("customer_id", small(vec![1])),
+        ("product_id", small(vec![1])),
+        ("order_date", dates),
+        ("quantity", small(vec![1])),
+        ("discount", zeros),
+    ]);
+    write_parquet(&shop, "orders/o.parquet", &orders.expect("a batch"));
+    let price = |precision, value| {
+        let prices = Decimal128Array::from(vec![value]).with_precision_and_scale(precision, 2).expect("fits");
+        Arc::new(prices) as ArrayRef
+    };
+    let category = || Arc::new(StringArray::from(vec!["A"])) as ArrayRef;
+    for (file, id, price) in [("a", 1, price(10, 1050)), ("b", 3000, price(12, 99))] {
+        let ids = Arc::new(Int64Array::from(vec![id])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("product_id", ids), ("price", price), ("category", category())]);
+        write_parquet(&shop, &format!("products/{file}.parquet"), &batch.expect("a batch"));
+    }
+    check(&shop.run(&["--tables", "all"]), 0, &[]);
+    assert_eq!(type_of(&shop, "product_id"), DataType::Int64);
+    assert_eq!(type_of(&shop, "total_amount"), DataType::Decimal128(38, 8), "money of decimals is decimal");
+    assert_eq!(rows(&shop, "product_features").len(), 2);
+}
+
+#[test]
+fn ids_that_a_program_wrote_as_floats_are_the_integers_they_are() {
+    let shop = shop(&format!("{HEADER}1,1.0,1.0,2024-01-01,1,0\n2,,2.0,2024-01-01,1,0\n"));
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(type_of(&shop, "customer_id"), DataType::Int64);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 109.99);
+}
+
+#[test]
+fn the_ninth_day_is_before_the_tenth() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    for day in [1, 2, 9, 10] {
+        shop.write(&format!("orders/day-{day}.csv"), &format!("{HEADER}1,1,1,2024-01-01,{day},0\n"));
+    }
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(rows(&shop, "product_sales")[0]["total_quantity"], 10);
+}
+
+#[test]
+fn a_json_line_of_another_shape_is_a_text_or_a_rejected_row() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    let line = |id: u32, rest: &str| {
+        let known = r#""customer_id":1,"product_id":1,"order_date":"2024-01-01","discount":0"#;
+        format!("{{\"order_id\":{id},{known},{rest}}}\n")
+    };
+    let lines = [
+        line(1, r#""quantity":1,"note":"x","big":9223372036854775813,"tags":["a"]"#),
+        line(2, r#""quantity":1,"note":{"a":1},"big":1,"tags":null"#),
+        line(3, r#""quantity":{"of":1},"note":null,"big":0.5,"tags":[]"#),
+    ];
+    shop.write("orders.jsonl", &lines.concat());
+    check(&shop.run(&[]), 0, &[]);
+    let mut orders = rows(&shop, "enriched_data");
+    orders.sort_by_key(|order| order["order_id"].as_i64());
+    assert_eq!((&orders[0]["note"], &orders[1]["note"]), (&"x".into(), &r#"{"a":1}"#.into()));
+    assert_eq!((&orders[0]["big"], &orders[1]["big"]), (&"9223372036854775813".into(), &"1".into()));
+    assert_eq!(orders[0]["tags"], serde_json::json!(["a"]));
+    assert_eq!(rows(&shop, "rejected")[0]["reason"], "quantity is an object or a list, wanted one value");
+    fs::remove_file(shop.input().join("orders.jsonl")).expect("removed");
+    shop.write("orders.json", "[\n  {\"order_id\": 1}\n]\n");
+    check(&shop.run(&[]), 3, &["orders.json: found a JSON array, wanted one JSON object per line"]);
+}
+
+#[test]
+fn links_and_pipes_end_a_search_for_files() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    shop.write("orders/a.csv", &format!("{HEADER}1,1,1,2024-01-01,1,0\n"));
+    for name in ["one", "two"] {
+        std::os::unix::fs::symlink(".", shop.input().join("orders").join(name)).expect("linked");
+    }
+    check(&shop.run(&[]), 0, &["is read already, through another name"]);
+    assert_eq!(rows(&shop, "enriched_data").len(), 1);
+    let pipe = shop.input().join("orders/b.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    check(&shop.run(&[]), 3, &["b.csv: neither a file nor a folder, but a pipe, socket or device"]);
+}
+
+#[test]
+fn folders_that_one_run_writes_and_another_reads_are_refused() {
+    let shop = Shop::small();
+    let (input, within) = (shop.input(), shop.input().join("orders/tables"));
+    let (input, within) = (input.to_str().expect("text"), within.to_str().expect("text"));
+    let done = millstream(&["run", "--input", input, "--output", within]);
+    check(&done, 2, &["is in the input folder", "whose files are read; choose another output"]);
+    let above = shop.path("");
+    let done = millstream(&["run", "--input", input, "--output", above.to_str().expect("text")]);
+    check(&done, 2, &["is in the output folder"]);
+}
+
+#[test]
+fn a_name_of_a_folder_stays_in_its_table() {
+    let header = HEADER.replace("discount", "discount,../../../evil");
+    let shop = shop(&format!("{header}1,1,1,2024-01-01,1,0,y\n"));
+    check(&configured(&shop, "output: {partition_by: [\"../../../evil\"]}"), 0, &[]);
+    assert!(
+        shop.files("enriched_data")[0].starts_with("..%2F..%2F..%2Fevil=y/part-"),
+        "{:?}",
+        shop.files("enriched_data")
+    );
+    let all = "order_id,customer_id,product_id,order_date,quantity,discount,../../../evil,price,category,total_amount,\
+               total_spent,customer_tier";
+    let done = shop.run(&["--partition-by", all]);
+    check(&done, 2, &["output.partition_by: all columns of the table are in it"]);
+    let long = format!("{header}1,1,1,2024-01-01,1,0,{}\n", "y".repeat(300));
+    shop.write("orders.csv", &long);
+    let done = configured(&shop, "output: {partition_by: [\"../../../evil\"]}");
+    check(&done, 1, &["output.partition_by: column ../../../evil has a value whose folder name would have 3"]);
+}
