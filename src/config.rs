@@ -13,6 +13,7 @@ mod keys;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use std::path::{Component, Path, PathBuf};
 

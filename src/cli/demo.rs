@@ -12,7 +12,7 @@ use crate::config::{InputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
-use crate::model::{AnyId, Change, InputTable, Order, Price, Product};
+use crate::model::{Amount, AnyId, Change, InputTable, Order, Price, Product, Tiers};
 use crate::runtime::{Live, Progress};
 use crate::sinks::{ChangeFeed, TableChanges};
 use crate::sources::changes;
@@ -44,8 +44,12 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
     let (input, output) = (folder.join("shop"), folder.join("tables"));
     make_shop(&input, scale)?;
     let args = RunArgs { input: Some(input), output: Some(output.clone()), workers, ..RunArgs::default() };
-    let config = RunConfig::resolve(&args)?;
+    let mut config = RunConfig::resolve(&args)?;
     title("The job: seven tables from three")?;
+    config.job.settings.tiers = tiers()?;
+    print_line(
+        "Customers of this shop spend millions: VIP from 3,000,000, Gold from 2,000,000, Silver from 1,000,000.\n",
+    )?;
     let progress = Arc::new(Progress::default());
     let feed = ChangeFeed::new();
     let shown = super::display::ProgressDisplay::show(&progress);
@@ -64,6 +68,13 @@ pub(super) fn demo(folder: &Path, scale: f64, workers: Option<usize>) -> Result<
         folder.display()
     ))?;
     live.stop()
+}
+
+/// The tiers of a shop that sells spare parts: the usual bounds would make everyone a VIP.
+fn tiers() -> Result<Tiers> {
+    let from = |millions: i128| Amount::from_e8(millions * 1_000_000 * 100_000_000);
+    let bounds = [("VIP", 3), ("Gold", 2), ("Silver", 1)].map(|(name, millions)| (name.into(), from(millions)));
+    Tiers::new(bounds.to_vec(), "Bronze".into()).map_err(Error::failed)
 }
 
 fn title(text: &str) -> Result<()> {

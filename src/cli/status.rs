@@ -108,3 +108,31 @@ pub(super) fn check(path: &Path) -> Result<String> {
     let phase = printable(&phase);
     Ok(format!("{phase}: {} rows read, {} written", grouped(rows_read), grouped(rows_written)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_status_files_are_refused_and_do_not_reach_the_terminal() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("status");
+        write(&path, &Progress::default(), Duration::ZERO).expect("written");
+        let original = fs::read(&path).expect("a file");
+        assert!(check(&path).is_ok_and(|shown| shown.starts_with("preparing")));
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let mut bytes = original.clone();
+            for _ in 0..rng.usize(1..6) {
+                let at = rng.usize(0..bytes.len());
+                bytes[at] = rng.u8(..);
+            }
+            fs::write(&path, bytes).expect("written");
+            let shown = check(&path).unwrap_or_else(|error| error.to_string());
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        }
+        let escape = String::from_utf8_lossy(&original).replace("preparing", "\\u001b[31mred");
+        fs::write(&path, escape).expect("written");
+        assert!(check(&path).is_ok_and(|shown| shown.starts_with("\\u{1b}[31mred")));
+    }
+}

@@ -48,10 +48,10 @@ pub struct RunArgs {
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_MAX_REJECTED_SHARE", value_name = "SHARE"))]
     pub max_rejected_share: Option<f64>,
     /// File format of the tables [default: parquet].
-    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT"))]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_FORMAT", value_name = "FORMAT", ignore_case = true))]
     pub format: Option<OutputFormat>,
     /// Compression of the files [default: snappy].
-    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC"))]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_COMPRESSION", value_name = "CODEC", ignore_case = true))]
     pub compression: Option<Codec>,
     /// Partition columns of enriched_data, such as year,month.
     #[cfg_attr(
@@ -66,7 +66,7 @@ pub struct RunArgs {
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS"))]
     pub batch_size: Option<usize>,
     /// Report the time spent in each operator.
-    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_PROFILE"))]
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_PROFILE", value_parser = clap::builder::FalseyValueParser::new()))]
     pub profile: bool,
     /// The processes of the run.
     #[cfg_attr(feature = "cli", command(flatten))]

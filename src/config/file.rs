@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 use crate::sinks::folder::{Codec, OutputFormat};
@@ -39,6 +39,7 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "or_default")]
     pub(super) csv: CsvKeys,
     pub(super) date_format: Option<String>,
+    #[serde(deserialize_with = "in_lower_case")]
     pub(super) discount: Option<DiscountUnit>,
     pub(super) max_rejected: Option<u64>,
     pub(super) max_rejected_share: Option<f64>,
@@ -69,7 +70,9 @@ pub(super) struct ProcessingKeys {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct OutputKeys {
+    #[serde(deserialize_with = "in_lower_case")]
     pub(super) format: Option<OutputFormat>,
+    #[serde(deserialize_with = "in_lower_case")]
     pub(super) compression: Option<Codec>,
     pub(super) partition_by: Option<Vec<String>>,
     pub(super) target_file_size: Option<ByteSize>,
@@ -155,6 +158,12 @@ pub(super) struct UdfKeys {
 /// A section of which only comments are left is null, and as good as none.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A choice, in letters of either case.
+fn in_lower_case<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.map(|text| text.to_lowercase());
+    text.map(|text| T::deserialize(text.into_deserializer())).transpose()
 }
 
 /// A choice that may be spelled `null`.

@@ -48,6 +48,16 @@ impl InputConfig {
             };
             let is_id =
                 |name: &String| table.cores().iter().any(|core| core.name == name && core.kind == ColumnKind::Id);
+            let named = |column: &FileColumn| match column {
+                FileColumn::Named(name) => Some(name.clone()),
+                FileColumn::Joined(_) => None,
+            };
+            let mut names: Vec<String> = renames.values().filter_map(named).collect();
+            names.sort();
+            if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                let twice = &pair[0];
+                return Err(Error::usage(format!("columns.{name}: two columns are mapped to {twice}; wanted one")));
+            }
             for (wanted, column) in renames {
                 if let FileColumn::Joined(names) = column
                     && (names.len() < 2 || !is_id(wanted))

@@ -18,7 +18,7 @@ use crate::tables::Catalog;
 use crate::udf::Registry;
 
 use super::file::{self, ConfigFile, CsvKeys, TierBound};
-use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job, keys};
+use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job, keys, yaml};
 
 impl RunConfig {
     /// Resolves flags, environment and config file.
@@ -88,16 +88,13 @@ fn read(path: Option<&Path>) -> Result<ConfigFile> {
     if text.trim().is_empty() {
         return Ok(ConfigFile::default());
     }
-    // In YAML 1.2, which has no other booleans than true and false, a column may be called no.
-    let options = || serde_saphyr::options! { strict_booleans: true };
-    let document: serde_json::Value =
-        serde_saphyr::from_str_with_options(&text, options()).map_err(|cause| invalid(&cause))?;
+    let document: serde_json::Value = yaml::parse(&text).map_err(|cause| invalid(&cause))?;
     if document.is_null() {
         return Ok(ConfigFile::default());
     }
     keys::check(&document).map_err(|cause| invalid(&cause))?;
     // Read again from the text, and not from the document, so that errors name the line.
-    serde_saphyr::from_str_with_options(&text, options()).map_err(|cause| invalid(&cause))
+    yaml::parse(&text).map_err(|cause| invalid(&cause))
 }
 
 fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> {
@@ -183,7 +180,8 @@ fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
 
 fn zone(name: &str) -> Result<Tz> {
     let unknown = "is not a time zone; wanted a name such as Europe/Berlin or UTC";
-    name.parse().map_err(|_| Error::usage(format!("time_zone: {name} {unknown}")))
+    let zone = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+    zone.copied().ok_or_else(|| Error::usage(format!("time_zone: {name} {unknown}")))
 }
 
 fn day(text: Option<&str>, zone: Tz) -> Result<Day> {
@@ -214,8 +212,8 @@ fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
 fn tables(names: Option<Vec<String>>) -> Result<Catalog> {
     let all = Catalog::standard();
     match names {
-        Some(names) if names == ["all"] => Ok(all),
-        Some(names) => all.select(&names),
+        Some(names) if names.iter().any(|name| name.eq_ignore_ascii_case("all")) => Ok(all),
+        Some(names) => all.select(&names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>()),
         None => Ok(all.defaults()),
     }
 }

@@ -133,4 +133,29 @@ mod tests {
         assert_eq!(kind(b"GET / HTTP/1.1\r\n"), ErrorKind::InvalidData);
         assert_eq!(kind(b"\0\0\0\x02{}"), ErrorKind::InvalidData);
     }
+
+    /// Changed messages are read or refused, and neither panic nor take the memory that they announce.
+    #[test]
+    fn damaged_messages_are_refused() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (mut request, mut message) = (Vec::new(), Vec::new());
+        let facts = [("version".to_owned(), "0.1.0".to_owned())].into_iter().collect();
+        let (purpose, challenge) = (ConnectionKind::Data, [7; 32]);
+        let join = JoinRequest { process: 1, purpose, facts, proof: vec![1; 32], challenge };
+        send(&mut request, &join).expect("sent");
+        let failed = RunFailure { kind: error::ErrorKind::Failed, message: "because".into() };
+        send(&mut message, &Message::Failed(failed)).expect("sent");
+        for original in [request, message] {
+            for _ in 0..5000 {
+                let mut bytes = original.clone();
+                for _ in 0..rng.usize(1..6) {
+                    let at = rng.usize(0..bytes.len());
+                    bytes[at] = rng.u8(..);
+                }
+                bytes.truncate(rng.usize(0..=bytes.len()));
+                let _ = receive_in_handshake::<JoinRequest>(&mut bytes.as_slice());
+                let _ = receive::<Message>(&mut bytes.as_slice());
+            }
+        }
+    }
 }
