@@ -320,3 +320,17 @@ fn a_name_of_a_folder_stays_in_its_table() {
     let done = configured(&shop, "output: {partition_by: [\"../../../evil\"]}");
     check(&done, 1, &["output.partition_by: column ../../../evil has a value whose folder name would have 3"]);
 }
+
+#[test]
+fn a_sum_without_room_is_an_error_and_no_other_number() {
+    let most = "1,1,2024-01-01,2147483647,-99999.9999";
+    let orders: String = (0..450_000).map(|id| format!("{id},{most}\n")).collect();
+    let shop = shop(&format!("{HEADER}{orders}"));
+    shop.write("products.csv", "product_id,price,category\n1,9999999999.9999,A\n");
+    for (table, row) in
+        [("daily_sales", "DailySales { day: Some(2024-01-01)"), ("product_sales", "ProductSales { product: Some(1)")]
+    {
+        let words = [&format!("table {table}: "), "a sum of amounts is beyond 8.5·10^29", row];
+        check(&shop.run(&["--tables", table]), 1, &words);
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! `None` becomes null. The types of ids and money are those of the job's [`Layout`](crate::tables::Layout).
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int32Array, ListBuilder, StringBuilder};
@@ -62,10 +63,19 @@ pub fn int32s(integers: impl Iterator<Item = Option<i32>>) -> ArrayRef {
 ///
 /// If an amount does not fit the type.
 pub fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &DataType) -> Result<ArrayRef> {
-    match data_type {
-        DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(amounts.map(|amount| amount.map(Amount::to_f64))))),
+    let is_beyond = Cell::new(false);
+    let amounts = amounts.inspect(|amount| is_beyond.set(is_beyond.get() | amount.is_some_and(Amount::is_beyond)));
+    let column = match data_type {
+        DataType::Float64 => {
+            Ok(Arc::new(Float64Array::from_iter(amounts.map(|amount| amount.map(Amount::to_f64)))) as _)
+        }
         _ => decimals(amounts.map(|amount| amount.map(Amount::e8)), 8, data_type),
-    }
+    };
+    if is_beyond.get() { Err(no_room()) } else { column }
+}
+
+fn no_room() -> Error {
+    Error::failed("a sum of amounts is beyond 8.5·10^29, the most that can be added exactly")
 }
 
 /// Means of sums, in the same types as [`money`]; decimals are rounded half-even.
@@ -74,10 +84,13 @@ pub fn money(amounts: impl Iterator<Item = Option<Amount>>, data_type: &DataType
 ///
 /// If a mean does not fit the type.
 pub fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType) -> Result<ArrayRef> {
-    match data_type {
-        DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(sums.map(|sum| sum.total.mean(sum.count))))),
+    let is_beyond = Cell::new(false);
+    let sums = sums.inspect(|sum| is_beyond.set(is_beyond.get() | sum.total.is_beyond()));
+    let column = match data_type {
+        DataType::Float64 => Ok(Arc::new(Float64Array::from_iter(sums.map(|sum| sum.total.mean(sum.count)))) as _),
         _ => decimals(sums.map(|sum| sum.total.mean_e8(sum.count)), 8, data_type),
-    }
+    };
+    if is_beyond.get() { Err(no_room()) } else { column }
 }
 
 /// Decimals of scale `scale`, cast to `data_type`.
@@ -87,7 +100,8 @@ pub fn means(sums: impl Iterator<Item = AmountSum>, data_type: &DataType) -> Res
 /// If a value does not fit the type.
 pub fn decimals(unscaled: impl Iterator<Item = Option<i128>>, scale: i8, data_type: &DataType) -> Result<ArrayRef> {
     let decimals = Decimal128Array::from_iter(unscaled).with_precision_and_scale(38, scale).map_err(Error::failed)?;
-    decimals.validate_decimal_precision(38).map_err(Error::failed)?;
+    let no_room = |_| Error::failed("a value has more than 38 digits, the most that a decimal can have");
+    decimals.validate_decimal_precision(38).map_err(no_room)?;
     typed(Arc::new(decimals), data_type)
 }
 

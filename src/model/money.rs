@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Price`] | 10⁻⁴ of the currency, 8 bytes | absolute value below 10¹⁰ |
 //! | [`Discount`] | 10⁻⁴ (0.15 = 15 % is 1500), `i32` | absolute value below 10⁵ |
-//! | [`Amount`] | 10⁻⁸ of the currency, `i128` | a line's: below 2.2·10²⁴; sums: up to 1.7·10³⁰ |
+//! | [`Amount`] | 10⁻⁸ of the currency, `i128` | a line's: below 2.2·10²⁴; sums: up to 8.5·10²⁹, else [`Amount::BEYOND`] |
 //!
 //! `quantity × price × (1 − discount)` has eight decimals, so an amount is exact, and so is every sum of amounts.
 
@@ -92,6 +92,23 @@ impl Amount {
     pub fn of(quantity: i32, price: Price, discount: Discount) -> Amount {
         let pieces_e4 = i64::from(quantity) * discount.left_e4();
         Amount(i128::from(pieces_e4) * i128::from(price.e4()))
+    }
+
+    /// Stands for a sum that has no room: one beyond ±8.5·10²⁹. A table with such a sum is an error.
+    pub const BEYOND: Amount = Amount(i128::MAX);
+    /// The exclusive bound of sums.
+    const ROOM: u128 = 1 << 126;
+
+    /// A sum of `e8` units of 10⁻⁸; [`BEYOND`](Self::BEYOND) if it has no room, or is not known for that reason.
+    #[must_use]
+    pub fn of_sum(e8: Option<i128>) -> Amount {
+        e8.filter(|e8| e8.unsigned_abs() < Amount::ROOM).map_or(Amount::BEYOND, Amount)
+    }
+
+    /// True for [`BEYOND`](Self::BEYOND).
+    #[must_use]
+    pub fn is_beyond(self) -> bool {
+        self == Amount::BEYOND
     }
 
     /// In units of 10⁻⁸.

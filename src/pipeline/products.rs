@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 
-use crate::model::{Amount, Id, Line, Product, ProductSales};
+use crate::model::{Amount, Id, Line, Price, Product, ProductSales};
 use crate::operators::{ByKey, Epochs, accumulate_distinct, arrange, left_join_unique, totals};
 
 use super::totals::{ProductTotals, Sale};
@@ -50,8 +50,12 @@ pub(super) fn product_sales<'scope, T: Epochs, I: Id>(
             name: item.and_then(|item| item.name.clone()),
             category: item.map(|item| item.category.clone()),
             quantity: totals.quantity,
-            revenue: item.map(|item| Amount::from_e8(totals.paid_pieces_e4 * i128::from(item.price.e4()))),
+            revenue: item.map(|item| revenue(totals, item.price)),
             customers: totals.customers,
         },
     )
+}
+
+fn revenue(totals: &ProductTotals, price: Price) -> Amount {
+    Amount::of_sum(totals.paid_pieces_e4.checked_mul(price.e4().into()))
 }

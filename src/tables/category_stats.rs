@@ -131,7 +131,8 @@ impl CategoryStats {
         let prices = self.prices.variance().sum();
         let total_e4 = prices.total().map_err(Error::failed)?.unwrap_or_default();
         let count = prices.count().map_err(Error::failed)?;
-        Ok(AmountSum { total: Amount::from_e8(total_e4.wrapping_mul(10_000)), count })
+        let total = Amount::of_sum(total_e4.checked_mul(10_000));
+        Ok(AmountSum { total, count })
     }
 }
 

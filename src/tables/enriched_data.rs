@@ -218,7 +218,10 @@ fn arrays<I: ShopId>(rows: &[LinePart<'_, I>], items: &ItemColumns, layout: &Lay
         }
         _ => line_column(rows, column),
     };
-    layout.enriched.iter().map(column).collect()
+    let named = |of: &EnrichedColumn| {
+        column(of).map_err(|error| Error::failed(format!("table enriched_data: column {}: {error}", of.name)))
+    };
+    layout.enriched.iter().map(named).collect()
 }
 
 /// A column that depends on the order line alone.

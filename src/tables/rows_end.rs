@@ -14,7 +14,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::progress::frontier::MutableAntichain;
 
 use crate::columns::ShopId;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Epoch;
 use crate::sinks::RowChanges;
 
@@ -134,6 +134,14 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     }
 
     fn batch(&self, rows: &[B::Row<I>]) -> Result<RecordBatch> {
-        batch_of(self.table.name(), &self.schema, self.table.columns(rows, &self.layout)?)
+        let columns = self.table.columns(rows, &self.layout).map_err(|error| self.with_row(rows, &error))?;
+        batch_of(self.table.name(), &self.schema, columns)
+    }
+
+    /// An error, with the table and the row that it is about.
+    fn with_row(&self, rows: &[B::Row<I>], error: &Error) -> Error {
+        let fails = |row: &&B::Row<I>| self.table.columns(std::slice::from_ref(*row), &self.layout).is_err();
+        let row = rows.iter().find(fails).map_or(String::new(), |row| format!("; the row is {row:?}"));
+        Error::failed(format!("table {}: {error}{row}", self.table.name()))
     }
 }
