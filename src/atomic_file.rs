@@ -1,8 +1,10 @@
 //! Files that are replaced as a whole: readers see the former content or the new one.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
@@ -14,13 +16,14 @@ pub(crate) struct AtomicFile {
     path: PathBuf,
     /// `None` for what is not a regular file, such as a pipe, which is written directly.
     staged: Option<PathBuf>,
+    /// Locked, so that nobody takes it for a leftover.
     file: File,
 }
 
 const STAGED: &str = ".staged";
 
 impl AtomicFile {
-    /// Creates the staged file. `tag` must be unique among those who replace the file at the same time.
+    /// Creates the staged file. Nobody else may have used the tag for this file.
     ///
     /// # Errors
     ///
@@ -36,41 +39,65 @@ impl AtomicFile {
         }
         let path = resolved(path);
         let staged = folder(&path).join(format!("{}{tag}{STAGED}", prefix(&path)));
-        let file = File::create(&staged).map_err(Error::writing(&path))?;
+        let file = File::create_new(&staged).map_err(Error::writing(&path))?;
+        // A file system without locks is rather one without leftovers.
+        let _ = file.lock();
         Ok(AtomicFile { path, staged: Some(staged), file })
     }
 
-    /// The staged files of a path, by their tags.
+    /// As [`create`](Self::create), with a tag of its own; removes what killed processes have left.
+    ///
+    /// # Errors
+    ///
+    /// As `create`.
+    pub(crate) fn replacing(path: &Path) -> Result<AtomicFile> {
+        for (_, left) in AtomicFile::leftovers(path)? {
+            let _ = fs::remove_file(left);
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        AtomicFile::create(path, &format!("{:x}-{:x}", now.as_nanos(), process::id()))
+    }
+
+    /// The staged files of a path that no process holds any more, by their tags.
     ///
     /// # Errors
     ///
     /// If the folder can't be read.
-    pub(crate) fn staged(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    pub(crate) fn leftovers(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         let (mut found, path) = (Vec::new(), resolved(path));
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Ok(found);
+        }
         for entry in fs::read_dir(folder(&path)).map_err(Error::writing(&path))? {
             let staged = entry.map_err(Error::writing(&path))?.path();
             let name = staged.file_name().unwrap_or_default().to_string_lossy();
-            if let Some(tag) = name.strip_prefix(&prefix(&path)).and_then(|rest| rest.strip_suffix(STAGED)) {
+            let tag = name.strip_prefix(&prefix(&path)).and_then(|rest| rest.strip_suffix(STAGED));
+            if let Some(tag) = tag.filter(|_| is_left(&staged)) {
                 found.push((tag.to_owned(), staged.clone()));
             }
         }
         Ok(found)
     }
 
-    /// The staged file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Writes the content and brings it to stable storage.
+    /// Writes the content.
     ///
     /// # Errors
     ///
     /// If it can't be written.
     pub(crate) fn write(&mut self, content: &[u8]) -> Result<()> {
-        let written = self.file.write_all(content);
-        let synced = written.and_then(|()| if self.staged.is_some() { self.file.sync_all() } else { Ok(()) });
-        synced.map_err(Error::writing(&self.path))
+        self.file.write_all(content).map_err(Error::writing(&self.path))
+    }
+
+    /// Brings what was written to stable storage, under the name of the staged file.
+    ///
+    /// # Errors
+    ///
+    /// If that fails.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.staged.is_none() {
+            return Ok(());
+        }
+        self.file.sync_all().and_then(|()| sync_names(folder(&self.path))).map_err(Error::writing(&self.path))
     }
 
     /// Moves the content into its place.
@@ -78,9 +105,33 @@ impl AtomicFile {
     /// # Errors
     ///
     /// If the file can't be replaced.
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn put_in_place(self) -> Result<()> {
-        let moved = self.staged.as_ref().map_or(Ok(()), |staged| fs::rename(staged, &self.path));
+        let Some(staged) = &self.staged else { return Ok(()) };
+        let moved = match fs::rename(staged, &self.path) {
+            // The file is a mount of its own, as in containers.
+            Err(cause) if matches!(cause.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
+                fs::copy(staged, &self.path).map(drop)
+            }
+            moved => moved,
+        };
         moved.map_err(Error::writing(&self.path))
+    }
+
+    /// As [`put_in_place`](Self::put_in_place), durably; the content is [synced](Self::sync) already.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be replaced. The staged file is left then.
+    pub(crate) fn put_durably(mut self) -> Result<()> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        let moved = fs::rename(&staged, &self.path).and_then(|()| sync_names(folder(&self.path)));
+        moved.map_err(Error::writing(&self.path))
+    }
+
+    /// Leaves the staged file to a later process.
+    pub(crate) fn leave(mut self) {
+        self.staged = None;
     }
 }
 
@@ -95,12 +146,25 @@ pub(crate) fn resolved(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// True if no process holds this file.
+fn is_left(staged: &Path) -> bool {
+    File::open(staged).is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn prefix(path: &Path) -> String {
     format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Syncs the names of a folder's entries. File systems that can't do that are trusted to do it by themselves.
+pub(crate) fn sync_names(folder: &Path) -> std::io::Result<()> {
+    match File::open(folder).and_then(|file| file.sync_all()) {
+        Err(cause) if matches!(cause.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(test)]
@@ -111,18 +175,24 @@ mod tests {
     fn a_file_has_its_former_content_until_it_is_put_in_place() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
+        let files = || fs::read_dir(folder.path()).expect("listed").count();
         fs::write(&path, "former").expect("written");
-        let mut dropped = AtomicFile::create(&path, "1").expect("created");
+        let mut dropped = AtomicFile::replacing(&path).expect("created");
         dropped.write(b"dropped").expect("written");
-        assert_eq!(AtomicFile::staged(&path).expect("listed").len(), 1);
+        assert_eq!(AtomicFile::leftovers(&path).expect("listed"), [], "it is in use");
         drop(dropped);
-        assert_eq!(fs::read(&path).expect("read"), b"former");
-        let mut new = AtomicFile::create(&path, "2").expect("created");
+        assert_eq!((fs::read(&path).expect("read"), files()), (b"former".to_vec(), 1));
+        let mut new = AtomicFile::create(&path, "tag").expect("created");
+        assert!(AtomicFile::create(&path, "tag").is_err(), "a tag is used once");
         new.write(b"new").expect("written");
-        new.put_in_place().expect("in place");
-        assert_eq!(fs::read(&path).expect("read"), b"new");
-        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1, "nothing else is left");
-        assert!(AtomicFile::create(folder.path(), "3").is_err());
+        new.sync().expect("synced");
+        new.put_durably().expect("in place");
+        assert_eq!((fs::read(&path).expect("read"), files()), (b"new".to_vec(), 1));
+        AtomicFile::create(&path, "left").expect("created").leave();
+        assert_eq!(AtomicFile::leftovers(&path).expect("listed")[0].0, "left");
+        AtomicFile::replacing(&path).expect("created").put_in_place().expect("in place");
+        assert_eq!((fs::read(&path).expect("read"), files()), (Vec::new(), 1), "what was left is removed");
+        assert!(AtomicFile::replacing(folder.path()).is_err());
         assert!(AtomicFile::create(&folder.path().join("none/file"), "3").is_err());
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::config::RunConfig;
+use crate::config::{InputConfig, RunConfig};
 use crate::error::Result;
 use crate::report::Report;
 use crate::runtime::{JobSinks, Progress, run_opened};
+use crate::sources::SkippedColumns;
 
 /// Runs the batch job: reads the input folder, makes the tables, and writes them to the output folder.
 ///
@@ -38,10 +39,18 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
         cluster.shared.extend(config.output.facts());
     }
     let mut report = run_opened(&job, progress, || {
-        let source = Arc::new(config.input.open()?);
+        let source = Arc::new(only_needed(config).open()?);
         Ok((source, JobSinks::new(vec![Box::new(config.output.sink()?)])))
     })?;
     report.input = config.input.path.display().to_string();
     report.output = config.output.path.display().to_string();
     Ok(report)
+}
+
+/// The input without the columns that no table needs.
+fn only_needed(config: &RunConfig) -> InputConfig {
+    let (mut input, tables) = (config.input.clone(), &config.job.tables);
+    let optional = ["product_name", "brand", "metadata"].into_iter().filter(|column| !tables.needs(column));
+    input.files.skipped = SkippedColumns { optional: optional.collect(), carried: !tables.needs_all() };
+    input
 }

@@ -164,23 +164,23 @@ fn run(command: &RunCommand) -> Result<()> {
     stop_on_signals(&progress)?;
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
-    let tag = std::process::id().to_string();
-    let reports = command.report.iter().filter(|_| is_first).map(|path| AtomicFile::create(path, &tag));
+    let reports = command.report.iter().filter(|_| is_first).map(|path| AtomicFile::replacing(path));
     let reports = reports.collect::<Result<Vec<_>>>()?;
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let shown = display::ProgressDisplay::show(&progress);
     let report = batch::run(&config, &progress);
     drop((shown, status));
     let report = report?;
-    // The tables are in place: the run has succeeded, whoever can be told.
+    // The tables are in place: the run has succeeded, even if its report can't be delivered.
     let told =
         reports.into_iter().map(|file| write_report(file, &report)).chain([print_line(format_args!("{report}"))]);
-    told.filter_map(Result::err).for_each(|error| tracing::warn!("the tables are in place, but {error}"));
+    told.filter_map(Result::err).for_each(|error| eprintln!("warning: the tables are in place, but {error}"));
     Ok(())
 }
 
 fn write_report(mut file: AtomicFile, report: &Report) -> Result<()> {
     file.write(&serde_json::to_vec_pretty(report).map_err(Error::failed)?)?;
+    file.sync()?;
     file.put_in_place()
 }
 

@@ -8,6 +8,6 @@ pub(crate) mod payload;
 pub(crate) mod row_json;
 
 pub use cells::ShopId;
-pub use core::InputSchema;
 pub(crate) use core::{ColumnKind, CoreColumn, can_be_carried, is_decimal};
+pub use core::{FurtherColumns, InputSchema};
 pub use date_format::DateFormat;

@@ -57,7 +57,7 @@ impl RunConfig {
         self.check_folders()
     }
 
-    /// Checks that no run reads what another has written.
+    /// Checks that the run does not write to what it reads: the next run would read its tables.
     fn check_folders(&self) -> Result<()> {
         let (input, output) = (absolute(&self.input.path), absolute(&self.output.path));
         let tables = InputTable::ALL.map(|table| absolute(&input.join(table.name())));

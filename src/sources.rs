@@ -25,6 +25,7 @@ pub(crate) use conversion::Conversion;
 pub use conversion::DiscountUnit;
 pub use decode::changes;
 pub(crate) use decode::{Notes, RowDecoder};
-pub use files::{CsvDialect, FileColumn, FileOptions, FileSource, Renames};
+pub(crate) use files::NOT_IN_DIALECTS;
+pub use files::{CsvDialect, FileColumn, FileOptions, FileSource, Renames, SkippedColumns};
 pub(crate) use source::{MalformedRow, RowNumbers};
 pub use source::{Source, SourceBatch, SourceBatches, Split};

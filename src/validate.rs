@@ -47,14 +47,31 @@ pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
     let opened = InputTable::ALL.map(open);
     let schemas = opened.iter().filter_map(|(table, source)| Some(source.as_ref().ok()?.schema(*table)));
     let text_ids: Vec<_> = schemas.flat_map(InputSchema::text_ids).collect();
-    let check = |(table, source): &(InputTable, Result<FileSource>)| match source {
-        Ok(source) => of_table(source, *table, job, &text_ids),
-        Err(error) => vec![check(format!("{table} can be opened"), Err(error.clone()))],
-    };
-    opened.iter().flat_map(check).collect()
+    let mut rejected = 0;
+    let mut of_tables: Vec<Check> = Vec::new();
+    for (table, source) in &opened {
+        match source {
+            Ok(source) => of_tables.extend(of_table(source, *table, job, &text_ids, &mut rejected)),
+            Err(error) => of_tables.push(check(format!("{table} can be opened"), Err(error.clone()))),
+        }
+    }
+    if let Some(most) = job.max_rejected {
+        let found = match rejected > most {
+            true => Err(Error::unusable(format!("{}, wanted at most {most} (max_rejected)", grouped(rejected)))),
+            false => Ok(grouped(rejected)),
+        };
+        of_tables.push(check("few rows are rejected", found));
+    }
+    of_tables
 }
 
-fn of_table(source: &FileSource, table: InputTable, job: &JobConfig, text_ids: &[&'static str]) -> Vec<Check> {
+fn of_table(
+    source: &FileSource,
+    table: InputTable,
+    job: &JobConfig,
+    text_ids: &[&'static str],
+    all_rejected: &mut u64,
+) -> Vec<Check> {
     let (files, columns) = (source.file_count(table), source.schema(table).order.len());
     let opened = check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns")));
     let name = format!("{table} can be read");
@@ -71,12 +88,8 @@ fn of_table(source: &FileSource, table: InputTable, job: &JobConfig, text_ids: &
         0 => format!("all {}", grouped(report.read)),
         rejected => format!("{} rejected: {}", grouped(rejected), RejectionReport::summary(&rejections)),
     };
-    let most = job.max_rejected.filter(|max| report.rejected > *max);
-    let usable =
-        check_share(job.max_rejected_share, std::slice::from_ref(&report), &rejections).and_then(|()| match most {
-            Some(most) => Err(Error::unusable(format!("more than {most} rows rejected (max_rejected): {}", summary()))),
-            None => Ok(summary()),
-        });
+    *all_rejected += report.rejected;
+    let usable = check_share(job.max_rejected_share, std::slice::from_ref(&report), &rejections).map(|()| summary());
     vec![opened, read, check(format!("{table} has rows"), rows), check(format!("{table} has usable rows"), usable)]
 }
 

@@ -1,6 +1,9 @@
 //! The process is killed at each step of a commit. Then all tables are of the former run, or all of the new one, and
 //! the next run cleans up.
 
+// Only debug builds have crash points.
+#![cfg(debug_assertions)]
+
 mod files;
 
 use std::fs;

@@ -67,7 +67,7 @@ fn a_job_that_uses_none_of_its_data_is_no_success() {
     check(
         &configured(&shop, "date_format: '%d.%m.'"),
         2,
-        &["date_format: %d.%m. has an unknown letter, or lacks the year"],
+        &["date_format: %d.%m. has an unknown letter or a zone, or lacks the year"],
     );
     check(&shop.run(&["--max-rejected-share", "2"]), 2, &["max_rejected_share: found 2, wanted a share from 0 to 1"]);
 }
@@ -118,6 +118,23 @@ fn nulls_that_were_filled_and_discounts_above_one_are_noted() {
     let percent = configured(&shop, "discount: percent");
     assert!(!percent.stdout.contains("above 1"), "{percent:?}");
     assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 27.0);
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    let one = || Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+    let date = Arc::new(StringArray::from(vec!["2024-01-01"])) as ArrayRef;
+    let discount = Decimal128Array::from(vec![1250]).with_precision_and_scale(5, 2).expect("fits");
+    let orders = RecordBatch::try_from_iter([
+        ("order_id", one()),
+        ("customer_id", one()),
+        ("product_id", one()),
+        ("order_date", date),
+        ("quantity", one()),
+        ("discount", Arc::new(discount) as ArrayRef),
+    ]);
+    write_parquet(&shop, "orders/o.parquet", &orders.expect("a batch"));
+    check(&configured(&shop, "discount: percent"), 0, &[]);
+    assert_eq!(type_of(&shop, "discount"), DataType::Decimal128(38, 4), "a fraction needs more places");
+    let enriched = rows(&shop, "enriched_data");
+    assert_eq!((&enriched[0]["discount"], &enriched[0]["total_amount"]), (&0.125.into(), &8.75.into()));
 }
 
 #[test]
@@ -235,6 +252,20 @@ fn ids_that_a_program_wrote_as_floats_are_the_integers_they_are() {
     check(&shop.run(&[]), 0, &[]);
     assert_eq!(type_of(&shop, "customer_id"), DataType::Int64);
     assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 109.99);
+    shop.write("products.csv", &format!("{PRODUCTS}X9,1,A\n"));
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 109.99, "also beside ids that are texts");
+}
+
+#[test]
+fn columns_of_nulls_are_null_and_days_are_days() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    fs::copy("tests/corpus/nulls.parquet", shop.input().join("orders.parquet")).expect("copied");
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(rows(&shop, "customer_patterns")[0]["total_orders"], 2, "guests");
+    assert_eq!(type_of(&shop, "shipped"), DataType::Date32);
+    assert_eq!(rows(&shop, "enriched_data")[1]["shipped"], "1970-01-02");
 }
 
 #[test]
@@ -268,8 +299,42 @@ fn a_json_line_of_another_shape_is_a_text_or_a_rejected_row() {
     assert_eq!((&orders[0]["note"], &orders[1]["note"]), (&"x".into(), &r#"{"a":1}"#.into()));
     assert_eq!((&orders[0]["big"], &orders[1]["big"]), (&"9223372036854775813".into(), &"1".into()));
     assert_eq!(orders[0]["tags"], serde_json::json!(["a"]));
-    assert_eq!(rows(&shop, "rejected")[0]["reason"], "quantity is an object or a list, wanted one value");
+    let reasons = rows(&shop, "rejected");
+    assert_eq!(reasons[0]["reason"], "quantity is an object or a list, wanted one value");
+    let lines = [
+        line(1, r#""quantity":1,"at":{"x":1},"tags":["a",1]"#),
+        line(2, r#""quantity":1,"at":{"x":"y"},"tags":[true]"#),
+        line(3, r#""quantity":1,"note":"a\ud800""#),
+    ];
+    shop.write("orders.jsonl", &lines.concat());
+    check(&shop.run(&[]), 0, &[]);
+    let mut orders = rows(&shop, "enriched_data");
+    orders.sort_by_key(|order| order["order_id"].as_i64());
+    assert_eq!((&orders[0]["at"]["x"], &orders[0]["tags"]), (&"1".into(), &serde_json::json!(["a", "1"])));
+    assert!(rows(&shop, "rejected")[0]["reason"].to_string().contains("not JSON: "), "half a character is none");
+    let lines = [
+        line(1, r#""quantity":1,"a":[1],"b":{},"c":{"x":1},"d":1e400"#),
+        line(2, r#""quantity":1,"a":[1e400],"b":[{}],"c":{"x":[1]},"d":2"#),
+        line(3, &format!("\"quantity\":1,\"a\":{}1{}", "[".repeat(130), "]".repeat(130))),
+    ];
+    shop.write("orders.jsonl", &lines.concat());
+    check(&shop.run(&[]), 0, &[]);
+    let mut orders = rows(&shop, "enriched_data");
+    orders.sort_by_key(|order| order["order_id"].as_i64());
+    assert_eq!((&orders[0]["a"], &orders[1]["a"]), (&"[1]".into(), &"[1e400]".into()), "as they are written");
+    assert_eq!(
+        (&orders[0]["b"], &orders[1]["c"], &orders[0]["d"]),
+        (&"{}".into(), &r#"{"x":[1]}"#.into(), &"1e400".into())
+    );
     fs::remove_file(shop.input().join("orders.jsonl")).expect("removed");
+    shop.write("orders/a.json", "");
+    shop.write("orders/b.csv", "");
+    shop.write("orders/c.json", "{\"order_id\":1,\"product_id\":1,\"order_date\":\"2024-01-01\"}\n");
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 10.0, "keys that are nowhere are null");
+    shop.write("orders/c.json", "{\"order\":1,\"product_id\":1}\n");
+    check(&shop.run(&[]), 3, &["c.json: no column order_id, wanted"]);
+    fs::remove_dir_all(shop.input().join("orders")).expect("removed");
     shop.write("orders.json", "[\n  {\"order_id\": 1}\n]\n");
     check(&shop.run(&[]), 3, &["orders.json: found a JSON array, wanted one JSON object per line"]);
 }
@@ -282,7 +347,7 @@ fn links_and_pipes_end_a_search_for_files() {
     for name in ["one", "two"] {
         std::os::unix::fs::symlink(".", shop.input().join("orders").join(name)).expect("linked");
     }
-    check(&shop.run(&[]), 0, &["is read already, through another name"]);
+    check(&shop.run(&[]), 0, &["is read already, under another name"]);
     assert_eq!(rows(&shop, "enriched_data").len(), 1);
     let pipe = shop.input().join("orders/b.csv");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
@@ -333,4 +398,18 @@ fn a_sum_without_room_is_an_error_and_no_other_number() {
         let words = [&format!("table {table}: "), "a sum of amounts is beyond 8.5·10^29", row];
         check(&shop.run(&["--tables", table]), 1, &words);
     }
+}
+
+#[test]
+fn columns_that_no_table_needs_are_not_read() {
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    let mut bytes = fs::read("tests/corpus/checksums.parquet").expect("a file");
+    let value = b"a longer note 17";
+    let note = bytes.windows(value.len()).position(|text| text == value).expect("the column is not compressed");
+    bytes[note] = b'b';
+    fs::write(shop.input().join("orders.parquet"), bytes).expect("written");
+    check(&shop.run(&[]), 3, &["orders.parquet", "CRC"]);
+    check(&shop.run(&["--tables", "daily_sales,product_sales"]), 0, &[]);
+    assert_eq!(rows(&shop, "daily_sales").len(), 30);
 }

@@ -38,13 +38,13 @@ fn a_process_that_is_lost_while_it_works_ends_the_run_on_all() {
         }
     }
     check_all(&shop.run_on(2, &[]), 0, &[]);
-    assert_eq!(work_of_runs(&shop), [PathBuf::new(); 0], "what was left is removed");
+    assert_eq!(work_of_runs(&shop).len(), 0, "what was left is removed");
 }
 
 #[test]
 fn a_process_that_is_told_to_stop_tells_the_others() {
     let shop = Shop::generated("0.05");
-    for (signal, victim) in [("-TERM", 1), ("-INT", 0)] {
+    for (signal, victim) in [("-TERM", 1), ("-INT", 0), ("-HUP", 1)] {
         let mut running = start_two(&shop, [&[], &[]]);
         running[victim].await_line("computing");
         running[victim].signal(signal);

@@ -1,5 +1,6 @@
 //! SIGINT, SIGTERM and SIGHUP cancel the run.
 
+use std::fs;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,12 +23,13 @@ const GRACE: Duration = Duration::from_millis(700);
 /// is. Its files are removed by the next run. A run that is committing its tables finishes that.
 pub(super) fn stop_on_signals(progress: &Arc<Progress>) -> Result<()> {
     let stop = progress.stop();
-    let all = [SIGINT, SIGTERM, SIGHUP];
-    for signal in all {
+    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
+    let signals: Vec<_> = signals.collect();
+    for signal in signals.iter().copied() {
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop)).map_err(Error::failed)?;
         flag::register(signal, Arc::clone(&stop)).map_err(Error::failed)?;
     }
-    let mut signals = Signals::new(all).map_err(Error::failed)?;
+    let mut signals = Signals::new(&signals).map_err(Error::failed)?;
     let progress = Arc::clone(progress);
     thread::spawn(move || {
         signals.forever().next();
@@ -40,4 +42,12 @@ pub(super) fn stop_on_signals(progress: &Arc<Progress>) -> Result<()> {
         process::exit(1);
     });
     Ok(())
+}
+
+/// True if whoever started the process wants a signal to be ignored, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored >> (signal - 1) & 1 == 1
 }

@@ -79,7 +79,7 @@ fn write(path: &Path, progress: &Progress, still: Duration) -> Result<()> {
         unix_seconds: now(),
         still_seconds: still.as_secs(),
     };
-    let mut file = AtomicFile::create(path, &std::process::id().to_string())?;
+    let mut file = AtomicFile::replacing(path)?;
     file.write(&serde_json::to_vec(&status).map_err(Error::failed)?)?;
     file.put_in_place()
 }

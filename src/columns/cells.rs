@@ -263,11 +263,13 @@ fn each<A: ArrowPrimitiveType, T>(
     read: impl Fn(A::Native) -> std::result::Result<Option<T>, &'static str> + 'static,
 ) -> Result<CellReader<T>> {
     let values = cast(column, data_type).map_err(Error::failed)?;
+    // A column of type null, and a dictionary with nulls, have no null of their own.
+    let nulls = column.logical_nulls();
     let (values, column) = (values.as_primitive::<A>().clone(), Arc::clone(column));
     Ok(Box::new(move |index| {
         if values.is_valid(index) {
             read(values.value(index)).map_err(|reason| describe(&column, index, name, reason))
-        } else if column.is_valid(index) {
+        } else if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(index)) {
             Err(describe(&column, index, name, "is out of range, or not of the column's type"))
         } else {
             Ok(None)
@@ -290,12 +292,15 @@ fn each_text<T>(
     }))
 }
 
+/// The longest value in a reason, in characters.
+const LONGEST_VALUE: usize = 1000;
+
 fn describe(column: &ArrayRef, index: usize, name: &str, reason: &str) -> Reason {
     let options = FormatOptions::default().with_display_error(false);
     let value = ArrayFormatter::try_new(column.as_ref(), &options).and_then(|cells| cells.value(index).try_to_string());
     // A time that no calendar has.
     let number = || cast(column, &DataType::Int64).and_then(|numbers| array_value_to_string(&numbers, index));
-    let value = value.or_else(|_| number()).unwrap_or_default();
+    let value: String = value.or_else(|_| number()).unwrap_or_default().chars().take(LONGEST_VALUE).collect();
     Reason::new(format!("{name} {reason}"), format!("{name} {value} {reason}"))
 }
 

@@ -143,6 +143,28 @@ pub(crate) fn is_decimal(found: &DataType) -> bool {
     matches!(found, Decimal32(_, _) | Decimal64(_, _) | Decimal128(_, _) | Decimal256(_, _))
 }
 
+/// The columns of the input that are read besides those that every job needs: ids, dates, quantities, discounts, prices
+/// and categories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FurtherColumns {
+    /// All there are.
+    #[default]
+    All,
+    /// Of `product_name`, `brand` and `metadata`, these.
+    Only(&'static [&'static str]),
+}
+
+impl FurtherColumns {
+    /// True if a column that not every job needs is read.
+    pub(crate) fn has(self, name: &str) -> bool {
+        match self {
+            FurtherColumns::All => true,
+            FurtherColumns::Only(names) => names.contains(&name),
+        }
+    }
+}
+
 /// The columns of an input table.
 #[derive(Clone, Debug)]
 pub struct InputSchema {

@@ -1,5 +1,7 @@
 //! The form of dates that are texts.
 
+use std::fmt::Write;
+
 use chrono::format::{Item, StrftimeItems};
 use chrono::{NaiveDate, NaiveDateTime};
 
@@ -19,11 +21,14 @@ impl DateFormat {
         let sample = NaiveDate::from_ymd_opt(2024, 12, 31).unwrap_or_default();
         let is_known = StrftimeItems::new(format).all(|item| item != Item::Error);
         let format = DateFormat(format.to_owned());
-        let text = is_known.then(|| sample.and_hms_opt(0, 0, 0).unwrap_or_default().format(&format.0).to_string());
-        match text.is_some_and(|text| format.date_of(&text) == Some(sample)) {
+        let (time, mut text) = (sample.and_hms_opt(0, 0, 0).unwrap_or_default(), String::new());
+        // A zone can't be written for a time without one.
+        let is_local = is_known && write!(text, "{}", time.format(&format.0)).is_ok();
+        match is_local && format.date_of(&text) == Some(sample) {
             true => Ok(format),
             false => Err(Error::usage(format!(
-                "date_format: {} has an unknown letter, or lacks the year, month or day; wanted one such as %d.%m.%Y",
+                "date_format: {} has an unknown letter or a zone, or lacks the year, month or day; wanted one such as \
+                 %d.%m.%Y",
                 format.0
             ))),
         }
@@ -48,7 +53,7 @@ mod tests {
             assert_eq!(format.date_of(text), NaiveDate::from_ymd_opt(2024, 12, 31), "{text}");
             assert_eq!(format.date_of("2024-12-31T"), None);
         }
-        for wrong in ["", "%d.%m.", "%Q", "day", "%H:%M"] {
+        for wrong in ["", "%d.%m.", "%Q", "day", "%H:%M", "%d.%m.%Y %z", "%d.%m.%Y %Z", "%+"] {
             assert!(DateFormat::new(wrong).is_err(), "{wrong}");
         }
     }

@@ -66,7 +66,10 @@ pub struct RunArgs {
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_BATCH_SIZE", value_name = "ROWS"))]
     pub batch_size: Option<usize>,
     /// Report the time spent in each operator.
-    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_PROFILE", value_parser = clap::builder::FalseyValueParser::new()))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "MILLSTREAM_PROFILE", value_parser = clap::builder::FalseyValueParser::new())
+    )]
     pub profile: bool,
     /// The processes of the run.
     #[cfg_attr(feature = "cli", command(flatten))]

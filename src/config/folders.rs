@@ -6,7 +6,7 @@ use crate::columns::ColumnKind;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sinks::folder::{Codec, FileFormat, FolderSink, OutputFormat, Placing};
-use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource};
+use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource, NOT_IN_DIALECTS};
 use crate::tables::{EnrichedDataTable, Table};
 
 /// An input folder.
@@ -69,9 +69,11 @@ impl InputConfig {
         }
         let CsvDialect { delimiter, quote, escape, .. } = &self.files.csv;
         let special = [Some(*delimiter), *quote, *escape];
+        let is_special = |byte: &u8| matches!(byte, b'\n' | b'\r') || NOT_IN_DIALECTS.contains(byte);
         let is_twice = |at: usize| special[at].is_some() && special[..at].contains(&special[at]);
-        if (1..special.len()).any(is_twice) || special.iter().flatten().any(|byte| matches!(byte, b'\n' | b'\r')) {
-            let cause = "delimiter, quote and escape must differ from each other and from line breaks";
+        if (1..special.len()).any(is_twice) || special.iter().flatten().any(is_special) {
+            let cause = "delimiter, quote and escape must differ from each other, from line breaks and from the \
+                         characters 2 and 3";
             return Err(Error::usage(format!("csv: {cause}")));
         }
         Ok(())

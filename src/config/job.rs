@@ -76,7 +76,7 @@ impl JobConfig {
             functions: Registry::default(),
             derived: Vec::new(),
             max_rejected: None,
-            max_rejected_share: 0.5,
+            max_rejected_share: MAX_REJECTED_SHARE,
             profile: false,
             cluster: None,
         }
@@ -132,9 +132,11 @@ impl JobConfig {
 
 /// The number of cores.
 pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_WORKERS)
 }
 
+/// If more than half of the rows are rejected, the settings are probably wrong.
+pub(super) const MAX_REJECTED_SHARE: f64 = 0.5;
 /// Each worker has channels to all others.
 const MOST_WORKERS: usize = 256;
 /// A batch, and the orders of a customer in a table, are held in memory.

@@ -119,7 +119,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         functions: Registry::default(),
         derived: functions::derived_columns(file.udfs)?,
         max_rejected: args.max_rejected.or(file.max_rejected),
-        max_rejected_share: args.max_rejected_share.or(file.max_rejected_share).unwrap_or(0.5),
+        max_rejected_share: args.max_rejected_share.or(file.max_rejected_share).unwrap_or(job::MAX_REJECTED_SHARE),
         profile: args.profile,
         cluster,
     };
@@ -131,7 +131,7 @@ fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
     let path = args.input.clone().or(file.data.input_path.clone());
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
     let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
-    let files = FileOptions { columns: renames.collect(), csv: dialect(&file.csv)? };
+    let files = FileOptions { columns: renames.collect(), csv: dialect(&file.csv)?, ..FileOptions::default() };
     let config = InputConfig { path, files };
     config.validate()?;
     Ok(config)
@@ -212,8 +212,12 @@ fn tiers(tiers: Option<Vec<TierBound>>) -> Result<Tiers> {
 fn tables(names: Option<Vec<String>>) -> Result<Catalog> {
     let all = Catalog::standard();
     match names {
-        Some(names) if names.iter().any(|name| name.eq_ignore_ascii_case("all")) => Ok(all),
-        Some(names) => all.select(&names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>()),
+        Some(names) => {
+            let (every, named): (Vec<_>, Vec<_>) =
+                names.iter().map(|name| name.to_lowercase()).partition(|name| name == "all");
+            let selected = all.select(&named)?;
+            Ok(if every.is_empty() { selected } else { all })
+        }
         None => Ok(all.defaults()),
     }
 }

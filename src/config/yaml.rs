@@ -14,9 +14,11 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 /// The parser's words for a mistake, and ours.
 const WORDS: &[(&str, &str)] = &[
-    ("invalid u", "wanted a whole number, not negative"),
-    ("invalid i", "wanted a whole number"),
-    ("invalid f", "wanted a number"),
+    ("invalid u64", "wanted a whole number, not negative"),
+    ("invalid u32", "wanted a whole number, not negative"),
+    ("invalid usize", "wanted a whole number, not negative"),
+    ("invalid i64", "wanted a whole number"),
+    ("invalid floating point", "wanted a number"),
     ("expected sequence start", "wanted a list, such as [a, b]"),
     ("expected mapping start", "wanted keys with values, such as {key: value}"),
     ("expected string scalar", "wanted a text"),
@@ -35,7 +37,7 @@ fn explained(text: &str, message: &str) -> String {
     let Some((place, cause)) = first.split_once(": ") else { return first.to_owned() };
     let known = WORDS.iter().find(|(theirs, _)| cause.starts_with(theirs)).map(|(_, ours)| (*ours).to_owned());
     let key = cause.strip_prefix("duplicate mapping key: ").and_then(|rest| rest.split(',').next());
-    let cause = known.or(key.map(|key| format!("the key {key} is there twice"))).unwrap_or_else(|| {
+    let cause = known.or(key.map(|key| format!("duplicate key {key}"))).unwrap_or_else(|| {
         let plain = cause.replace("unknown variant", "unknown value").replace("expected one of", "wanted one of");
         plain.replace("missing field", "without the key").replace('`', "")
     });
@@ -67,7 +69,7 @@ mod tests {
             ("_share: half", "line 1, column 9: wanted a number: _share: half"),
             ("_names: a", "line 1, column 9: wanted a list, such as [a, b]: _names: a"),
             ("_text: [a]", "line 1, column 8: wanted a text: _text: [a]"),
-            ("_number: 1\n_number: 2", "line 2, column 1: the key _number is there twice: _number: 2"),
+            ("_number: 1\n_number: 2", "line 2, column 1: duplicate key _number: _number: 2"),
         ] {
             assert_eq!(parse::<Keys>(text).map(drop), Err(message.to_owned()));
         }

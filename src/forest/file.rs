@@ -100,9 +100,10 @@ impl Forest {
     ///
     /// If it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut file = AtomicFile::create(path, &std::process::id().to_string())?;
+        let mut file = AtomicFile::replacing(path)?;
         file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
-        file.put_in_place()
+        file.sync()?;
+        file.put_durably()
     }
 
     /// Reads a forest from a file.

@@ -62,7 +62,8 @@ impl Totals {
     pub fn of_line<I>(line: &Line<I>) -> Totals {
         let amount = line.amount();
         let amount_e8 = amount.map_or(0, Amount::e8);
-        let amount_high = i64::try_from(amount_e8 >> LOW_BITS).expect("the amount of a line is in range");
+        // That of a line is always in range.
+        let amount_high = i64::try_from(amount_e8 >> LOW_BITS).unwrap_or(i64::MAX);
         Totals { orders: 1, customers: 0, priced: i64::from(amount.is_some()), amount_high, amount_e8 }
     }
 

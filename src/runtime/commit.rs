@@ -11,7 +11,6 @@ use crate::sinks::TableReport;
 use super::cluster::Cluster;
 use super::context::RunContext;
 use super::job_sinks::JobSinks;
-use super::progress::Phase;
 use super::rejections::check_most;
 use super::saved_model::SavedModel;
 
@@ -34,10 +33,16 @@ pub(super) fn commit_first_epoch(
         check_most(config.max_rejected, share.rejected, &share.report.rejections)?;
     }
     check_share(config.max_rejected_share, &share.report.inputs, &share.report.rejections)?;
-    context.intake.progress().enter(Phase::Publishing);
+    context.intake.progress().enter_publishing()?;
     let model = model.map(|saved| stage(saved, context)).transpose()?;
     let ProcessShare { mut report, mut written, .. } = share;
-    commit(sinks, 0, &mut written)?;
+    if let Err(error) = commit(sinks, 0, &mut written) {
+        // A sink may have committed the run all the same.
+        if has_committed(sinks, context.run_id()) {
+            model.into_iter().for_each(SavedModel::leave);
+        }
+        return Err(error);
+    }
     model.into_iter().try_for_each(SavedModel::put_in_place)?;
     report.tables = written.into_iter().flatten().collect();
     report.seconds = started.elapsed().as_secs_f64();
@@ -53,9 +58,11 @@ pub(super) fn saved_model(
 ) -> Result<Option<SavedModel>> {
     let path = config.anomaly.save_model.as_ref();
     let path = path.filter(|_| context.cluster().is_none_or(Cluster::is_first));
-    let mut sinks: Vec<_> = sinks.iter_mut().collect();
-    let has_committed = |run: &str| sinks.iter_mut().any(|sink| sink.has_committed(run));
-    path.map(|path| SavedModel::open(path, context.run_id(), has_committed)).transpose()
+    path.map(|path| SavedModel::open(path, context.run_id(), |run| has_committed(sinks, run))).transpose()
+}
+
+fn has_committed(sinks: &mut JobSinks, run: &str) -> bool {
+    sinks.iter_mut().any(|sink| sink.has_committed(run))
 }
 
 fn stage(mut saved: SavedModel, context: &RunContext) -> Result<SavedModel> {

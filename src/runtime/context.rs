@@ -84,7 +84,7 @@ impl RunContext {
         failure: &Arc<FirstError>,
     ) -> Result<RunContext> {
         config.tables.check()?;
-        let layout = Arc::new(intake.layout(config.settings.tiers.clone())?);
+        let layout = Arc::new(intake.layout(config.discount, config.settings.tiers.clone())?);
         let model = config.anomaly.model.as_deref().map(Forest::load).transpose()?.map(Arc::new);
         let profile: Option<Arc<Profile>> = config.profile.then(Arc::default);
         let derived = derived(config, &layout, model.as_ref(), profile.as_ref())?;

@@ -16,7 +16,7 @@ use crate::forest::Forest;
 use crate::model::{Customer, Epoch, InputTable, Line, Order, Product, Rejection, Tiers};
 use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
 use crate::report::InputReport;
-use crate::sources::{Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
+use crate::sources::{DiscountUnit, Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
 use crate::tables::Layout;
 
 use super::progress::Progress;
@@ -122,9 +122,11 @@ impl Intake {
         &self.rejections
     }
 
-    pub(super) fn layout(&self, tiers: Tiers) -> Result<Layout> {
+    pub(super) fn layout(&self, discount: DiscountUnit, tiers: Tiers) -> Result<Layout> {
         let schema = |table| self.source.schema(table);
-        Layout::new(schema(InputTable::Orders), schema(InputTable::Products), schema(InputTable::Customers), tiers)
+        let [orders, products, customers] =
+            [InputTable::Orders, InputTable::Products, InputTable::Customers].map(schema);
+        Layout::new(orders, products, customers, discount, tiers)
     }
 
     /// What the source has, which other processes compare with what they see.

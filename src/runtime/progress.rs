@@ -87,6 +87,17 @@ impl Progress {
         self.wake();
     }
 
+    /// Begins to publish, unless the run is cancelled. Whoever cancels it later sees this phase.
+    pub(super) fn enter_publishing(&self) -> Result<()> {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_not_stopped()?;
+        *phase = Phase::Publishing;
+        drop(phase);
+        self.step();
+        self.wake();
+        Ok(())
+    }
+
     /// Rows of the input, as far as its metadata tells.
     #[must_use]
     pub fn rows_total(&self) -> u64 {

@@ -21,7 +21,7 @@ use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableI
 pub(crate) use count::count_rows;
 use store::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
-use write::{PartWriter, ShareOfProcess, TableWriter};
+use write::{PartWriter, ShareOfRun, TableWriter};
 
 /// A sink that writes the tables of the first epoch to an output folder.
 ///
@@ -33,6 +33,8 @@ pub struct FolderSink {
     placing: HashMap<String, Placing>,
     output: Option<OutputFolder>,
     tables: Vec<(String, Arc<TableWriter>)>,
+    /// The run, once it is committed and the output folder is not locked any more.
+    committed: Option<String>,
     job: Option<SinkContext>,
 }
 
@@ -41,7 +43,7 @@ impl FolderSink {
     #[must_use]
     pub fn new(root: &Path, format: FileFormat) -> FolderSink {
         let (root, placing, tables) = (root.to_owned(), HashMap::new(), Vec::new());
-        FolderSink { root, format, placing, output: None, tables, job: None }
+        FolderSink { root, format, placing, output: None, tables, committed: None, job: None }
     }
 
     /// Sets the partitioning, bucketing and sort order of a table. It has no effect if the job does not have the table.
@@ -61,12 +63,11 @@ impl FolderSink {
         }
         let job = self.job();
         let output = self.output.as_ref().expect("the sink is open");
-        let share = ShareOfProcess { process: job.process, processes: job.processes };
+        let (process, processes) = (job.process, job.processes);
+        let share = ShareOfRun { run: job.run_id.clone(), process, processes, syncer: output.syncer() };
         let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
-        let syncer = output.syncer();
         let (folder, schema) = (output.staging(&table.name), Arc::clone(&table.schema));
-        let writer =
-            TableWriter::create(folder, &job.run_id, &table.name, schema, self.format, placing, share, syncer)?;
+        let writer = TableWriter::create(folder, &table.name, schema, self.format, placing, share)?;
         let writer = Arc::new(writer);
         self.tables.push((table.name.clone(), Arc::clone(&writer)));
         Ok(writer)
@@ -116,7 +117,7 @@ impl Sink for FolderSink {
     }
 
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()> {
-        let Some(output) = self.output.take().filter(|_| epoch == 0) else { return Ok(()) };
+        let Some(output) = self.output.as_ref().filter(|_| epoch == 0) else { return Ok(()) };
         let mut sizes = Vec::new();
         for (name, writer) in &self.tables {
             let missing = || Error::failed(format!("table {name} was not prepared"));
@@ -126,11 +127,13 @@ impl Sink for FolderSink {
         }
         output.commit(&sizes)?;
         self.tables.clear();
+        self.committed = self.output.take().map(|_| self.job().run_id.clone());
         Ok(())
     }
 
     fn has_committed(&self, run_id: &str) -> bool {
-        self.output.as_ref().is_some_and(|output| output.has(run_id))
+        self.committed.as_deref() == Some(run_id)
+            || self.output.as_ref().is_some_and(|output| output.has_committed(run_id))
     }
 
     /// Removes the staging folder of a job that has failed, and unlocks the output folder.

@@ -1,9 +1,10 @@
 //! How values of the input are understood.
 
+use arrow::datatypes::DataType;
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use crate::columns::DateFormat;
+use crate::columns::{DateFormat, is_decimal};
 
 /// How values of the input are understood.
 #[derive(Clone, Debug)]
@@ -35,6 +36,24 @@ pub enum DiscountUnit {
 }
 
 impl DiscountUnit {
+    /// The output type of discounts, which are written as fractions, for a column of this type.
+    pub(crate) fn written(self, found: Option<DataType>) -> DataType {
+        match (self, found) {
+            (DiscountUnit::Percent, Some(found)) if is_decimal(&found) => DataType::Decimal128(38, 4),
+            (_, found) => found.unwrap_or(DataType::Float64),
+        }
+    }
+
+    /// What is noted of discounts above 100 %.
+    pub(super) fn note_of_great(self) -> &'static str {
+        match self {
+            DiscountUnit::Fraction => {
+                "discount is above 1, that is 100 %; if discounts are percentages, set discount: percent"
+            }
+            DiscountUnit::Percent => "discount is above 100 %",
+        }
+    }
+
     /// By how many places the point of a value moves to the left.
     pub(super) fn places(self) -> i32 {
         match self {

@@ -43,7 +43,6 @@ pub(crate) type Notes = BTreeMap<&'static str, u64>;
 
 const NO_QUANTITY: &str = "quantity is null, taken as 1";
 const NO_DISCOUNT: &str = "discount is null, taken as 0";
-const GREAT_DISCOUNT: &str = "discount is above 1, that is 100 %; if discounts are percentages, set discount: percent";
 const NO_PRICE: &str = "price is null, taken as 0";
 const NO_CATEGORY: &str = "category is null, taken as Unknown";
 
@@ -104,13 +103,14 @@ impl RowDecoder {
         let quantities = quantities(&counts, "quantity")?;
         let limit = "is out of range: wanted below 10^5";
         let discounts = money(&fractions, "discount", discount.places(), Discount::from_e4, limit)?;
+        let great = self.conversion.discount.note_of_great();
         self.convert(batch, |row, extra, notes| {
             let id = required(ids(row), "order_id")?;
             let (customer, product, day) = (customers(row)?, products(row)?, days(row)?);
             let (quantity, discount) = (quantities(row)?, discounts(row)?);
             note(notes, NO_QUANTITY, quantity.is_none());
             note(notes, NO_DISCOUNT, discount.is_none());
-            note(notes, GREAT_DISCOUNT, discount.is_some_and(|discount| discount.left_e4() < 0));
+            note(notes, great, discount.is_some_and(|discount| discount.left_e4() < 0));
             let (quantity, discount) = (quantity.unwrap_or(1), discount.unwrap_or_default());
             Ok((id, Order { customer, product, day, quantity, discount, extra }))
         })
@@ -187,7 +187,7 @@ impl RowDecoder {
     }
 }
 
-/// The longest text of a rejected row, in bytes: so many rows of it must fit into one column.
+/// The longest text of a rejected row, in bytes: a batch of 4,096 of them must fit into one text column, 2 GiB.
 const LONGEST_ROW: usize = 1 << 18;
 
 fn shortened(mut json: String) -> String {

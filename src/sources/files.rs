@@ -14,7 +14,8 @@ use crate::error::Result;
 use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
-pub use options::{CsvDialect, FileColumn, FileOptions, Renames};
+pub(crate) use options::NOT_IN_DIALECTS;
+pub use options::{CsvDialect, FileColumn, FileOptions, Renames, SkippedColumns};
 use read::{FilePart, TableFiles};
 
 /// The files of an input folder.

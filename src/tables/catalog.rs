@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use crate::columns::ShopId;
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::{Error, Result};
 use crate::model::{AnyId, Epoch, IntId};
 use crate::pipeline::Job;
@@ -89,6 +89,16 @@ impl Catalog {
         self.names().any(|known| known == name)
     }
 
+    /// True if a table needs this column of the input, which not every job needs.
+    pub(crate) fn needs(&self, column: &str) -> bool {
+        self.0.iter().any(|table| table.further_columns().has(column))
+    }
+
+    /// True if a table needs the columns that are only carried.
+    pub(crate) fn needs_all(&self) -> bool {
+        self.0.iter().any(|table| table.further_columns() == FurtherColumns::All)
+    }
+
     /// The table named by a config key.
     pub(crate) fn get(&self, name: &str, config_key: &str) -> Result<&Arc<dyn AnyTable>> {
         self.0.iter().find(|table| table.name() == name).ok_or_else(|| {
@@ -137,6 +147,7 @@ pub(crate) trait AnyTable: Send + Sync {
     fn name(&self) -> &str;
     fn key(&self) -> &[&str];
     fn is_default(&self) -> bool;
+    fn further_columns(&self) -> FurtherColumns;
     /// The columns, without those computed by functions.
     fn schema(&self, layout: &Layout) -> Result<SchemaRef>;
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope>;
@@ -154,6 +165,10 @@ impl<B: Table> AnyTable for B {
 
     fn is_default(&self) -> bool {
         Table::is_default(self)
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        Table::further_columns(self)
     }
 
     fn schema(&self, layout: &Layout) -> Result<SchemaRef> {

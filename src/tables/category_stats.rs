@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, Int64Array};
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{floats, lists, means, texts};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::{Error, Result};
 use crate::model::{Amount, AmountSum, Id, Product, Text};
 use crate::operators::{Covariance, Moments, Statistic, aggregate_total, collect_list, collect_set, left_join_unique};
@@ -50,6 +50,10 @@ impl Table for CategoryStatsTable {
 
     fn key(&self) -> &[&str] {
         &["category"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&["product_name", "brand"])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

@@ -6,8 +6,8 @@ use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::texts;
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Day, Id, Month};
 use crate::operators::totals;
@@ -37,6 +37,10 @@ impl Table for CohortAnalysisTable {
 
     fn key(&self) -> &[&str] {
         &["cohort_month"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
 
-use crate::columns::ShopId;
 use crate::columns::build::{dates, ids, means, money, texts};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{CustomerPattern, Id};
 use crate::pipeline::{Epochs, Job};
@@ -26,6 +26,10 @@ impl Table for CustomerPatternsTable {
 
     fn key(&self) -> &[&str] {
         &["customer_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

@@ -7,8 +7,8 @@ use arrow::array::UInt32Array;
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{ids, money};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Amount, Id};
 use crate::pipeline::{Epochs, Job};
@@ -41,6 +41,10 @@ impl Table for CustomerProductMatrixTable {
 
     fn key(&self) -> &[&str] {
         &["customer_id", "rank"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

@@ -6,8 +6,8 @@ use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{dates, means, money};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{AmountSum, Day, Id};
 use crate::operators::totals;
@@ -39,6 +39,10 @@ impl Table for DailySalesTable {
 
     fn key(&self) -> &[&str] {
         &["order_date"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

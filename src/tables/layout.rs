@@ -6,6 +6,7 @@ use crate::columns::payload::PayloadCodec;
 use crate::columns::{ColumnKind, InputSchema, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::{Change, InputTable, Payload, Tiers};
+use crate::sources::DiscountUnit;
 
 /// The types of ids and money in the tables of a job, and the names of its tiers.
 ///
@@ -21,6 +22,8 @@ pub struct Layout {
     pub(crate) customer_id: DataType,
     pub(crate) product_id: DataType,
     pub(crate) money: DataType,
+    /// The type of discounts, as fractions.
+    pub(crate) discount: DataType,
     pub(crate) tiers: Tiers,
 }
 
@@ -99,6 +102,7 @@ impl Layout {
         orders: &InputSchema,
         products: &InputSchema,
         customers: &InputSchema,
+        discount: DiscountUnit,
         tiers: Tiers,
     ) -> Result<Layout> {
         let price = products.cores[1].clone().unwrap_or(DataType::Float64);
@@ -117,6 +121,7 @@ impl Layout {
             customer_id: id(&[&orders.cores[1], &customers.cores[0]]),
             product_id: id(&[&orders.cores[2], &products.cores[0]]),
             money: money.clone(),
+            discount: discount.written(orders.cores[5].clone()),
             tiers,
         };
         layout.add(orders, &[OrderId, CustomerId, ProductId, OrderDate, Quantity, Discount])?;
@@ -162,6 +167,7 @@ impl Layout {
             OrderId => self.order_id.clone(),
             CustomerId => self.customer_id.clone(),
             ProductId => self.product_id.clone(),
+            Discount => self.discount.clone(),
             _ => written.cloned().unwrap_or(DataType::Utf8),
         }
     }

@@ -3,8 +3,8 @@
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{floats, ids, money};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::forest::{Point, point};
 use crate::model::{Amount, Id, Line, Score, discounted};
@@ -37,6 +37,10 @@ impl Table for OrderAnomaliesTable {
 
     fn key(&self) -> &[&str] {
         &["order_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

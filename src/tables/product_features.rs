@@ -3,8 +3,8 @@
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{ids, texts};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Id, Text, TextMap, cleaned};
 use crate::pipeline::{Epochs, Job};
@@ -38,6 +38,10 @@ impl Table for ProductFeaturesTable {
 
     fn key(&self) -> &[&str] {
         &["product_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&["product_name", "metadata"])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::money;
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Amount, Id, ProductSales};
 use crate::operators::window::{Fraction, window};
@@ -65,6 +65,10 @@ impl Table for ProductRankingTable {
 
     fn key(&self) -> &[&str] {
         &["product_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&["product_name"])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

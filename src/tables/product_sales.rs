@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
 
-use crate::columns::ShopId;
 use crate::columns::build::{ids, money, texts};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Id, ProductSales};
 use crate::pipeline::{Epochs, Job};
@@ -27,6 +27,10 @@ impl Table for ProductSalesTable {
 
     fn key(&self) -> &[&str] {
         &["product_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&["product_name"])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

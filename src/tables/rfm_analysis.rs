@@ -6,8 +6,8 @@ use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::ShopId;
 use crate::columns::build::{ids, int32s, money};
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Amount, Id};
 use crate::pipeline::{Epochs, Job};
@@ -40,6 +40,10 @@ impl Table for RfmAnalysisTable {
 
     fn key(&self) -> &[&str] {
         &["customer_id"]
+    }
+
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::Only(&[])
     }
 
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {

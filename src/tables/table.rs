@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use differential_dataflow::{ExchangeData, VecCollection};
 
-use crate::columns::ShopId;
+use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::Id;
 use crate::pipeline::{Epochs, Job};
@@ -37,6 +37,12 @@ pub trait Table: Send + Sync + 'static {
     ///
     /// If a value can't be represented in the type of its column.
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>>;
+
+    /// The columns of the input that the table needs, besides those that every job needs. A run from files reads no
+    /// others.
+    fn further_columns(&self) -> FurtherColumns {
+        FurtherColumns::All
+    }
 
     /// The order of the rows in files; `None` if it does not matter.
     fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {

@@ -87,6 +87,11 @@ impl Running {
         assert!(kill.args([signal, &self.child.id().to_string()]).status().expect("kill").success());
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");

@@ -152,11 +152,12 @@ fn accept(rendezvous: &Arc<Rendezvous>, listener: TcpListener) {
         if listener.set_nonblocking(true).is_err() {
             return rendezvous.membership.fail(Error::failed("the listening socket can't be set to non-blocking mode"));
         }
-        let handshakes = Handshakes::default();
+        let (handshakes, mut next) = (Handshakes::default(), 0);
         loop {
             match listener.accept() {
                 Ok((stream, from)) => {
-                    let Some(guard) = handshakes.begin() else { continue };
+                    let Ok(guard) = stream.try_clone().map(|stream| handshakes.begin(next, stream)) else { continue };
+                    next += 1;
                     let rendezvous = Arc::clone(&rendezvous);
                     thread::spawn(move || {
                         let _guard = guard;
@@ -300,7 +301,8 @@ impl Rendezvous {
             wire::receive_in_handshake(&mut stream)?;
         let statement = |side| Statement { side, process, purpose };
         if !statement(JOINING).is_proved(&proof, &self.secret, &challenge) {
-            let message = format!("{} has another secret", self.membership.name(self.membership.process()));
+            let message =
+                format!("{} has another secret (--secret-file)", self.membership.name(self.membership.process()));
             wire::send(&mut stream, &JoinResponse::Refused(RunFailure { kind: Kind::Usage, message }))?;
             return Err(io::Error::new(ErrorKind::PermissionDenied, "it has another secret"));
         }
@@ -311,8 +313,11 @@ impl Rendezvous {
             }
             return sent;
         }
-        wire::send(&mut stream, &JoinResponse::Accepted(statement(ACCEPTING).prove(&self.secret, &theirs)))?;
-        let _ = self.connected.send(Connection { process, purpose, stream: stream.accepted()? });
+        let accepted = JoinResponse::Accepted(statement(ACCEPTING).prove(&self.secret, &theirs));
+        let accepted = wire::send(&mut stream, &accepted).and_then(|()| stream.accepted());
+        // The process will try again.
+        let stream = accepted.inspect_err(|_| self.update_peer(process, |peer| *peer.of(purpose) = false))?;
+        let _ = self.connected.send(Connection { process, purpose, stream });
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! What protects the rendezvous from strangers: deadlines, bounds, and proofs of a shared secret.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,7 +15,7 @@ use super::wire::{Challenge, ConnectionKind};
 
 /// How long a handshake may take in all, however slowly the other side sends.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that are not accepted yet. Further ones are closed.
+/// Connections that are not accepted yet.
 const HANDSHAKES_MAX: usize = 64;
 
 /// A connection until it is accepted.
@@ -63,24 +63,33 @@ impl Write for Handshake {
     }
 }
 
-/// Counts the handshakes of a listener.
+/// The handshakes of a listener. If there are too many, the oldest makes room: that of a process takes milliseconds.
 #[derive(Clone, Default)]
-pub(super) struct Handshakes(Arc<AtomicUsize>);
+pub(super) struct Handshakes(Arc<Mutex<VecDeque<(u64, TcpStream)>>>);
 
 /// One of them.
-pub(super) struct HandshakeGuard(Handshakes);
+pub(super) struct HandshakeGuard {
+    all: Handshakes,
+    id: u64,
+}
 
 impl Handshakes {
-    /// One more, unless there are too many.
-    pub(super) fn begin(&self) -> Option<HandshakeGuard> {
-        let guard = HandshakeGuard(self.clone());
-        (self.0.fetch_add(1, Ordering::AcqRel) < HANDSHAKES_MAX).then_some(guard)
+    /// One more.
+    pub(super) fn begin(&self, id: u64, stream: TcpStream) -> HandshakeGuard {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push_back((id, stream));
+        if all.len() > HANDSHAKES_MAX
+            && let Some((_, oldest)) = all.pop_front()
+        {
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        HandshakeGuard { all: self.clone(), id }
     }
 }
 
 impl Drop for HandshakeGuard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != self.id);
     }
 }
 
@@ -134,11 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn there_are_few_handshakes_at_a_time() {
+    fn the_oldest_handshake_makes_room() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listens");
+        let address = listener.local_addr().expect("an address");
         let handshakes = Handshakes::default();
-        let mut all: Vec<_> = (0..HANDSHAKES_MAX).map(|_| handshakes.begin().expect("there is room")).collect();
-        assert!(handshakes.begin().is_none());
-        all.pop();
-        assert!(handshakes.begin().is_some());
+        let mut all = Vec::new();
+        for id in 0..=HANDSHAKES_MAX as u64 {
+            let stream = TcpStream::connect(address).expect("connects");
+            let guard = handshakes.begin(id, stream.try_clone().expect("cloned"));
+            all.push((stream, guard));
+        }
+        assert_eq!(all[0].0.read(&mut [0]).expect("closed"), 0);
+        assert_eq!(handshakes.0.lock().expect("no panic").len(), HANDSHAKES_MAX);
+        all.clear();
+        assert_eq!(handshakes.0.lock().expect("no panic").len(), 0);
     }
 }

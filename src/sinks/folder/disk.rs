@@ -8,7 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::atomic_file::sync_names;
 use crate::error::{Error, Result};
+use crate::printable::printable;
 
 /// Syncs files in a few threads, while their writers go on.
 ///
@@ -68,16 +70,13 @@ fn sync(file: &File, path: &Path) -> Result<()> {
     file.sync_all().map_err(Error::writing(path))
 }
 
-/// Syncs a folder: the names of its entries. File systems that can't do that are trusted to do it by themselves.
+/// Syncs the names of a folder's entries.
 ///
 /// # Errors
 ///
 /// If it fails, or the folder is not there.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    match File::open(folder).and_then(|file| file.sync_all()) {
-        Err(cause) if matches!(cause.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
-        synced => synced.map_err(Error::writing(folder)),
-    }
+    sync_names(folder).map_err(Error::writing(folder))
 }
 
 /// The entries of a folder; none if it does not exist.
@@ -122,7 +121,7 @@ pub(super) fn remove_or_leave(path: &Path) {
     let removed = if is_own_folder(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(cause) if cause.kind() != ErrorKind::NotFound => {
-            tracing::warn!("{}: can't be removed now: {cause}", path.display());
+            tracing::warn!("{}: can't be removed now: {cause}", printable(&path.to_string_lossy()));
         }
         _ => {}
     }

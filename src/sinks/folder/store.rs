@@ -66,18 +66,21 @@ impl OutputFolder {
         let output =
             OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: Some(lock), syncer: Arc::default() };
         output.clean_up()?;
+        output.current()?;
         tables.iter().try_for_each(|table| output.check_place(table))?;
         create_folder(&output.work().join(RUNS))?;
         create_folder(&output.work().join(STAGING))?;
         create_folder(&output.staged())?;
+        output.check_links()?;
         Ok(output)
     }
 
     /// Opens an output folder that another process of this run has locked; `None` if its staging folder is not visible
     /// (yet).
     pub(crate) fn join(root: &Path, run: &str) -> Option<OutputFolder> {
-        let output = OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: None, syncer: Arc::default() };
-        output.staged().is_dir().then_some(output)
+        let staged = root.join(WORK).join(STAGING).join(run);
+        let join = || OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: None, syncer: Arc::default() };
+        staged.is_dir().then(join)
     }
 
     /// The staging folder of a table.
@@ -99,9 +102,19 @@ impl OutputFolder {
         self.syncer.finish()
     }
 
-    /// True if this is the run of a version: it was committed, and is still kept.
-    pub(crate) fn has(&self, run: &str) -> bool {
-        is_own_folder(&self.version(run))
+    /// True if this run made the current version or its predecessor.
+    pub(crate) fn has_committed(&self, run: &str) -> bool {
+        self.kept_versions().is_ok_and(|kept| kept.iter().any(|kept| kept == run))
+    }
+
+    /// Checks that the file system has symbolic links.
+    fn check_links(&self) -> Result<()> {
+        let link = self.staged().join("link");
+        let made = symlink("target", &link).and_then(|()| fs::remove_file(&link));
+        made.map_err(|cause| {
+            let root = self.root.display();
+            Error::failed(format!("{root}: symbolic links can't be made here: {cause}; choose another output folder"))
+        })
     }
 
     /// Makes the staged tables the current version, of which these numbers of files and bytes were written.
@@ -140,7 +153,7 @@ impl OutputFolder {
 
     /// Links the tables of the current version that this run does not write, and the version itself.
     fn link_other_tables(&self, written: &[(&str, Written)]) -> Result<()> {
-        let Some(former) = self.current() else { return Ok(()) };
+        let Some(former) = self.current()? else { return Ok(()) };
         for table in entries(&self.version(&former))? {
             let name = table.file_name().unwrap_or_default();
             if name == FORMER || written.iter().any(|(written, _)| *written == name) {
@@ -183,8 +196,8 @@ impl OutputFolder {
             "a file"
         };
         Err(Error::usage(format!(
-            "{}: {kind} that millstream did not make is in the place of table {table}, and is left alone; move or \
-             remove it, or choose another output folder",
+            "{}: found {kind} in the place of table {table}, wanted nothing or a link made by this version of \
+             millstream; it is left alone: move or remove it, or choose another output folder",
             place.display()
         )))
     }
@@ -202,8 +215,15 @@ impl OutputFolder {
     }
 
     /// The run that made the current version.
-    fn current(&self) -> Option<String> {
+    fn current(&self) -> Result<Option<String>> {
         target(&self.work().join(CURRENT))
+    }
+
+    /// The runs that made the current version and its predecessor.
+    fn kept_versions(&self) -> Result<Vec<String>> {
+        let Some(current) = self.current()? else { return Ok(Vec::new()) };
+        let former = target(&self.version(&current).join(FORMER))?;
+        Ok(std::iter::once(current).chain(former).collect())
     }
 
     /// Removes what killed runs have left.
@@ -218,7 +238,10 @@ impl OutputFolder {
             entries(&work.join(STAGING))?.iter().for_each(|run| remove_or_leave(run));
         }
         self.remove_old_versions();
-        // Links that were made for a version that was not committed.
+        // Links that were made for a version that was not committed. If the current version is unknown, all seem so.
+        if self.current()?.is_none() {
+            return Ok(());
+        }
         for place in entries(&self.root)? {
             let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if fs::read_link(&place).is_ok_and(|target| target == link_of(&name)) && !place.exists() {
@@ -228,25 +251,34 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// Removes the versions that are neither the current one nor its predecessor, unless these have tables of them.
+    /// Removes the versions that are neither the current one nor its predecessor, unless these have tables of them. If
+    /// it can't be told which these are, all are left.
     fn remove_old_versions(&self) {
         let runs = self.work().join(RUNS);
-        if !is_own_folder(&runs) {
-            return;
-        }
-        let current = self.current();
-        let former = current.as_ref().and_then(|run| target(&self.version(run).join(FORMER)));
-        let kept: Vec<String> = current.into_iter().chain(former).collect();
-        let tables = kept.iter().flat_map(|run| entries(&self.version(run)).unwrap_or_default());
-        let tables = tables.filter(|table| !table.ends_with(FORMER));
-        let linked = tables.filter_map(|table| run_of(&fs::read_link(table).ok()?));
-        let kept: Vec<String> = linked.chain(kept.iter().cloned()).collect();
+        let kept = match self.versions_in_use() {
+            Ok(kept) if kept.is_empty() || !is_own_folder(&runs) => return,
+            Ok(kept) => kept,
+            Err(error) => return tracing::warn!("old versions are left: {error}"),
+        };
         for version in entries(&runs).unwrap_or_default() {
             let name = version.file_name().unwrap_or_default();
             if !kept.iter().any(|run| name == run.as_str()) {
                 remove_or_leave(&version);
             }
         }
+    }
+
+    /// The runs that made the kept versions, and the tables that these have from earlier ones.
+    fn versions_in_use(&self) -> Result<Vec<String>> {
+        let mut used = self.kept_versions()?;
+        for version in used.clone() {
+            for table in entries(&self.version(&version))? {
+                if table.is_symlink() && !table.ends_with(FORMER) {
+                    used.extend(run_of(&fs::read_link(&table).map_err(Error::writing(&table))?));
+                }
+            }
+        }
+        Ok(used)
     }
 }
 
@@ -266,9 +298,20 @@ fn link_of(table: &str) -> PathBuf {
     [WORK, CURRENT, table].iter().collect()
 }
 
-/// The run that a link such as `runs/<run>` or `../<run>` points to.
-fn target(link: &Path) -> Option<String> {
-    fs::read_link(link).ok().filter(|to| to.components().count() == 2).and_then(|to| run_of(&to))
+/// The run that a link such as `runs/<run>` or `../<run>` points to; `None` if there is no link.
+///
+/// # Errors
+///
+/// If something else is there, or the link can't be read.
+fn target(link: &Path) -> Result<Option<String>> {
+    let found = match fs::read_link(link) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(Error::writing(link))?,
+    };
+    let run = Some(&found).filter(|found| found.components().count() == 2).and_then(|found| run_of(found));
+    let foreign =
+        || Error::failed(format!("{}: found a link to {}, wanted one to a version", link.display(), found.display()));
+    run.map(Some).ok_or_else(foreign)
 }
 
 /// The run in `runs/<run>`, `../<run>` or `../<run>/<table>`.
@@ -463,7 +506,7 @@ mod tests {
         fs::write(root.join("theirs/file"), "theirs").expect("written");
         let refused = |found: &str| {
             let error = open(root, "1", &["t"]).err().expect("refused").to_string();
-            assert!(error.contains(&format!("t: {found} that millstream did not make")), "{error}");
+            assert!(error.contains(&format!("t: found {found} in the place of table t")), "{error}");
         };
         fs::write(root.join("t"), "a file").expect("written");
         refused("a file");
@@ -492,5 +535,24 @@ mod tests {
         symlink(victim, root.join(WORK).join(STAGING)).expect("linked");
         assert!(open(root, "3", &["t"]).err().expect("refused").to_string().contains("found a file or a link"));
         assert!(victim.join("file").is_file());
+    }
+
+    #[test]
+    fn no_version_is_removed_while_it_is_unknown_which_one_is_current() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        publish(root, "1", &["t"]);
+        publish(root, "2", &["t"]);
+        let current = root.join(WORK).join(CURRENT);
+        fs::remove_file(&current).expect("removed");
+        drop(open(root, "3", &["t"]).expect("opens"));
+        assert_eq!(left(root, RUNS), ["1", "2"]);
+        symlink("/elsewhere", &current).expect("linked");
+        let error = open(root, "4", &["t"]).err().expect("refused").to_string();
+        assert!(error.contains("current: found a link to /elsewhere, wanted one to a version"), "{error}");
+        assert_eq!(left(root, RUNS), ["1", "2"]);
+        fs::remove_file(&current).expect("removed");
+        symlink("runs/2", &current).expect("linked");
+        assert_eq!(read(root, "t").as_deref(), Some("2"));
     }
 }

@@ -36,7 +36,6 @@ pub use place::Placing;
 /// The writer of a table, shared by the workers.
 pub(crate) struct TableWriter {
     folder: PathBuf,
-    run: String,
     schema: SchemaRef,
     format: FileFormat,
     placing: Placing,
@@ -45,19 +44,19 @@ pub(crate) struct TableWriter {
     unsorted: Mutex<BTreeMap<OutputPartition, Vec<RecordBatch>>>,
     /// The last chunk of each worker and partition, deferred so that tables with many partitions need few open files.
     last: Mutex<BTreeMap<OutputPartition, Vec<EncodedChunk>>>,
-    share: ShareOfProcess,
-    syncer: Arc<Syncer>,
+    share: ShareOfRun,
     /// The number of files created by this process.
     files: AtomicUsize,
     rows: AtomicU64,
     bytes: AtomicU64,
 }
 
-/// The process that writes, and the number of processes. Each writes its own files.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShareOfProcess {
+/// A process's share of a run: each process writes its own files.
+pub(crate) struct ShareOfRun {
+    pub(crate) run: String,
     pub(crate) process: usize,
     pub(crate) processes: usize,
+    pub(crate) syncer: Arc<Syncer>,
 }
 
 /// One worker's share of a table.
@@ -80,13 +79,11 @@ impl TableWriter {
     /// If the folder can't be created, or the table lacks a partition, bucket or sort column.
     pub(crate) fn create(
         folder: PathBuf,
-        run: &str,
         table: &str,
         schema: SchemaRef,
         format: FileFormat,
         placing: Placing,
-        share: ShareOfProcess,
-        syncer: Arc<Syncer>,
+        share: ShareOfRun,
     ) -> Result<TableWriter> {
         placing.check(&schema)?;
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
@@ -101,21 +98,7 @@ impl TableWriter {
         create_folder(&folder)?;
         let (files, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (open, unsorted, last) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(TableWriter {
-            folder,
-            run: run.into(),
-            schema,
-            format,
-            placing,
-            open,
-            unsorted,
-            last,
-            share,
-            syncer,
-            files,
-            rows,
-            bytes,
-        })
+        Ok(TableWriter { folder, schema, format, placing, open, unsorted, last, share, files, rows, bytes })
     }
 
     /// Creates the writer of a worker's share.
@@ -176,7 +159,7 @@ impl TableWriter {
         if file.bytes() < self.format.target_bytes {
             *slot = Some(file);
         } else {
-            self.bytes.fetch_add(file.close(&self.syncer)?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(&self.share.syncer)?, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -185,7 +168,7 @@ impl TableWriter {
     fn close(&self, partition: &OutputPartition) -> Result<()> {
         let slot = self.open.lock().expect("no writer panicked").remove(partition);
         if let Some(file) = slot.and_then(|slot| slot.lock().expect("no writer panicked").take()) {
-            self.bytes.fetch_add(file.close(&self.syncer)?, Ordering::Relaxed);
+            self.bytes.fetch_add(file.close(&self.share.syncer)?, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -197,10 +180,10 @@ impl TableWriter {
             folder.push(name);
             create_folder(&folder)?;
         }
-        let ShareOfProcess { process, processes } = self.share;
+        let ShareOfRun { run, process, processes, .. } = &self.share;
         let part = self.files.fetch_add(1, Ordering::Relaxed) * processes + process;
         let bucket = partition.bucket.map_or(String::new(), |bucket| format!("_{bucket:05}"));
-        Ok(folder.join(format!("part-{part:05}-{}{bucket}{}", self.run, self.format.ending())))
+        Ok(folder.join(format!("part-{part:05}-{run}{bucket}{}", self.format.ending())))
     }
 }
 

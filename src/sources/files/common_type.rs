@@ -1,6 +1,8 @@
 //! The type that holds the values of a column of which files have different types.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 
 /// The narrowest type that holds all values of two types without loss; `None` if there is none.
 pub(super) fn common_type(one: &DataType, other: &DataType) -> Option<DataType> {
@@ -18,7 +20,8 @@ pub(super) fn common_type(one: &DataType, other: &DataType) -> Option<DataType> 
         (DataType::Timestamp(unit, zone), DataType::Timestamp(other, other_zone)) if zone == other_zone => {
             Some(DataType::Timestamp(finer(*unit, *other), zone.clone()))
         }
-        (DataType::Date32, DataType::Date64) | (DataType::Date64, DataType::Date32) => Some(DataType::Date64),
+        (DataType::Date32, DataType::Date64) | (DataType::Date64, DataType::Date32) => Some(DataType::Date32),
+        (DataType::List(one), DataType::List(other)) => common_list(one, other),
         _ if is_text(one) && is_text(other) => Some(match is_large(one) || is_large(other) {
             true => DataType::LargeUtf8,
             false => DataType::Utf8,
@@ -29,6 +32,12 @@ pub(super) fn common_type(one: &DataType, other: &DataType) -> Option<DataType> 
         }),
         _ => common_number(one, other),
     }
+}
+
+/// Lists differ in the names of their elements, too, which tell nothing.
+fn common_list(one: &FieldRef, other: &FieldRef) -> Option<DataType> {
+    let elements = common_type(one.data_type(), other.data_type())?;
+    Some(DataType::List(Arc::new(Field::new_list_field(elements, true))))
 }
 
 fn common_number(one: &DataType, other: &DataType) -> Option<DataType> {
@@ -111,6 +120,7 @@ mod tests {
     fn what_one_type_can_hold_is_widened_and_nothing_else() {
         let dictionary = |keys: DataType| DataType::Dictionary(Box::new(keys), Box::new(Utf8));
         let time = |unit, zone: Option<&str>| DataType::Timestamp(unit, zone.map(Into::into));
+        let list = |name, elements| DataType::List(Arc::new(Field::new(name, elements, true)));
         let (micros, nanos) = (TimeUnit::Microsecond, TimeUnit::Nanosecond);
         for (one, other, common) in [
             (Int8, Int64, Some(Int64)),
@@ -133,6 +143,7 @@ mod tests {
             (Boolean, Int8, None),
             (Utf8, Int8, None),
             (Date32, time(nanos, None), None),
+            (list("item", Int8), list("element", Int16), Some(list("item", Int16))),
         ] {
             assert_eq!(common_type(&one, &other), common, "{one} and {other}");
             assert_eq!(common_type(&other, &one), common, "{other} and {one}");

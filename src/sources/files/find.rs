@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::folder_names::{NULL_PARTITION, decode};
 use crate::model::InputTable;
+use crate::printable::printable;
 
 /// The format of an input file, determined by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,11 @@ const DEPTH: usize = 64;
 pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
     let is_of_table = |path: &PathBuf| {
-        let format = path.is_file().then(|| format_of(path)).flatten();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        format.is_some() && name.split('.').next() == Some(table.name())
+        let name =
+            COMPRESSIONS.iter().find_map(|(ending, _)| name.strip_suffix(&format!(".{ending}"))).unwrap_or(&name);
+        let is_named = ENDINGS.iter().any(|(ending, _)| name == format!("{table}.{ending}"));
+        is_named && path.is_file() && format_of(path).is_some()
     };
     let beside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut candidates: Vec<_> = beside.filter(is_of_table).collect();
@@ -78,7 +80,10 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     }
     let mut paths = Vec::new();
     if folder.is_dir() {
-        collect(&folder, 0, &mut HashSet::new(), &mut paths)?
+        let root = folder.canonicalize().map_err(Error::reading(&folder))?;
+        let mut search = FileSearch { root, linked: HashSet::new(), paths };
+        search.collect(&folder, 0)?;
+        paths = search.paths;
     } else {
         paths = candidates
     }
@@ -90,34 +95,55 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
     Ok(files)
 }
 
-/// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark. A folder that several
-/// links lead to is read once.
-fn collect(folder: &Path, depth: usize, known: &mut HashSet<(u64, u64)>, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let id = fs::metadata(folder).map(|found| (found.dev(), found.ino())).map_err(Error::reading(folder))?;
-    if !known.insert(id) {
-        tracing::warn!("{}: is read already, through another name", folder.display());
-        return Ok(());
-    }
-    if depth > DEPTH {
-        return Err(Error::unusable(format!("{}: more than {DEPTH} folders deep", folder.display())));
-    }
-    for entry in fs::read_dir(folder).map_err(Error::reading(folder))? {
-        let path = entry.map_err(Error::reading(folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(['_', '.']) {
-            continue;
+/// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark.
+struct FileSearch {
+    /// The folder of the table.
+    root: PathBuf,
+    /// The folders that links lead to.
+    linked: HashSet<PathBuf>,
+    paths: Vec<PathBuf>,
+}
+
+impl FileSearch {
+    fn collect(&mut self, folder: &Path, depth: usize) -> Result<()> {
+        if depth > DEPTH {
+            return Err(Error::unusable(format!("{}: more than {DEPTH} folders deep", folder.display())));
         }
-        let found = fs::metadata(&path).map_err(Error::reading(&path))?;
-        if found.is_dir() {
-            collect(&path, depth + 1, known, paths)?;
-        } else if found.is_file() {
-            paths.push(path);
-        } else {
-            let path = path.display();
-            return Err(Error::unusable(format!("{path}: neither a file nor a folder, but a pipe, socket or device")));
+        let entries = fs::read_dir(folder).map_err(Error::reading(folder))?;
+        let entries = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::result::Result<Vec<_>, _>>();
+        let mut entries = entries.map_err(Error::reading(folder))?;
+        entries.sort();
+        for path in entries {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(['_', '.']) {
+                continue;
+            }
+            let found = fs::metadata(&path).map_err(Error::reading(&path))?;
+            if found.is_dir() {
+                if !path.is_symlink() || self.is_new(&path)? {
+                    self.collect(&path, depth + 1)?;
+                }
+            } else if found.is_file() {
+                self.paths.push(path);
+            } else {
+                let path = path.display();
+                let cause = "neither a file nor a folder, but a pipe, socket or device";
+                return Err(Error::unusable(format!("{path}: {cause}")));
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// True if a link leads to a folder that is not read under another name.
+    fn is_new(&mut self, link: &Path) -> Result<bool> {
+        let folder = link.canonicalize().map_err(Error::reading(link))?;
+        let is_around = self.root.starts_with(&folder) || folder.starts_with(&self.root);
+        let is_new = !is_around && self.linked.insert(folder);
+        if !is_new {
+            tracing::warn!("{}: is read already, under another name", printable(&link.to_string_lossy()));
+        }
+        Ok(is_new)
+    }
 }
 
 /// The format and compression of a file; `None` if its extension is unknown.

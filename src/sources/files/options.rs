@@ -11,6 +11,24 @@ pub struct FileOptions {
     pub columns: BTreeMap<String, Renames>,
     /// The dialect of CSV files.
     pub csv: CsvDialect,
+    /// Of the columns that not every job needs, those that are not read. Rejected rows lack them.
+    pub skipped: SkippedColumns,
+}
+
+/// Columns that are not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkippedColumns {
+    /// Of `product_name`, `brand` and `metadata`, these.
+    pub optional: Vec<&'static str>,
+    /// True if the columns that are only carried are not read.
+    pub carried: bool,
+}
+
+impl SkippedColumns {
+    /// True if this column is not read.
+    pub(super) fn has(&self, name: &str, is_core: bool) -> bool {
+        if is_core { self.optional.contains(&name) } else { self.carried }
+    }
 }
 
 /// The columns of the files, by canonical name.
@@ -61,6 +79,9 @@ pub struct CsvDialect {
     /// Texts that are null, besides the empty one.
     pub nulls: Vec<String>,
 }
+
+/// Characters that a dialect must not use: they mark the end of a file.
+pub(crate) const NOT_IN_DIALECTS: [u8; 2] = [2, 3];
 
 impl Default for CsvDialect {
     fn default() -> Self {

@@ -10,10 +10,11 @@ mod text;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use arrow::datatypes::Schema;
-use std::sync::Arc;
 use twox_hash::XxHash64;
 
 use crate::columns::{ColumnKind, InputSchema};
@@ -56,9 +57,9 @@ impl TableFiles {
         let (renames, dialect) = (options.columns.get(table.name()).unwrap_or(&none), &options.csv);
         let files = find::find(input, table)?;
         let open = |file| OpenedFile::open(file, table, renames, dialect);
-        let opened = files.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        let opened = at_once(files, open).into_iter().collect::<Result<Vec<_>>>()?;
         let schemas: Vec<_> = opened.iter().map(|opened| (opened.file.clone(), opened.schema.clone())).collect();
-        let (schema, plans) = schema::unify(table, &schemas, renames, dialect)?;
+        let (schema, plans) = schema::unify(table, &schemas, renames, options)?;
         Ok(TableFiles { schema, plans, files: opened, dialect: dialect.clone() })
     }
 
@@ -109,7 +110,7 @@ impl TableFiles {
         match (&opened.metadata, opened.file.format) {
             (Some(metadata), _) => parquet::read(table, metadata, part, batch_size),
             (None, InputFormat::JsonLines) => json::read(table, &opened.file, &opened.schema, batch_size),
-            (None, _) => csv::read(table, &opened.file, &self.dialect, batch_size),
+            (None, _) => csv::read(table, &opened.file, &opened.schema, &self.dialect, batch_size),
         }
     }
 }
@@ -129,4 +130,19 @@ impl OpenedFile {
         };
         Ok(OpenedFile { file, schema, metadata })
     }
+}
+
+/// Opens files in several threads: on a network volume, each takes its time.
+fn at_once<F: Send, R: Send>(files: Vec<F>, open: impl Fn(F) -> R + Sync) -> Vec<R> {
+    const THREADS: usize = 8;
+    let threads = THREADS.min(files.len());
+    let files = Mutex::new(files.into_iter().enumerate());
+    let next = || files.lock().expect("no thread panicked").next();
+    let work = || std::iter::from_fn(next).map(|(index, file)| (index, open(file))).collect::<Vec<_>>();
+    let mut opened: Vec<(usize, R)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("opening does not panic")).collect()
+    });
+    opened.sort_by_key(|(index, _)| *index);
+    opened.into_iter().map(|(_, opened)| opened).collect()
 }

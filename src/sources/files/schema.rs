@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::model::InputTable;
 
 use super::common_type::common_type;
-use super::find::InputFile;
-use super::options::{CsvDialect, FileColumn, Renames, canonical};
+use super::find::{InputFile, InputFormat};
+use super::options::{CsvDialect, FileColumn, FileOptions, Renames, canonical};
 
 /// The location of a column in a file.
 #[derive(Clone, Debug)]
@@ -32,6 +32,17 @@ pub(crate) struct FilePlan {
     pub(crate) carried: Vec<ColumnSource>,
 }
 
+impl FilePlan {
+    /// True if the file's column at this position is read.
+    pub(crate) fn reads(&self, position: usize) -> bool {
+        self.cores.iter().chain(&self.carried).any(|source| match source {
+            ColumnSource::Column(column) => *column == position,
+            ColumnSource::Joined(columns) => columns.contains(&position),
+            ColumnSource::Folder(_) | ColumnSource::Missing => false,
+        })
+    }
+}
+
 /// Unifies the schemas of a table's files.
 ///
 /// # Errors
@@ -42,26 +53,28 @@ pub(crate) fn unify(
     table: InputTable,
     files: &[(InputFile, Schema)],
     renames: &Renames,
-    dialect: &CsvDialect,
+    options: &FileOptions,
 ) -> Result<(InputSchema, Vec<FilePlan>)> {
     let found = files.iter().map(|(file, schema)| columns_of(file, schema, renames, &folder_type(files)));
     let found = found.collect::<Result<Vec<_>>>()?;
     for ((file, _), columns) in files.iter().zip(&found) {
-        check(table, file, columns, dialect)?;
+        check(table, file, columns, &options.csv)?;
     }
     let mut order: Vec<String> = Vec::new();
-    for column in found.iter().flatten() {
+    let is_core = |name: &str| table.cores().iter().any(|core| core.name == name);
+    let is_read = |name: &str| !options.skipped.has(name, is_core(name));
+    for column in found.iter().flatten().filter(|column| is_read(&column.name)) {
         if !order.contains(&column.name) {
             order.push(column.name.clone());
         }
     }
-    let is_core = |name: &str| table.cores().iter().any(|core| core.name == name);
     let carried = order.iter().filter(|name| !is_core(name));
     let carried = carried.map(|name| carried_field(name, files, &found)).collect::<Result<Vec<_>>>()?;
-    let cores = table.cores().iter().map(|core| core_type(core, &found)).collect();
+    let core = |core: &CoreColumn| core_type(core, &found).filter(|_| is_read(core.name));
+    let cores = table.cores().iter().map(core).collect();
     let plan = |columns: &Vec<FoundColumn>| FilePlan {
-        cores: table.cores().iter().map(|core| place(columns, core.name)).collect(),
-        carried: carried.iter().map(|field| place(columns, field.name())).collect(),
+        cores: table.cores().iter().map(|core| place(columns, core.name, is_read(core.name))).collect(),
+        carried: carried.iter().map(|field| place(columns, field.name(), true)).collect(),
     };
     let plans = found.iter().map(plan).collect();
     Ok((InputSchema { table, cores, carried, order }, plans))
@@ -93,6 +106,9 @@ fn columns_of(
     let folders =
         file.partition.iter().map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
     let mut columns: Vec<FoundColumn> = Vec::new();
+    if schema.fields().is_empty() {
+        return Ok(Vec::new());
+    }
     for (wanted, column) in renames {
         let FileColumn::Joined(names) = column else { continue };
         let positions = names.iter().map(|name| schema.index_of(name).map_err(|_| name));
@@ -150,6 +166,11 @@ fn is_canonical(value: &str) -> bool {
 
 fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: &CsvDialect) -> Result<()> {
     let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
+    // A text file without any content has no rows either. A key that no line of a JSON file has is null in all of them,
+    // but without ids it is rather another table.
+    let is_empty = columns.is_empty() && file.format.is_text();
+    let may_lack =
+        |core: &CoreColumn| is_empty || file.format == InputFormat::JsonLines && core.name != table.cores()[0].name;
     for core in table.cores() {
         match columns.iter().find(|column| column.name == core.name) {
             Some(column) if !core.kind.accepts(&column.data_type) => {
@@ -169,7 +190,7 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: 
                     file.path.display()
                 )));
             }
-            None if core.required => {
+            None if core.required && !may_lack(core) => {
                 return Err(Error::unusable(format!(
                     "{}: no column {}, wanted {}; it has the columns {}. To use one of these, map it in the config: \
                      columns: {{{table}: {{{}: NAME}}}}",
@@ -194,14 +215,15 @@ fn core_type(core: &CoreColumn, files: &[Vec<FoundColumn>]) -> Option<DataType> 
 
 fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundColumn>]) -> Result<FieldRef> {
     let mut chosen: Option<(&InputFile, DataType)> = None;
+    let of_column = files.iter().zip(found).filter(|(_, columns)| columns.iter().any(|column| column.name == name));
+    let has_text_file = of_column.into_iter().any(|((file, _), _)| file.format.is_text());
     for ((file, _), columns) in files.iter().zip(found) {
         let Some(column) = columns.iter().find(|column| column.name == name) else { continue };
         let Some((first, known)) = &chosen else {
             chosen = Some((file, column.data_type.clone()));
             continue;
         };
-        let as_text =
-            (first.format.is_text() || file.format.is_text()) && !known.is_nested() && !column.data_type.is_nested();
+        let as_text = has_text_file && !known.is_nested() && !column.data_type.is_nested();
         let common = common_type(known, &column.data_type).or(as_text.then_some(DataType::Utf8));
         let common = common.ok_or_else(|| {
             Error::unusable(format!(
@@ -218,6 +240,8 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
         // The combined dictionary may exceed the key type of the single files.
         DataType::Dictionary(_, values) => &DataType::Dictionary(Box::new(DataType::Int32), values.clone()),
         DataType::Null => &DataType::Utf8,
+        // Parquet has one type of days; Arrow's other one would be written as a number.
+        DataType::Date64 => &DataType::Date32,
         other => other,
     };
     if !can_be_carried(data_type) {
@@ -227,6 +251,9 @@ fn carried_field(name: &str, files: &[(InputFile, Schema)], found: &[Vec<FoundCo
     Ok(Arc::new(Field::new(name, data_type.clone(), true)))
 }
 
-fn place(columns: &[FoundColumn], name: &str) -> ColumnSource {
-    columns.iter().find(|column| column.name == name).map_or(ColumnSource::Missing, |column| column.place.clone())
+fn place(columns: &[FoundColumn], name: &str, is_read: bool) -> ColumnSource {
+    columns
+        .iter()
+        .find(|column| column.name == name && is_read)
+        .map_or(ColumnSource::Missing, |column| column.place.clone())
 }

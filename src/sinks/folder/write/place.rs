@@ -47,7 +47,7 @@ impl Placing {
             let field =
                 schema.field_with_name(name).ok().filter(|field| !can_cast_types(field.data_type(), &DataType::Utf8));
             field.map(|field| {
-                let cause = format!("column {name} is a {}, which has no place in names", field.data_type());
+                let cause = format!("column {name} is a {}, which can't be used in folder names", field.data_type());
                 Error::usage(format!("output.{option}: {cause}; choose another column"))
             })
         };

@@ -12,24 +12,24 @@ pub(super) struct InferredColumn {
     /// The type in which it is carried.
     pub(super) data_type: DataType,
     /// Which of its values are numbers.
-    pub(super) numbers: Numbers,
+    pub(super) numbers: IdNumbers,
 }
 
 impl InferredColumn {
     /// A column that is carried as text.
-    pub(super) fn of_text(name: String, numbers: Numbers) -> InferredColumn {
+    pub(super) fn of_text(name: String, numbers: IdNumbers) -> InferredColumn {
         InferredColumn { name, data_type: DataType::Utf8, numbers }
     }
 }
 
 /// Whether the values of a column are whole numbers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Numbers {
+pub(super) struct IdNumbers {
     has_whole: bool,
     has_other: bool,
 }
 
-impl Numbers {
+impl IdNumbers {
     /// Looks at a value. An empty one is null.
     pub(super) fn see(&mut self, value: &str) {
         if !value.is_empty() {
@@ -51,12 +51,16 @@ impl Numbers {
 /// True for an integer as it is usually written, which `007` is not; also with zeros after a decimal point, as programs
 /// write that hold integers as floats.
 fn is_whole(value: &str) -> bool {
-    let integer = match value.split_once('.') {
-        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => integer,
-        Some(_) => return false,
-        None => value,
-    };
+    let integer = whole(value);
     integer.parse::<i64>().is_ok_and(|number| number.to_string() == integer)
+}
+
+/// A number without a fraction of zeros.
+pub(super) fn whole(value: &str) -> &str {
+    match value.split_once('.') {
+        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => integer,
+        _ => value,
+    }
 }
 
 /// The schema of a text file: core columns have the type that the job wants, whatever their values are. Values of other
@@ -87,7 +91,7 @@ mod tests {
     #[test]
     fn ids_are_integers_if_all_of_them_are() {
         let of = |values: &[&str]| {
-            let mut numbers = Numbers::default();
+            let mut numbers = IdNumbers::default();
             values.iter().for_each(|value| numbers.see(value));
             numbers.id_type()
         };

@@ -1,10 +1,13 @@
-//! JSON lines: one object per line. Numbers in core columns are read as their original text.
+//! JSON lines: one object per line. IdNumbers in core columns are read as their original text.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::{Decoder, infer_json_schema_from_iterator};
 use indexmap::IndexMap;
@@ -19,17 +22,17 @@ use crate::sources::files::schema::ColumnSource;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 use super::file_columns::FileColumns;
-use super::infer::{InferredColumn, Numbers};
+use super::infer::{IdNumbers, InferredColumn, whole};
 use super::text::{BATCH_BYTES, LONGEST_RECORD, TextLine, TextLines};
 
 /// The keys of an object and their values, as they are written.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+struct JsonObject<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Object<'de> {
+impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
+            type Value = JsonObject<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -40,7 +43,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Object(members))
+                Ok(JsonObject(members))
             }
         }
         deserializer.deserialize_map(Members)
@@ -54,7 +57,7 @@ enum JsonType {
     Boolean,
     /// True if each is a double, too.
     Integer(bool),
-    /// Numbers that doubles hold without loss.
+    /// IdNumbers that doubles hold without loss.
     Double,
     /// Also values of different types, and numbers that doubles don't hold: as they are written.
     Text,
@@ -97,7 +100,7 @@ fn is_double(number: &str) -> bool {
     double.is_finite() && significant(number) == significant(&format!("{double:e}"))
 }
 
-/// The digits of a number without the zeros around them. Numbers that differ in their exponents only do not occur.
+/// The digits of a number without the zeros around them. IdNumbers that differ in their exponents only do not occur.
 fn significant(number: &str) -> String {
     let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
@@ -107,10 +110,10 @@ fn significant(number: &str) -> String {
 /// The keys of all objects in the order in which they appear, with their types. Lines that are not objects are
 /// skipped.
 pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
-    let mut types: IndexMap<String, (JsonType, Numbers)> = IndexMap::new();
+    let mut types: IndexMap<String, (JsonType, IdNumbers)> = IndexMap::new();
     for line in TextLines::open(file)? {
         let (number, TextLine::Whole(line)) = line? else { continue };
-        let Ok(Object(members)) = serde_json::from_slice(&line) else {
+        let Ok(JsonObject(members)) = serde_json::from_slice(&line) else {
             if number == 0 && line.trim_ascii_start().starts_with(b"[") {
                 let path = file.path.display();
                 return Err(Error::unusable(format!("{path}: found a JSON array, wanted one JSON object per line")));
@@ -118,12 +121,12 @@ pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
             continue;
         };
         for (key, value) in members {
-            let (known, numbers) = types.entry(key).or_insert((JsonType::Nothing, Numbers::default()));
+            let (known, numbers) = types.entry(key).or_insert((JsonType::Nothing, IdNumbers::default()));
             *known = known.widen(JsonType::of(value));
             numbers.see(if value.get() == "null" { "" } else { value.get() });
         }
     }
-    let column = |(key, (json, numbers)): (String, (JsonType, Numbers))| {
+    let column = |(key, (json, numbers)): (String, (JsonType, IdNumbers))| {
         let data_type = match json {
             JsonType::Nothing => DataType::Null,
             JsonType::Boolean => DataType::Boolean,
@@ -137,19 +140,56 @@ pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
     types.into_iter().map(column).collect()
 }
 
-/// The type of a key whose values are objects or arrays; text if they have no common type.
+/// The type of a key whose values are objects or arrays; text if no type holds all of them.
 fn nested_type(file: &InputFile, key: &str) -> Result<DataType> {
     let mut broken = None;
-    let lines = TextLines::open(file)?.map_while(|line| line.map_err(|error| broken = Some(error)).ok());
-    let values = lines.filter_map(|(_, line)| {
-        let TextLine::Whole(line) = line else { return None };
-        let mut object: serde_json::Map<String, Value> = serde_json::from_slice(&line).ok()?;
-        Some(Ok(Value::from_iter([(key, object.remove(key)?)])))
+    let inferred = infer_json_schema_from_iterator(values_of(file, key, &mut broken)?.map(|text| {
+        let value: Value = serde_json::from_str(&text).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+        Ok(Value::from_iter([(key, value)]))
+    }));
+    let inferred = inferred.ok().and_then(|schema| schema.fields().first().cloned());
+    let Some(field) = inferred.filter(|field| can_be_written(field.data_type())) else {
+        return broken.map_or(Ok(DataType::Utf8), Err);
+    };
+    let mut decoder = nested_decoder(vec![Arc::clone(&field)], 1)?;
+    let mut values = values_of(file, key, &mut broken)?;
+    let is_held = values.all(|text| {
+        let object = format!("{{{}:{text}}}", Value::from(key));
+        decoder.decode(object.as_bytes()).and_then(|_| decoder.flush()).is_ok()
     });
-    let inferred = infer_json_schema_from_iterator(values);
+    drop(values);
     match broken {
         Some(error) => Err(error),
-        None => Ok(inferred.map_or(DataType::Utf8, |schema| schema.field(0).data_type().clone())),
+        None if is_held => Ok(field.data_type().clone()),
+        None => Ok(DataType::Utf8),
+    }
+}
+
+/// The values of a key in all lines that are objects, as they are written.
+fn values_of<'a>(
+    file: &'a InputFile,
+    key: &'a str,
+    broken: &'a mut Option<Error>,
+) -> Result<impl Iterator<Item = String> + 'a> {
+    let lines = TextLines::open(file)?.map_while(|line| line.map_err(|error| *broken = Some(error)).ok());
+    Ok(lines.filter_map(move |(_, line)| {
+        let TextLine::Whole(line) = line else { return None };
+        let JsonObject(members) = serde_json::from_slice(&line).ok()?;
+        members.iter().rfind(|(known, _)| known == key).map(|(_, value)| value.get().to_owned())
+    }))
+}
+
+fn nested_decoder(fields: Vec<FieldRef>, batch_size: usize) -> Result<Decoder> {
+    let reader = ReaderBuilder::new(Arc::new(Schema::new(fields))).with_batch_size(batch_size);
+    reader.with_coerce_primitive(true).build_decoder().map_err(Error::failed)
+}
+
+/// False for an object without keys, which Parquet can't hold.
+fn can_be_written(found: &DataType) -> bool {
+    match found {
+        DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| can_be_written(field.data_type())),
+        DataType::List(field) => can_be_written(field.data_type()),
+        _ => true,
     }
 }
 
@@ -159,7 +199,7 @@ pub(super) fn read<'a>(
     schema: &Schema,
     batch_size: usize,
 ) -> Result<SourceBatches<'a>> {
-    let (mut lines, schema) = (TextLines::open(file)?, Arc::new(as_text(schema, &columns)));
+    let (mut lines, schema) = (TextLines::open(file)?, Arc::new(schema.clone()));
     let mut batch = move || -> Result<Option<_>> {
         let mut rows = RowsBuilder::new(&schema, &columns, batch_size)?;
         while rows.has_room(batch_size) {
@@ -181,15 +221,6 @@ pub(super) fn read<'a>(
     Ok(Box::new(std::iter::from_fn(move || batch().transpose())))
 }
 
-/// The schema with the core columns as text.
-fn as_text(schema: &Schema, columns: &FileColumns<'_>) -> Schema {
-    let fields = schema.fields().iter().enumerate().map(|(position, field)| {
-        let data_type = if is_core(columns, position) { DataType::Utf8 } else { field.data_type().clone() };
-        Field::new(field.name(), data_type, true)
-    });
-    Schema::new(fields.collect::<Vec<_>>())
-}
-
 fn is_core(columns: &FileColumns<'_>, position: usize) -> bool {
     columns.plan.cores.iter().any(|place| matches!(place, ColumnSource::Column(core) if *core == position))
 }
@@ -206,31 +237,43 @@ struct RowsBuilder {
 }
 
 enum ColumnBuilder {
-    Core(StringBuilder),
+    /// Integers may be written as floats.
+    Core {
+        texts: StringBuilder,
+        is_whole: bool,
+    },
     Text(StringBuilder),
     Integer(Int64Builder),
     Double(Float64Builder),
     Boolean(BooleanBuilder),
     /// The next column of the decoder.
     Nested,
+    /// It is not read.
+    Skipped,
 }
 
 impl RowsBuilder {
     fn new(schema: &SchemaRef, columns: &FileColumns<'_>, batch_size: usize) -> Result<RowsBuilder> {
+        let is_skipped = |position| !columns.plan.reads(position);
         let builder = |(position, field): (usize, &Arc<Field>)| match field.data_type() {
-            _ if is_core(columns, position) => ColumnBuilder::Core(StringBuilder::new()),
+            _ if is_skipped(position) => ColumnBuilder::Skipped,
+            data_type if is_core(columns, position) => {
+                ColumnBuilder::Core { texts: StringBuilder::new(), is_whole: *data_type == DataType::Int64 }
+            }
             DataType::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
             DataType::Int64 => ColumnBuilder::Integer(Int64Builder::new()),
             DataType::Float64 => ColumnBuilder::Double(Float64Builder::new()),
             nested if nested.is_nested() => ColumnBuilder::Nested,
             _ => ColumnBuilder::Text(StringBuilder::new()),
         };
-        let nested = schema.fields().iter().filter(|field| field.data_type().is_nested()).cloned();
-        let nested = ReaderBuilder::new(Arc::new(Schema::new(nested.collect::<Vec<_>>()))).with_batch_size(batch_size);
+        let is_nested =
+            |(position, field): &(usize, &Arc<Field>)| field.data_type().is_nested() && !is_skipped(*position);
+        let nested = schema.fields().iter().enumerate().filter(is_nested).map(|(_, field)| Arc::clone(field));
+        let nested = nested_decoder(nested.collect(), batch_size)?;
         Ok(RowsBuilder {
             schema: Arc::clone(schema),
             columns: schema.fields().iter().enumerate().map(builder).collect(),
-            nested: nested.build_decoder().map_err(Error::failed)?,
+            nested,
             numbers: Vec::new(),
             malformed: Vec::new(),
             bytes: 0,
@@ -246,13 +289,13 @@ impl RowsBuilder {
         self.malformed.push(MalformedRow { number, reason, json });
     }
 
-    fn add(&mut self, number: u64, line: &[u8]) -> std::result::Result<(), arrow::error::ArrowError> {
+    fn add(&mut self, number: u64, line: &[u8]) -> std::result::Result<(), ArrowError> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
         self.bytes += line.len();
         let members = match serde_json::from_slice(line) {
-            Ok(Object(members)) => members,
+            Ok(JsonObject(members)) => members,
             Err(error) => {
                 let is_json = serde_json::from_slice::<&RawValue>(line).is_ok();
                 let reason = match is_json {
@@ -267,7 +310,7 @@ impl RowsBuilder {
         let find = |key: &str| members.iter().rfind(|(known, _)| known == key).map(|(_, value)| *value);
         let schema = Arc::clone(&self.schema);
         let values: Vec<Option<&RawValue>> = schema.fields().iter().map(|field| find(field.name())).collect();
-        let is_core = |column: &ColumnBuilder| matches!(column, ColumnBuilder::Core(_));
+        let is_core = |column: &ColumnBuilder| matches!(column, ColumnBuilder::Core { .. });
         let is_nested = |value: Option<&RawValue>| value.is_some_and(|value| JsonType::of(value) == JsonType::Nested);
         let wrong = (0..values.len()).find(|at| is_core(&self.columns[*at]) && is_nested(values[*at]));
         if let Some(wrong) = wrong {
@@ -275,26 +318,39 @@ impl RowsBuilder {
             self.reject(number, line, Reason::plain(reason));
             return Ok(());
         }
-        for (column, value) in self.columns.iter_mut().zip(values) {
-            column.append(value.map(RawValue::get).filter(|text| *text != "null"));
+        let texts = self.columns.iter().zip(&values).map(|(column, value)| column.text_of(*value));
+        let texts = match texts.collect::<Result<Vec<_>, _>>() {
+            Ok(texts) => texts,
+            Err(error) => {
+                self.reject(number, line, Reason::new("not JSON", format!("not JSON: {error}")));
+                return Ok(());
+            }
+        };
+        for (column, text) in self.columns.iter_mut().zip(texts) {
+            column.append(text.as_deref());
         }
-        if self.columns.iter().any(|column| matches!(column, ColumnBuilder::Nested)) {
-            self.nested.decode(line)?;
+        let nested = self.columns.iter().zip(schema.fields()).zip(&values);
+        let nested = nested.filter(|((column, _), _)| matches!(column, ColumnBuilder::Nested));
+        let nested: BTreeMap<&str, Option<&RawValue>> =
+            nested.map(|((_, field), value)| (field.name().as_str(), *value)).collect();
+        if !nested.is_empty() {
+            let nested = serde_json::to_string(&nested).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+            self.nested.decode(nested.as_bytes())?;
         }
         self.numbers.push(number);
         Ok(())
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of a batch")]
-    fn finish(mut self) -> std::result::Result<(Vec<ArrayRef>, Vec<u64>, Vec<MalformedRow>), arrow::error::ArrowError> {
+    fn finish(mut self) -> std::result::Result<(Vec<ArrayRef>, Vec<u64>, Vec<MalformedRow>), ArrowError> {
         let nested = self.nested.flush()?;
         let fields = self.schema.fields().iter();
         let mut nested = nested.map_or_else(Vec::new, |nested| nested.columns().to_vec()).into_iter();
         let arrays = self.columns.iter_mut().zip(fields).map(|(column, field)| match column {
-            ColumnBuilder::Core(texts) | ColumnBuilder::Text(texts) => Arc::new(texts.finish()) as ArrayRef,
+            ColumnBuilder::Core { texts, .. } | ColumnBuilder::Text(texts) => Arc::new(texts.finish()) as ArrayRef,
             ColumnBuilder::Integer(integers) => Arc::new(integers.finish()),
             ColumnBuilder::Double(doubles) => Arc::new(doubles.finish()),
             ColumnBuilder::Boolean(booleans) => Arc::new(booleans.finish()),
+            ColumnBuilder::Skipped => arrow::array::new_null_array(&DataType::Null, self.numbers.len()),
             ColumnBuilder::Nested => nested.next().unwrap_or_else(|| arrow::array::new_empty_array(field.data_type())),
         });
         Ok((arrays.collect(), self.numbers, self.malformed))
@@ -302,19 +358,27 @@ impl RowsBuilder {
 }
 
 impl ColumnBuilder {
-    /// Appends a value as it is written, or a null.
-    fn append(&mut self, json: Option<&str>) {
+    /// A value as the text that is appended; none for null, and for what is decoded elsewhere.
+    fn text_of<'a>(&self, value: Option<&'a RawValue>) -> serde_json::Result<Option<Cow<'a, str>>> {
+        let json = value.map(RawValue::get).filter(|text| *text != "null");
+        match (self, json) {
+            (ColumnBuilder::Nested | ColumnBuilder::Skipped, _) | (_, None) => Ok(None),
+            (_, Some(quoted)) if quoted.starts_with('"') => {
+                serde_json::from_str(quoted).map(|text| Some(Cow::Owned(text)))
+            }
+            (_, Some(other)) => Ok(Some(Cow::Borrowed(other))),
+        }
+    }
+
+    /// Appends a value, or a null.
+    fn append(&mut self, text: Option<&str>) {
         match self {
-            ColumnBuilder::Core(texts) | ColumnBuilder::Text(texts) => match json {
-                Some(quoted) if quoted.starts_with('"') => {
-                    texts.append_option(serde_json::from_str::<String>(quoted).ok())
-                }
-                other => texts.append_option(other),
-            },
-            ColumnBuilder::Integer(integers) => integers.append_option(json.and_then(|json| json.parse().ok())),
-            ColumnBuilder::Double(doubles) => doubles.append_option(json.and_then(|json| json.parse().ok())),
-            ColumnBuilder::Boolean(booleans) => booleans.append_option(json.map(|json| json == "true")),
-            ColumnBuilder::Nested => {}
+            ColumnBuilder::Core { texts, is_whole: true } => texts.append_option(text.map(whole)),
+            ColumnBuilder::Core { texts, .. } | ColumnBuilder::Text(texts) => texts.append_option(text),
+            ColumnBuilder::Integer(integers) => integers.append_option(text.and_then(|text| text.parse().ok())),
+            ColumnBuilder::Double(doubles) => doubles.append_option(text.and_then(|text| text.parse().ok())),
+            ColumnBuilder::Boolean(booleans) => booleans.append_option(text.map(|text| text == "true")),
+            ColumnBuilder::Nested | ColumnBuilder::Skipped => {}
         }
     }
 }

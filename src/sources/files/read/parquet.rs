@@ -3,7 +3,11 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::new_null_array;
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use crate::error::{Error, Result};
@@ -41,8 +45,12 @@ pub(super) fn read<'a>(
 ) -> Result<SourceBatches<'a>> {
     let path = columns.path;
     let file = File::open(path).map_err(Error::reading(path))?;
+    let width = metadata.schema().fields().len();
+    let read: Vec<usize> = (0..width).filter(|position| columns.plan.reads(*position)).collect();
+    let projection = ProjectionMask::roots(metadata.parquet_schema(), read.iter().copied());
     let reader = caught(|| {
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_projection(projection)
             .with_batch_size(batch_size)
             .with_row_groups(part.row_group.into_iter().collect())
             .build()
@@ -61,7 +69,9 @@ pub(super) fn read<'a>(
         let batch = batch?;
         let numbers = RowNumbers::Consecutive { first, count: batch.num_rows() };
         first += batch.num_rows() as u64;
-        columns.arrange(batch.columns(), numbers, Vec::new())
+        let mut all = vec![new_null_array(&DataType::Null, batch.num_rows()); width];
+        read.iter().zip(batch.columns()).for_each(|(position, column)| all[*position] = Arc::clone(column));
+        columns.arrange(&all, numbers, Vec::new())
     })))
 }
 

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use crate::error::{Error, Result};
 use crate::sources::files::find::{Compression, InputFile};
 
-/// The longest line or record, in bytes. A greater one is rather a mistake in the file.
+/// The longest line or record, in bytes. Longer ones are almost certainly malformed.
 pub(super) const LONGEST_RECORD: usize = 16 << 20;
 /// A batch is not given more rows once it has this many bytes.
 pub(super) const BATCH_BYTES: usize = 32 << 20;
