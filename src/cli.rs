@@ -161,6 +161,11 @@ fn without_empty(command: clap::Command) -> clap::Command {
 fn run(command: &RunCommand) -> Result<()> {
     let config = RunConfig::resolve(&command.args)?;
     let progress = Arc::new(Progress::default());
+    let others = config.job.anomaly.save_model.iter().chain(&command.status);
+    if let Some(twice) = others.into_iter().find(|path| command.report.contains(path)) {
+        let cause = "is both the report and the saved model or the status file; wanted different files";
+        return Err(Error::usage(format!("--report: {} {cause}", twice.display())));
+    }
     stop_on_signals(&progress)?;
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);

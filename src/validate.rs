@@ -15,7 +15,7 @@ use crate::model::InputTable;
 use crate::report::{InputReport, ReasonCounts, RejectionReport, Report, check_share};
 use crate::sinks::folder::count_rows;
 use crate::sources::{FileSource, RowDecoder, Source};
-use crate::tables::Catalog;
+use crate::tables::{Catalog, RejectedTable};
 
 /// A check and its result.
 #[derive(Clone, Debug, Serialize)]
@@ -131,7 +131,7 @@ fn count(
 #[must_use]
 pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<Check> {
     let mut checks = Vec::new();
-    for name in tables.names() {
+    for name in tables.names().chain([RejectedTable::NAME]) {
         let folder = folder.join(name);
         let whole = folder.join("_SUCCESS").is_file();
         checks.push(check(
@@ -154,16 +154,19 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
         let orders = report.and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
         let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
         let rows = counted.iter().map(|file| file.rows).sum();
-        checks.push(check(
-            format!("{name} has rows"),
-            match rows {
-                0 if report.is_none() => {
-                    Err(Error::unusable("none; give --report to tell whether the input had usable orders"))
-                }
-                0 if had_orders => Err(Error::unusable("none, although the input has usable orders")),
-                rows => Ok(grouped(rows)),
-            },
-        ));
+        let may_be_empty = name == RejectedTable::NAME;
+        checks.extend((!may_be_empty).then(|| {
+            check(
+                format!("{name} has rows"),
+                match rows {
+                    0 if report.is_none() => {
+                        Err(Error::unusable("none; give --report to tell whether the input had usable orders"))
+                    }
+                    0 if had_orders => Err(Error::unusable("none, although the input has usable orders")),
+                    rows => Ok(grouped(rows)),
+                },
+            )
+        }));
         if let Some(report) = report {
             checks.push(check(format!("{name} is from this run"), from_run(&counted, rows, report, name)));
         }

@@ -29,6 +29,8 @@ fn validation_says_what_is_wrong_and_ends_with_status_3() {
     check(&shop.run(&["--report", report]), 0, &[]);
     let after = millstream(&["validate", "output", output, "--report", report]);
     assert_eq!(after.status, 0, "{after:?}");
+    assert!(after.stdout.contains("ok    rejected is from this run"), "{after:?}");
+    check(&shop.run(&["--report", report, "--status", report]), 2, &["is both the report and the saved model or"]);
     check(&shop.run(&[]), 0, &[]);
     let stale = millstream(&["validate", "output", output, "--report", report]);
     assert!(stale.status == 3 && stale.stdout.contains("wanted run"), "{stale:?}");

@@ -94,6 +94,9 @@ fn now() -> u64 {
 ///
 /// If the file is missing or stale, or the run makes no progress.
 pub(super) fn check(path: &Path) -> Result<String> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::unusable(format!("{}: no regular file, wanted a status file", path.display())));
+    }
     let text = fs::read(path).map_err(|cause| Error::failed(format!("{}: no run: {cause}", path.display())))?;
     let status: RunStatus = serde_json::from_slice(&text).map_err(Error::reading(path))?;
     let (age, path) = (now().abs_diff(status.unix_seconds), path.display());
@@ -131,6 +134,7 @@ mod tests {
             let shown = check(&path).unwrap_or_else(|error| error.to_string());
             assert!(!shown.chars().any(char::is_control), "{shown:?}");
         }
+        assert!(check(folder.path()).is_err_and(|error| error.to_string().contains("no regular file")));
         let escape = String::from_utf8_lossy(&original).replace("preparing", "\\u001b[31mred");
         fs::write(&path, escape).expect("written");
         assert!(check(&path).is_ok_and(|shown| shown.starts_with("\\u{1b}[31mred")));
