@@ -45,17 +45,26 @@ impl AtomicFile {
         Ok(AtomicFile { path, staged: Some(staged), file })
     }
 
-    /// As [`create`](Self::create), with a tag of its own; removes what killed processes have left.
+    /// As [`create`](Self::create), with a tag of its own.
     ///
     /// # Errors
     ///
     /// As `create`.
     pub(crate) fn replacing(path: &Path) -> Result<AtomicFile> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        AtomicFile::create(path, &format!("{:x}-{:x}", now.as_nanos(), process::id()))
+    }
+
+    /// Removes what killed processes have left.
+    ///
+    /// # Errors
+    ///
+    /// If the folder can't be read.
+    pub(crate) fn clean_up(path: &Path) -> Result<()> {
         for (_, left) in AtomicFile::leftovers(path)? {
             let _ = fs::remove_file(left);
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        AtomicFile::create(path, &format!("{:x}-{:x}", now.as_nanos(), process::id()))
+        Ok(())
     }
 
     /// The staged files of a path that no process holds any more, by their tags.
@@ -190,6 +199,7 @@ mod tests {
         assert_eq!((fs::read(&path).expect("read"), files()), (b"new".to_vec(), 1));
         AtomicFile::create(&path, "left").expect("created").leave();
         assert_eq!(AtomicFile::leftovers(&path).expect("listed")[0].0, "left");
+        AtomicFile::clean_up(&path).expect("cleaned up");
         AtomicFile::replacing(&path).expect("created").put_in_place().expect("in place");
         assert_eq!((fs::read(&path).expect("read"), files()), (Vec::new(), 1), "what was left is removed");
         assert!(AtomicFile::replacing(folder.path()).is_err());

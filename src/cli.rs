@@ -169,7 +169,8 @@ fn run(command: &RunCommand) -> Result<()> {
     stop_on_signals(&progress)?;
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
-    let reports = command.report.iter().filter(|_| is_first).map(|path| AtomicFile::replacing(path));
+    let report_to = |path: &PathBuf| AtomicFile::clean_up(path).and_then(|()| AtomicFile::replacing(path));
+    let reports = command.report.iter().filter(|_| is_first).map(report_to);
     let reports = reports.collect::<Result<Vec<_>>>()?;
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let shown = display::ProgressDisplay::show(&progress);

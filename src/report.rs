@@ -90,7 +90,8 @@ impl InputReport {
         let id = format!("{}_id", name.trim_end_matches('s'));
         let lines = match name.as_str() {
             "orders" => {
-                ". If they are lines of orders, an id has several columns: columns: {orders: {order_id: [ORDER, LINE]}}"
+                ". If they are lines of orders, name the columns that make them unique: columns: {orders: {order_id: \
+                 [ORDER, LINE]}}"
             }
             _ => "",
         };

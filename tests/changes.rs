@@ -61,7 +61,7 @@ fn moved_further(change: Write<i64>) -> [usize; 4] {
     std::array::from_fn(|table| moved[7 + table])
 }
 
-fn moved_in_all(change: Write<i64>) -> [usize; 11] {
+fn moved_in_all(change: Write<i64>) -> [usize; 12] {
     let history: History<i64> = vec![shop(), vec![change]];
     let settings = Settings::as_of(Day::new(100).expect("in range"));
     let [one, two] = [1, 2].map(|workers| run(&history, &settings, workers, 1));

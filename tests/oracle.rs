@@ -55,6 +55,7 @@ proptest! {
         prop_assert!(end.cohort_analysis.is_empty() && end.customer_product_matrix.is_empty());
         prop_assert!(end.product_ranking.is_empty() && end.category_stats.is_empty());
         prop_assert!(end.product_features.is_empty() && end.order_anomalies.is_empty());
+        prop_assert!(end.first_purchase_cohorts.is_empty());
     }
 }
 

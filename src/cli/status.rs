@@ -42,6 +42,7 @@ pub(super) struct StatusFile {
 
 impl StatusFile {
     pub(super) fn keep(path: &Path, progress: &Arc<Progress>) -> Result<StatusFile> {
+        AtomicFile::clean_up(path)?;
         write(path, progress, Duration::ZERO)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let (kept, stop, progress) = (path.to_owned(), Arc::clone(&is_over), Arc::clone(progress));

@@ -53,8 +53,7 @@ pub(super) struct DataKeys {
     pub(super) input_path: Option<PathBuf>,
     pub(super) output_path: Option<PathBuf>,
     /// In older files; ignored.
-    #[serde(rename = "checkpoint_path")]
-    _checkpoint_path: IgnoredAny,
+    pub(super) checkpoint_path: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,8 +62,7 @@ pub(super) struct ProcessingKeys {
     pub(super) batch_size: Option<usize>,
     pub(super) parallelism: Option<usize>,
     /// In older files; ignored.
-    #[serde(rename = "cache_enabled")]
-    _cache_enabled: IgnoredAny,
+    pub(super) cache_enabled: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

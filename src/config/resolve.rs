@@ -14,7 +14,7 @@ use crate::model::{Amount, Day, Text, Tiers, money};
 use crate::pipeline::Settings;
 use crate::sinks::folder::{FileFormat, Placing};
 use crate::sources::{CsvDialect, FileOptions};
-use crate::tables::Catalog;
+use crate::tables::{Catalog, EnrichedDataTable, Table};
 use crate::udf::Registry;
 
 use super::file::{self, ConfigFile, CsvKeys, TierBound};
@@ -29,7 +29,18 @@ impl RunConfig {
     pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
         let file = read(args.config.as_deref())?;
         let (input, output) = (input(args, &file)?, output(args, &file)?);
-        Ok(RunConfig { job: job(args, file, true)?, input, output })
+        let ignored = [
+            ("data.checkpoint_path", file.data.checkpoint_path.is_some()),
+            ("processing.cache_enabled", file.processing.cache_enabled.is_some()),
+        ];
+        let config = RunConfig { job: job(args, file, true)?, input, output };
+        let is_idle =
+            config.output.placing != Placing::default() && !config.job.tables.contains(EnrichedDataTable.name());
+        let idle = ("output.partition_by, bucket_by or sort_by, as enriched_data is not written,", is_idle);
+        for (key, _) in ignored.into_iter().chain([idle]).filter(|(_, is_set)| *is_set) {
+            tracing::warn!("config: {key} has no effect");
+        }
+        Ok(config)
     }
 }
 

@@ -100,6 +100,7 @@ impl Forest {
     ///
     /// If it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
+        AtomicFile::clean_up(path)?;
         let mut file = AtomicFile::replacing(path)?;
         file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
         file.sync()?;

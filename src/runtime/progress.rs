@@ -81,6 +81,12 @@ impl Progress {
         if self.stop.load(Ordering::Relaxed) { Err(Error::failed("cancelled")) } else { Ok(()) }
     }
 
+    /// Fails if the run is cancelled, unless it is publishing already.
+    pub(super) fn check_may_go_on(&self) -> Result<()> {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *phase == Phase::Publishing { Ok(()) } else { self.check_not_stopped() }
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         self.step();
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;

@@ -19,8 +19,8 @@ use super::rejected::RejectedTable;
 use super::rows_end::rows_end;
 use super::{
     CategoryStatsTable, CohortAnalysisTable, CustomerPatternsTable, CustomerProductMatrixTable, DailySalesTable,
-    EnrichedDataTable, Layout, OrderAnomaliesTable, ProductFeaturesTable, ProductRankingTable, ProductSalesTable,
-    RfmAnalysisTable, Table, TableColumn,
+    EnrichedDataTable, FirstPurchaseCohortsTable, Layout, OrderAnomaliesTable, ProductFeaturesTable,
+    ProductRankingTable, ProductSalesTable, RfmAnalysisTable, Table, TableColumn,
 };
 
 /// A list of tables, in the order in which they are built and reported.
@@ -28,7 +28,7 @@ use super::{
 pub struct Catalog(Vec<Arc<dyn AnyTable>>);
 
 impl Catalog {
-    /// All eleven tables of millstream.
+    /// All twelve tables of millstream.
     #[must_use]
     pub fn standard() -> Catalog {
         Catalog(Vec::new())
@@ -43,6 +43,7 @@ impl Catalog {
             .with(CategoryStatsTable)
             .with(ProductFeaturesTable)
             .with(OrderAnomaliesTable)
+            .with(FirstPurchaseCohortsTable)
     }
 
     /// Adds a table, or replaces the one of the same name. Names and columns are checked when a job starts.
@@ -55,7 +56,7 @@ impl Catalog {
         self
     }
 
-    /// The default tables: of the eleven, the seven of the original job.
+    /// The default tables: of the twelve, the seven of the original job.
     #[must_use]
     pub fn defaults(&self) -> Catalog {
         Catalog(self.0.iter().filter(|table| table.is_default()).cloned().collect())

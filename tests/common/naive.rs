@@ -7,7 +7,8 @@ use millstream::model::{Account, Amount, AmountSum, CustomerPattern, Day, Id, Li
 use millstream::pipeline::Enriched;
 use millstream::pipeline::Settings;
 use millstream::tables::{
-    CategoryStats, CohortSize, DailySales, MatrixEntry, OrderAnomaly, ProductFeatures, ProductRanking, Rfm,
+    CategoryStats, CohortSize, DailySales, MatrixEntry, NewCustomers, OrderAnomaly, ProductFeatures, ProductRanking,
+    Rfm,
 };
 
 use super::further;
@@ -27,6 +28,7 @@ pub struct Answer<I> {
     pub category_stats: Vec<CategoryStats>,
     pub product_features: Vec<ProductFeatures<I>>,
     pub order_anomalies: Vec<OrderAnomaly<I>>,
+    pub first_purchase_cohorts: Vec<NewCustomers>,
 }
 
 /// An order and its id.
@@ -110,6 +112,11 @@ pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
         customers: customers(orders),
     };
 
+    let mut firsts: BTreeMap<Option<Month>, i64> = BTreeMap::new();
+    for (_, orders) in by_customer.iter().filter(|(customer, _)| customer.is_some()) {
+        *firsts.entry(orders.iter().filter_map(|(_, order)| order.day).min().map(Day::month)).or_default() += 1;
+    }
+
     let product_sales = sorted(group(tables, |order| order.product.clone()).iter().map(product));
     Answer {
         product_ranking: sorted(product_sales.iter().map(|sales| further::ranking(&product_sales, sales))),
@@ -123,6 +130,9 @@ pub fn answer<I: Id>(tables: &Tables<I>, settings: &Settings) -> Answer<I> {
         rfm_analysis: sorted(by_customer.iter().map(rfm)),
         cohort_analysis: sorted(group(tables, |order| order.day.map(Day::month)).iter().map(cohort)),
         customer_product_matrix: sorted(by_customer.iter().flat_map(matrix)),
+        first_purchase_cohorts: sorted(
+            firsts.iter().map(|(month, count)| NewCustomers { month: *month, customers: *count }),
+        ),
     }
 }
 

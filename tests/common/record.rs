@@ -9,9 +9,9 @@ use millstream::operators::{Position, Upsert, latest};
 use millstream::pipeline::{Enriched, Job, Settings, Shop};
 use millstream::tables::{
     CategoryStats, CategoryStatsTable, CohortAnalysisTable, CohortSize, CustomerPatternsTable,
-    CustomerProductMatrixTable, DailySales, DailySalesTable, EnrichedDataTable, MatrixEntry, OrderAnomaliesTable,
-    OrderAnomaly, ProductFeatures, ProductFeaturesTable, ProductRanking, ProductRankingTable, ProductSalesTable, Rfm,
-    RfmAnalysisTable, Table,
+    CustomerProductMatrixTable, DailySales, DailySalesTable, EnrichedDataTable, FirstPurchaseCohortsTable, MatrixEntry,
+    NewCustomers, OrderAnomaliesTable, OrderAnomaly, ProductFeatures, ProductFeaturesTable, ProductRanking,
+    ProductRankingTable, ProductSalesTable, Rfm, RfmAnalysisTable, Table,
 };
 use timely::dataflow::operators::Input;
 use timely::dataflow::operators::probe::Handle;
@@ -37,6 +37,7 @@ pub struct Recorded<I> {
     pub category_stats: Updates<CategoryStats>,
     pub product_features: Updates<ProductFeatures<I>>,
     pub order_anomalies: Updates<OrderAnomaly<I>>,
+    pub first_purchase_cohorts: Updates<NewCustomers>,
 }
 
 impl<I: Id> Recorded<I> {
@@ -53,6 +54,7 @@ impl<I: Id> Recorded<I> {
             category_stats: Arc::default(),
             product_features: Arc::default(),
             order_anomalies: Arc::default(),
+            first_purchase_cohorts: Arc::default(),
         }
     }
 
@@ -70,11 +72,12 @@ impl<I: Id> Recorded<I> {
             category_stats: rows(&self.category_stats, epoch),
             product_features: rows(&self.product_features, epoch),
             order_anomalies: rows(&self.order_anomalies, epoch),
+            first_purchase_cohorts: rows(&self.first_purchase_cohorts, epoch),
         }
     }
 
     /// The number of rows of each table an epoch changed, in the order of the fields.
-    pub fn moved(&self, epoch: u64) -> [usize; 11] {
+    pub fn moved(&self, epoch: u64) -> [usize; 12] {
         [
             moved(&self.enriched_data, epoch),
             moved(&self.daily_sales, epoch),
@@ -87,11 +90,12 @@ impl<I: Id> Recorded<I> {
             moved(&self.category_stats, epoch),
             moved(&self.product_features, epoch),
             moved(&self.order_anomalies, epoch),
+            moved(&self.first_purchase_cohorts, epoch),
         ]
     }
 
     /// The number of updates of each table an epoch sent, those that cancel included.
-    pub fn sent(&self, epoch: u64) -> [usize; 11] {
+    pub fn sent(&self, epoch: u64) -> [usize; 12] {
         [
             sent(&self.enriched_data, epoch),
             sent(&self.daily_sales, epoch),
@@ -104,6 +108,7 @@ impl<I: Id> Recorded<I> {
             sent(&self.category_stats, epoch),
             sent(&self.product_features, epoch),
             sent(&self.order_anomalies, epoch),
+            sent(&self.first_purchase_cohorts, epoch),
         ]
     }
 }
@@ -202,6 +207,7 @@ fn record<I: Id>(job: &Job<'_, u64, I>, output: &Recorded<I>) -> Handle<u64> {
     keep(CategoryStatsTable.rows(job), &output.category_stats, &probe);
     keep(ProductFeaturesTable.rows(job), &output.product_features, &probe);
     keep(OrderAnomaliesTable.rows(job), &output.order_anomalies, &probe);
+    keep(FirstPurchaseCohortsTable.rows(job), &output.first_purchase_cohorts, &probe);
     probe
 }
 

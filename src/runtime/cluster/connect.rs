@@ -72,7 +72,7 @@ pub(super) fn connect(
     facts: Fingerprint,
     membership: &Arc<Membership>,
     listening: Sender<ListenerGuard>,
-    progress: &Progress,
+    progress: &Arc<Progress>,
 ) -> Result<Vec<Option<DataStream>>> {
     let (own, processes) = (config.process, config.hosts.len());
     let (connected, accepted) = unbounded();
@@ -84,7 +84,7 @@ pub(super) fn connect(
         peers,
         connected,
     });
-    membership.send_heartbeats();
+    membership.send_heartbeats(progress);
     let wait = JoinDeadline { started: Instant::now(), most: config.wait, progress };
     accept(&rendezvous, listen(&config.hosts[own], &wait)?);
     for process in 0..own {

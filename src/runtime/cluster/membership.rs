@@ -5,18 +5,21 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use crate::config::ClusterConfig;
 use crate::error::{Error, ErrorKind as Kind, Result};
 
+use super::super::Progress;
 use super::super::failure::FirstError;
 use super::wire::{self, Message, RunFailure};
 
 /// How often heartbeats are sent.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is checked whether this process is cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(100);
 /// A process is lost after this time without a message.
 pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for a failure message after a data connection closes: a failing process reports before it exits.
@@ -98,12 +101,20 @@ impl Membership {
         Ok(())
     }
 
-    /// Sends a heartbeat every second, until this process leaves.
-    pub(super) fn send_heartbeats(self: &Arc<Self>) {
-        let membership = Arc::clone(self);
+    /// Sends a heartbeat every second, until this process leaves; and the failure as soon as it is cancelled, for its
+    /// workers may be in the middle of a long step.
+    pub(super) fn send_heartbeats(self: &Arc<Self>, progress: &Arc<Progress>) {
+        let (membership, progress) = (Arc::clone(self), Arc::clone(progress));
         thread::spawn(move || {
-            while !membership.wait_until_left(Some(HEARTBEAT_INTERVAL)) {
-                membership.send_to_all(&Message::Heartbeat);
+            let mut last = Instant::now();
+            while !membership.wait_until_left(Some(CANCEL_INTERVAL)) {
+                if last.elapsed() >= HEARTBEAT_INTERVAL {
+                    last = Instant::now();
+                    membership.send_to_all(&Message::Heartbeat);
+                }
+                if let Err(error) = progress.check_may_go_on() {
+                    membership.fail(error);
+                }
             }
         });
     }
