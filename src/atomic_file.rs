@@ -38,7 +38,7 @@ impl AtomicFile {
             return Ok(AtomicFile { path: path.to_owned(), staged: None, file });
         }
         let path = resolved(path);
-        let staged = folder(&path).join(format!("{}{tag}{STAGED}", prefix(&path)));
+        let staged = folder_of(&path).join(format!("{}{tag}{STAGED}", prefix(&path)));
         let file = File::create_new(&staged).map_err(Error::writing(&path))?;
         // A file system without locks is rather one without leftovers.
         let _ = file.lock();
@@ -77,7 +77,7 @@ impl AtomicFile {
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Ok(found);
         }
-        for entry in fs::read_dir(folder(&path)).map_err(Error::writing(&path))? {
+        for entry in fs::read_dir(folder_of(&path)).map_err(Error::writing(&path))? {
             let staged = entry.map_err(Error::writing(&path))?.path();
             let name = staged.file_name().unwrap_or_default().to_string_lossy();
             let tag = name.strip_prefix(&prefix(&path)).and_then(|rest| rest.strip_suffix(STAGED));
@@ -106,7 +106,7 @@ impl AtomicFile {
         if self.staged.is_none() {
             return Ok(());
         }
-        self.file.sync_all().and_then(|()| sync_names(folder(&self.path))).map_err(Error::writing(&self.path))
+        self.file.sync_all().and_then(|()| sync_names(folder_of(&self.path))).map_err(Error::writing(&self.path))
     }
 
     /// Moves the content into its place.
@@ -117,14 +117,7 @@ impl AtomicFile {
     #[cfg(any(feature = "cli", test))]
     pub(crate) fn put_in_place(self) -> Result<()> {
         let Some(staged) = &self.staged else { return Ok(()) };
-        let moved = match fs::rename(staged, &self.path) {
-            // The file is a mount of its own, as in containers.
-            Err(cause) if matches!(cause.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
-                fs::copy(staged, &self.path).map(drop)
-            }
-            moved => moved,
-        };
-        moved.map_err(Error::writing(&self.path))
+        place(staged, &self.path).map_err(Error::writing(&self.path))
     }
 
     /// As [`put_in_place`](Self::put_in_place), durably; the content is [synced](Self::sync) already.
@@ -134,8 +127,17 @@ impl AtomicFile {
     /// If the file can't be replaced. The staged file is left then.
     pub(crate) fn put_durably(mut self) -> Result<()> {
         let Some(staged) = self.staged.take() else { return Ok(()) };
-        let moved = fs::rename(&staged, &self.path).and_then(|()| sync_names(folder(&self.path)));
-        moved.map_err(Error::writing(&self.path))
+        AtomicFile::settle(&staged, &self.path)
+    }
+
+    /// Moves one of the [`leftovers`](Self::leftovers) of a path into its place, durably.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be replaced. The staged file is left then.
+    pub(crate) fn settle(staged: &Path, path: &Path) -> Result<()> {
+        let path = resolved(path);
+        place(staged, &path).and_then(|()| sync_names(folder_of(&path))).map_err(Error::writing(&path))
     }
 
     /// Leaves the staged file to a later process.
@@ -151,8 +153,21 @@ impl Drop for AtomicFile {
 }
 
 /// A link stays one: what it points to is replaced.
-pub(crate) fn resolved(path: &Path) -> PathBuf {
+fn resolved(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Moves a staged file into its place.
+fn place(staged: &Path, path: &Path) -> std::io::Result<()> {
+    match fs::rename(staged, path) {
+        // The file is a mount of its own, as in containers. It is copied, and readers may see the copy half done.
+        Err(cause) if matches!(cause.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
+            fs::copy(staged, path)?;
+            File::open(path)?.sync_all()?;
+            fs::remove_file(staged)
+        }
+        moved => moved,
+    }
 }
 
 /// True if no process holds this file.
@@ -160,7 +175,8 @@ fn is_left(staged: &Path) -> bool {
     File::open(staged).is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-fn folder(path: &Path) -> &Path {
+/// The folder that a file or folder is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

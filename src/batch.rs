@@ -30,7 +30,7 @@ use crate::sources::SkippedColumns;
 /// # Errors
 ///
 /// If the config is invalid, the input can't be used, or something can't be written. The tables of earlier runs then
-/// remain; only if the output folder fails while tables are being replaced, some may be new and others not.
+/// remain, unless the message says that the new ones are in place.
 pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     config.validate()?;
     let mut job = config.job.clone();

@@ -187,7 +187,7 @@ fn run(command: &RunCommand) -> Result<()> {
 fn write_report(mut file: AtomicFile, report: &Report) -> Result<()> {
     file.write(&serde_json::to_vec_pretty(report).map_err(Error::failed)?)?;
     file.sync()?;
-    file.put_in_place()
+    file.put_durably()
 }
 
 fn generate_shop(output: &Path, scale: f64) -> Result<()> {

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match Cli::parse_arguments().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Only the first line of a message begins a line.
+            // The further lines of a message are indented.
             eprintln!("error: {}", error.to_string().replace('\n', "\n  "));
             ExitCode::from(error.exit_status())
         }

@@ -46,6 +46,24 @@ fn type_of(shop: &Shop, column: &str) -> DataType {
 }
 
 #[test]
+fn an_empty_file_is_a_day_without_orders_but_not_a_table_without_rows() {
+    let shop = shop(&format!("{HEADER}1,1,1,2024-12-31,1,0\n"));
+    check(&shop.run(&[]), 0, &[]);
+    for empty in ["", "\n"] {
+        shop.write("orders.csv", empty);
+        check(&shop.run(&[]), 3, &["orders.csv: has no columns, wanted order_id, "]);
+    }
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    shop.write("orders/monday.csv", "");
+    shop.write("orders/tuesday.json", "");
+    check(&shop.run(&[]), 3, &["orders/monday.csv: has no columns, as all files of this table, wanted order_id, "]);
+    assert_eq!(rows(&shop, "enriched_data").len(), 1, "the former tables are there");
+    shop.write("orders/wednesday.csv", &format!("{HEADER}2,1,1,2024-12-31,1,0\n3,1,1,2024-12-31,1,0\n"));
+    check(&shop.run(&[]), 0, &[]);
+    assert_eq!(rows(&shop, "enriched_data").len(), 2);
+}
+
+#[test]
 fn a_job_that_uses_none_of_its_data_is_no_success() {
     let shop = shop(&format!("{HEADER}1,1,1,2024-12-31,1,0\n"));
     check(&shop.run(&[]), 0, &[]);

@@ -1,6 +1,6 @@
 //! Damaged files of every kind that a user may give: readers end with rows or an error, and never panic.
 //!
-//! Files of `tests/corpus` and generated ones are changed at random, from a fixed seed. More changes are made with
+//! Files of `tests/corpus` are changed at random, from a fixed seed. More changes are made with
 //! `MILLSTREAM_FUZZ=100000 cargo test --test fuzz`.
 
 mod files;

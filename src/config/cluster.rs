@@ -160,7 +160,7 @@ fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
     ))
 }
 
-/// The content of a file, without the line break at its end.
+/// The content of a file, without the white space around it.
 fn read_secret(path: PathBuf) -> Result<Secret> {
     let secret = fs::read(&path).map_err(|cause| Error::usage(format!("{}: {cause}", path.display())))?;
     match secret.trim_ascii() {

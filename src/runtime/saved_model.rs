@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::atomic_file::{AtomicFile, resolved};
+use crate::atomic_file::AtomicFile;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
@@ -23,8 +23,11 @@ impl SavedModel {
     /// If the folder of the file can't be read or written.
     pub(super) fn open(path: &Path, run: &str, mut has_committed: impl FnMut(&str) -> bool) -> Result<SavedModel> {
         for (run, left) in AtomicFile::leftovers(path)? {
-            let settled = if has_committed(&run) { fs::rename(&left, resolved(path)) } else { fs::remove_file(&left) };
-            settled.map_err(Error::writing(path))?;
+            if has_committed(&run) {
+                AtomicFile::settle(&left, path)?;
+            } else {
+                fs::remove_file(&left).map_err(Error::writing(path))?;
+            }
         }
         AtomicFile::create(path, run).map(SavedModel)
     }

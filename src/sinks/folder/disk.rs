@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::atomic_file::sync_names;
+use crate::atomic_file::{folder_of, sync_names};
 use crate::error::{Error, Result};
 use crate::printable::printable;
 
@@ -89,10 +89,22 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()
-            .map_err(Error::reading(folder)),
+            .map_err(Error::writing(folder)),
         Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(cause) => Err(Error::reading(folder)(cause)),
+        Err(cause) => Err(Error::writing(folder)(cause)),
     }
+}
+
+/// Creates a folder and those that it is in, durably, unless they are there.
+///
+/// # Errors
+///
+/// If one can't be created or synced.
+pub(super) fn create_folders(path: &Path) -> Result<()> {
+    let named = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty());
+    let missing: Vec<_> = named.take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(path).map_err(Error::writing(path))?;
+    missing.into_iter().try_for_each(|created| sync_folder(folder_of(created)))
 }
 
 /// Creates a folder, unless it is there.

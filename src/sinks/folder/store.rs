@@ -23,7 +23,7 @@ use crate::crash;
 use crate::error::{Error, Result};
 use crate::sinks::Written;
 
-use super::disk::{Syncer, create_folder, entries, is_own_folder, remove_or_leave, sync_folder};
+use super::disk::{Syncer, create_folder, create_folders, entries, is_own_folder, remove_or_leave, sync_folder};
 
 const WORK: &str = ".millstream";
 const CURRENT: &str = "current";
@@ -52,7 +52,7 @@ impl OutputFolder {
     /// millstream has the name of one of `tables`.
     pub(crate) fn open(root: &Path, run: &str, tables: &[String]) -> Result<OutputFolder> {
         let work = root.join(WORK);
-        fs::create_dir_all(root).map_err(Error::writing(root))?;
+        create_folders(root)?;
         create_folder(&work)?;
         let path = work.join("lock");
         let lock = File::options().create(true).append(true).open(&path).map_err(Error::writing(&path))?;
@@ -66,6 +66,7 @@ impl OutputFolder {
         let output =
             OutputFolder { root: root.to_owned(), run: run.to_owned(), lock: Some(lock), syncer: Arc::default() };
         output.clean_up()?;
+        // A link to something else is an error now rather than after the work.
         output.current()?;
         tables.iter().try_for_each(|table| output.check_place(table))?;
         create_folder(&output.work().join(RUNS))?;

@@ -47,8 +47,8 @@ impl FilePlan {
 ///
 /// # Errors
 ///
-/// If a column is missing, has an unusable type, or has different types in different files. The message names the file,
-/// the column, the type found, the accepted types, and the columns of the file.
+/// If no file has columns, or a column is missing, has an unusable type, or has different types in different files. The
+/// message names the file, the column, the type found, the accepted types, and the columns of the file.
 pub(crate) fn unify(
     table: InputTable,
     files: &[(InputFile, Schema)],
@@ -57,6 +57,14 @@ pub(crate) fn unify(
 ) -> Result<(InputSchema, Vec<FilePlan>)> {
     let found = files.iter().map(|(file, schema)| columns_of(file, schema, renames, &folder_type(files)));
     let found = found.collect::<Result<Vec<_>>>()?;
+    if let Some((file, _)) = files.first().filter(|_| found.iter().all(Vec::is_empty)) {
+        let others = if files.len() > 1 { ", as all files of this table" } else { "" };
+        return Err(Error::unusable(format!(
+            "{}: has no columns{others}, wanted {}; a table without rows is a file with a header only",
+            file.path.display(),
+            table.cores().iter().filter(|core| core.required).map(|core| core.name).collect::<Vec<_>>().join(", ")
+        )));
+    }
     for ((file, _), columns) in files.iter().zip(&found) {
         check(table, file, columns, &options.csv)?;
     }
@@ -106,7 +114,7 @@ fn columns_of(
     let folders =
         file.partition.iter().map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
     let mut columns: Vec<FoundColumn> = Vec::new();
-    if schema.fields().is_empty() {
+    if schema.fields().is_empty() && file.format.is_text() {
         return Ok(Vec::new());
     }
     for (wanted, column) in renames {
@@ -166,8 +174,8 @@ fn is_canonical(value: &str) -> bool {
 
 fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: &CsvDialect) -> Result<()> {
     let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
-    // A text file without any content has no rows either. A key that no line of a JSON file has is null in all of them,
-    // but without ids it is rather another table.
+    // Beside others, a text file without any content is one without rows. A key that no line of a JSON file has is null
+    // in all of them, but without ids it is rather another table.
     let is_empty = columns.is_empty() && file.format.is_text();
     let may_lack =
         |core: &CoreColumn| is_empty || file.format == InputFormat::JsonLines && core.name != table.cores()[0].name;

@@ -1,4 +1,4 @@
-//! JSON lines: one object per line. IdNumbers in core columns are read as their original text.
+//! JSON lines: one object per line. Numbers in core columns are read as their original text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ enum JsonType {
     Boolean,
     /// True if each is a double, too.
     Integer(bool),
-    /// IdNumbers that doubles hold without loss.
+    /// Numbers that doubles hold without loss.
     Double,
     /// Also values of different types, and numbers that doubles don't hold: as they are written.
     Text,
@@ -100,7 +100,7 @@ fn is_double(number: &str) -> bool {
     double.is_finite() && significant(number) == significant(&format!("{double:e}"))
 }
 
-/// The digits of a number without the zeros around them. IdNumbers that differ in their exponents only do not occur.
+/// The digits of a number without the zeros around them. Numbers that differ in their exponents only do not occur.
 fn significant(number: &str) -> String {
     let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
