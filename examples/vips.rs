@@ -22,7 +22,7 @@ fn main() {
             let (product_input, products) = scope.new_collection();
             let (_, customers) = scope.new_collection();
             let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a date"));
-            let shop = Shop { orders, products, customers, models: None };
+            let shop = Shop { orders, products, customers, on_conflict: None, models: None };
 
             // A table is a collection: what follows is ordinary differential dataflow.
             let tiers = Tiers::default();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{InputConfig, RunConfig};
 use crate::error::Result;
+use crate::model::InputTable;
 use crate::report::Report;
 use crate::runtime::{JobSinks, Progress, run_opened};
 use crate::sources::SkippedColumns;
@@ -35,7 +36,7 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     config.validate()?;
     let mut job = config.job.clone();
     if let Some(cluster) = &mut job.cluster {
-        cluster.shared.insert("columns".into(), format!("{:?}", config.input.files));
+        cluster.shared.extend(config.input.facts());
         cluster.shared.extend(config.output.facts());
     }
     let mut report = run_opened(&job, progress, || {
@@ -50,7 +51,8 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
 /// The input without the columns that no table needs.
 fn only_needed(config: &RunConfig) -> InputConfig {
     let (mut input, tables) = (config.input.clone(), &config.job.tables);
-    let optional = ["product_name", "brand", "metadata"].into_iter().filter(|column| !tables.needs(column));
+    let cores = InputTable::ALL.iter().flat_map(|table| table.cores());
+    let optional = cores.filter(|core| !core.required && !tables.needs(core.name)).map(|core| core.name);
     input.files.skipped = SkippedColumns { optional: optional.collect(), carried: !tables.needs_all() };
     input
 }

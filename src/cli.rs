@@ -2,6 +2,7 @@
 
 mod demo;
 mod display;
+mod memory;
 mod print;
 mod show;
 mod signals;
@@ -15,7 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::atomic_file::AtomicFile;
 use crate::batch;
-use crate::config::{InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig};
+use crate::config::{ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
@@ -74,6 +75,9 @@ struct RunCommand {
     /// Maintain a status file for `millstream health`.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
     status: Option<PathBuf>,
+    /// End with an error above this much memory, such as 8GB [default: 95 % of what the machine or container has].
+    #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +171,7 @@ fn run(command: &RunCommand) -> Result<()> {
         return Err(Error::usage(format!("--report: {} {cause}", twice.display())));
     }
     stop_on_signals(&progress)?;
+    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress);
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
     let report_to = |path: &PathBuf| AtomicFile::clean_up(path).and_then(|()| AtomicFile::replacing(path));

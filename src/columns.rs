@@ -4,10 +4,11 @@ pub mod build;
 pub(crate) mod cells;
 mod core;
 mod date_format;
+pub(crate) mod integer_text;
 pub(crate) mod payload;
 pub(crate) mod row_json;
 
 pub use cells::ShopId;
-pub(crate) use core::{ColumnKind, CoreColumn, can_be_carried, is_decimal};
+pub(crate) use core::{ColumnKind, CoreColumn, OPERATION, can_be_carried, is_decimal, is_text};
 pub use core::{FurtherColumns, InputSchema};
 pub use date_format::DateFormat;

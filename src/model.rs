@@ -19,6 +19,7 @@ mod rows;
 mod score;
 mod text_map;
 mod tiers;
+mod version;
 
 pub use change::Change;
 pub use clean::{cleaned, discounted};
@@ -35,3 +36,4 @@ pub use rows::{Account, AmountSum, Customer, CustomerPattern, Line, Order, Produ
 pub use score::Score;
 pub use text_map::TextMap;
 pub use tiers::{Tier, Tiers};
+pub use version::Version;

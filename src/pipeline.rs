@@ -33,7 +33,7 @@
 //!         let (product_input, products) = scope.new_collection();
 //!         let (_, customers) = scope.new_collection();
 //!         let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).unwrap());
-//!         let shop = Shop { orders, products, customers, models: None };
+//!         let shop = Shop { orders, products, customers, on_conflict: None, models: None };
 //!         let sales = Job::build(shop, settings, |job| DailySalesTable.rows(job));
 //!         (order_input, product_input, sales.inner.capture())
 //!     });
@@ -67,4 +67,5 @@ pub use enriched::Enriched;
 pub(crate) use enriched::{EnrichedJoin, EnrichedRows, LinePart};
 pub(crate) use enriched_inputs::least;
 pub use job::{Job, Settings, Shop};
+pub use lines::OnConflict;
 pub use totals::{ProductTotals, Sale, Totals};

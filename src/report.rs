@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
+use crate::printable::printable;
 use crate::sinks::TableReport;
 
 pub(crate) use rejections::ReasonCounts;
@@ -69,8 +70,15 @@ pub struct InputReport {
     pub read: u64,
     /// Rows of the source that were rejected.
     pub rejected: u64,
-    /// Rows of the source replaced by a later row of it with the same id.
+    /// Rows of the source that are not current: replaced or deleted by another row of it with the same id, and deletes.
     pub duplicates: u64,
+    /// Of the duplicates, those that the row that replaced them differs from, in the columns that are read. Not counted
+    /// if the table has versions or a column `_op`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conflicting: u64,
+    /// The id of one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicting_id: Option<String>,
     /// Changes applied since the source was read, in a live job.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub changes: u64,
@@ -83,22 +91,32 @@ pub struct InputReport {
 }
 
 impl InputReport {
-    /// The notes, and one on duplicates if there are many.
+    /// The notes, and one on duplicates if there are many, or different ones.
     fn all_notes(&self) -> Vec<String> {
-        let InputReport { name, read, duplicates, .. } = self;
-        let many = duplicates.saturating_mul(100) > *read;
+        let notes = self.notes.iter().map(|(what, rows)| format!("{} × {}: {what}", grouped(*rows), self.name));
+        notes.chain(self.note_of_duplicates()).collect()
+    }
+
+    fn note_of_duplicates(&self) -> Option<String> {
+        let InputReport { name, read, duplicates, conflicting, conflicting_id, .. } = self;
+        let is_notable = duplicates.saturating_mul(100) > *read || *conflicting > 0;
         let id = format!("{}_id", name.trim_end_matches('s'));
-        let lines = match name.as_str() {
-            "orders" => {
-                ". If they are lines of orders, name the columns that make them unique: columns: {orders: {order_id: \
-                 [ORDER, LINE]}}"
-            }
-            _ => "",
-        };
-        let replaced =
-            many.then(|| format!("{} × {name}: replaced by a later row of the same {id}{lines}", grouped(*duplicates)));
-        let noted = self.notes.iter().map(|(what, rows)| format!("{} × {name}: {what}", grouped(*rows)));
-        noted.chain(replaced).collect()
+        let example = conflicting_id.as_ref().map_or_else(String::new, |example| {
+            let (rows, example) = (grouped(*conflicting), printable(example));
+            let lines = match name.as_str() {
+                "orders" => {
+                    ". If they are lines of orders, name the columns that make them unique: columns: {orders: \
+                     {order_id: [ORDER, LINE]}}"
+                }
+                _ => "",
+            };
+            format!(
+                "; {rows} differ from it, such as {id} {example}. If a column tells which row is the last, name it: \
+                 version: {{{name}: COLUMN}}{lines}"
+            )
+        });
+        is_notable
+            .then(|| format!("{} × {name}: replaced by a later row of the same {id}{example}", grouped(*duplicates)))
     }
 }
 
@@ -145,6 +163,9 @@ impl Report {
             ours.rejected += theirs.rejected;
             // The share of a single process may be negative, because rows are read and stored by different processes.
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
+            ours.conflicting += theirs.conflicting;
+            let ids = [ours.conflicting_id.take(), theirs.conflicting_id.clone()];
+            ours.conflicting_id = ids.into_iter().flatten().min();
             ours.changes += theirs.changes;
             ours.current = ours.current.wrapping_add(theirs.current);
             theirs.notes.iter().for_each(|(what, rows)| *ours.notes.entry(what.clone()).or_default() += rows);

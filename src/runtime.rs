@@ -12,10 +12,12 @@
 mod batch;
 mod cluster;
 mod commit;
+mod conflicts;
 mod context;
 mod dataflow;
 mod ends;
 mod failure;
+mod inputs;
 mod intake;
 mod job_sinks;
 mod live;

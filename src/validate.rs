@@ -119,6 +119,8 @@ fn count(
         read,
         rejected,
         duplicates: 0,
+        conflicting: 0,
+        conflicting_id: None,
         changes: 0,
         current: 0,
         notes: BTreeMap::new(),

@@ -5,8 +5,12 @@ mod files;
 use std::fs;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use arrow::array::{ArrayRef, Decimal128Array, Int8Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, Date32Array, Decimal128Array, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TimestampSecondArray,
+};
 use arrow::datatypes::DataType;
 use files::{Done, Shop, as_json, check, millstream, write_parquet};
 use flate2::write::GzEncoder;
@@ -97,10 +101,9 @@ fn an_order_may_have_lines() {
         shop(&format!("{header}1,1,1,1,2024-01-01,2,0\n1,2,1,2,2024-01-01,1,0.1\n1,2,1,2,2024-01-01,1,0\n,3,1,1,,,\n"));
     let alone = shop.run(&[]);
     check(&alone, 0, &[]);
-    assert!(
-        alone.stdout.contains("2 × orders: replaced by a later row of the same order_id. If they are"),
-        "{alone:?}"
-    );
+    let note = "2 × orders: replaced by a later row of the same order_id; 2 differ from it, such as order_id 1. If a \
+                column tells which row is the last, name it: version: {orders: COLUMN}. If they are lines of orders";
+    assert!(alone.stdout.contains(note), "{alone:?}");
     let joined = "columns: {orders: {order_id: [order_id, line]}}";
     check(&configured(&shop, joined), 0, &[]);
     let mut lines = rows(&shop, "enriched_data");
@@ -114,11 +117,127 @@ fn an_order_may_have_lines() {
         3,
         &["no column lines, which the config"],
     );
+    // A part may be the name of a folder.
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    shop.write("orders/branch=7/1.csv", &format!("{HEADER}1,1,1,2024-01-01,1,0\n"));
+    shop.write("orders/branch=8/1.csv", &format!("{HEADER}1,1,1,2024-01-01,1,0\n"));
+    check(&configured(&shop, "columns: {orders: {order_id: [branch, order_id]}}"), 0, &[]);
+    let lines = rows(&shop, "enriched_data");
+    let mut ids: Vec<_> = lines.iter().map(|line| line["order_id"].as_str().unwrap_or_default()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["7/1", "8/1"]);
     check(
         &configured(&shop, "columns: {orders: {quantity: [a, b]}}"),
         2,
         &["columns.orders.quantity: a list is for an id"],
     );
+}
+
+#[test]
+fn a_version_decides_which_row_of_an_id_is_the_last() {
+    // Texts, where the order of the files says the opposite; two rows with one version; a version that is none; rows
+    // without one.
+    let header = HEADER.replace('\n', ",updated_at\n");
+    let rows_of = |lines: &[&str]| lines.iter().fold(header.clone(), |text, line| text + line + "\n");
+    let shop = shop("");
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    shop.write(
+        "orders/1.csv",
+        &rows_of(&[
+            "1,1,1,2024-01-01,11,0,2024-03-01T10:00:00+02:00",
+            "1,1,1,2024-01-01,12,0,2024-03-01T08:30:00Z",
+            "2,1,1,2024-01-01,21,0,2024-03-01",
+            "2,1,1,2024-01-01,22,0,2024-03-01 00:00:00",
+            "3,1,1,2024-01-01,31,0,",
+            "4,1,1,2024-01-01,41,0,lately",
+        ]),
+    );
+    shop.write("orders/2.csv", &rows_of(&["1,1,1,2024-01-01,13,0,2024-03-01 08:29", "3,1,1,2024-01-01,32,0,"]));
+    check(&configured(&shop, "version: updated_at"), 0, &[]);
+    let quantities = |shop: &Shop| {
+        let rows = rows(shop, "enriched_data");
+        let mut rows: Vec<_> = rows.iter().map(|row| (row["order_id"].as_i64(), row["quantity"].as_i64())).collect();
+        rows.sort_unstable();
+        rows.into_iter().map(|(id, quantity)| (id.expect("an id"), quantity.expect("one"))).collect::<Vec<_>>()
+    };
+    assert_eq!(quantities(&shop), [(1, 12), (2, 22), (3, 32)]);
+    assert_eq!(rows(&shop, "rejected")[0]["reason"], "version lately is neither an integer nor an ISO 8601 time");
+    // Also where the column itself is not needed.
+    check(&configured(&shop, "version: {orders: updated_at}\ntables: [daily_sales]"), 0, &[]);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 660.0);
+    check(&configured(&shop, "version: changed"), 3, &["no column changed, which the config maps to version; it has"]);
+    check(&configured(&shop, "version: {products: updated_at}"), 3, &["products.csv: no column updated_at"]);
+    check(&configured(&shop, "version: {order: a}"), 2, &["version: no table order; wanted orders, products or"]);
+
+    // The same as numbers and as instants, in Parquet.
+    fs::remove_dir_all(shop.input().join("orders")).expect("removed");
+    let ids = |ids: &[i64]| Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef;
+    let micros = |values: &[i64]| Arc::new(TimestampMicrosecondArray::from(values.to_vec())) as ArrayRef;
+    let seconds = |values: &[i64]| Arc::new(TimestampSecondArray::from(values.to_vec())) as ArrayRef;
+    let days = Arc::new(Date32Array::from(vec![19_723; 3])) as ArrayRef;
+    for (first, second) in
+        [(ids(&[9, 10, 11]), ids(&[10, 9, 11])), (micros(&[9_000_000, 10_000_000, 11_000_000]), seconds(&[10, 9, 11]))]
+    {
+        for (name, versions, quantity) in [("a", first, 1), ("b", second, 2)] {
+            let orders = RecordBatch::try_from_iter([
+                ("order_id", ids(&[1, 2, 3])),
+                ("customer_id", ids(&[1; 3])),
+                ("product_id", ids(&[1; 3])),
+                ("order_date", Arc::clone(&days)),
+                ("quantity", ids(&[quantity; 3])),
+                ("discount", ids(&[0; 3])),
+                ("version", versions),
+            ]);
+            write_parquet(&shop, &format!("orders/{name}.parquet"), &orders.expect("a batch"));
+        }
+        check(&configured(&shop, "version: version"), 0, &[]);
+        assert_eq!(quantities(&shop), [(1, 2), (2, 1), (3, 2)]);
+    }
+}
+
+#[test]
+fn a_row_may_delete_its_id() {
+    let header = HEADER.replace('\n', ",_op\n");
+    let shop = shop(&format!(
+        "{header}1,1,1,2024-01-01,1,0,c\n2,1,1,2024-01-01,1,0,\n1,,,,,,d\n3,1,1,2024-01-01,1,0,r\n3,,,x,,,d\n\
+         3,1,1,2024-01-01,5,0,u\n4,1,1,2024-01-01,1,0,x\n,,,,,,d\n5,,,,,,d\n"
+    ));
+    let done = shop.run(&[]);
+    check(&done, 0, &[]);
+    let mut orders = rows(&shop, "enriched_data");
+    orders.sort_by_key(|order| order["order_id"].as_i64());
+    let found: Vec<_> = orders.iter().map(|order| (order["order_id"].as_i64(), order["quantity"].as_i64())).collect();
+    assert_eq!(found, [(Some(2), Some(1)), (Some(3), Some(5))]);
+    assert!(!orders[0].as_object().expect("a row").contains_key("_op"), "it is not carried");
+    let mut reasons: Vec<_> = rows(&shop, "rejected").iter().map(|row| row["reason"].to_string()).collect();
+    reasons.sort();
+    assert_eq!(reasons, ["\"_op x is no operation: wanted c, u, r, d or null\"", "\"order_id is null\""]);
+    assert!(done.stdout.contains("3 × orders: _op is d, a delete") && !done.stdout.contains("differ"), "{done:?}");
+    // With versions, a delete that is older than the row counts as little as any other row.
+    let header = header.replace('\n', ",v\n");
+    shop.write(
+        "orders.csv",
+        &format!("{header}1,1,1,2024-01-01,1,0,,2\n1,,,,,,d,1\n2,,,,,,d,2\n2,1,1,2024-01-01,1,0,,1\n"),
+    );
+    check(&configured(&shop, "version: v"), 0, &[]);
+    assert_eq!(rows(&shop, "enriched_data").iter().map(|row| row["order_id"].as_i64()).collect::<Vec<_>>(), [Some(1)]);
+}
+
+#[test]
+fn the_order_of_files_can_be_stated() {
+    let shop = Shop::small();
+    fs::remove_file(shop.input().join("orders.csv")).expect("removed");
+    for (name, quantity, seconds) in [("day-10", 10, 2), ("day-9", 9, 1), ("day-11", 11, 0)] {
+        shop.write(&format!("orders/{name}.csv"), &format!("{HEADER}1,1,1,2024-01-01,{quantity},0\n"));
+        let file = fs::File::options().write(true).open(shop.input().join(format!("orders/{name}.csv")));
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + seconds);
+        file.and_then(|file| file.set_modified(time)).expect("its time is set");
+    }
+    for (order, quantity) in [("natural", 11), ("name", 9), ("Modified", 10)] {
+        check(&configured(&shop, &format!("file_order: {order}")), 0, &[]);
+        assert_eq!(rows(&shop, "enriched_data")[0]["quantity"], quantity, "{order}");
+    }
+    check(&configured(&shop, "file_order: size"), 2, &["unknown value size, wanted one of natural, name, modified"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn moved(
             let (product_input, products) = scope.new_collection();
             let (_, customers) = scope.new_collection();
             let settings = Settings::as_of(Day::from_ymd(2024, 12, 31).expect("a day"));
-            let shop = Shop { orders, products: on_the_way(products), customers, models: None };
+            let shop = Shop { orders, products: on_the_way(products), customers, on_conflict: None, models: None };
             let rows = Job::build(shop, settings, |job| job.enriched_rows());
             (product_input, order_input, rows.inner.capture())
         });

@@ -5,7 +5,7 @@ mod files;
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use files::{Shop, check, millstream, write_parquet};
 
@@ -30,6 +30,31 @@ fn a_missing_column_is_named_with_those_there_are() {
     let shop = Shop::small();
     shop.write("orders.csv", "order_id,customer,product_id,order_date,quantity,discount\n1,1,1,2024-01-01,1,0\n");
     refused(&shop, &["orders.csv", "no column customer_id", "an integer or a string", "customer, product_id"]);
+}
+
+#[test]
+fn a_page_that_expands_by_thousands_ends_in_an_error_and_not_in_the_kernel() {
+    let shop = Shop::small();
+    fs::remove_file(shop.input().join("products.csv")).expect("removed");
+    // A thousand times the same text, which the dictionary of the file has once.
+    let rows = 2_000;
+    let ids = Int64Array::from_iter_values(0..rows);
+    let prices = Int64Array::from_iter_values((0..rows).map(|_| 1));
+    let text = Arc::new(StringArray::from_iter_values(["x".repeat(1 << 18)]));
+    let keys = Int32Array::from_iter_values((0..rows).map(|_| 0));
+    let text: ArrayRef = Arc::new(DictionaryArray::new(keys, text));
+    let batch = RecordBatch::try_from_iter([
+        ("product_id", Arc::new(ids) as ArrayRef),
+        ("price", Arc::new(prices) as ArrayRef),
+        ("category", text),
+    ]);
+    write_parquet(&shop, "products/p.parquet", &batch.expect("a batch"));
+    let size = fs::metadata(shop.input().join("products/p.parquet")).expect("a file").len();
+    assert!(size < 1 << 20, "{size} bytes");
+    let done = shop.run(&["--memory-limit", "256MB"]);
+    check(&done, 1, &["out of memory: the process takes", "and the limit is 256 MiB (--memory-limit)"]);
+    assert!(!shop.output().join("daily_sales").exists());
+    check(&shop.run(&["--memory-limit", "lots"]), 2, &["lots is not a size; wanted one such as 64MB"]);
 }
 
 #[test]

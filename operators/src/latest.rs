@@ -53,9 +53,23 @@ pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     name: &str,
 ) -> VecCollection<'scope, T, (K, V)> {
+    latest_inspect(upserts, name, |_, _, _| ())
+}
+
+/// As [`latest`], and calls `inspect` with a key and two different rows that one epoch writes under it. Of n different
+/// rows it sees at most n − 1 pairs; it sees no deletes.
+///
+/// # Panics
+///
+/// As `latest`.
+pub fn latest_inspect<'scope, T: Epochs, K: Key, V: ExchangeData>(
+    upserts: StreamVec<'scope, T, Upsert<K, V>>,
+    name: &str,
+    inspect: impl FnMut(&K, &V, &V) + 'static,
+) -> VecCollection<'scope, T, (K, V)> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let rows = upserts.unary_frontier(by_key, name, |_, _| {
-        let mut table = UpsertTable::new(format!("latest {name:?}"));
+        let mut table = UpsertTable::new(format!("latest {name:?}"), inspect);
         let mut stash: Stash<T, Vec<Upsert<K, V>>> = Stash::default();
         move |(input, frontier), output| {
             let frontiers = [frontier];

@@ -58,10 +58,26 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D> {
+    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| ())
+}
+
+/// As [`latest_joined`], and calls `inspect` as [`latest_inspect`](super::latest_inspect) does.
+///
+/// # Panics
+///
+/// As `latest_joined`.
+pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data>(
+    upserts: StreamVec<'scope, T, Upsert<K, V>>,
+    partners: VecCollection<'scope, T, (J, P)>,
+    name: &str,
+    partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
+    logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
+    inspect: impl FnMut(&K, &V, &V) + 'static,
+) -> VecCollection<'scope, T, D> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
     let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
     let scope = upserts.scope();
-    let mut join = LatestJoin::new(name, partner_of, logic);
+    let mut join = LatestJoin::new(name, partner_of, logic, inspect);
     let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {
         let activator = Activator::new(info.address, scope.activations());
         move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
@@ -132,9 +148,9 @@ where
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
-    fn new(name: &str, partner_of: F, logic: L) -> Self {
+    fn new(name: &str, partner_of: F, logic: L, inspect: impl FnMut(&K, &V, &V) + 'static) -> Self {
         LatestJoin {
-            table: UpsertTable::new(format!("latest_joined {name:?}: rows")),
+            table: UpsertTable::new(format!("latest_joined {name:?}: rows"), inspect),
             partners: UniqueRows::default(),
             place: format!("latest_joined {name:?}: partners"),
             chains: SlotChains::default(),

@@ -16,6 +16,8 @@ use crate::upsert::{Position, Upsert};
 pub(crate) struct UpsertTable<K, V> {
     /// The operator's name.
     place: String,
+    /// Called with a key and two different rows that the open epoch writes under it.
+    inspect: Box<dyn FnMut(&K, &V, &V)>,
     parts: Vec<TablePart<K, V>>,
     hasher: LocalHash,
     /// The parts for which something waits.
@@ -101,9 +103,10 @@ pub(crate) const PARTS: usize = 1 << 8;
 
 impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     /// A table without rows. `place` names the operator.
-    pub(crate) fn new(place: String) -> Self {
+    pub(crate) fn new(place: String, inspect: impl FnMut(&K, &V, &V) + 'static) -> Self {
         UpsertTable {
             place,
+            inspect: Box::new(inspect),
             parts: (0..PARTS).map(|_| TablePart::default()).collect(),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
             hasher: LocalHash::default(),
@@ -133,7 +136,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
-        Some(self.parts[part].settle(part, &self.hasher, &self.place))
+        Some(self.parts[part].settle(part, &self.hasher, &self.place, &mut self.inspect))
     }
 
     /// Forgets all rows of a part.
@@ -159,7 +162,13 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
 }
 
 impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
-    fn settle(&mut self, part: usize, hasher: &LocalHash, place: &str) -> WrittenPart<V> {
+    fn settle(
+        &mut self,
+        part: usize,
+        hasher: &LocalHash,
+        place: &str,
+        inspect: &mut impl FnMut(&K, &V, &V),
+    ) -> WrittenPart<V> {
         let mut written = WrittenPart { part, fresh: Vec::new(), replaced: Vec::new() };
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.
@@ -184,6 +193,11 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
                 Entry::Occupied(occupied) => {
                     let slot = occupied.get().slot;
                     let known = &mut self.rows[slot.at()];
+                    if let (Some(_), Some(one), Some(other)) = (known.position, &known.row, &row)
+                        && one != other
+                    {
+                        inspect(&known.key, one, other);
+                    }
                     if (known.position, &known.row) < (Some(position), &row) {
                         let settled = known.position.replace(position).is_none();
                         let before = std::mem::replace(&mut known.row, row);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::InputSession;
-use millstream_operators::{Position, Upsert, latest, latest_joined, left_join_unique};
+use millstream_operators::{Position, Upsert, latest, latest_joined, left_join_unique, newest};
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::vec::Input;
+use timely::dataflow::operators::vec::{Input, Map};
 use timely::worker::Worker;
 
 type Row = Arc<u32>;
@@ -44,6 +44,16 @@ fn kept(build: impl Fn(Rows<'_>, Partners<'_>) + Send + Sync + 'static) -> [[usi
 fn latest_keeps_nothing_of_a_closed_input() {
     // The partner waits in the input, which nobody reads.
     let build = |rows: Rows<'_>, _: Partners<'_>| drop(latest(rows, "Rows"));
+    assert_eq!(kept(build).map(|[rows, _]| rows), [1, 0]);
+}
+
+#[test]
+fn newest_keeps_nothing_of_a_closed_input() {
+    // Its state are versions, here the rows themselves.
+    let build = |rows: Rows<'_>, _: Partners<'_>| {
+        let versioned = rows.flat_map(|(key, position, row)| row.map(|row| (row, (key, position, None::<Row>))));
+        drop(newest(versioned, "Newest"));
+    };
     assert_eq!(kept(build).map(|[rows, _]| rows), [1, 0]);
 }
 

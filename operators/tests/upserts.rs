@@ -7,12 +7,16 @@ mod drive;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use differential_dataflow::AsCollection;
 use drive::{Changes, Held, drive, states};
-use millstream_operators::{Position, Upsert, latest, latest_joined, left_join_unique, upserts};
+use millstream_operators::{
+    Position, Upsert, latest, latest_inspect, latest_joined, latest_joined_inspect, left_join_unique, newest, upserts,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use timely::dataflow::operators::vec::Input as TimelyInput;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::vec::{Input as TimelyInput, Map};
 
 proptest! {
     /// The rows written under each key, in an order of arrival that has nothing to do with their positions.
@@ -33,7 +37,56 @@ proptest! {
             }
             expected.push(table.iter().map(|(key, row)| ((*key, *row), 1)).collect());
         }
-        prop_assert_eq!(run_latest(&epochs, workers, in_flight), expected);
+        let epochs: Vec<Vec<_>> = epochs.iter().map(|writes| writes.iter().map(|(key, row)| (0, *key, *row)).collect()).collect();
+        let sent = run_writes(&epochs, workers, in_flight, |writes| latest(writes.map(|(_, upsert)| upsert), "Latest"));
+        prop_assert_eq!(sent, expected);
+    }
+
+    /// The rows with the greatest version, whenever they were written, and deletes that have one, too.
+    #[test]
+    fn newest_leaves_the_row_with_the_greatest_version(
+        epochs in vec(vec((0..3_u8, 0..4_u8, option::weighted(0.7, 0..4_u8)), 0..10), 1..6),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let mut table = BTreeMap::new();
+        let mut expected: Vec<Held<(u8, u8)>> = Vec::new();
+        for writes in &epochs {
+            for (version, key, row) in writes {
+                if table.get(key).is_none_or(|(known, _)| known <= version) {
+                    table.insert(*key, (*version, *row));
+                }
+            }
+            expected.push(table.iter().filter_map(|(key, (_, row))| Some(((*key, (*row)?), 1))).collect());
+        }
+        let sent = run_writes(&epochs, workers, in_flight, |writes| latest(newest(writes, "Newest"), "Latest"));
+        prop_assert_eq!(sent, expected);
+    }
+}
+
+/// Of each epoch, the different rows that follow each other under one key are seen once; deletes and rows of other epochs
+/// are not.
+#[test]
+fn different_rows_of_one_key_and_epoch_are_inspected() {
+    let seen: Arc<Mutex<Vec<(u8, u8, u8)>>> = Arc::default();
+    for joined in [false, true] {
+        let kept = Arc::clone(&seen);
+        let epochs = vec![
+            vec![(0, 1, Some(5)), (0, 1, Some(5)), (0, 2, Some(6)), (0, 2, None)],
+            vec![(0, 1, Some(7)), (0, 1, Some(8)), (0, 2, Some(9))],
+        ];
+        run_writes(&epochs, 2, 1, move |writes| {
+            let (upserts, kept) = (writes.map(|(_, upsert)| upsert), Arc::clone(&kept));
+            let inspect = move |key: &u8, one: &u8, other: &u8| {
+                kept.lock().expect("no panic").push((*key, *one.min(other), *one.max(other)));
+            };
+            if !joined {
+                return latest_inspect(upserts, "Latest", inspect);
+            }
+            let none = upserts.clone().flat_map(|_| None::<((u8, u8), u64, isize)>).as_collection();
+            latest_joined_inspect(upserts, none, "Joined", |_, row| Some(*row), |key, row, _| (*key, *row), inspect)
+        });
+        assert_eq!(std::mem::take(&mut *seen.lock().expect("no panic")), [(1, 7, 8)]);
     }
 }
 
@@ -185,21 +238,30 @@ enum Many {
     Partner(u32, u32),
 }
 
-fn run_latest(epochs: &[Vec<(u8, Option<u8>)>], workers: usize, in_flight: u64) -> Vec<Held<(u8, u8)>> {
+/// A version, a key, and a row or a delete.
+type Write = (u8, u8, Option<u8>);
+
+/// What an operator holds after each epoch of writes, which arrive in an order that has nothing to do with their positions.
+fn run_writes(
+    epochs: &[Vec<Write>],
+    workers: usize,
+    in_flight: u64,
+    operator: impl for<'a> Fn(StreamVec<'a, u64, (u8, Upsert<u8, u8>)>) -> Collection<'a, (u8, u8)> + Send + Sync + 'static,
+) -> Vec<Held<(u8, u8)>> {
     let updates: Arc<Mutex<Vec<((u8, u8), u64, isize)>>> = Arc::default();
     let (output, writes) = (Arc::clone(&updates), epochs.to_vec());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
         let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
-            let (input, upserts) = scope.new_input::<Upsert<u8, u8>>();
+            let (input, upserts) = scope.new_input::<(u8, Upsert<u8, u8>)>();
             let output = Arc::clone(&output);
-            let rows = latest(upserts, "Latest");
+            let rows = operator(upserts);
             let kept = rows.inspect(move |update| output.lock().expect("no panic").push(*update));
             (input, kept.probe().0)
         });
         for (epoch, writes) in (1..).zip(&writes) {
-            for (position, (key, row)) in writes.iter().enumerate().rev().skip(index).step_by(peers) {
-                input.send((*key, Position::after(position as u64), *row));
+            for (position, (version, key, row)) in writes.iter().enumerate().rev().skip(index).step_by(peers) {
+                input.send((*version, (*key, Position::after(position as u64), *row)));
             }
             input.advance_to(epoch);
             if epoch.is_multiple_of(in_flight) {

@@ -7,15 +7,16 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, Str
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Decimal256Type, Float64Type, Int64Type, TimeUnit, i256};
 use arrow::util::display::{ArrayFormatter, FormatOptions, array_value_to_string};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::model::money::{decimal_to_e4, f64_to_e4, text_to_e4_moved};
-use crate::model::{AnyId, Day, Id, IntId, Reason, Text};
+use crate::model::{AnyId, Day, Id, IntId, Reason, Text, Version};
 
 use super::core::{decimal_scale, is_text};
 use super::date_format::DateFormat;
+use super::integer_text::whole;
 
 /// A value, a null, or the reason why it can't be read.
 pub type CellValue<T> = std::result::Result<Option<T>, Reason>;
@@ -76,7 +77,7 @@ pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: boo
         each_text(column, name, move |text| I::of_text(text).map(Some).ok_or("is a text, wanted an integer"))
     } else if is_text(column.data_type()) {
         each_text(column, name, move |text| {
-            let integer = whole_number(text).ok_or("is not an integer")?;
+            let integer = whole(text).parse().map_err(|_| "is not an integer")?;
             I::of_integer(integer).map(Some).ok_or("is out of range: wanted above -2^63")
         })
     } else {
@@ -84,13 +85,6 @@ pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: boo
             I::of_integer(number).map(Some).ok_or("is out of range: wanted above -2^63")
         })
     }
-}
-
-/// An integer; zeros may follow a decimal point.
-fn whole_number(text: &str) -> Option<i64> {
-    let (integer, zeros) = text.split_once('.').unwrap_or((text, "0"));
-    let is_whole = !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0');
-    integer.parse().ok().filter(|_| is_whole)
 }
 
 /// Text, from any string layout.
@@ -115,12 +109,7 @@ pub(crate) fn days(
             in_range(day_of(milliseconds.div_euclid(1000), Tz::UTC))
         }),
         DataType::Timestamp(unit, of_zone) => {
-            let per_second = match unit {
-                TimeUnit::Second => 1,
-                TimeUnit::Millisecond => 1_000,
-                TimeUnit::Microsecond => 1_000_000,
-                TimeUnit::Nanosecond => 1_000_000_000,
-            };
+            let per_second = per_second(*unit);
             let zone = if of_zone.is_some() { zone } else { Tz::UTC };
             each::<Int64Type, _>(column, &DataType::Int64, name, move |since| {
                 in_range(day_of(since.div_euclid(per_second), zone))
@@ -140,6 +129,15 @@ pub(crate) fn days(
     }
 }
 
+fn per_second(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
+    }
+}
+
 /// The day in a zone of an instant in seconds since 1970; `None` outside the years 1 to 9999.
 fn day_of(seconds: i64, zone: Tz) -> Option<Day> {
     // Far outside, no zone is known. A zone is less than two days away from UTC.
@@ -149,20 +147,98 @@ fn day_of(seconds: i64, zone: Tz) -> Option<Day> {
 }
 
 fn day_of_text(text: &str, zone: Tz) -> Option<Day> {
-    let date = || text.parse::<NaiveDate>().ok();
+    match moment_of_text(text)? {
+        Moment::Date(date) => Day::from_date(date),
+        Moment::Local(local) => Day::from_date(local.date()),
+        Moment::Instant(instant) => day_of(instant.timestamp(), zone),
+    }
+}
+
+/// What an ISO 8601 text tells.
+enum Moment {
+    Date(NaiveDate),
+    /// A time without a zone.
+    Local(NaiveDateTime),
+    Instant(DateTime<Utc>),
+}
+
+fn moment_of_text(text: &str) -> Option<Moment> {
+    let date = || text.parse().ok().map(Moment::Date);
     let local = || {
         let formats = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
         let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
-        local.map(|local| local.date())
+        local.map(Moment::Local)
     };
     let instant = || {
         let formats = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
         let utc = text.strip_suffix(['Z', 'z']).map(|text| format!("{text}+00:00"));
         let text = utc.as_deref().unwrap_or(text);
         let instant = formats.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());
-        instant.and_then(|instant| day_of(instant.timestamp(), zone))
+        instant.map(|instant| Moment::Instant(instant.to_utc()))
     };
-    date().or_else(local).and_then(Day::from_date).or_else(instant)
+    date().or_else(local).or_else(instant)
+}
+
+/// What a row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Write,
+    Delete,
+}
+
+/// Operations, from the letters of Debezium.
+pub(crate) fn operations(column: &ArrayRef, name: &'static str) -> Result<CellReader<Operation>> {
+    each_text(column, name, |text| match text {
+        "c" | "u" | "r" => Ok(Some(Operation::Write)),
+        "d" => Ok(Some(Operation::Delete)),
+        _ => Err("is no operation: wanted c, u, r, d or null"),
+    })
+}
+
+/// True if a column of this type can have versions.
+pub(crate) fn has_versions(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => has_versions(values),
+        DataType::Null | DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => true,
+        found => found.is_integer() || is_text(found),
+    }
+}
+
+/// Versions, from integers, dates, timestamps, and texts that are integers or ISO 8601 times. Times without a zone are
+/// taken to be UTC.
+pub(crate) fn versions(column: &ArrayRef, name: &'static str) -> Result<CellReader<Version>> {
+    let instant = |unit: i64| move |since: i64| Ok(Some(Version::Instant(i128::from(since) * i128::from(unit))));
+    let (day, milli) = (86_400_000_000_000, 1_000_000);
+    match column.data_type() {
+        DataType::Date32 => each::<Int64Type, _>(
+            &cast(column, &DataType::Int32).map_err(Error::failed)?,
+            &DataType::Int64,
+            name,
+            instant(day),
+        ),
+        DataType::Date64 => each::<Int64Type, _>(column, &DataType::Int64, name, instant(milli)),
+        DataType::Timestamp(unit, _) => {
+            each::<Int64Type, _>(column, &DataType::Int64, name, instant(1_000_000_000 / per_second(*unit)))
+        }
+        found if found.is_integer() => {
+            each::<Int64Type, _>(column, &DataType::Int64, name, |number| Ok(Some(Version::Number(number))))
+        }
+        _ => each_text(column, name, |text| {
+            let text = text.trim();
+            let version = text.parse().ok().map(Version::Number).or_else(|| instant_of_text(text));
+            version.map(Some).ok_or("is neither an integer nor an ISO 8601 time")
+        }),
+    }
+}
+
+fn instant_of_text(text: &str) -> Option<Version> {
+    let instant = match moment_of_text(text)? {
+        Moment::Date(date) => date.and_time(NaiveTime::MIN).and_utc(),
+        Moment::Local(local) => local.and_utc(),
+        Moment::Instant(instant) => instant,
+    };
+    let seconds = i128::from(instant.timestamp()) * 1_000_000_000;
+    Some(Version::Instant(seconds + i128::from(instant.timestamp_subsec_nanos())))
 }
 
 /// Integers with an absolute value below 2³¹. NaN is null.

@@ -165,6 +165,10 @@ impl FurtherColumns {
     }
 }
 
+/// The column that tells what a row does: `d` deletes the row with its id, `c`, `u`, `r` and null write it. It is not
+/// carried.
+pub(crate) const OPERATION: &str = "_op";
+
 /// The columns of an input table.
 #[derive(Clone, Debug)]
 pub struct InputSchema {
@@ -173,6 +177,10 @@ pub struct InputSchema {
     /// The output type of each core column; `None` for an optional one that is missing, and for ids that are all null.
     pub(crate) cores: Vec<Option<DataType>>,
     pub(crate) carried: Vec<FieldRef>,
+    /// True if there is a column [`OPERATION`].
+    pub(crate) has_operations: bool,
+    /// The column with the version of each row.
+    pub(crate) version: Option<String>,
     /// The names of all columns, in source order.
     pub(crate) order: Vec<String>,
 }
@@ -198,16 +206,36 @@ impl InputSchema {
             Err(_) => Ok(None),
         };
         let cores = table.cores().iter().map(core).collect::<Result<Vec<_>>>()?;
+        let operation = schema.field_with_name(OPERATION).ok();
+        if let Some(field) = operation.filter(|field| !ColumnKind::Text.accepts(field.data_type())) {
+            let (found, wanted) = (field.data_type(), ColumnKind::Text.accepted());
+            return Err(Error::unusable(format!("{table}: column {OPERATION} has the type {found}, wanted {wanted}")));
+        }
         let is_core = |field: &&FieldRef| table.cores().iter().any(|core| core.name == field.name());
-        let carried: Vec<_> = schema.fields().iter().filter(|field| !is_core(field)).cloned().collect();
+        let others = schema.fields().iter().filter(|field| !is_core(field) && field.name() != OPERATION);
+        let carried: Vec<_> = others.cloned().collect();
         if let Some(field) = carried.iter().find(|field| !can_be_carried(field.data_type())) {
             let (name, found) = (field.name(), field.data_type());
             return Err(Error::unusable(format!(
                 "{table}: column {name} has the type {found}, which can't be carried"
             )));
         }
-        let order = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Ok(InputSchema { table, cores, carried, order })
+        let order = schema.fields().iter().map(|field| field.name()).filter(|name| *name != OPERATION);
+        let (order, has_operations) = (order.cloned().collect(), operation.is_some());
+        Ok(InputSchema { table, cores, carried, has_operations, version: None, order })
+    }
+
+    /// The same columns, where of the rows with one id the one counts that has the greatest value in this column: an
+    /// integer, a date, a timestamp, or a text that is an integer or an ISO 8601 time. Null is the least.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such column.
+    pub fn versioned_by(self, column: &str) -> Result<InputSchema> {
+        match self.order.iter().any(|name| name == column) {
+            true => Ok(InputSchema { version: Some(column.to_owned()), ..self }),
+            false => Err(Error::unusable(format!("{}: no column {column}, wanted one with versions", self.table))),
+        }
     }
 
     /// The id columns of type text.

@@ -9,7 +9,7 @@ use serde::de::{IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 use crate::sinks::folder::{Codec, OutputFormat};
-use crate::sources::{DiscountUnit, Renames};
+use crate::sources::{DiscountUnit, FileOrder, Renames, VersionColumn};
 use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
@@ -41,6 +41,9 @@ pub(super) struct ConfigFile {
     pub(super) date_format: Option<String>,
     #[serde(deserialize_with = "in_lower_case")]
     pub(super) discount: Option<DiscountUnit>,
+    pub(super) version: Option<VersionColumn>,
+    #[serde(deserialize_with = "in_lower_case")]
+    pub(super) file_order: Option<FileOrder>,
     pub(super) max_rejected: Option<u64>,
     pub(super) max_rejected_share: Option<f64>,
     #[serde(deserialize_with = "or_default")]

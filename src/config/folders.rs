@@ -6,7 +6,7 @@ use crate::columns::ColumnKind;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sinks::folder::{Codec, FileFormat, FolderSink, OutputFormat, Placing};
-use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource, NOT_IN_DIALECTS};
+use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource, NOT_IN_DIALECTS, VersionColumn};
 use crate::tables::{EnrichedDataTable, Table};
 
 /// An input folder.
@@ -33,6 +33,18 @@ impl InputConfig {
     pub fn open(&self) -> Result<FileSource> {
         self.validate()?;
         FileSource::open(&self.path, &self.files)
+    }
+
+    /// The settings that all processes of a run must share, by name.
+    pub(crate) fn facts(&self) -> [(String, String); 4] {
+        let FileOptions { columns, version, order, csv, .. } = &self.files;
+        [
+            ("columns", format!("{columns:?}")),
+            ("version", format!("{version:?}")),
+            ("file_order", format!("{order:?}")),
+            ("csv", format!("{csv:?}")),
+        ]
+        .map(|(name, fact)| (name.to_owned(), fact))
     }
 
     /// Checks the settings without reading the folder.
@@ -66,6 +78,11 @@ impl InputConfig {
                     return Err(Error::usage(format!("columns.{name}.{wanted}: {cause}; wanted the name of a column")));
                 }
             }
+        }
+        if let Some(VersionColumn::ByTable(columns)) = &self.files.version
+            && let Some(name) = columns.keys().find(|name| !InputTable::ALL.iter().any(|table| table.name() == *name))
+        {
+            return Err(Error::usage(format!("version: no table {name}; wanted orders, products or customers")));
         }
         let CsvDialect { delimiter, quote, escape, .. } = &self.files.csv;
         let special = [Some(*delimiter), *quote, *escape];

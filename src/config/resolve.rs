@@ -142,7 +142,13 @@ fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
     let path = args.input.clone().or(file.data.input_path.clone());
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
     let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
-    let files = FileOptions { columns: renames.collect(), csv: dialect(&file.csv)?, ..FileOptions::default() };
+    let files = FileOptions {
+        columns: renames.collect(),
+        version: file.version.clone(),
+        order: file.file_order.unwrap_or_default(),
+        csv: dialect(&file.csv)?,
+        ..FileOptions::default()
+    };
     let config = InputConfig { path, files };
     config.validate()?;
     Ok(config)

@@ -8,7 +8,7 @@ use crate::columns::DateFormat;
 use crate::forest::Training;
 use crate::model::{Amount, Price, PriceCategories, Tiers};
 use crate::sinks::folder::{Codec, OutputFormat};
-use crate::sources::{CsvDialect, DiscountUnit};
+use crate::sources::{CsvDialect, DiscountUnit, FileOrder, VersionColumn};
 use crate::tables::{Catalog, DerivedColumn, OnFailure};
 
 /// The setting's keys, its YAML, and the same in code.
@@ -98,6 +98,11 @@ const SETTINGS: &[Setting] = &[
         config.job.date_format = Some(DateFormat::new("%d.%m.%Y").expect("a format"));
     }),
     (&["discount"], "discount: percent", |config| config.job.discount = DiscountUnit::Percent),
+    (&["version"], "version: {orders: updated_at}", |config| {
+        let columns = [("orders".to_owned(), "updated_at".to_owned())].into_iter().collect();
+        config.input.files.version = Some(VersionColumn::ByTable(columns));
+    }),
+    (&["file_order"], "file_order: modified", |config| config.input.files.order = FileOrder::Modified),
     (&["max_rejected"], "max_rejected: 5", |config| config.job.max_rejected = Some(5)),
     (&["max_rejected_share"], "max_rejected_share: 0.25", |config| config.job.max_rejected_share = 0.25),
     (

@@ -12,6 +12,7 @@ use crate::model::{
 use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
 
 use super::customers::CustomerReductions;
+use super::lines::OnConflict;
 use super::step::Step;
 use super::totals::{ProductTotals, Sale};
 use super::{customers, lines, products, train};
@@ -21,6 +22,8 @@ pub struct Shop<'scope, T: Epochs, I: Id> {
     /// Upserts and deletes of order lines; of those with one id, the last counts. A collection of orders is turned into
     /// upserts by [`upserts`](crate::operators::upserts).
     pub orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
+    /// Called for orders that one epoch writes twice, with different contents.
+    pub on_conflict: Option<OnConflict<I, Order<I>>>,
     /// The products, at most one row for an id at any time.
     pub products: VecCollection<'scope, T, (I, Arc<Product>)>,
     /// The customers, at most one row for an id at any time.
@@ -95,12 +98,12 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     }
 
     /// The steps from the input to the collections from which tables are made.
-    fn new(Shop { orders, products, customers, models }: Shop<'scope, T, I>, settings: Settings) -> Self {
+    fn new(Shop { orders, on_conflict, products, customers, models }: Shop<'scope, T, I>, settings: Settings) -> Self {
         let (tiers, training) = (settings.tiers.clone(), settings.training.clone());
         let no_models = products.clone();
         let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
 
-        let lines = lines::priced(orders, products.clone());
+        let lines = lines::priced(orders, on_conflict, products.clone());
         let lines_by_customer = lines::by_customer(lines);
         let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
         let reductions = CustomerReductions::clone(&customer_reductions);

@@ -6,16 +6,20 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::StreamVec;
 
 use crate::model::{Id, Line, Order, Price, Product};
-use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined};
+use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined_inspect};
+
+/// A function of an id and two of its rows.
+pub type OnConflict<I, R> = Box<dyn FnMut(&I, &R, &R)>;
 
 /// Every order with its price, the last write of each order id, keyed by customer.
 pub(super) fn priced<'scope, T: Epochs, I: Id>(
     orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
+    mut on_conflict: Option<OnConflict<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
 ) -> VecCollection<'scope, T, (Option<I>, Line<I>)> {
     let product = |_: &I, order: &Order<I>| order.product.clone();
     let prices = products.map(|(id, product)| (id, product.price));
-    latest_joined(orders, prices, "Order lines", product, |id, order, price: Option<&Price>| {
+    let line = |id: &I, order: &Order<I>, price: Option<&Price>| {
         let line = Line {
             day: order.day,
             order: id.clone(),
@@ -26,6 +30,9 @@ pub(super) fn priced<'scope, T: Epochs, I: Id>(
             extra: order.extra.clone(),
         };
         (order.customer.clone(), line)
+    };
+    latest_joined_inspect(orders, prices, "Order lines", product, line, move |id, one, other| {
+        on_conflict.iter_mut().for_each(|on_conflict| on_conflict(id, one, other));
     })
 }
 

@@ -8,13 +8,13 @@ use timely::dataflow::operators::vec::Input;
 use differential_dataflow::AsCollection;
 
 use crate::model::{Epoch, InputTable};
-use crate::operators::latest;
+use crate::operators::latest_inspect;
 use crate::pipeline::{Job, Shop};
 use crate::tables::JobId;
 
 use super::context::RunContext;
 use super::ends::Ends;
-use super::intake::Inputs;
+use super::inputs::Inputs;
 use super::probe::EpochProbe;
 
 /// Builds the dataflow, from the inputs of a worker to the ends of the tables.
@@ -23,12 +23,16 @@ pub(super) fn build<I: JobId>(
     inputs: &mut Inputs<I>,
     context: &Arc<RunContext>,
 ) -> EpochProbe {
-    let products = latest(scope.input_from(&mut inputs.products), "Products by id");
-    let customers = latest(scope.input_from(&mut inputs.customers), "Customers by id");
+    let (intake, of_products, of_customers) = (&context.intake, InputTable::Products, InputTable::Customers);
+    let products = inputs.products.stream(scope, of_products);
+    let products = latest_inspect(products, "Products by id", intake.count_conflicts(of_products));
+    let customers = inputs.customers.stream(scope, of_customers);
+    let customers = latest_inspect(customers, "Customers by id", intake.count_conflicts(of_customers));
     let shop = Shop {
-        orders: scope.input_from(&mut inputs.orders),
-        products: context.intake.count_held(InputTable::Products, products),
-        customers: context.intake.count_held(InputTable::Customers, customers),
+        orders: inputs.orders.stream(scope, InputTable::Orders),
+        on_conflict: Some(Box::new(intake.count_conflicts(InputTable::Orders))),
+        products: intake.count_held(of_products, products),
+        customers: intake.count_held(of_customers, customers),
         models: Some(scope.input_from(&mut inputs.models).as_collection()),
     };
     // Every input costs a little in each epoch, so one that nobody reads is left out.

@@ -7,49 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use differential_dataflow::{Data, VecCollection};
 use timely::dataflow::operators::Inspect;
-use timely::dataflow::operators::vec::input::Handle;
 
 use crate::columns::ShopId;
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
-use crate::forest::Forest;
-use crate::model::{Customer, Epoch, InputTable, Line, Order, Product, Rejection, Tiers};
-use crate::operators::{Batch, ByKey, SortedBatch, Upsert};
+use crate::model::{Epoch, InputTable, Line, Tiers};
+use crate::operators::{Batch, ByKey, SortedBatch};
 use crate::report::InputReport;
 use crate::sources::{DiscountUnit, Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
-use crate::tables::Layout;
+use crate::tables::{JobId, Layout};
 
+use super::conflicts::Conflicts;
+use super::inputs::Inputs;
 use super::progress::Progress;
 use super::rejections::RejectionCount;
-
-/// The inputs of one worker's dataflow.
-pub(super) struct Inputs<I: ShopId> {
-    pub(super) orders: Handle<Epoch, Upsert<I, Order<I>>>,
-    pub(super) products: Handle<Epoch, Upsert<I, Arc<Product>>>,
-    pub(super) customers: Handle<Epoch, Upsert<I, Arc<Customer>>>,
-    pub(super) models: Handle<Epoch, (Arc<Forest>, Epoch, isize)>,
-    pub(super) rejected: Handle<Epoch, (Rejection, Epoch, isize)>,
-}
-
-impl<I: ShopId> Inputs<I> {
-    pub(super) fn new() -> Self {
-        Inputs {
-            orders: Handle::new(),
-            products: Handle::new(),
-            customers: Handle::new(),
-            models: Handle::new(),
-            rejected: Handle::new(),
-        }
-    }
-
-    pub(super) fn advance_to(&mut self, epoch: Epoch) {
-        self.orders.advance_to(epoch);
-        self.products.advance_to(epoch);
-        self.customers.advance_to(epoch);
-        self.models.advance_to(epoch);
-        self.rejected.advance_to(epoch);
-    }
-}
 
 /// A source, and its row counts.
 pub(super) struct Intake {
@@ -73,6 +44,7 @@ struct TableIntake {
     /// Changes applied after the first epoch.
     changes: AtomicU64,
     notes: Mutex<Notes>,
+    conflicts: Arc<Mutex<Conflicts>>,
 }
 
 impl TableIntake {
@@ -103,6 +75,7 @@ impl Intake {
                 held: Arc::default(),
                 changes,
                 notes: Mutex::default(),
+                conflicts: Arc::default(),
             })
         };
         let tables = InputTable::ALL.iter().map(table).collect::<Result<Vec<_>>>()?;
@@ -127,6 +100,10 @@ impl Intake {
         let [orders, products, customers] =
             [InputTable::Orders, InputTable::Products, InputTable::Customers].map(schema);
         Layout::new(orders, products, customers, discount, tiers)
+    }
+
+    pub(super) fn source(&self) -> &dyn Source {
+        &*self.source
     }
 
     /// What the source has, which other processes compare with what they see.
@@ -167,21 +144,9 @@ impl Intake {
         table.read.fetch_add(batch.rows(), Ordering::Relaxed);
         self.progress.add_read(batch.rows());
         let (rejected, notes) = match name {
-            InputTable::Orders => {
-                let mut decoded = table.decoder.orders(batch)?;
-                inputs.orders.send_batch(&mut decoded.upserts);
-                (decoded.rejected, decoded.notes)
-            }
-            InputTable::Products => {
-                let mut decoded = table.decoder.products(batch)?;
-                inputs.products.send_batch(&mut decoded.upserts);
-                (decoded.rejected, decoded.notes)
-            }
-            InputTable::Customers => {
-                let mut decoded = table.decoder.customers(batch)?;
-                inputs.customers.send_batch(&mut decoded.upserts);
-                (decoded.rejected, decoded.notes)
-            }
+            InputTable::Orders => inputs.orders.send_decoded(table.decoder.orders(batch)?),
+            InputTable::Products => inputs.products.send_decoded(table.decoder.products(batch)?),
+            InputTable::Customers => inputs.customers.send_decoded(table.decoder.customers(batch)?),
         };
         table.note(&notes);
         table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
@@ -193,6 +158,17 @@ impl Intake {
     /// Counts a change.
     pub(super) fn count_change(&self, table: InputTable) {
         self.table(table).changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts, as they are seen, rows of the source that another row of the same id replaces and that differ from it.
+    pub(super) fn count_conflicts<I: JobId, R>(&self, table: InputTable) -> impl FnMut(&I, &R, &R) + use<I, R> {
+        let (conflicts, is_expected) =
+            (Arc::clone(&self.table(table).conflicts), self.source.schema(table).has_operations);
+        move |id, _, _| {
+            if !is_expected {
+                conflicts.lock().unwrap_or_else(PoisonError::into_inner).add(id.to_any());
+            }
+        }
     }
 
     /// Counts the current rows.
@@ -225,8 +201,20 @@ impl Intake {
             let (read, rejected, changes) = (count(&table.read), count(&table.rejected), count(&table.changes));
             let current = table.held.load(Ordering::Relaxed).cast_unsigned();
             let duplicates = read.wrapping_sub(rejected).wrapping_sub(current);
+            let conflicts = table.conflicts.lock().unwrap_or_else(PoisonError::into_inner);
+            let conflicting_id = conflicts.example.as_ref().map(ToString::to_string);
             let (name, notes) = (table.table.name().into(), table.notes());
-            InputReport { name, read, rejected, duplicates, changes, current, notes }
+            InputReport {
+                name,
+                read,
+                rejected,
+                duplicates,
+                conflicting: conflicts.rows,
+                conflicting_id,
+                changes,
+                current,
+                notes,
+            }
         });
         reports.collect()
     }

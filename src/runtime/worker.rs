@@ -14,7 +14,7 @@ use crate::tables::JobId;
 
 use super::context::RunContext;
 use super::dataflow;
-use super::intake::Inputs;
+use super::inputs::Inputs;
 use super::probe::EpochProbe;
 use super::progress::Phase;
 
@@ -68,7 +68,7 @@ fn work<I: JobId>(
     context: &Arc<RunContext>,
     then: &impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe),
 ) -> Result<()> {
-    let mut inputs = Inputs::new();
+    let mut inputs = Inputs::new(context.intake.source());
     let model = context.model();
     let probe = worker.dataflow_named("millstream", |scope| dataflow::build(scope, &mut inputs, context));
     if let Some(model) = model.filter(|_| worker.index() == 0) {

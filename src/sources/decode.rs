@@ -8,13 +8,16 @@ use arrow::datatypes::{Field, FieldRef};
 use arrow::record_batch::RecordBatch;
 use chrono_tz::Tz;
 
-use crate::columns::cells::{CellReader, CellValue, days, ids, money, quantities, texts};
+use crate::columns::cells::{
+    CellReader, CellValue, Operation, days, ids, money, operations, quantities, texts, versions,
+};
 use crate::columns::payload::PayloadCodec;
 use crate::columns::row_json::row_json;
-use crate::columns::{InputSchema, ShopId};
+use crate::columns::{InputSchema, OPERATION, ShopId};
 use crate::error::Result;
 use crate::model::{
-    AnyId, Change, Customer, Discount, InputTable, Order, Origin, Price, Product, Reason, Rejection, Text,
+    AnyId, Change, Customer, Discount, InputTable, Order, Origin, Payload, Price, Product, Reason, Rejection, Text,
+    Version,
 };
 use crate::operators::Upsert;
 
@@ -33,9 +36,17 @@ pub(crate) struct RowDecoder {
 /// A batch, decoded.
 pub(crate) struct Decoded<I, R> {
     pub(crate) upserts: Vec<Upsert<I, R>>,
+    /// The version of each of them, if the table has versions.
+    pub(crate) versions: Vec<Option<Version>>,
     /// The rows that could not be used.
     pub(crate) rejected: Vec<Rejection>,
     pub(crate) notes: Notes,
+}
+
+impl<I, R> Default for Decoded<I, R> {
+    fn default() -> Self {
+        Decoded { upserts: Vec::new(), versions: Vec::new(), rejected: Vec::new(), notes: Notes::new() }
+    }
 }
 
 /// What was noticed about rows that could be used, and the number of rows.
@@ -45,6 +56,7 @@ const NO_QUANTITY: &str = "quantity is null, taken as 1";
 const NO_DISCOUNT: &str = "discount is null, taken as 0";
 const NO_PRICE: &str = "price is null, taken as 0";
 const NO_CATEGORY: &str = "category is null, taken as Unknown";
+const DELETES: &str = "_op is d, a delete";
 
 fn note(notes: &mut Notes, what: &'static str, is: bool) {
     if is {
@@ -104,15 +116,14 @@ impl RowDecoder {
         let limit = "is out of range: wanted below 10^5";
         let discounts = money(&fractions, "discount", discount.places(), Discount::from_e4, limit)?;
         let great = self.conversion.discount.note_of_great();
-        self.convert(batch, |row, extra, notes| {
-            let id = required(ids(row), "order_id")?;
+        self.convert(batch, &ids, |row, extra, notes| {
             let (customer, product, day) = (customers(row)?, products(row)?, days(row)?);
             let (quantity, discount) = (quantities(row)?, discounts(row)?);
             note(notes, NO_QUANTITY, quantity.is_none());
             note(notes, NO_DISCOUNT, discount.is_none());
             note(notes, great, discount.is_some_and(|discount| discount.left_e4() < 0));
             let (quantity, discount) = (quantity.unwrap_or(1), discount.unwrap_or_default());
-            Ok((id, Order { customer, product, day, quantity, discount, extra }))
+            Ok(Order { customer, product, day, quantity, discount, extra })
         })
     }
 
@@ -125,14 +136,13 @@ impl RowDecoder {
         let names = texts(&names, "product_name")?;
         let brands = texts(&brands, "brand")?;
         let metadata = texts(&metadata, "metadata")?;
-        self.convert(batch, |row, extra, notes| {
-            let id = required(ids(row), "product_id")?;
+        self.convert(batch, &ids, |row, extra, notes| {
             let (category, price) = (categories(row)?, prices(row)?);
             let (name, brand, metadata) = (names(row)?, brands(row)?, metadata(row)?);
             note(notes, NO_CATEGORY, category.is_none());
             note(notes, NO_PRICE, price.is_none());
             let (category, price) = (category.unwrap_or(Text::const_new("Unknown")), price.unwrap_or_default());
-            Ok((id, Arc::new(Product { name, category, price, brand, metadata, extra })))
+            Ok(Arc::new(Product { name, category, price, brand, metadata, extra }))
         })
     }
 
@@ -140,7 +150,7 @@ impl RowDecoder {
     pub(crate) fn customers<I: ShopId>(&self, batch: &SourceBatch) -> Result<Decoded<I, Arc<Customer>>> {
         let [ids] = self.cores(batch);
         let ids = self.ids::<I>(&ids, "customer_id")?;
-        self.convert(batch, |row, extra, _| Ok((required(ids(row), "customer_id")?, Arc::new(Customer { extra }))))
+        self.convert(batch, &ids, |_, extra, _| Ok(Arc::new(Customer { extra })))
     }
 
     /// The core columns; missing ones are all null.
@@ -151,19 +161,36 @@ impl RowDecoder {
     fn convert<I: ShopId, R>(
         &self,
         batch: &SourceBatch,
-        mut row: impl FnMut(usize, crate::model::Payload, &mut Notes) -> std::result::Result<(I, R), Reason>,
+        ids: &CellReader<I>,
+        row: impl Fn(usize, Payload, &mut Notes) -> std::result::Result<R, Reason>,
     ) -> Result<Decoded<I, R>> {
         let extras = self.codec.encode(&batch.carried, batch.numbers.len())?;
-        let (mut upserts, mut notes) = (Vec::with_capacity(extras.len()), Notes::new());
-        let mut rejected: Vec<_> = batch.malformed.iter().map(|row| self.malformed(batch, row)).collect();
+        let operations = batch.operations.as_ref().map(|column| operations(column, OPERATION)).transpose()?;
+        let versions = batch.versions.as_ref().map(|column| versions(column, "version")).transpose()?;
+        let id = self.schema.table.cores()[0].name;
+        let upsert = |index, extra, notes: &mut Notes| {
+            let id = required(ids(index), id)?;
+            let version = versions.as_ref().map_or(Ok(None), |version| version(index))?;
+            let operation = operations.as_ref().map_or(Ok(None), |operation| operation(index))?;
+            let is_delete = operation == Some(Operation::Delete);
+            note(notes, DELETES, is_delete);
+            Ok((version, id, if is_delete { None } else { Some(row(index, extra, notes)?) }))
+        };
+        let mut decoded = Decoded { upserts: Vec::with_capacity(extras.len()), ..Decoded::default() };
+        decoded.rejected.extend(batch.malformed.iter().map(|row| self.malformed(batch, row)));
         for (index, extra) in extras.into_iter().enumerate() {
             let number = batch.numbers.get(index);
-            match row(index, extra, &mut notes) {
-                Ok((id, row)) => upserts.push((id, batch.position(number), Some(row))),
-                Err(reason) => rejected.push(self.rejection(batch, number, reason, self.json(batch, index)?)),
+            match upsert(index, extra, &mut decoded.notes) {
+                Ok((version, id, row)) => {
+                    decoded.upserts.push((id, batch.position(number), row));
+                    decoded.versions.extend(versions.is_some().then_some(version));
+                }
+                Err(reason) => {
+                    decoded.rejected.push(self.rejection(batch, number, reason, self.json(batch, index)?));
+                }
             }
         }
-        Ok(Decoded { upserts, rejected, notes })
+        Ok(decoded)
     }
 
     fn malformed(&self, batch: &SourceBatch, row: &MalformedRow) -> Rejection {
@@ -179,7 +206,8 @@ impl RowDecoder {
     fn json(&self, batch: &SourceBatch, index: usize) -> Result<String> {
         let cores = self.schema.table.cores().iter().map(|core| core.name).zip(&batch.cores);
         let carried = self.schema.carried.iter().map(|field| field.name().as_str()).zip(&batch.carried);
-        let columns = cores.chain(carried).map(|(name, array)| {
+        let operation = batch.operations.iter().map(|column| (OPERATION, column));
+        let columns = cores.chain(carried).chain(operation).map(|(name, array)| {
             let field: FieldRef = Arc::new(Field::new(name, array.data_type().clone(), true));
             (field, array.slice(index, 1))
         });

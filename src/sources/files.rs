@@ -15,7 +15,7 @@ use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
 pub(crate) use options::NOT_IN_DIALECTS;
-pub use options::{CsvDialect, FileColumn, FileOptions, Renames, SkippedColumns};
+pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
 use read::{FilePart, TableFiles};
 
 /// The files of an input folder.

@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 
-use crate::columns::InputSchema;
+use crate::columns::{InputSchema, OPERATION};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Reason};
 use crate::operators::Position;
@@ -55,7 +55,8 @@ pub type SourceBatches<'a> = Box<dyn Iterator<Item = Result<SourceBatch>> + 'a>;
 /// Rows of a table, column by column.
 ///
 /// The offset of a row is its part of the source and its number there. If rows share an id, the one with the greatest
-/// offset wins, regardless of the order of reading.
+/// offset wins, regardless of the order of reading. If the table has [versions](InputSchema::versioned_by), that is so
+/// among the rows with the greatest one.
 pub struct SourceBatch {
     pub(crate) table: InputTable,
     /// The part of the source: a file, a partition.
@@ -67,6 +68,10 @@ pub struct SourceBatch {
     /// The core columns; an optional one that the part does not have is all null.
     pub(crate) cores: Vec<ArrayRef>,
     pub(crate) carried: Vec<ArrayRef>,
+    /// What each row does, if the table has such a column.
+    pub(crate) operations: Option<ArrayRef>,
+    /// The version of each row, if the table has versions.
+    pub(crate) versions: Option<ArrayRef>,
     /// Records that are not rows.
     pub(crate) malformed: Vec<MalformedRow>,
 }
@@ -113,6 +118,8 @@ impl SourceBatch {
             numbers: RowNumbers::Consecutive { first: first_row, count },
             cores: cores.collect(),
             carried: carried.collect::<Result<_>>()?,
+            operations: schema.has_operations.then(|| column(OPERATION, &DataType::Utf8)),
+            versions: schema.version.as_ref().map(|name| column(name, &DataType::Utf8)),
             malformed: Vec::new(),
         };
         batch.checked()

@@ -224,6 +224,9 @@ pub(crate) trait JobId: ShopId {
     /// The end of a table in a job with such ids.
     fn end<'scope>(table: Arc<dyn AnyTable>, job: &Job<'scope, Epoch, Self>, context: &EndContext) -> TableEnd<'scope>;
 
+    /// The id as one of any type.
+    fn to_any(&self) -> AnyId;
+
     /// Converts an id; `None` if the type can't represent it.
     fn of_any(id: &AnyId) -> Option<Self> {
         match id {
@@ -234,6 +237,10 @@ pub(crate) trait JobId: ShopId {
 }
 
 impl JobId for IntId {
+    fn to_any(&self) -> AnyId {
+        (*self).into()
+    }
+
     fn end<'scope>(
         table: Arc<dyn AnyTable>,
         job: &Job<'scope, Epoch, IntId>,
@@ -244,6 +251,10 @@ impl JobId for IntId {
 }
 
 impl JobId for AnyId {
+    fn to_any(&self) -> AnyId {
+        self.clone()
+    }
+
     fn end<'scope>(
         table: Arc<dyn AnyTable>,
         job: &Job<'scope, Epoch, AnyId>,

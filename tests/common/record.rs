@@ -156,7 +156,7 @@ pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_
             let products = latest(scope.input_from(&mut products), "Products");
             let customers = latest(scope.input_from(&mut customers), "Customers");
             let models = scope.input_from(&mut models).as_collection();
-            let shop = Shop { orders, products, customers, models: Some(models) };
+            let shop = Shop { orders, products, customers, on_conflict: None, models: Some(models) };
             Job::build(shop, settings.clone(), |job| record(job, &output))
         });
         let (index, peers) = (worker.index(), worker.peers());

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 
+use crate::columns::is_text;
+
 /// The narrowest type that holds all values of two types without loss; `None` if there is none.
 pub(super) fn common_type(one: &DataType, other: &DataType) -> Option<DataType> {
     if one == other {
@@ -94,10 +96,6 @@ fn bits(number: &DataType) -> usize {
 fn finer(one: TimeUnit, other: TimeUnit) -> TimeUnit {
     let units = [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond];
     units.into_iter().find(|unit| *unit == one || *unit == other).unwrap_or(one)
-}
-
-fn is_text(found: &DataType) -> bool {
-    matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn is_binary(found: &DataType) -> bool {

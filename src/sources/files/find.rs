@@ -10,6 +10,8 @@ use crate::folder_names::{NULL_PARTITION, decode};
 use crate::model::InputTable;
 use crate::printable::printable;
 
+use super::options::FileOrder;
+
 /// The format of an input file, determined by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputFormat {
@@ -55,13 +57,13 @@ const COMPRESSIONS: [(&str, Compression); 2] = [("gz", Compression::Gzip), ("zst
 /// The greatest depth of folders.
 const DEPTH: usize = 64;
 
-/// The files of a table, sorted by name: all files below `INPUT/<table>/`, or the single file
+/// The files of a table, in order: all files below `INPUT/<table>/`, or the single file
 /// `INPUT/<table>.<extension>`.
 ///
 /// # Errors
 ///
 /// If no file exists, or one has an unknown extension.
-pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
+pub(crate) fn find(input: &Path, table: InputTable, order: FileOrder) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
     let is_of_table = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -91,8 +93,22 @@ pub(crate) fn find(input: &Path, table: InputTable) -> Result<Vec<InputFile>> {
         return Err(nothing_found(input, table));
     }
     let mut files = paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?;
-    files.sort_by(|a, b| natural_order(&a.name, &b.name));
+    match order {
+        FileOrder::Natural => files.sort_by(|a, b| natural_order(&a.name, &b.name)),
+        FileOrder::Name => files.sort_by(|a, b| a.name.cmp(&b.name)),
+        FileOrder::Modified => files = by_time(files)?,
+    }
     Ok(files)
+}
+
+fn by_time(files: Vec<InputFile>) -> Result<Vec<InputFile>> {
+    let modified = |file: InputFile| {
+        let time = fs::metadata(&file.path).and_then(|metadata| metadata.modified());
+        Ok((time.map_err(Error::reading(&file.path))?, file))
+    };
+    let mut files = files.into_iter().map(modified).collect::<Result<Vec<_>>>()?;
+    files.sort_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| natural_order(&of_a.name, &of_b.name)));
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
 
 /// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark.

@@ -4,15 +4,56 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::model::InputTable;
+
 /// How the files of an input folder are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileOptions {
     /// The columns of the files, by table and canonical name, where they have other names.
     pub columns: BTreeMap<String, Renames>,
+    /// The columns with versions of rows; `None` if the last row of an id counts.
+    pub version: Option<VersionColumn>,
+    /// Which file of a table is the last.
+    pub order: FileOrder,
     /// The dialect of CSV files.
     pub csv: CsvDialect,
     /// Of the columns that not every job needs, those that are not read. Rejected rows lack them.
     pub skipped: SkippedColumns,
+}
+
+/// The columns with versions of rows. Of the rows with one id, the one with the greatest version counts, and of several
+/// such rows the last one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum VersionColumn {
+    /// This column of `orders`, and of the other tables if they have it.
+    Named(String),
+    /// A column for each of these tables.
+    ByTable(BTreeMap<String, String>),
+}
+
+impl VersionColumn {
+    /// The column of a table, and whether the table must have it.
+    pub(super) fn of(&self, table: InputTable) -> Option<(&str, bool)> {
+        match self {
+            VersionColumn::Named(name) => Some((name, table == InputTable::Orders)),
+            VersionColumn::ByTable(names) => names.get(table.name()).map(|name| (name.as_str(), true)),
+        }
+    }
+}
+
+/// The order of the files of a table. If rows share an id, the one in the last file counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum FileOrder {
+    /// By path, in which numbers count by value: `day-9` is before `day-10`.
+    #[default]
+    Natural,
+    /// By the bytes of the path: `day-10` is before `day-9`.
+    Name,
+    /// By the time of their last change; files of one time by path.
+    Modified,
 }
 
 /// Columns that are not read.

@@ -55,7 +55,7 @@ impl TableFiles {
     pub(super) fn open(input: &Path, table: InputTable, options: &FileOptions) -> Result<TableFiles> {
         let none = Renames::new();
         let (renames, dialect) = (options.columns.get(table.name()).unwrap_or(&none), &options.csv);
-        let files = find::find(input, table)?;
+        let files = find::find(input, table, options.order)?;
         let open = |file| OpenedFile::open(file, table, renames, dialect);
         let opened = at_once(files, open).into_iter().collect::<Result<Vec<_>>>()?;
         let schemas: Vec<_> = opened.iter().map(|opened| (opened.file.clone(), opened.schema.clone())).collect();

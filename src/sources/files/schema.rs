@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
-use crate::columns::{CoreColumn, InputSchema, can_be_carried};
+use crate::columns::cells::has_versions;
+use crate::columns::integer_text::is_canonical;
+use crate::columns::{ColumnKind, CoreColumn, InputSchema, OPERATION, can_be_carried};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 
@@ -17,8 +19,8 @@ use super::options::{CsvDialect, FileColumn, FileOptions, Renames, canonical};
 pub(crate) enum ColumnSource {
     /// The file's column at this position.
     Column(usize),
-    /// An id that the file's columns at these positions have together.
-    Joined(Vec<usize>),
+    /// An id that these columns have together.
+    Joined(Vec<ColumnSource>),
     /// The value in a folder name.
     Folder(Option<String>),
     /// The file lacks the column: all values are null.
@@ -30,16 +32,29 @@ pub(crate) enum ColumnSource {
 pub(crate) struct FilePlan {
     pub(crate) cores: Vec<ColumnSource>,
     pub(crate) carried: Vec<ColumnSource>,
+    pub(crate) operation: ColumnSource,
+    pub(crate) version: ColumnSource,
 }
 
 impl FilePlan {
     /// True if the file's column at this position is read.
     pub(crate) fn reads(&self, position: usize) -> bool {
-        self.cores.iter().chain(&self.carried).any(|source| match source {
+        self.cores
+            .iter()
+            .chain(&self.carried)
+            .chain([&self.operation, &self.version])
+            .any(|place| place.reads(position))
+    }
+}
+
+impl ColumnSource {
+    /// True if the file's column at this position is read.
+    fn reads(&self, position: usize) -> bool {
+        match self {
             ColumnSource::Column(column) => *column == position,
-            ColumnSource::Joined(columns) => columns.contains(&position),
+            ColumnSource::Joined(parts) => parts.iter().any(|part| part.reads(position)),
             ColumnSource::Folder(_) | ColumnSource::Missing => false,
-        })
+        }
     }
 }
 
@@ -71,7 +86,7 @@ pub(crate) fn unify(
     let mut order: Vec<String> = Vec::new();
     let is_core = |name: &str| table.cores().iter().any(|core| core.name == name);
     let is_read = |name: &str| !options.skipped.has(name, is_core(name));
-    for column in found.iter().flatten().filter(|column| is_read(&column.name)) {
+    for column in found.iter().flatten().filter(|column| column.name != OPERATION && is_read(&column.name)) {
         if !order.contains(&column.name) {
             order.push(column.name.clone());
         }
@@ -80,12 +95,42 @@ pub(crate) fn unify(
     let carried = carried.map(|name| carried_field(name, files, &found)).collect::<Result<Vec<_>>>()?;
     let core = |core: &CoreColumn| core_type(core, &found).filter(|_| is_read(core.name));
     let cores = table.cores().iter().map(core).collect();
+    let has_operations = found.iter().flatten().any(|column| column.name == OPERATION);
+    let version = version(table, files, &found, options)?;
     let plan = |columns: &Vec<FoundColumn>| FilePlan {
         cores: table.cores().iter().map(|core| place(columns, core.name, is_read(core.name))).collect(),
         carried: carried.iter().map(|field| place(columns, field.name(), true)).collect(),
+        operation: place(columns, OPERATION, true),
+        version: version.as_ref().map_or(ColumnSource::Missing, |name| place(columns, name, true)),
     };
     let plans = found.iter().map(plan).collect();
-    Ok((InputSchema { table, cores, carried, order }, plans))
+    Ok((InputSchema { table, cores, carried, has_operations, version, order }, plans))
+}
+
+/// The column with the version of each row.
+fn version(
+    table: InputTable,
+    files: &[(InputFile, Schema)],
+    found: &[Vec<FoundColumn>],
+    options: &FileOptions,
+) -> Result<Option<String>> {
+    let Some((name, is_required)) = options.version.as_ref().and_then(|version| version.of(table)) else {
+        return Ok(None);
+    };
+    let is_it = |column: &&FoundColumn| column.name == name || column.own_name == name;
+    let mut with_it = files.iter().zip(found).filter_map(|(file, columns)| Some((file, columns.iter().find(is_it)?)));
+    if let Some(((file, _), column)) = with_it.clone().find(|(_, column)| !has_versions(&column.data_type)) {
+        return Err(Error::unusable(format!(
+            "{}: column {name} has the type {}, wanted a version: an integer, a date, a timestamp or a string",
+            file.path.display(),
+            column.data_type
+        )));
+    }
+    match (with_it.next(), files.first()) {
+        (Some((_, column)), _) => Ok(Some(column.name.clone())),
+        (None, Some((file, schema))) if is_required => Err(missing_column(file, name, "version", schema)),
+        (None, _) => Ok(None),
+    }
 }
 
 /// A column of a file.
@@ -119,10 +164,14 @@ fn columns_of(
     }
     for (wanted, column) in renames {
         let FileColumn::Joined(names) = column else { continue };
-        let positions = names.iter().map(|name| schema.index_of(name).map_err(|_| name));
-        let positions = positions.collect::<std::result::Result<_, _>>();
-        let positions = positions.map_err(|missing| missing_column(file, missing, wanted, schema))?;
-        let (name, own_name, place) = (wanted.clone(), wanted.clone(), ColumnSource::Joined(positions));
+        let part = |name: &String| {
+            let folder = file.partition.iter().find(|(key, _)| key == name);
+            let folder = folder.map(|(_, value)| ColumnSource::Folder(value.clone()));
+            let part = folder.or_else(|| schema.index_of(name).ok().map(ColumnSource::Column));
+            part.ok_or_else(|| missing_column(file, name, wanted, schema))
+        };
+        let place = ColumnSource::Joined(names.iter().map(part).collect::<Result<_>>()?);
+        let (name, own_name) = (wanted.clone(), wanted.clone());
         columns.push(FoundColumn { name, own_name, data_type: DataType::Utf8, place });
     }
     for (own_name, data_type, place) in own.chain(folders) {
@@ -167,11 +216,6 @@ fn folder_type(files: &[(InputFile, Schema)]) -> impl Fn(&str) -> DataType {
     }
 }
 
-/// True for an integer that is written as it would be again; not for `007`, which is a text.
-fn is_canonical(value: &str) -> bool {
-    value.parse::<i64>().is_ok_and(|integer| integer.to_string() == value)
-}
-
 fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: &CsvDialect) -> Result<()> {
     let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
     // Beside others, a text file without any content is one without rows. A key that no line of a JSON file has is null
@@ -179,6 +223,15 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: 
     let is_empty = columns.is_empty() && file.format.is_text();
     let may_lack =
         |core: &CoreColumn| is_empty || file.format == InputFormat::JsonLines && core.name != table.cores()[0].name;
+    let operation = columns.iter().find(|column| column.name == OPERATION);
+    if let Some(column) = operation.filter(|column| !ColumnKind::Text.accepts(&column.data_type)) {
+        return Err(Error::unusable(format!(
+            "{}: column {OPERATION} has the type {}, wanted {}",
+            file.path.display(),
+            column.data_type,
+            ColumnKind::Text.accepted()
+        )));
+    }
     for core in table.cores() {
         match columns.iter().find(|column| column.name == core.name) {
             Some(column) if !core.kind.accepts(&column.data_type) => {

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Schema};
 use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 use serde_json::Value;
 
+use crate::columns::integer_text::whole;
 use crate::error::{Error, Result};
 use crate::model::Reason;
 use crate::sources::files::find::InputFile;
@@ -18,7 +19,7 @@ use crate::sources::files::options::{CsvDialect, NOT_IN_DIALECTS};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 use super::file_columns::FileColumns;
-use super::infer::{IdNumbers, InferredColumn, whole};
+use super::infer::{IdNumbers, InferredColumn};
 use super::text::{self, BATCH_BYTES, LONGEST_RECORD};
 
 /// Text that follows the content of a file. If it is part of a record, the last quoted field was not closed.

@@ -72,6 +72,11 @@ impl FileColumns<'_> {
             numbers,
             cores: cores.collect::<Result<_>>()?,
             carried: carried.collect::<Result<_>>()?,
+            operations: self
+                .schema
+                .has_operations
+                .then(|| column(&self.plan.operation, columns, &DataType::Utf8, rows)),
+            versions: self.schema.version.as_ref().map(|_| column(&self.plan.version, columns, &DataType::Utf8, rows)),
             malformed,
         };
         batch.checked()
@@ -79,8 +84,11 @@ impl FileColumns<'_> {
 }
 
 /// An id of several columns; null if one of them is.
-fn joined(parts: &[usize], columns: &[ArrayRef], rows: usize) -> std::result::Result<ArrayRef, ArrowError> {
-    let texts = parts.iter().map(|part| cast(&columns[*part], &DataType::Utf8)).collect::<Result<Vec<_>, _>>()?;
+fn joined(parts: &[ColumnSource], columns: &[ArrayRef], rows: usize) -> std::result::Result<ArrayRef, ArrowError> {
+    let texts = parts
+        .iter()
+        .map(|part| cast(&column(part, columns, &DataType::Utf8, rows), &DataType::Utf8))
+        .collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<_> = texts.iter().map(|texts| texts.as_string::<i32>()).collect();
     let mut ids = StringBuilder::new();
     for row in 0..rows {

@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::columns::ColumnKind;
+use crate::columns::integer_text::{is_canonical, whole};
 use crate::model::InputTable;
 use crate::sources::files::options::{Renames, canonical};
 
@@ -33,8 +34,9 @@ impl IdNumbers {
     /// Looks at a value. An empty one is null.
     pub(super) fn see(&mut self, value: &str) {
         if !value.is_empty() {
-            self.has_whole |= is_whole(value);
-            self.has_other |= !is_whole(value);
+            let is_whole = is_canonical(whole(value));
+            self.has_whole |= is_whole;
+            self.has_other |= !is_whole;
         }
     }
 
@@ -45,21 +47,6 @@ impl IdNumbers {
             (true, false) => DataType::Int64,
             (false, false) => DataType::Null,
         }
-    }
-}
-
-/// True for an integer as it is usually written, which `007` is not; also with zeros after a decimal point, as programs
-/// write that hold integers as floats.
-fn is_whole(value: &str) -> bool {
-    let integer = whole(value);
-    integer.parse::<i64>().is_ok_and(|number| number.to_string() == integer)
-}
-
-/// A number without a fraction of zeros.
-pub(super) fn whole(value: &str) -> &str {
-    match value.split_once('.') {
-        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => integer,
-        _ => value,
     }
 }
 

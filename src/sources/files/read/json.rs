@@ -15,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::columns::integer_text::whole;
 use crate::error::{Error, Result};
 use crate::model::Reason;
 use crate::sources::files::find::InputFile;
@@ -22,7 +23,7 @@ use crate::sources::files::schema::ColumnSource;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 use super::file_columns::FileColumns;
-use super::infer::{IdNumbers, InferredColumn, whole};
+use super::infer::{IdNumbers, InferredColumn};
 use super::text::{BATCH_BYTES, LONGEST_RECORD, TextLine, TextLines};
 
 /// The keys of an object and their values, as they are written.

@@ -1,0 +1,57 @@
+//! A limit of memory: a run that exceeds it ends with an error, where the kernel would kill it without a word.
+
+use std::fs;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::grouped::grouped;
+use crate::runtime::{Phase, Progress};
+
+/// How often memory is measured.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Ends the process with an error once it takes more than `limit` bytes, or without one, nearly all that the machine or
+/// the container has. Its files are removed by the next run. A run that is committing its tables finishes that.
+pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>) {
+    let Some(limit) = limit.or_else(available) else { return };
+    let progress = Arc::clone(progress);
+    thread::spawn(move || {
+        loop {
+            thread::sleep(EVERY);
+            let Some(resident) = resident() else { return };
+            if resident > limit && progress.phase() != Phase::Publishing {
+                let [resident, limit] = [resident, limit].map(|bytes| grouped(bytes >> 20));
+                eprintln!(
+                    "error: out of memory: the process takes {resident} MiB, and the limit is {limit} MiB \
+                     (--memory-limit). A run holds the current rows and what is carried to enriched_data: use a larger \
+                     machine, several processes (--hosts) or fewer tables (--tables), or look for values of an unusual \
+                     size in the input"
+                );
+                process::exit(1);
+            }
+        }
+    });
+}
+
+/// 95 % of the memory of the machine or of the control group, whichever is less.
+fn available() -> Option<u64> {
+    let machine = field("/proc/meminfo", "MemTotal:");
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+    machine.into_iter().chain(group).min().map(|bytes| bytes / 20 * 19)
+}
+
+/// The memory that the process takes.
+fn resident() -> Option<u64> {
+    field("/proc/self/status", "VmRSS:")
+}
+
+/// A line of kibibytes, in bytes.
+fn field(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
