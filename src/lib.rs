@@ -56,6 +56,7 @@
 
 mod atomic_file;
 mod crash;
+pub mod durable;
 pub mod error;
 mod printable;
 

@@ -28,6 +28,7 @@ const LAYERS: &[&str] = &[
     "columns",
     "udf",
     "sources",
+    "durable",
     "sinks",
     "tables",
     "config",

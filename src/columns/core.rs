@@ -1,7 +1,10 @@
 //! The columns of the input tables: *core* columns, which the job computes with, and *carried* columns, which are
 //! copied to `enriched_data` unchanged.
 
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
@@ -169,6 +172,9 @@ impl FurtherColumns {
 /// carried.
 pub(crate) const OPERATION: &str = "_op";
 
+/// The key of the column with versions in the metadata of an Arrow schema.
+const VERSION: &str = "millstream.version";
+
 /// The columns of an input table.
 #[derive(Clone, Debug)]
 pub struct InputSchema {
@@ -235,6 +241,32 @@ impl InputSchema {
         match self.order.iter().any(|name| name == column) {
             true => Ok(InputSchema { version: Some(column.to_owned()), ..self }),
             false => Err(Error::unusable(format!("{}: no column {column}, wanted one with versions", self.table))),
+        }
+    }
+
+    /// The same columns as an Arrow schema, with the types that are written.
+    pub(crate) fn to_arrow(&self) -> Schema {
+        let cores = self.table.cores().iter().zip(&self.cores);
+        let field = |name: &String| {
+            let core = cores.clone().find(|(core, _)| core.name == name);
+            let carried = || self.carried.iter().find(|field| field.name() == name).cloned();
+            let written = core.map(|(core, written)| {
+                Arc::new(Field::new(core.name, written.clone().unwrap_or(DataType::Null), true))
+            });
+            written.or_else(carried)
+        };
+        let operation = self.has_operations.then(|| Arc::new(Field::new(OPERATION, DataType::Utf8, true)));
+        let version = self.version.iter().map(|version| (VERSION.to_owned(), version.clone()));
+        Schema::new(self.order.iter().filter_map(field).chain(operation).collect::<Vec<_>>())
+            .with_metadata(version.collect::<HashMap<_, _>>())
+    }
+
+    /// The columns that [`to_arrow`](Self::to_arrow) told.
+    pub(crate) fn of_arrow(table: InputTable, schema: &Schema) -> Result<InputSchema> {
+        let columns = InputSchema::of(table, schema)?;
+        match schema.metadata().get(VERSION) {
+            Some(version) => columns.versioned_by(version),
+            None => Ok(columns),
         }
     }
 

@@ -18,6 +18,12 @@ impl InputTable {
     /// All three, in reading order: small tables first.
     pub const ALL: [InputTable; 3] = [InputTable::Products, InputTable::Customers, InputTable::Orders];
 
+    /// The table with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<InputTable> {
+        InputTable::ALL.into_iter().find(|table| table.name() == name)
+    }
+
     /// The name of the table and of its folder.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,0 +1,190 @@
+//! The log: every epoch, in order, on stable storage.
+//!
+//! It is a row of segments. A process begins a segment of its own, and the manifest says where the one before it ends,
+//! so nothing that an earlier process left unfinished is ever read again.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::columns::InputSchema;
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::sources::SourceBatch;
+
+use super::manifest::{ManifestFile, SegmentFile};
+use super::record::{self, COMMIT, Commit, ROWS};
+use super::segment::{SegmentData, SegmentWriter};
+
+/// When a commit is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Durability {
+    /// Once it is on stable storage: it survives a power cut.
+    #[default]
+    Fsync,
+    /// Once the operating system has it: it survives a killed process.
+    Os,
+    /// Some time later. A killed process loses its last epochs.
+    None,
+}
+
+/// The usual size of a segment, in blocks: 64 MiB.
+pub(super) const SEGMENT_BLOCKS: u32 = 1 << 17;
+
+/// The end of the log, where epochs are appended.
+pub struct LogWriter {
+    manifest: ManifestFile,
+    durability: Durability,
+    segment_blocks: u32,
+    /// `None` before the first frame.
+    segment: Option<SegmentWriter>,
+    /// What made the log unusable.
+    broken: Option<Error>,
+}
+
+impl LogWriter {
+    pub(super) fn new(manifest: ManifestFile, durability: Durability, segment_blocks: u32) -> LogWriter {
+        LogWriter { manifest, durability, segment_blocks, segment: None, broken: None }
+    }
+
+    /// Appends rows of the epoch that is open. They count once it is committed.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be written. Unless there was merely no room for a segment, every later call fails, too.
+    pub fn rows(&mut self, schema: &InputSchema, batch: &SourceBatch) -> Result<()> {
+        let (head, body) = record::encode(schema, batch)?;
+        let length = u32::try_from(head.len()).map_err(Error::failed)?;
+        self.append(ROWS, &[&length.to_le_bytes(), &head, &body])
+    }
+
+    /// Commits the epoch that is open. It is durable after the next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    ///
+    /// As [`rows`](Self::rows).
+    pub fn commit(&mut self, commit: &Commit) -> Result<()> {
+        self.append(COMMIT, &[&serde_json::to_vec(commit).map_err(Error::failed)?])?;
+        // So that a log that is cut off behind it has nothing of the next epoch.
+        self.segment.iter_mut().for_each(SegmentWriter::end_block);
+        Ok(())
+    }
+
+    /// Makes all epochs durable that were committed.
+    ///
+    /// # Errors
+    ///
+    /// If that fails. The log is then unusable, for nothing tells what of it is on stable storage.
+    pub fn sync(&mut self) -> Result<()> {
+        self.check()?;
+        crash::point("log written");
+        let synced = self.segment.as_mut().map_or(Ok(()), |segment| match self.durability {
+            Durability::Fsync => segment.sync(),
+            Durability::Os | Durability::None => segment.flush(),
+        });
+        synced.map_err(|cause| self.fail(cause))?;
+        crash::point("log synced");
+        Ok(())
+    }
+
+    fn append(&mut self, kind: u8, payload: &[&[u8]]) -> Result<()> {
+        self.check()?;
+        let length = payload.iter().map(|part| part.len()).sum();
+        if self.segment.as_ref().is_none_or(|segment| !segment.has_room(length)) {
+            self.begin_segment(length)?;
+        }
+        let segment = self.segment.as_mut().expect("it was just begun");
+        segment.append(kind, payload).map_err(|cause| self.fail(cause))
+    }
+
+    /// Ends the segment, and begins one that has room for a frame.
+    fn begin_segment(&mut self, frame: usize) -> Result<()> {
+        let ended = self.segment.as_mut().map(|segment| segment.sync().map(|()| segment.written())).transpose();
+        let ended = ended.map_err(|cause| self.fail(cause))?;
+        let wanted = u32::try_from(1 + SegmentWriter::blocks_for(frame)).map_err(Error::failed)?;
+        let (number, capacity) = (self.manifest.next_number(), self.segment_blocks.max(wanted));
+        let file = SegmentFile { number, capacity, end: None };
+        let path = self.manifest.path(&file.name());
+        let bytes = u64::from(capacity) * super::blocks::BLOCK as u64;
+        // Without room, nothing has changed, and the caller may try again.
+        let created = self.manifest.disk.create(&path, bytes).map_err(Error::writing(&path))?;
+        crash::point("segment created");
+        let begin = || -> io::Result<SegmentWriter> {
+            let segment = SegmentWriter::begin(created, number, capacity)?;
+            self.manifest.disk.sync_folder(&self.manifest.folder)?;
+            self.manifest.change(|manifest| {
+                if let Some((last, end)) = manifest.segments.last_mut().zip(ended) {
+                    last.end = Some(end);
+                }
+                manifest.segments.push(file);
+            })?;
+            Ok(segment)
+        };
+        self.segment = Some(begin().map_err(|cause| self.fail(cause))?);
+        crash::point("segment begun");
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&mut self, cause: io::Error) -> Error {
+        let error = Error::writing(&self.manifest.folder)(cause);
+        self.broken.get_or_insert(error).clone()
+    }
+}
+
+/// The epochs of a log.
+#[derive(Default)]
+pub(super) struct LogContent {
+    pub(super) segments: Vec<Arc<SegmentData>>,
+    pub(super) epochs: Vec<LoggedEpoch>,
+    /// Where the segments end that have epochs, by number.
+    pub(super) ends: Vec<(u64, u32)>,
+}
+
+/// An epoch of the log.
+pub(super) struct LoggedEpoch {
+    pub(super) commit: Commit,
+    /// Its frames of rows: the segment, and where in it.
+    pub(super) rows: Vec<(usize, Range<usize>)>,
+}
+
+/// Reads the log.
+///
+/// # Errors
+///
+/// If it is damaged; the message names the file.
+pub(super) fn read(manifest: &ManifestFile) -> Result<LogContent> {
+    let mut content = LogContent::default();
+    let mut open = Vec::new();
+    for (index, file) in manifest.current().segments.iter().enumerate() {
+        let path = manifest.path(&file.name());
+        let named = |error: Error| Error::unusable(format!("{}: {error}", path.display()));
+        let bytes = manifest.disk.read(&path).map_err(Error::reading(&path))?;
+        let segment = SegmentData::read(&bytes, file.number, file.capacity, file.end).map_err(named)?;
+        for frame in segment.frames() {
+            match frame.kind {
+                ROWS => open.push((index, frame.payload)),
+                COMMIT => {
+                    let commit = serde_json::from_slice(segment.payload(frame.payload)).map_err(|cause| {
+                        Error::unusable(format!("{}: a commit can't be read: {cause}", path.display()))
+                    })?;
+                    content.epochs.push(LoggedEpoch { commit, rows: std::mem::take(&mut open) });
+                    match content.ends.last_mut() {
+                        Some((number, end)) if *number == file.number => *end = frame.blocks,
+                        _ => content.ends.push((file.number, frame.blocks)),
+                    }
+                }
+                kind => {
+                    return Err(Error::unusable(format!("{}: a frame of the unknown kind {kind}", path.display())));
+                }
+            }
+        }
+        content.segments.push(Arc::new(segment));
+    }
+    Ok(content)
+}

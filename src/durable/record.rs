@@ -1,0 +1,186 @@
+//! What the frames of the log say.
+//!
+//! An epoch is frames of rows, and a frame that commits it. What has no commit never was.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StructArray};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::columns::{InputSchema, OPERATION};
+use crate::error::{Error, Result};
+use crate::model::{InputTable, Reason};
+use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
+
+/// How far a source was read, as it says it itself.
+pub type Offset = serde_json::Value;
+
+/// The end of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How far sources were read, by name; those that did not move are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offsets: BTreeMap<String, Offset>,
+}
+
+/// The kinds of frames.
+pub(super) const ROWS: u8 = 1;
+pub(super) const COMMIT: u8 = 2;
+
+/// What a frame of rows says of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RowsHead {
+    pub(super) table: String,
+    /// The part of the epoch, and the name of the file or message the rows are from.
+    pub(super) part: usize,
+    pub(super) origin: String,
+    pub(super) numbers: Numbers,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    malformed: Vec<Malformed>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Numbers {
+    Consecutive { first: u64, count: usize },
+    Listed(Vec<u64>),
+}
+
+/// A record that is not a row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Malformed {
+    number: u64,
+    reason: Reason,
+    json: String,
+}
+
+/// Rows of the log.
+pub(super) struct LoggedRows {
+    pub(super) head: RowsHead,
+    pub(super) rows: RecordBatch,
+}
+
+/// The head and the body of a frame with these rows.
+pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<(Vec<u8>, Vec<u8>)> {
+    let malformed = batch.malformed.iter().map(|row| Malformed {
+        number: row.number,
+        reason: row.reason.clone(),
+        json: row.json.clone(),
+    });
+    let numbers = match &batch.numbers {
+        RowNumbers::Consecutive { first, count } => Numbers::Consecutive { first: *first, count: *count },
+        RowNumbers::Listed(numbers) => Numbers::Listed(numbers.clone()),
+    };
+    let (table, part, origin) = (batch.table.name().to_owned(), batch.part, batch.origin.to_string());
+    let head = RowsHead { table, part, origin, numbers, malformed: malformed.collect() };
+    let head = serde_json::to_vec(&head).map_err(Error::failed)?;
+    let rows = raw_rows(schema, batch);
+    let mut body = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut body, &rows.schema()).map_err(Error::failed)?;
+    writer.write(&rows).and_then(|()| writer.finish()).map_err(Error::failed)?;
+    drop(writer);
+    Ok((head, body))
+}
+
+/// The rows of a batch as they were read, with the columns of their table.
+pub(super) fn raw_rows(schema: &InputSchema, batch: &SourceBatch) -> RecordBatch {
+    let cores = schema.table.cores().iter().zip(&batch.cores).map(|(core, column)| (core.name, column));
+    let carried = schema.carried.iter().map(|field| field.name().as_str()).zip(&batch.carried);
+    let operation = batch.operations.iter().map(|column| (OPERATION, column));
+    let mut columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
+    let version = schema.version.as_deref().zip(batch.versions.as_ref());
+    for (name, column) in cores.chain(carried).chain(operation).chain(version) {
+        if !columns.iter().any(|(field, _)| field.name() == name) {
+            columns.push((Arc::new(Field::new(name, column.data_type().clone(), true)), Arc::clone(column)));
+        }
+    }
+    RecordBatch::from(StructArray::from(columns))
+}
+
+/// The rows of a frame.
+pub(super) fn decode(payload: &[u8]) -> Result<LoggedRows> {
+    let (head, body) = parts(payload)?;
+    let head: RowsHead = serde_json::from_slice(head).map_err(Error::failed)?;
+    let mut reader = StreamReader::try_new(Cursor::new(body), None).map_err(Error::failed)?;
+    let rows = reader.next().ok_or_else(|| Error::failed("a frame without rows"))?.map_err(Error::failed)?;
+    Ok(LoggedRows { head, rows })
+}
+
+/// The head of a frame of rows.
+pub(super) fn decode_head(payload: &[u8]) -> Result<RowsHead> {
+    serde_json::from_slice(parts(payload)?.0).map_err(Error::failed)
+}
+
+fn parts(payload: &[u8]) -> Result<(&[u8], &[u8])> {
+    let short = || Error::failed("a frame is too short");
+    let (length, rest) = payload.split_first_chunk().ok_or_else(short)?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
+}
+
+impl Numbers {
+    pub(super) fn first(&self) -> u64 {
+        match self {
+            Numbers::Consecutive { first, .. } => *first,
+            Numbers::Listed(numbers) => numbers.first().copied().unwrap_or(0),
+        }
+    }
+}
+
+impl RowsHead {
+    pub(super) fn table(&self) -> Result<InputTable> {
+        InputTable::named(&self.table).ok_or_else(|| Error::failed(format!("rows of an unknown table {}", self.table)))
+    }
+
+    /// The number of rows, and of records that are none.
+    pub(super) fn count(&self) -> u64 {
+        let rows = match &self.numbers {
+            Numbers::Consecutive { count, .. } => *count,
+            Numbers::Listed(numbers) => numbers.len(),
+        };
+        (rows + self.malformed.len()) as u64
+    }
+}
+
+impl LoggedRows {
+    /// The rows as a source gives them, in this part of it.
+    pub(super) fn into_batch(self, schema: &InputSchema, part: usize) -> Result<SourceBatch> {
+        let origin: Arc<str> = self.head.origin.into();
+        let mut batch = SourceBatch::new(schema, part, &origin, 0, &self.rows)?;
+        batch.numbers = match self.head.numbers {
+            Numbers::Consecutive { first, count } => RowNumbers::Consecutive { first, count },
+            Numbers::Listed(numbers) => RowNumbers::Listed(numbers),
+        };
+        let malformed = self.head.malformed.into_iter().map(|row| MalformedRow {
+            number: row.number,
+            reason: row.reason,
+            json: row.json,
+        });
+        batch.malformed = malformed.collect();
+        Ok(batch)
+    }
+}
+
+/// A schema as hexadecimal digits of its IPC form.
+pub(super) fn schema_to_text(schema: &Schema) -> Result<String> {
+    let mut bytes = Vec::new();
+    StreamWriter::try_new(&mut bytes, schema).and_then(|mut writer| writer.finish()).map_err(Error::failed)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The schema of such digits.
+pub(super) fn schema_of_text(text: &str) -> Result<SchemaRef> {
+    let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes = (0..text.len()).step_by(2).map(digit).collect::<Option<Vec<_>>>();
+    let bytes = bytes.ok_or_else(|| Error::failed("a schema is not hexadecimal"))?;
+    Ok(StreamReader::try_new(Cursor::new(bytes), None).map_err(Error::failed)?.schema())
+}

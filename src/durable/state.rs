@@ -1,0 +1,163 @@
+//! The durable state of a live job: a checkpoint, and the log since.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::columns::InputSchema;
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+
+use super::checkpoint;
+use super::disk::Disk;
+use super::log::{self, Durability, LogContent, LogWriter, SEGMENT_BLOCKS};
+use super::manifest::{Manifest, ManifestFile};
+use super::record::{Offset, schema_of_text, schema_to_text};
+use super::state_source::StateSource;
+
+/// The state of a job in a folder, as of the last epoch that was committed.
+pub struct State {
+    manifest: ManifestFile,
+    schemas: Arc<BTreeMap<InputTable, InputSchema>>,
+    epoch: u64,
+    offsets: BTreeMap<String, Offset>,
+    log: Arc<LogContent>,
+    segment_blocks: u32,
+}
+
+impl State {
+    /// Opens the state in a folder; `None` if there is none yet. What an earlier process left unfinished is removed.
+    ///
+    /// # Errors
+    ///
+    /// If the state is damaged, or of another version; the message names the file.
+    pub fn open(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Option<State>> {
+        let Some(found) = Manifest::read(&**disk, folder)? else { return Ok(None) };
+        let schemas = schemas_of(&found).map_err(|error| Error::unusable(format!("{}: {error}", folder.display())))?;
+        let manifest = ManifestFile::new(Arc::clone(disk), folder, found);
+        let log = log::read(&manifest)?;
+        let ends = log.ends.clone();
+        let cut = manifest.change(|manifest| {
+            let last = ends.last().copied();
+            manifest.segments.retain(|segment| last.is_some_and(|(number, _)| segment.number <= number));
+            if let Some((segment, (_, end))) = manifest.segments.last_mut().zip(last) {
+                segment.end = Some(end);
+            }
+        });
+        let failed = |cause| Error::writing(folder)(cause);
+        cut.map_err(failed)?;
+        crash::point("log cut");
+        manifest.current().remove_others(&**disk, folder).map_err(failed)?;
+        let (mut epoch, mut offsets) = checkpoint::offsets(&manifest)?;
+        let mut log = log;
+        // Segments that the checkpoint has already may still be named.
+        log.epochs.retain(|logged| logged.commit.epoch > epoch);
+        for logged in &log.epochs {
+            if logged.commit.epoch != epoch + 1 {
+                let (found, wanted) = (logged.commit.epoch, epoch + 1);
+                let cause =
+                    format!("the log goes on with epoch {found}, wanted {wanted}; restore the state from a copy");
+                return Err(Error::unusable(format!("{}: {cause}", folder.display())));
+            }
+            epoch = logged.commit.epoch;
+            logged.commit.offsets.iter().for_each(|(source, offset)| merge(&mut offsets, source, offset));
+        }
+        let (schemas, log, segment_blocks) = (Arc::new(schemas), Arc::new(log), SEGMENT_BLOCKS);
+        Ok(Some(State { manifest, schemas, epoch, offsets, log, segment_blocks }))
+    }
+
+    /// Creates a state without rows in an empty folder, for tables with these columns.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn create<'a>(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        schemas: impl Iterator<Item = &'a InputSchema>,
+    ) -> Result<State> {
+        let schemas: BTreeMap<_, _> = schemas.map(|schema| (schema.table, schema.clone())).collect();
+        let texts = schemas.values().map(|schema| {
+            let text = schema_to_text(&schema.to_arrow())?;
+            Ok((schema.table.name().to_owned(), text))
+        });
+        let texts = texts.collect::<Result<_>>()?;
+        let manifest = ManifestFile::new(Arc::clone(disk), folder, Manifest::new(texts));
+        manifest.change(|_| ()).map_err(Error::writing(folder))?;
+        crash::point("state created");
+        let (offsets, log) = (BTreeMap::new(), Arc::default());
+        Ok(State { manifest, schemas: Arc::new(schemas), epoch: 0, offsets, log, segment_blocks: SEGMENT_BLOCKS })
+    }
+
+    /// Sets the size of segments, in blocks of 512 bytes.
+    #[must_use]
+    pub fn with_segment_blocks(mut self, blocks: u32) -> State {
+        self.segment_blocks = blocks;
+        self
+    }
+
+    /// The last epoch that was committed; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How far each source was read.
+    #[must_use]
+    pub fn offsets(&self) -> &BTreeMap<String, Offset> {
+        &self.offsets
+    }
+
+    /// The columns of a table.
+    #[must_use]
+    pub fn schema(&self, table: InputTable) -> &InputSchema {
+        &self.schemas[&table]
+    }
+
+    /// The rows, as a source of which the first epoch of a job is made.
+    ///
+    /// # Errors
+    ///
+    /// If the log has a frame that can't be read.
+    pub fn source(&self) -> Result<StateSource> {
+        StateSource::new(self.manifest.clone(), Arc::clone(&self.schemas), Arc::clone(&self.log))
+    }
+
+    /// The end of the log. A state has one.
+    #[must_use]
+    pub fn log(&self, durability: Durability) -> LogWriter {
+        LogWriter::new(self.manifest.clone(), durability, self.segment_blocks)
+    }
+}
+
+/// Applies an offset to those known: objects are merged key by key, all else replaces what was there.
+fn merge(offsets: &mut BTreeMap<String, Offset>, source: &str, offset: &Offset) {
+    patch(offsets.entry(source.to_owned()).or_default(), offset);
+}
+
+/// A merge patch (RFC 7396).
+fn patch(target: &mut Offset, change: &Offset) {
+    let Offset::Object(changes) = change else {
+        *target = change.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Offset::Object(serde_json::Map::new());
+    }
+    let target = target.as_object_mut().expect("it is an object");
+    for (key, value) in changes {
+        match value {
+            Offset::Null => drop(target.remove(key)),
+            value => patch(target.entry(key.clone()).or_insert(Offset::Null), value),
+        }
+    }
+}
+
+fn schemas_of(manifest: &Manifest) -> Result<BTreeMap<InputTable, InputSchema>> {
+    let schema = |table: InputTable| {
+        let text = manifest.schemas.get(table.name()).ok_or_else(|| Error::failed("a table has no columns"))?;
+        Ok((table, InputSchema::of_arrow(table, &*schema_of_text(text)?)?))
+    };
+    InputTable::ALL.into_iter().map(schema).collect()
+}

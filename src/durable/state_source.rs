@@ -1,0 +1,132 @@
+//! The durable state as a source: the rows of the checkpoint, and behind them those of the log.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::columns::InputSchema;
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::sources::{Source, SourceBatches, Split};
+
+use super::checkpoint;
+use super::log::LogContent;
+use super::manifest::{CheckpointFile, ManifestFile};
+use super::record;
+
+/// The rows of a state, in the order in which they count.
+pub struct StateSource {
+    manifest: ManifestFile,
+    schemas: Arc<BTreeMap<InputTable, InputSchema>>,
+    log: Arc<LogContent>,
+    splits: Vec<StateSplit>,
+}
+
+struct StateSplit {
+    table: InputTable,
+    rows: u64,
+    /// Its first part of the source. Each file of rows, and each frame, is a part.
+    first_part: usize,
+    content: Content,
+}
+
+enum Content {
+    /// A file of the checkpoint.
+    File(CheckpointFile),
+    /// Frames of the log: the segment, and where in it.
+    Frames(Vec<(usize, Range<usize>)>),
+}
+
+/// About how many rows of the log a split has.
+const SPLIT_ROWS: u64 = 100_000;
+
+impl StateSource {
+    pub(super) fn new(
+        manifest: ManifestFile,
+        schemas: Arc<BTreeMap<InputTable, InputSchema>>,
+        log: Arc<LogContent>,
+    ) -> Result<StateSource> {
+        let files = manifest.current().checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.files);
+        let mut source = StateSource { manifest, schemas, log, splits: Vec::new() };
+        let mut next_part: BTreeMap<InputTable, usize> = BTreeMap::new();
+        for file in files {
+            let (table, parts) = (file.table()?, file.frames.unwrap_or(1));
+            let first_part = next_part.entry(table).or_default();
+            let split = StateSplit { table, rows: file.rows, first_part: *first_part, content: Content::File(file) };
+            *first_part += parts;
+            source.splits.push(split);
+        }
+        for (table, frames) in frames_in_order(&source.log)? {
+            let first_part = next_part.entry(table).or_default();
+            let (mut rows, mut chunk) = (0, Vec::new());
+            let mut frames = frames.into_iter().peekable();
+            while let Some((of_frame, frame)) = frames.next() {
+                rows += of_frame;
+                chunk.push(frame);
+                if rows >= SPLIT_ROWS || frames.peek().is_none() {
+                    let parts = chunk.len();
+                    let content = Content::Frames(std::mem::take(&mut chunk));
+                    source.splits.push(StateSplit { table, rows, first_part: *first_part, content });
+                    *first_part += parts;
+                    rows = 0;
+                }
+            }
+        }
+        // Small tables first, as other sources have them.
+        let order = |table| InputTable::ALL.iter().position(|known| *known == table);
+        source.splits.sort_by_key(|split| order(split.table));
+        Ok(source)
+    }
+}
+
+/// The frames of a table: the rows of each, and where it is.
+type Frames = Vec<(u64, (usize, Range<usize>))>;
+
+/// The frames of each table in the order in which their rows count: by epoch, part and number.
+fn frames_in_order(log: &LogContent) -> Result<BTreeMap<InputTable, Frames>> {
+    let mut tables: BTreeMap<InputTable, Frames> = BTreeMap::new();
+    for epoch in &log.epochs {
+        let head = |(segment, range): &(usize, Range<usize>)| {
+            let head = record::decode_head(log.segments[*segment].payload(range.clone()))?;
+            Ok((head.table()?, head.part, head.numbers.first(), head.count(), (*segment, range.clone())))
+        };
+        let mut frames = epoch.rows.iter().map(head).collect::<Result<Vec<_>>>()?;
+        frames.sort_by_key(|(table, part, first, ..)| (*table, *part, *first));
+        for (table, _, _, rows, frame) in frames {
+            tables.entry(table).or_default().push((rows, frame));
+        }
+    }
+    Ok(tables)
+}
+
+impl Source for StateSource {
+    fn schema(&self, table: InputTable) -> &InputSchema {
+        &self.schemas[&table]
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        let split = |(index, split): (usize, &StateSplit)| {
+            let StateSplit { table, rows, .. } = split;
+            Split { table: *table, index, rows: Some(*rows), rows_about: *rows }
+        };
+        self.splits.iter().enumerate().map(split).collect()
+    }
+
+    fn read(&self, split: &Split, batch_size: usize) -> Result<SourceBatches<'_>> {
+        let StateSplit { table, first_part, content, .. } = &self.splits[split.index];
+        let (schema, first_part) = (&self.schemas[table], *first_part);
+        match content {
+            Content::File(file) => checkpoint::read(&self.manifest, file, schema, first_part, batch_size),
+            Content::Frames(frames) => {
+                let batches = frames.iter().zip(first_part..).map(move |((segment, range), part)| {
+                    record::decode(self.log.segments[*segment].payload(range.clone()))?.into_batch(schema, part)
+                });
+                Ok(Box::new(batches))
+            }
+        }
+    }
+
+    fn fingerprint(&self) -> Result<BTreeMap<String, String>> {
+        Err(Error::usage("a live job runs in one process"))
+    }
+}
