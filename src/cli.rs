@@ -171,7 +171,7 @@ fn run(command: &RunCommand) -> Result<()> {
         return Err(Error::usage(format!("--report: {} {cause}", twice.display())));
     }
     stop_on_signals(&progress)?;
-    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress);
+    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
     let report_to = |path: &PathBuf| AtomicFile::clean_up(path).and_then(|()| AtomicFile::replacing(path));

@@ -19,6 +19,7 @@
 
 mod blocks;
 mod checkpoint;
+mod compact;
 mod disk;
 mod log;
 mod manifest;

@@ -72,11 +72,11 @@ pub struct InputReport {
     pub rejected: u64,
     /// Rows of the source that are not current: replaced or deleted by another row of it with the same id, and deletes.
     pub duplicates: u64,
-    /// Of the duplicates, those that the row that replaced them differs from, in the columns that are read. Not counted
-    /// if the table has versions or a column `_op`.
+    /// The ids that have rows with different contents, in the columns that are read. Not counted if the table has
+    /// versions or a column `_op`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicting: u64,
-    /// The id of one of these.
+    /// The least of these ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicting_id: Option<String>,
     /// Changes applied since the source was read, in a live job.
@@ -102,7 +102,7 @@ impl InputReport {
         let is_notable = duplicates.saturating_mul(100) > *read || *conflicting > 0;
         let id = format!("{}_id", name.trim_end_matches('s'));
         let example = conflicting_id.as_ref().map_or_else(String::new, |example| {
-            let (rows, example) = (grouped(*conflicting), printable(example));
+            let (ids, example) = (grouped(*conflicting), printable(example));
             let lines = match name.as_str() {
                 "orders" => {
                     ". If they are lines of orders, name the columns that make them unique: columns: {orders: \
@@ -111,12 +111,12 @@ impl InputReport {
                 _ => "",
             };
             format!(
-                "; {rows} differ from it, such as {id} {example}. If a column tells which row is the last, name it: \
+                "; {ids} ids have rows that differ, such as {example}. If a column tells which row is the last, name it: \
                  version: {{{name}: COLUMN}}{lines}"
             )
         });
         is_notable
-            .then(|| format!("{} × {name}: replaced by a later row of the same {id}{example}", grouped(*duplicates)))
+            .then(|| format!("{} × {name}: replaced by another row of the same {id}{example}", grouped(*duplicates)))
     }
 }
 
@@ -165,7 +165,7 @@ impl Report {
             ours.duplicates = ours.duplicates.wrapping_add(theirs.duplicates);
             ours.conflicting += theirs.conflicting;
             let ids = [ours.conflicting_id.take(), theirs.conflicting_id.clone()];
-            ours.conflicting_id = ids.into_iter().flatten().min();
+            ours.conflicting_id = ids.into_iter().flatten().min_by_key(|id| (id.parse::<i64>().ok(), id.clone()));
             ours.changes += theirs.changes;
             ours.current = ours.current.wrapping_add(theirs.current);
             theirs.notes.iter().for_each(|(what, rows)| *ours.notes.entry(what.clone()).or_default() += rows);

@@ -26,6 +26,9 @@ pub use conversion::DiscountUnit;
 pub use decode::changes;
 pub(crate) use decode::{Decoded, Notes, RowDecoder};
 pub(crate) use files::NOT_IN_DIALECTS;
-pub use files::{CsvDialect, FileColumn, FileOptions, FileOrder, FileSource, Renames, SkippedColumns, VersionColumn};
+pub use files::{
+    ArrivedFile, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp, FolderWatch,
+    Renames, SkippedColumns, VersionColumn,
+};
 pub(crate) use source::{MalformedRow, RowNumbers};
 pub use source::{Source, SourceBatch, SourceBatches, Split};

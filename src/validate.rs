@@ -154,7 +154,7 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
         ));
         let Ok(counted) = counted else { continue };
         let orders = report.and_then(|report| report.inputs.iter().find(|input| input.name == "orders"));
-        let had_orders = orders.is_none_or(|orders| orders.read > orders.rejected);
+        let had_orders = orders.is_none_or(|orders| orders.current > 0);
         let rows = counted.iter().map(|file| file.rows).sum();
         let may_be_empty = name == RejectedTable::NAME;
         checks.extend((!may_be_empty).then(|| {

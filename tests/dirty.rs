@@ -101,7 +101,7 @@ fn an_order_may_have_lines() {
         shop(&format!("{header}1,1,1,1,2024-01-01,2,0\n1,2,1,2,2024-01-01,1,0.1\n1,2,1,2,2024-01-01,1,0\n,3,1,1,,,\n"));
     let alone = shop.run(&[]);
     check(&alone, 0, &[]);
-    let note = "2 × orders: replaced by a later row of the same order_id; 2 differ from it, such as order_id 1. If a \
+    let note = "2 × orders: replaced by another row of the same order_id; 1 ids have rows that differ, such as 1. If a \
                 column tells which row is the last, name it: version: {orders: COLUMN}. If they are lines of orders";
     assert!(alone.stdout.contains(note), "{alone:?}");
     let joined = "columns: {orders: {order_id: [order_id, line]}}";
@@ -150,6 +150,9 @@ fn a_version_decides_which_row_of_an_id_is_the_last() {
             "2,1,1,2024-01-01,22,0,2024-03-01 00:00:00",
             "3,1,1,2024-01-01,31,0,",
             "4,1,1,2024-01-01,41,0,lately",
+            "5,1,1,2024-01-01,51,0,2.0",
+            "5,1,1,2024-01-01,52,0,1",
+            "6,1,1,2024-01-01,1,0,1.5",
         ]),
     );
     shop.write("orders/2.csv", &rows_of(&["1,1,1,2024-01-01,13,0,2024-03-01 08:29", "3,1,1,2024-01-01,32,0,"]));
@@ -160,11 +163,16 @@ fn a_version_decides_which_row_of_an_id_is_the_last() {
         rows.sort_unstable();
         rows.into_iter().map(|(id, quantity)| (id.expect("an id"), quantity.expect("one"))).collect::<Vec<_>>()
     };
-    assert_eq!(quantities(&shop), [(1, 12), (2, 22), (3, 32)]);
-    assert_eq!(rows(&shop, "rejected")[0]["reason"], "version lately is neither an integer nor an ISO 8601 time");
+    assert_eq!(quantities(&shop), [(1, 12), (2, 22), (3, 32), (5, 51)]);
+    let mut reasons: Vec<_> = rows(&shop, "rejected").iter().map(|row| row["reason"].to_string()).collect();
+    reasons.sort();
+    let wrong = ["1.5", "lately"].map(|text| format!("\"version {text} is neither an integer nor a date or time\""));
+    assert_eq!(reasons, wrong);
     // Also where the column itself is not needed.
     check(&configured(&shop, "version: {orders: updated_at}\ntables: [daily_sales]"), 0, &[]);
-    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 660.0);
+    assert_eq!(rows(&shop, "daily_sales")[0]["daily_revenue"], 1170.0);
+    check(&configured(&shop, "version: ''"), 2, &["version: wanted the name of a column"]);
+    check(&configured(&shop, "version: [a]"), 2, &["wanted a column, or a column for each table"]);
     check(&configured(&shop, "version: changed"), 3, &["no column changed, which the config maps to version; it has"]);
     check(&configured(&shop, "version: {products: updated_at}"), 3, &["products.csv: no column updated_at"]);
     check(&configured(&shop, "version: {order: a}"), 2, &["version: no table order; wanted orders, products or"]);
@@ -212,7 +220,10 @@ fn a_row_may_delete_its_id() {
     let mut reasons: Vec<_> = rows(&shop, "rejected").iter().map(|row| row["reason"].to_string()).collect();
     reasons.sort();
     assert_eq!(reasons, ["\"_op x is no operation: wanted c, u, r, d or null\"", "\"order_id is null\""]);
-    assert!(done.stdout.contains("3 × orders: _op is d, a delete") && !done.stdout.contains("differ"), "{done:?}");
+    assert!(
+        done.stdout.contains("3 × orders: _op is d, a delete") && !done.stdout.contains("rows that differ"),
+        "{done:?}"
+    );
     // With versions, a delete that is older than the row counts as little as any other row.
     let header = header.replace('\n', ",v\n");
     shop.write(

@@ -52,7 +52,7 @@ fn a_page_that_expands_by_thousands_ends_in_an_error_and_not_in_the_kernel() {
     let size = fs::metadata(shop.input().join("products/p.parquet")).expect("a file").len();
     assert!(size < 1 << 20, "{size} bytes");
     let done = shop.run(&["--memory-limit", "256MB"]);
-    check(&done, 1, &["out of memory: the process takes", "and the limit is 256 MiB (--memory-limit)"]);
+    check(&done, 1, &["out of memory: the process takes", "and the limit is 262,144 KiB (--memory-limit)"]);
     assert!(!shop.output().join("daily_sales").exists());
     check(&shop.run(&["--memory-limit", "lots"]), 2, &["lots is not a size; wanted one such as 64MB"]);
 }

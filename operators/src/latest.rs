@@ -56,8 +56,8 @@ pub fn latest<'scope, T: Epochs, K: Key, V: ExchangeData>(
     latest_inspect(upserts, name, |_, _, _| ())
 }
 
-/// As [`latest`], and calls `inspect` with a key and two different rows that one epoch writes under it. Of n different
-/// rows it sees at most n − 1 pairs; it sees no deletes.
+/// As [`latest`], and calls `inspect` with each key under which one epoch writes different rows, and two of them.
+/// Deletes are no rows.
 ///
 /// # Panics
 ///

@@ -3,6 +3,7 @@
 //! Keys are partitioned by their hash into parts that each fit the cache of a core. Writes of an epoch are buffered
 //! in one list a part, and applied part by part. A row keeps its slot while its key has a row.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 
@@ -16,7 +17,7 @@ use crate::upsert::{Position, Upsert};
 pub(crate) struct UpsertTable<K, V> {
     /// The operator's name.
     place: String,
-    /// Called with a key and two different rows that the open epoch writes under it.
+    /// Called with each key under which the open epoch writes different rows, and two of them.
     inspect: Box<dyn FnMut(&K, &V, &V)>,
     parts: Vec<TablePart<K, V>>,
     hasher: LocalHash,
@@ -175,6 +176,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
             self.rows.reserve_exact(self.waiting.len());
             self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
         }
+        let mut inspected = HashSet::new();
         for (key, position, row) in std::mem::take(&mut self.waiting) {
             let hash = upper(hasher.hash_one(&key));
             let rows = &self.rows;
@@ -195,6 +197,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
                     let known = &mut self.rows[slot.at()];
                     if let (Some(_), Some(one), Some(other)) = (known.position, &known.row, &row)
                         && one != other
+                        && inspected.insert(slot.0)
                     {
                         inspect(&known.key, one, other);
                     }

@@ -73,7 +73,7 @@ fn different_rows_of_one_key_and_epoch_are_inspected() {
         let kept = Arc::clone(&seen);
         let epochs = vec![
             vec![(0, 1, Some(5)), (0, 1, Some(5)), (0, 2, Some(6)), (0, 2, None)],
-            vec![(0, 1, Some(7)), (0, 1, Some(8)), (0, 2, Some(9))],
+            vec![(0, 1, Some(7)), (0, 1, Some(8)), (0, 1, Some(7)), (0, 2, Some(9))],
         ];
         run_writes(&epochs, 2, 1, move |writes| {
             let (upserts, kept) = (writes.map(|(_, upsert)| upsert), Arc::clone(&kept));

@@ -1,6 +1,7 @@
 //! A limit of memory: a run that exceeds it ends with an error, where the kernel would kill it without a word.
 
 use std::fs;
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -14,17 +15,18 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// Ends the process with an error once it takes more than `limit` bytes, or without one, nearly all that the machine or
 /// the container has. Its files are removed by the next run. A run that is committing its tables finishes that.
-pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>) {
+pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option<&Path>) {
     let Some(limit) = limit.or_else(available) else { return };
-    let progress = Arc::clone(progress);
+    let (progress, status) = (Arc::clone(progress), status.map(Path::to_owned));
     thread::spawn(move || {
         loop {
             thread::sleep(EVERY);
             let Some(resident) = resident() else { return };
             if resident > limit && progress.phase() != Phase::Publishing {
-                let [resident, limit] = [resident, limit].map(|bytes| grouped(bytes >> 20));
+                let [resident, limit] = [resident, limit].map(|bytes| grouped(bytes >> 10));
+                status.into_iter().for_each(|status| drop(fs::remove_file(status)));
                 eprintln!(
-                    "error: out of memory: the process takes {resident} MiB, and the limit is {limit} MiB \
+                    "error: out of memory: the process takes {resident} KiB, and the limit is {limit} KiB \
                      (--memory-limit). A run holds the current rows and what is carried to enriched_data: use a larger \
                      machine, several processes (--hosts) or fewer tables (--tables), or look for values of an unusual \
                      size in the input"

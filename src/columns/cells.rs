@@ -200,13 +200,17 @@ pub(crate) fn has_versions(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => has_versions(values),
         DataType::Null | DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => true,
-        found => found.is_integer() || is_text(found),
+        found => found.is_integer() || found.is_floating() || is_text(found),
     }
 }
 
-/// Versions, from integers, dates, timestamps, and texts that are integers or ISO 8601 times. Times without a zone are
-/// taken to be UTC.
-pub(crate) fn versions(column: &ArrayRef, name: &'static str) -> Result<CellReader<Version>> {
+/// Versions, from whole numbers, dates, timestamps, and texts that are one of these, dates in the given format or ISO
+/// 8601. Times without a zone are taken to be UTC.
+pub(crate) fn versions(
+    column: &ArrayRef,
+    name: &'static str,
+    format: Option<&DateFormat>,
+) -> Result<CellReader<Version>> {
     let instant = |unit: i64| move |since: i64| Ok(Some(Version::Instant(i128::from(since) * i128::from(unit))));
     let (day, milli) = (86_400_000_000_000, 1_000_000);
     match column.data_type() {
@@ -223,16 +227,25 @@ pub(crate) fn versions(column: &ArrayRef, name: &'static str) -> Result<CellRead
         found if found.is_integer() => {
             each::<Int64Type, _>(column, &DataType::Int64, name, |number| Ok(Some(Version::Number(number))))
         }
-        _ => each_text(column, name, |text| {
-            let text = text.trim();
-            let version = text.parse().ok().map(Version::Number).or_else(|| instant_of_text(text));
-            version.map(Some).ok_or("is neither an integer nor an ISO 8601 time")
+        found if found.is_floating() => each_text(column, name, |text| match text {
+            "NaN" => Ok(None),
+            text => whole(text).parse().map(|number| Some(Version::Number(number))).map_err(|_| "is not an integer"),
         }),
+        _ => {
+            let format = format.cloned();
+            each_text(column, name, move |text| {
+                let text = text.trim();
+                let in_format = || instant_of(Moment::Date(format.as_ref()?.date_of(text)?));
+                let number = whole(text).parse().ok().map(Version::Number);
+                let version = number.or_else(in_format).or_else(|| instant_of(moment_of_text(text)?));
+                version.map(Some).ok_or("is neither an integer nor a date or time")
+            })
+        }
     }
 }
 
-fn instant_of_text(text: &str) -> Option<Version> {
-    let instant = match moment_of_text(text)? {
+fn instant_of(moment: Moment) -> Option<Version> {
+    let instant = match moment {
         Moment::Date(date) => date.and_time(NaiveTime::MIN).and_utc(),
         Moment::Local(local) => local.and_utc(),
         Moment::Instant(instant) => instant,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
@@ -242,6 +243,17 @@ impl InputSchema {
             true => Ok(InputSchema { version: Some(column.to_owned()), ..self }),
             false => Err(Error::unusable(format!("{}: no column {column}, wanted one with versions", self.table))),
         }
+    }
+
+    /// A batch without rows.
+    pub(crate) fn empty(&self) -> RecordBatch {
+        RecordBatch::new_empty(Arc::new(self.to_arrow()))
+    }
+
+    /// The same columns, and one that says what a row does.
+    #[must_use]
+    pub fn with_operations(self) -> InputSchema {
+        InputSchema { has_operations: true, ..self }
     }
 
     /// The same columns as an Arrow schema, with the types that are written.

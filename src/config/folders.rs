@@ -84,6 +84,14 @@ impl InputConfig {
         {
             return Err(Error::usage(format!("version: no table {name}; wanted orders, products or customers")));
         }
+        let names: Vec<&String> = match &self.files.version {
+            Some(VersionColumn::Named(name)) => vec![name],
+            Some(VersionColumn::ByTable(columns)) => columns.values().collect(),
+            None => Vec::new(),
+        };
+        if names.iter().any(|name| name.is_empty()) {
+            return Err(Error::usage("version: wanted the name of a column, found an empty one"));
+        }
         let CsvDialect { delimiter, quote, escape, .. } = &self.files.csv;
         let special = [Some(*delimiter), *quote, *escape];
         let is_special = |byte: &u8| matches!(byte, b'\n' | b'\r') || NOT_IN_DIALECTS.contains(byte);

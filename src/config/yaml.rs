@@ -28,6 +28,7 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("data did not match any variant of untagged enum Scalar", "wanted a number"),
     ("data did not match any variant", "wanted a name, or a list of names"),
+    ("wanted a column,", "wanted a column, or a column for each table: {orders: updated_at}"),
     ("multiple", "wanted one document, without a line of three dashes between two"),
 ];
 

@@ -18,12 +18,13 @@ use crate::sources::{SourceBatch, SourceBatches};
 use super::manifest::{CheckedFile, CheckpointFile, ManifestFile};
 use super::record::{self, Offset};
 
-/// The epoch of the checkpoint, and how far each source was read by then.
-pub(super) fn offsets(manifest: &ManifestFile) -> Result<(u64, BTreeMap<String, Offset>)> {
-    let Some(checkpoint) = manifest.current().checkpoint else { return Ok((0, BTreeMap::new())) };
+/// The epoch of the checkpoint, when that was, and how far each source was read by then.
+pub(super) fn offsets(manifest: &ManifestFile) -> Result<(u64, u64, BTreeMap<String, Offset>)> {
+    let Some(checkpoint) = manifest.current().checkpoint else { return Ok((0, 0, BTreeMap::new())) };
     let bytes = load(manifest, &checkpoint.offsets)?;
     let offsets = serde_json::from_slice(&bytes);
-    Ok((checkpoint.epoch, offsets.map_err(Error::reading(&manifest.path(&checkpoint.offsets.name)))?))
+    let offsets = offsets.map_err(Error::reading(&manifest.path(&checkpoint.offsets.name)))?;
+    Ok((checkpoint.epoch, checkpoint.time_ms, offsets))
 }
 
 /// Reads a file and checks that it is the one that was written.

@@ -15,6 +15,7 @@ use crate::sources::SourceBatch;
 use super::manifest::{ManifestFile, SegmentFile};
 use super::record::{self, COMMIT, Commit, ROWS};
 use super::segment::{SegmentData, SegmentWriter};
+use super::state::State;
 
 /// When a commit is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -55,9 +56,8 @@ impl LogWriter {
     ///
     /// If they can't be written. Unless there was merely no room for a segment, every later call fails, too.
     pub fn rows(&mut self, schema: &InputSchema, batch: &SourceBatch) -> Result<()> {
-        let (head, body) = record::encode(schema, batch)?;
-        let length = u32::try_from(head.len()).map_err(Error::failed)?;
-        self.append(ROWS, &[&length.to_le_bytes(), &head, &body])
+        let payload = record::encode(schema, batch)?;
+        self.append(ROWS, &payload.each_ref().map(Vec::as_slice))
     }
 
     /// Commits the epoch that is open. It is durable after the next [`sync`](Self::sync).
@@ -87,6 +87,31 @@ impl LogWriter {
         synced.map_err(|cause| self.fail(cause))?;
         crash::point("log synced");
         Ok(())
+    }
+
+    /// The state as of now, to be read while the log goes on in another segment.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync) and [`State::open`](super::State::open).
+    pub fn snapshot(&mut self) -> Result<State> {
+        self.check()?;
+        if let Some(mut segment) = self.segment.take() {
+            let end = segment.sync().map(|()| segment.written());
+            let ended = end.and_then(|end| {
+                self.manifest.change(|manifest| {
+                    manifest.segments.iter_mut().for_each(|segment| _ = segment.end.get_or_insert(end));
+                })
+            });
+            ended.map_err(|cause| self.fail(cause))?;
+            crash::point("segment ended");
+        }
+        State::of(self.manifest.fixed(), self.segment_blocks)
+    }
+
+    /// The manifest of the state.
+    pub(super) fn manifest(&self) -> &ManifestFile {
+        &self.manifest
     }
 
     fn append(&mut self, kind: u8, payload: &[&[u8]]) -> Result<()> {

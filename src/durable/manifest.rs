@@ -130,7 +130,7 @@ impl Manifest {
     }
 
     /// The names of all files.
-    fn names(&self) -> impl Iterator<Item = String> + '_ {
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
         let checkpoint = self.checkpoint.iter().flat_map(|checkpoint| {
             let files = checkpoint.files.iter().map(|file| file.file.name.clone());
             files.chain([checkpoint.offsets.name.clone()])
@@ -168,6 +168,11 @@ pub(super) struct ManifestFile {
 impl ManifestFile {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path, manifest: Manifest) -> ManifestFile {
         ManifestFile { disk, folder: folder.to_owned(), current: Arc::new(Mutex::new(manifest)) }
+    }
+
+    /// The manifest as it is now, which does not change any more.
+    pub(super) fn fixed(&self) -> ManifestFile {
+        ManifestFile::new(Arc::clone(&self.disk), &self.folder, self.current())
     }
 
     pub(super) fn current(&self) -> Manifest {

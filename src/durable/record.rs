@@ -70,8 +70,8 @@ pub(super) struct LoggedRows {
     pub(super) rows: RecordBatch,
 }
 
-/// The head and the body of a frame with these rows.
-pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<(Vec<u8>, Vec<u8>)> {
+/// The payload of a frame with these rows: the length of the head, the head, the body.
+pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<[Vec<u8>; 3]> {
     let malformed = batch.malformed.iter().map(|row| Malformed {
         number: row.number,
         reason: row.reason.clone(),
@@ -89,7 +89,8 @@ pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<(Vec<u
     let mut writer = StreamWriter::try_new(&mut body, &rows.schema()).map_err(Error::failed)?;
     writer.write(&rows).and_then(|()| writer.finish()).map_err(Error::failed)?;
     drop(writer);
-    Ok((head, body))
+    let length = u32::try_from(head.len()).map_err(Error::failed)?;
+    Ok([length.to_le_bytes().to_vec(), head, body])
 }
 
 /// The rows of a batch as they were read, with the columns of their table.

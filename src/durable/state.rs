@@ -21,6 +21,7 @@ pub struct State {
     manifest: ManifestFile,
     schemas: Arc<BTreeMap<InputTable, InputSchema>>,
     epoch: u64,
+    time_ms: u64,
     offsets: BTreeMap<String, Offset>,
     log: Arc<LogContent>,
     segment_blocks: u32,
@@ -34,10 +35,8 @@ impl State {
     /// If the state is damaged, or of another version; the message names the file.
     pub fn open(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Option<State>> {
         let Some(found) = Manifest::read(&**disk, folder)? else { return Ok(None) };
-        let schemas = schemas_of(&found).map_err(|error| Error::unusable(format!("{}: {error}", folder.display())))?;
         let manifest = ManifestFile::new(Arc::clone(disk), folder, found);
-        let log = log::read(&manifest)?;
-        let ends = log.ends.clone();
+        let ends = log::read(&manifest)?.ends;
         let cut = manifest.change(|manifest| {
             let last = ends.last().copied();
             manifest.segments.retain(|segment| last.is_some_and(|(number, _)| segment.number <= number));
@@ -49,22 +48,29 @@ impl State {
         cut.map_err(failed)?;
         crash::point("log cut");
         manifest.current().remove_others(&**disk, folder).map_err(failed)?;
-        let (mut epoch, mut offsets) = checkpoint::offsets(&manifest)?;
-        let mut log = log;
-        // Segments that the checkpoint has already may still be named.
+        State::of(manifest, SEGMENT_BLOCKS).map(Some)
+    }
+
+    /// The state that a manifest names.
+    pub(super) fn of(manifest: ManifestFile, segment_blocks: u32) -> Result<State> {
+        let schemas = schemas_of(&manifest.current());
+        let schemas = schemas.map_err(|error| Error::unusable(format!("{}: {error}", manifest.folder.display())))?;
+        let mut log = log::read(&manifest)?;
+        let (mut epoch, mut time_ms, mut offsets) = checkpoint::offsets(&manifest)?;
+        // The checkpoint has the first epochs of a segment that goes on behind them.
         log.epochs.retain(|logged| logged.commit.epoch > epoch);
         for logged in &log.epochs {
             if logged.commit.epoch != epoch + 1 {
                 let (found, wanted) = (logged.commit.epoch, epoch + 1);
                 let cause =
                     format!("the log goes on with epoch {found}, wanted {wanted}; restore the state from a copy");
-                return Err(Error::unusable(format!("{}: {cause}", folder.display())));
+                return Err(Error::unusable(format!("{}: {cause}", manifest.folder.display())));
             }
-            epoch = logged.commit.epoch;
+            (epoch, time_ms) = (logged.commit.epoch, logged.commit.time_ms);
             logged.commit.offsets.iter().for_each(|(source, offset)| merge(&mut offsets, source, offset));
         }
-        let (schemas, log, segment_blocks) = (Arc::new(schemas), Arc::new(log), SEGMENT_BLOCKS);
-        Ok(Some(State { manifest, schemas, epoch, offsets, log, segment_blocks }))
+        let (schemas, log) = (Arc::new(schemas), Arc::new(log));
+        Ok(State { manifest, schemas, epoch, time_ms, offsets, log, segment_blocks })
     }
 
     /// Creates a state without rows in an empty folder, for tables with these columns.
@@ -87,7 +93,15 @@ impl State {
         manifest.change(|_| ()).map_err(Error::writing(folder))?;
         crash::point("state created");
         let (offsets, log) = (BTreeMap::new(), Arc::default());
-        Ok(State { manifest, schemas: Arc::new(schemas), epoch: 0, offsets, log, segment_blocks: SEGMENT_BLOCKS })
+        Ok(State {
+            manifest,
+            schemas: Arc::new(schemas),
+            epoch: 0,
+            time_ms: 0,
+            offsets,
+            log,
+            segment_blocks: SEGMENT_BLOCKS,
+        })
     }
 
     /// Sets the size of segments, in blocks of 512 bytes.
@@ -101,6 +115,17 @@ impl State {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// When that was, in milliseconds since 1970.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The numbers of the segments of the log.
+    pub(super) fn segments(&self) -> Vec<u64> {
+        self.manifest.current().segments.iter().map(|segment| segment.number).collect()
     }
 
     /// How far each source was read.

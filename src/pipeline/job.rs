@@ -22,7 +22,7 @@ pub struct Shop<'scope, T: Epochs, I: Id> {
     /// Upserts and deletes of order lines; of those with one id, the last counts. A collection of orders is turned into
     /// upserts by [`upserts`](crate::operators::upserts).
     pub orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
-    /// Called for orders that one epoch writes twice, with different contents.
+    /// Called for each id under which one epoch writes different orders, with two of them.
     pub on_conflict: Option<OnConflict<I, Order<I>>>,
     /// The products, at most one row for an id at any time.
     pub products: VecCollection<'scope, T, (I, Arc<Product>)>,

@@ -160,7 +160,7 @@ impl Intake {
         self.table(table).changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts, as they are seen, rows of the source that another row of the same id replaces and that differ from it.
+    /// Counts the ids of which the source has rows with different contents, as they are seen.
     pub(super) fn count_conflicts<I: JobId, R>(&self, table: InputTable) -> impl FnMut(&I, &R, &R) + use<I, R> {
         let (conflicts, is_expected) =
             (Arc::clone(&self.table(table).conflicts), self.source.schema(table).has_operations);
@@ -209,7 +209,7 @@ impl Intake {
                 read,
                 rejected,
                 duplicates,
-                conflicting: conflicts.rows,
+                conflicting: conflicts.ids,
                 conflicting_id,
                 changes,
                 current,

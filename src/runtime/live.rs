@@ -15,7 +15,7 @@ use crate::model::{AnyId, Change, Epoch, InputTable, IntId, Payload};
 use crate::operators::Position;
 use crate::report::Report;
 use crate::sinks::Sink;
-use crate::sources::Source;
+use crate::sources::{Source, SourceBatch};
 use crate::tables::{JobId, Layout};
 
 use super::cluster::Cluster;
@@ -66,7 +66,7 @@ pub struct Live {
     context: Arc<RunContext>,
     sinks: JobSinks,
     /// Dropped before `guards`, which wait for workers that wait for changes.
-    send: Option<Box<dyn FnMut(Vec<Change<AnyId>>, Option<Arc<Forest>>) -> Result<()> + Send>>,
+    send: Option<Box<dyn FnMut(NextEpoch) -> Result<()> + Send>>,
     guards: Option<WorkerGuards<()>>,
     done: Receiver<()>,
     report: Report,
@@ -74,8 +74,18 @@ pub struct Live {
 }
 
 /// What enters the dataflow in one epoch.
+#[derive(Default)]
+struct NextEpoch {
+    changes: Vec<Change<AnyId>>,
+    /// Rows as a source reads them; no two of a table share part and number.
+    batches: Vec<SourceBatch>,
+    model: Option<Arc<Forest>>,
+}
+
+/// The same, with ids of the job's type.
 struct EpochInput<I> {
     changes: Vec<Change<I>>,
+    batches: Vec<SourceBatch>,
     model: Option<Arc<Forest>>,
 }
 
@@ -155,11 +165,11 @@ impl Live {
         };
         context.intake.progress().enter(Phase::Live);
         let shared = Arc::clone(&context);
-        let send = move |changes: Vec<Change<AnyId>>, model| {
+        let send = move |NextEpoch { changes, batches, model }: NextEpoch| {
             shared.layout.check_payloads(&changes)?;
             let typed = |change| typed::<I>(change, &shared.layout);
             let changes = changes.into_iter().map(typed).collect::<Result<_>>()?;
-            sender.send(EpochInput { changes, model }).map_err(|_| ended_error(&shared))
+            sender.send(EpochInput { changes, batches, model }).map_err(|_| ended_error(&shared))
         };
         let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
         let sinks = JobSinks::default();
@@ -209,7 +219,18 @@ impl Live {
     /// If an id is a text and those of the input are integers, or a payload does not have the carried columns of its
     /// table: nothing is applied then, and the job goes on. Any other error ends the job, and later calls return it.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change<AnyId>>) -> Result<Epoch> {
-        self.apply_epoch(changes.into_iter().collect(), None)
+        self.begin(NextEpoch { changes: changes.into_iter().collect(), ..NextEpoch::default() })?;
+        self.finish()
+    }
+
+    /// Begins an epoch of rows as a source reads them, while the caller makes them durable. [`finish`](Self::finish) ends
+    /// it. Rows that can't be used are rejected.
+    ///
+    /// # Errors
+    ///
+    /// If the job has ended.
+    pub(crate) fn begin_batches(&mut self, batches: Vec<SourceBatch>) -> Result<()> {
+        self.begin(NextEpoch { batches, ..NextEpoch::default() })
     }
 
     /// Scores all orders by this model from now on, in an epoch of its own: every score changes. A function
@@ -219,13 +240,18 @@ impl Live {
     ///
     /// As [`apply`](Self::apply).
     pub fn replace_model(&mut self, model: Arc<Forest>) -> Result<Epoch> {
-        self.apply_epoch(Vec::new(), Some(model))
+        self.begin(NextEpoch { model: Some(model), ..NextEpoch::default() })?;
+        self.finish()
     }
 
-    fn apply_epoch(&mut self, changes: Vec<Change<AnyId>>, model: Option<Arc<Forest>>) -> Result<Epoch> {
+    fn begin(&mut self, input: NextEpoch) -> Result<()> {
         self.context.check()?;
         let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
-        send(changes, model)?;
+        send(input)
+    }
+
+    /// Waits until all tables have the epoch that was begun, and commits it in all sinks.
+    pub(crate) fn finish(&mut self) -> Result<Epoch> {
         let epoch = self.epoch + 1;
         receive(&self.done, &self.context).ok_or_else(|| ended_error(&self.context))?;
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
@@ -319,7 +345,9 @@ impl<I: JobId> Followers<I> {
         let waiting = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let next = || receive(waiting.as_ref()?, context);
         for (input, epoch) in std::iter::from_fn(next).zip(1..) {
-            send(input, epoch, &mut inputs, context);
+            if let Err(error) = send(input, epoch, &mut inputs, context) {
+                return context.fail(error);
+            }
             inputs.advance_to(epoch + 1);
             finish_epoch(worker, context, probe, epoch + 1);
             if context.has_failed() {
@@ -347,7 +375,10 @@ fn finish_epoch(worker: &mut Worker, context: &RunContext, probe: &EpochProbe, u
 }
 
 /// Sends what enters in an epoch into the dataflow.
-fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, context: &RunContext) {
+fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, context: &RunContext) -> Result<()> {
+    for batch in &input.batches {
+        context.intake.send(batch.table, batch, inputs, epoch)?;
+    }
     for (change, position) in input.changes.into_iter().zip(0..) {
         let at = Position::after(position);
         context.intake.count_change(change.table());
@@ -363,6 +394,7 @@ fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, co
         context.set_model(&model);
         inputs.models.send((model, epoch, 1));
     }
+    Ok(())
 }
 
 /// Waits for what another thread sends; `None` if it sends no more, or the job has failed.

@@ -1,6 +1,6 @@
 //! From columns to typed rows, and to rejections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StructArray};
@@ -14,7 +14,7 @@ use crate::columns::cells::{
 use crate::columns::payload::PayloadCodec;
 use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, OPERATION, ShopId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
     AnyId, Change, Customer, Discount, InputTable, Order, Origin, Payload, Price, Product, Reason, Rejection, Text,
     Version,
@@ -47,6 +47,24 @@ impl<I, R> Default for Decoded<I, R> {
     fn default() -> Self {
         Decoded { upserts: Vec::new(), versions: Vec::new(), rejected: Vec::new(), notes: Notes::new() }
     }
+}
+
+/// The number of a row in its batch, its id, its version and whether it is a delete; of a row that can't be used its number.
+pub(crate) type RowKey = std::result::Result<(u32, AnyId, Option<Version>, bool), u32>;
+
+fn keys_of<R>(batch: &SourceBatch, decoded: Decoded<AnyId, R>) -> Result<Vec<RowKey>> {
+    let unusable: HashSet<u64> = decoded.rejected.iter().filter_map(|row| Some(row.origin.as_ref()?.row)).collect();
+    let rows = u32::try_from(batch.numbers.len()).map_err(Error::failed)?;
+    let mut upserts = decoded.upserts.into_iter();
+    let mut versions = decoded.versions.into_iter();
+    let key = |row: u32| {
+        if unusable.contains(&batch.numbers.get(row as usize)) {
+            return Err(row);
+        }
+        let (id, _, value) = upserts.next().expect("each row is an upsert or rejected");
+        Ok((row, id, versions.next().flatten(), value.is_none()))
+    };
+    Ok((0..rows).map(key).collect())
 }
 
 /// What was noticed about rows that could be used, and the number of rows.
@@ -89,6 +107,16 @@ impl RowDecoder {
                 self.customers(batch)?.upserts.into_iter().map(|(id, _, row)| Change::Customer(id, row)).collect()
             }
         })
+    }
+
+    /// For each row of a batch its number in the batch, id, version, and whether it is a delete; if it can't be used, its
+    /// number only.
+    pub(crate) fn keys(&self, batch: &SourceBatch) -> Result<Vec<RowKey>> {
+        match batch.table {
+            InputTable::Orders => keys_of(batch, self.orders(batch)?),
+            InputTable::Products => keys_of(batch, self.products(batch)?),
+            InputTable::Customers => keys_of(batch, self.customers(batch)?),
+        }
     }
 
     /// The rows of a batch that can't be used.
@@ -166,7 +194,11 @@ impl RowDecoder {
     ) -> Result<Decoded<I, R>> {
         let extras = self.codec.encode(&batch.carried, batch.numbers.len())?;
         let operations = batch.operations.as_ref().map(|column| operations(column, OPERATION)).transpose()?;
-        let versions = batch.versions.as_ref().map(|column| versions(column, "version")).transpose()?;
+        let versions = batch
+            .versions
+            .as_ref()
+            .map(|column| versions(column, "version", self.conversion.date_format.as_ref()))
+            .transpose()?;
         let id = self.schema.table.cores()[0].name;
         let upsert = |index, extra, notes: &mut Notes| {
             let id = required(ids(index), id)?;

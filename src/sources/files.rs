@@ -1,5 +1,6 @@
 //! The file source: an input folder of Parquet, CSV and JSON lines files.
 
+mod arrivals;
 mod common_type;
 mod find;
 mod options;
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
+pub use arrivals::{ArrivedFile, FileLedger, FileStamp, FolderWatch};
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
 use read::{FilePart, TableFiles};

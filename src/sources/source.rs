@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
-use arrow::compute::cast;
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
+use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 
@@ -148,6 +148,24 @@ impl SourceBatch {
         Position::after((self.part as u64) << NUMBER_BITS | number)
     }
 
+    /// Some of the rows, without the malformed ones.
+    pub(crate) fn select(&self, rows: &[u32]) -> Result<SourceBatch> {
+        let indices = UInt32Array::from(rows.to_vec());
+        let select = |column: &ArrayRef| take(column, &indices, None).map_err(Error::failed);
+        let numbers = rows.iter().map(|row| self.numbers.get(*row as usize)).collect();
+        Ok(SourceBatch {
+            table: self.table,
+            part: self.part,
+            origin: Arc::clone(&self.origin),
+            numbers: RowNumbers::Listed(numbers),
+            cores: self.cores.iter().map(select).collect::<Result<_>>()?,
+            carried: self.carried.iter().map(select).collect::<Result<_>>()?,
+            operations: self.operations.as_ref().map(select).transpose()?,
+            versions: self.versions.as_ref().map(select).transpose()?,
+            malformed: Vec::new(),
+        })
+    }
+
     /// The number of rows, including malformed ones.
     pub(crate) fn rows(&self) -> u64 {
         (self.numbers.len() + self.malformed.len()) as u64
@@ -165,6 +183,7 @@ pub(crate) enum RowNumbers {
 }
 
 /// A record that is not a row.
+#[derive(Clone)]
 pub(crate) struct MalformedRow {
     pub(crate) number: u64,
     pub(crate) reason: Reason,

@@ -65,15 +65,8 @@ const DEPTH: usize = 64;
 /// If no file exists, or one has an unknown extension.
 pub(crate) fn find(input: &Path, table: InputTable, order: FileOrder) -> Result<Vec<InputFile>> {
     let folder = input.join(table.name());
-    let is_of_table = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name =
-            COMPRESSIONS.iter().find_map(|(ending, _)| name.strip_suffix(&format!(".{ending}"))).unwrap_or(&name);
-        let is_named = ENDINGS.iter().any(|(ending, _)| name == format!("{table}.{ending}"));
-        is_named && path.is_file() && format_of(path).is_some()
-    };
     let beside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut candidates: Vec<_> = beside.filter(is_of_table).collect();
+    let mut candidates: Vec<_> = beside.filter(|path| is_of_table(path, table)).collect();
     candidates.sort();
     candidates.extend(folder.is_dir().then(|| folder.clone()));
     if let [first, second, ..] = candidates.as_slice() {
@@ -92,7 +85,18 @@ pub(crate) fn find(input: &Path, table: InputTable, order: FileOrder) -> Result<
     if paths.is_empty() {
         return Err(nothing_found(input, table));
     }
-    let mut files = paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?;
+    in_order(paths.into_iter().map(|path| describe(input, path)).collect::<Result<Vec<_>>>()?, order)
+}
+
+/// True for a file beside the folders of tables that has this table.
+fn is_of_table(path: &Path, table: InputTable) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_named = name.split_once('.').is_some_and(|(name, _)| name == table.name());
+    let endings = name.matches('.').count() - usize::from(format_of(path).is_some_and(|(_, packed)| packed.is_some()));
+    is_named && endings == 1 && format_of(path).is_some() && path.is_file()
+}
+
+fn in_order(mut files: Vec<InputFile>, order: FileOrder) -> Result<Vec<InputFile>> {
     match order {
         FileOrder::Natural => files.sort_by(|a, b| natural_order(&a.name, &b.name)),
         FileOrder::Name => files.sort_by(|a, b| a.name.cmp(&b.name)),
@@ -109,6 +113,28 @@ fn by_time(files: Vec<InputFile>) -> Result<Vec<InputFile>> {
     let mut files = files.into_iter().map(modified).collect::<Result<Vec<_>>>()?;
     files.sort_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| natural_order(&of_a.name, &of_b.name)));
     Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+/// The files of a table that there are, in order, and what is wrong with others.
+pub(crate) fn list(input: &Path, table: InputTable, order: FileOrder) -> (Vec<InputFile>, Vec<Error>) {
+    let folder = input.join(table.name());
+    let beside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = beside.filter(|path| is_of_table(path, table)).collect();
+    let mut problems = Vec::new();
+    if let Ok(root) = folder.canonicalize() {
+        let mut search = FileSearch { root, linked: HashSet::new(), paths: Vec::new() };
+        problems.extend(search.collect(&folder, 0).err());
+        paths.extend(search.paths);
+    }
+    let (mut files, mut described) = (Vec::new(), paths.into_iter().map(|path| describe(input, path)));
+    described.by_ref().for_each(|file| match file {
+        Ok(file) => files.push(file),
+        Err(problem) => problems.push(problem),
+    });
+    match in_order(files, order) {
+        Ok(files) => (files, problems),
+        Err(problem) => (Vec::new(), vec![problem]),
+    }
 }
 
 /// Collects the files below a folder. Names starting with `_` or `.` are not data, as in Spark.
@@ -131,7 +157,8 @@ impl FileSearch {
         entries.sort();
         for path in entries {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(['_', '.']) {
+            // As in Spark, `_column=value` is the folder of a column.
+            if name.starts_with('.') || name.starts_with('_') && !name.contains('=') {
                 continue;
             }
             let found = fs::metadata(&path).map_err(Error::reading(&path))?;

@@ -24,7 +24,7 @@ pub struct FileOptions {
 /// The columns with versions of rows. Of the rows with one id, the one with the greatest version counts, and of several
 /// such rows the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "wanted a column, or a column for each table: {orders: updated_at}")]
 pub enum VersionColumn {
     /// This column of `orders`, and of the other tables if they have it.
     Named(String),

@@ -63,6 +63,24 @@ impl TableFiles {
         Ok(TableFiles { schema, plans, files: opened, dialect: dialect.clone() })
     }
 
+    /// Opens a file that came after the columns of its table were known; returns the columns that are new, too.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be opened, does not match its extension, or lacks a column.
+    pub(super) fn open_arrived(
+        file: InputFile,
+        schema: &InputSchema,
+        options: &FileOptions,
+    ) -> Result<(TableFiles, Vec<String>)> {
+        let none = Renames::new();
+        let (renames, dialect) = (options.columns.get(schema.table.name()).unwrap_or(&none), &options.csv);
+        let opened = OpenedFile::open(file, schema.table, renames, dialect)?;
+        let (plan, new) = schema::fit(schema, &opened.file, &opened.schema, renames, options)?;
+        let (schema, dialect) = (schema.clone(), dialect.clone());
+        Ok((TableFiles { schema, plans: vec![plan], files: vec![opened], dialect }, new))
+    }
+
     /// The parts of the table.
     pub(super) fn parts(&self) -> Vec<FilePart> {
         let parts = self.files.iter().enumerate().flat_map(|(file, opened)| match &opened.metadata {

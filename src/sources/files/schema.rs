@@ -107,6 +107,33 @@ pub(crate) fn unify(
     Ok((InputSchema { table, cores, carried, has_operations, version, order }, plans))
 }
 
+/// Finds the columns of a table in a file that came after they were known; returns those that are new, too.
+///
+/// # Errors
+///
+/// If a column is missing, or has an unusable type.
+pub(crate) fn fit(
+    known: &InputSchema,
+    file: &InputFile,
+    schema: &Schema,
+    renames: &Renames,
+    options: &FileOptions,
+) -> Result<(FilePlan, Vec<String>)> {
+    let files = [(file.clone(), schema.clone())];
+    let columns = columns_of(file, schema, renames, &folder_type(&files))?;
+    check(known.table, file, &columns, &options.csv)?;
+    let found = |name: &str| place(&columns, name, true);
+    let plan = FilePlan {
+        cores: known.table.cores().iter().map(|core| found(core.name)).collect(),
+        carried: known.carried.iter().map(|field| found(field.name())).collect(),
+        operation: found(OPERATION),
+        version: known.version.as_deref().map_or(ColumnSource::Missing, found),
+    };
+    let is_known = |name: &String| known.order.contains(name) || name == OPERATION;
+    let new = columns.iter().map(|column| column.name.clone()).filter(|name| !is_known(name));
+    Ok((plan, new.collect()))
+}
+
 /// The column with the version of each row.
 fn version(
     table: InputTable,
@@ -121,7 +148,7 @@ fn version(
     let mut with_it = files.iter().zip(found).filter_map(|(file, columns)| Some((file, columns.iter().find(is_it)?)));
     if let Some(((file, _), column)) = with_it.clone().find(|(_, column)| !has_versions(&column.data_type)) {
         return Err(Error::unusable(format!(
-            "{}: column {name} has the type {}, wanted a version: an integer, a date, a timestamp or a string",
+            "{}: column {name} has the type {}, wanted a version: a number, a date, a timestamp or a string",
             file.path.display(),
             column.data_type
         )));
@@ -156,8 +183,11 @@ fn columns_of(
     let in_id = |name: &str| renames.get(name).is_some_and(|column| column.names().len() > 1);
     let own = schema.fields().iter().enumerate().filter(|(_, field)| !in_folders(field.name()) && !in_id(field.name()));
     let own = own.map(|(position, field)| (field.name(), field.data_type().clone(), ColumnSource::Column(position)));
-    let folders =
-        file.partition.iter().map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
+    let folders = file
+        .partition
+        .iter()
+        .filter(|(key, _)| !in_id(key))
+        .map(|(key, value)| (key, folder_type(key), ColumnSource::Folder(value.clone())));
     let mut columns: Vec<FoundColumn> = Vec::new();
     if schema.fields().is_empty() && file.format.is_text() {
         return Ok(Vec::new());
@@ -224,12 +254,11 @@ fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: 
     let may_lack =
         |core: &CoreColumn| is_empty || file.format == InputFormat::JsonLines && core.name != table.cores()[0].name;
     let operation = columns.iter().find(|column| column.name == OPERATION);
-    if let Some(column) = operation.filter(|column| !ColumnKind::Text.accepts(&column.data_type)) {
+    if let Some(column) = operation.filter(|column| column.data_type.is_nested()) {
         return Err(Error::unusable(format!(
-            "{}: column {OPERATION} has the type {}, wanted {}",
+            "{}: column {OPERATION} has the type {}, wanted a string",
             file.path.display(),
-            column.data_type,
-            ColumnKind::Text.accepted()
+            column.data_type
         )));
     }
     for core in table.cores() {

@@ -1,0 +1,218 @@
+//! Making a checkpoint of a checkpoint and the log behind it.
+//!
+//! Of each id the last row is kept. The ids are dealt out to parts by hash, and one part is made after the other, so memory
+//! is bounded by the rows of a part and the log.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
+
+use arrow::array::UInt32Array;
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::record_batch::RecordBatch;
+use foldhash::fast::FixedState;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use crate::columns::InputSchema;
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::model::{AnyId, InputTable, Version};
+use crate::sources::{Conversion, RowDecoder, Source, SourceBatch};
+
+use super::checkpoint::store;
+use super::manifest::{CheckpointFile, CheckpointFiles, ManifestFile};
+use super::record;
+use super::state::State;
+use super::state_source::StateSource;
+
+/// How many rows of a table a part has, about.
+const PART_ROWS: u64 = 1_000_000;
+/// How many rows are read at a time.
+const BATCH_ROWS: usize = 10_000;
+/// Rows of a Parquet row group, so that several workers can read a file.
+const GROUP_ROWS: usize = 100_000;
+
+/// Makes the state's rows a checkpoint, and removes what it replaces.
+///
+/// # Errors
+///
+/// If a file can't be written, or the state is damaged. The state is as it was then.
+pub(crate) fn compact(state: &State, manifest: &ManifestFile, conversion: &Conversion) -> Result<()> {
+    let number = manifest.next_number();
+    let source = state.source()?;
+    let mut files = Vec::new();
+    for table in InputTable::ALL {
+        Compaction::new(number, manifest, &source, table, conversion)?.run(&mut files)?;
+    }
+    let offsets = serde_json::to_vec(state.offsets()).map_err(Error::failed)?;
+    let offsets = store(manifest, format!("checkpoint-{number:08}-offsets.json"), &offsets)?;
+    crash::point("checkpoint written");
+    let failed = |cause| Error::writing(&manifest.folder)(cause);
+    manifest.disk.sync_folder(&manifest.folder).map_err(failed)?;
+    let covered = state.segments();
+    let (epoch, time_ms) = (state.epoch(), state.time_ms());
+    let former = manifest.current();
+    let replace = manifest.change(|manifest| {
+        manifest.checkpoint = Some(CheckpointFiles { epoch, time_ms, files, offsets });
+        manifest.segments.retain(|segment| !covered.contains(&segment.number));
+    });
+    replace.map_err(failed)?;
+    crash::point("checkpoint named");
+    let current: BTreeSet<String> = manifest.current().names().collect();
+    for name in former.names().filter(|name| !current.contains(name)) {
+        manifest.disk.remove(&manifest.path(&name)).map_err(failed)?;
+    }
+    crash::point("checkpoint cleaned");
+    Ok(())
+}
+
+/// The compaction of a table.
+struct Compaction<'a> {
+    number: u64,
+    manifest: &'a ManifestFile,
+    source: &'a StateSource,
+    schema: &'a InputSchema,
+    decoder: RowDecoder,
+    parts: u64,
+}
+
+/// The last row of an id.
+struct LastRow {
+    version: Option<Version>,
+    is_delete: bool,
+    batch: usize,
+    row: u32,
+}
+
+impl<'a> Compaction<'a> {
+    fn new(
+        number: u64,
+        manifest: &'a ManifestFile,
+        source: &'a StateSource,
+        table: InputTable,
+        conversion: &Conversion,
+    ) -> Result<Compaction<'a>> {
+        let decoder = RowDecoder::of(source, table, conversion.clone())?;
+        let rows: u64 =
+            source.splits().iter().filter(|split| split.table == table).filter_map(|split| split.rows).sum();
+        let parts = rows.div_ceil(PART_ROWS).max(1);
+        Ok(Compaction { number, manifest, source, schema: source.schema(table), decoder, parts })
+    }
+
+    fn run(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
+        for part in 0..self.parts {
+            let (mut rows, mut last, mut unusable) = (Vec::new(), HashMap::default(), Vec::new());
+            for split in self.source.splits().iter().filter(|split| split.table == self.schema.table) {
+                for batch in self.source.read(split, BATCH_ROWS)? {
+                    let batch = batch?;
+                    self.add(&batch, part, &mut rows, &mut last)?;
+                    if part == 0 {
+                        unusable.extend(self.unusable(&batch)?);
+                    }
+                }
+            }
+            if part == 0 && !unusable.is_empty() {
+                files.push(self.write_unusable(&unusable)?);
+            }
+            self.write(part, &rows, last, files)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of a batch that are of a part.
+    fn add(
+        &self,
+        batch: &SourceBatch,
+        part: u64,
+        rows: &mut Vec<RecordBatch>,
+        last: &mut HashMap<AnyId, LastRow, FixedState>,
+    ) -> Result<()> {
+        let mut kept = Vec::new();
+        for key in self.decoder.keys(batch)? {
+            let Ok((row, id, version, is_delete)) = key else { continue };
+            if FixedState::with_seed(1).hash_one(&id) % self.parts != part {
+                continue;
+            }
+            let place = u32::try_from(kept.len()).map_err(Error::failed)?;
+            let of_row = LastRow { version, is_delete, batch: rows.len(), row: place };
+            kept.push(row);
+            match last.get_mut(&id) {
+                Some(known) if known.version > version => {}
+                Some(known) => *known = of_row,
+                None => drop(last.insert(id, of_row)),
+            }
+        }
+        if !kept.is_empty() {
+            rows.push(record::raw_rows(self.schema, &batch.select(&kept)?));
+        }
+        Ok(())
+    }
+
+    /// Writes the last rows of a part: a file for each set of column types.
+    fn write(
+        &self,
+        part: u64,
+        rows: &[RecordBatch],
+        last: HashMap<AnyId, LastRow, FixedState>,
+        files: &mut Vec<CheckpointFile>,
+    ) -> Result<()> {
+        // The versions of deleted rows must stay known.
+        let keeps_deletes = self.schema.version.is_some();
+        let mut kept: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        for row in last.into_values().filter(|row| keeps_deletes || !row.is_delete) {
+            kept[row.batch].push(row.row);
+        }
+        let mut by_schema: Vec<Vec<RecordBatch>> = Vec::new();
+        for (batch, mut kept) in rows.iter().zip(kept).filter(|(_, kept)| !kept.is_empty()) {
+            kept.sort_unstable();
+            let batch = take_record_batch(batch, &UInt32Array::from(kept)).map_err(Error::failed)?;
+            match by_schema.iter_mut().find(|alike| alike[0].schema() == batch.schema()) {
+                Some(alike) => alike.push(batch),
+                None => by_schema.push(vec![batch]),
+            }
+        }
+        let table = self.schema.table.name();
+        for (index, alike) in by_schema.into_iter().enumerate() {
+            let name = format!("checkpoint-{:08}-{table}-{part:04}-{index}.parquet", self.number);
+            let rows = alike.iter().map(|batch| batch.num_rows() as u64).sum();
+            let all = concat_batches(&alike[0].schema(), &alike).map_err(Error::failed)?;
+            let file = store(self.manifest, name, &parquet(&all)?)?;
+            files.push(CheckpointFile { table: table.to_owned(), frames: None, rows, file });
+        }
+        Ok(())
+    }
+
+    /// The frame of the rows of a batch that can't be used.
+    fn unusable(&self, batch: &SourceBatch) -> Result<Option<(u64, Vec<u8>)>> {
+        let rows: Vec<u32> = self.decoder.keys(batch)?.into_iter().filter_map(std::result::Result::err).collect();
+        let mut unusable = batch.select(&rows)?;
+        unusable.malformed.clone_from(&batch.malformed);
+        let count = unusable.rows();
+        let frame = || Ok((count, record::encode(self.schema, &unusable)?.concat()));
+        (count > 0).then(frame).transpose()
+    }
+
+    fn write_unusable(&self, frames: &[(u64, Vec<u8>)]) -> Result<CheckpointFile> {
+        let mut content = Vec::new();
+        for (_, frame) in frames {
+            content.extend_from_slice(&u32::try_from(frame.len()).map_err(Error::failed)?.to_le_bytes());
+            content.extend_from_slice(frame);
+        }
+        let table = self.schema.table.name();
+        let file = store(self.manifest, format!("checkpoint-{:08}-{table}-unusable", self.number), &content)?;
+        let rows = frames.iter().map(|(rows, _)| rows).sum();
+        Ok(CheckpointFile { table: table.to_owned(), frames: Some(frames.len()), rows, file })
+    }
+}
+
+/// Rows as a Parquet file.
+fn parquet(rows: &RecordBatch) -> Result<Vec<u8>> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).map_err(Error::failed)?;
+    writer.write(rows).map_err(Error::failed)?;
+    writer.into_inner().map_err(Error::failed)
+}

@@ -1,0 +1,182 @@
+//! A folder in which files arrive while a job is live.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::InputSchema;
+use crate::error::{Error, Result};
+use crate::model::{InputTable, Reason};
+use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
+
+use super::find::{self, InputFile};
+use super::options::FileOptions;
+use super::read::TableFiles;
+
+/// An input folder in which files arrive.
+///
+/// A file is taken once it has not changed between two looks at the folder. It is best written under a name that begins
+/// with `.` or `_` and renamed.
+pub struct FolderWatch {
+    input: PathBuf,
+    options: FileOptions,
+    /// The files at the last look that were not taken.
+    waiting: BTreeMap<String, FileStamp>,
+    /// What has been told.
+    warned: HashSet<String>,
+}
+
+/// By what it is told that a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last changed, in nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+/// The files of a folder that were read, by their path below it.
+pub type FileLedger = BTreeMap<String, FileStamp>;
+
+/// A file that has arrived.
+pub struct ArrivedFile {
+    table: InputTable,
+    file: InputFile,
+    stamp: FileStamp,
+}
+
+/// A file that can't be read may still be being written for this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many rows are read at a time.
+const BATCH_ROWS: usize = 10_000;
+
+impl FolderWatch {
+    /// Watches a folder.
+    #[must_use]
+    pub fn new(input: &Path, options: &FileOptions) -> FolderWatch {
+        let (input, options) = (input.to_owned(), options.clone());
+        FolderWatch { input, options, waiting: BTreeMap::new(), warned: HashSet::new() }
+    }
+
+    /// Looks at the folder: the files that are not in the ledger and have not changed since the last look, in the order
+    /// in which they count: products, customers, orders, each in the order of files. A file that was read and has changed
+    /// or vanished is told once; what was read of it stays.
+    pub fn look(&mut self, ledger: &FileLedger) -> Vec<ArrivedFile> {
+        let (mut arrived, mut waiting, mut found) = (Vec::new(), BTreeMap::new(), HashSet::new());
+        for table in InputTable::ALL {
+            let (files, problems) = find::list(&self.input, table, self.options.order);
+            problems.into_iter().for_each(|problem| self.warn_once(problem.to_string()));
+            for file in files {
+                let Ok(stamp) = FileStamp::of(&file.path) else { continue };
+                found.insert(file.name.clone());
+                match ledger.get(&file.name) {
+                    Some(known) if *known == stamp => {}
+                    Some(_) => self.warn_once(format!(
+                        "{}: it has changed since it was read; what was read stays. Corrections come in a new file",
+                        file.path.display()
+                    )),
+                    None if self.waiting.get(&file.name) == Some(&stamp) => {
+                        arrived.push(ArrivedFile { table, file, stamp });
+                    }
+                    None => drop(waiting.insert(file.name, stamp)),
+                }
+            }
+        }
+        for name in ledger.keys().filter(|name| !found.contains(*name)) {
+            self.warn_once(format!("{name}: it is gone; what was read of it stays"));
+        }
+        // Those that have arrived are seen again if they are not read now.
+        waiting.extend(arrived.iter().map(|arrived| (arrived.file.name.clone(), arrived.stamp)));
+        self.waiting = waiting;
+        arrived
+    }
+
+    /// The rows of a file, for tables with these columns, as a part of an epoch; `None` if it may still be being
+    /// written. Of a file that can't be read there is one rejected row, with the reason.
+    ///
+    /// # Errors
+    ///
+    /// Never for what is in the file.
+    pub fn read(
+        &mut self,
+        arrived: &ArrivedFile,
+        part: usize,
+        schema: &InputSchema,
+    ) -> Result<Option<Vec<SourceBatch>>> {
+        let read = || {
+            let (files, new) = TableFiles::open_arrived(arrived.file.clone(), schema, &self.options)?;
+            let batches = files.parts().into_iter().map(|of_file| files.read(&of_file, BATCH_ROWS));
+            let batches = batches.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Result<Vec<_>>>()?;
+            Ok((batches, new))
+        };
+        let mut batches = match read() {
+            Ok((batches, new)) => {
+                for column in new {
+                    self.warn_once(format!(
+                        "{}: column {column} is new: it is carried after the next start",
+                        schema.table
+                    ));
+                }
+                batches
+            }
+            Err(_) if arrived.stamp.age() < PATIENCE => return Ok(None),
+            Err(error) => vec![rejected_file(arrived, schema, &error)?],
+        };
+        batches.iter_mut().for_each(|batch| batch.part = part);
+        Ok(Some(batches))
+    }
+
+    fn warn_once(&mut self, problem: String) {
+        if !self.warned.contains(&problem) {
+            tracing::warn!("{problem}");
+            self.warned.insert(problem);
+        }
+    }
+}
+
+/// A batch without rows that says why a file has none.
+fn rejected_file(arrived: &ArrivedFile, schema: &InputSchema, error: &Error) -> Result<SourceBatch> {
+    let origin = arrived.file.name.as_str().into();
+    let mut batch = SourceBatch::new(schema, 0, &origin, 0, &schema.empty())?;
+    batch.numbers = RowNumbers::Listed(Vec::new());
+    let reason = Reason::new("the file can't be read", error.to_string());
+    batch.malformed.push(MalformedRow { number: 0, reason, json: String::new() });
+    Ok(batch)
+}
+
+impl ArrivedFile {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> InputTable {
+        self.table
+    }
+
+    /// Its path below the folder.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.file.name
+    }
+
+    /// By what it is told that it has changed.
+    #[must_use]
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
+    }
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> std::io::Result<FileStamp> {
+        let metadata = fs::metadata(path)?;
+        let modified = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
+        Ok(FileStamp { bytes: metadata.len(), modified_ns })
+    }
+
+    fn age(self) -> Duration {
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.modified_ns);
+        SystemTime::now().duration_since(modified).unwrap_or_default()
+    }
+}
