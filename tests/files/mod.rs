@@ -22,9 +22,11 @@ pub struct Done {
     pub stderr: String,
 }
 
-/// The command, without environment variables that affect it.
+/// The command, without environment variables that affect it. Whoever runs the tests in the background may have signals
+/// ignored, which the command would then do, too.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    let mut command = Command::new("/usr/bin/env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_millstream")]);
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }
