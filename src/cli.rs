@@ -16,12 +16,13 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::atomic_file::AtomicFile;
 use crate::batch;
-use crate::config::{ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig};
+use crate::config::{ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, ServeArgs};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
 use crate::report::Report;
 use crate::runtime::Progress;
+use crate::service::{self, Requests, ServiceConfig};
 use crate::validate::{self, Check};
 
 use print::print_line;
@@ -43,6 +44,11 @@ enum Command {
     /// Run the batch job: read the input tables, write the output tables.
     #[command(args_override_self = true)]
     Run(RunCommand),
+    /// Run the job and stay: take files that arrive, keep the tables up to date and durable, publish them.
+    #[command(args_override_self = true)]
+    Serve(ServeCommand),
+    /// Recompute the tables of a stopped service, and compare them with the published ones.
+    Verify(VerifyCommand),
     /// Generate a sample shop: TPC-H data with some invalid rows.
     Generate(GenerateArgs),
     /// Check the input before a run or the output after it.
@@ -78,6 +84,28 @@ struct RunCommand {
     /// End with an error above this much memory, such as 8GB [default: 95 % of what the machine or container has].
     #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", value_name = "SIZE")]
     memory_limit: Option<ByteSize>,
+}
+
+#[derive(Debug, Args)]
+struct ServeCommand {
+    #[command(flatten)]
+    args: RunArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// Maintain a status file for `millstream health`.
+    #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
+    status: Option<PathBuf>,
+    /// End with an error above this much memory, such as 8GB [default: 95 % of what the machine or container has].
+    #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
+}
+
+#[derive(Debug, Args)]
+struct VerifyCommand {
+    #[command(flatten)]
+    args: RunArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +176,8 @@ impl Cli {
         match self.command {
             Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
             Command::Run(command) => run(&command),
+            Command::Serve(command) => serve(&command),
+            Command::Verify(command) => verify(&command),
             Command::Generate(args) => generate_shop(&args.output, args.scale),
             Command::Validate(Validate::Input(command)) => validate_input(command),
             Command::Validate(Validate::Output(command)) => validate_output(command),
@@ -187,6 +217,24 @@ fn run(command: &RunCommand) -> Result<()> {
         reports.into_iter().map(|file| write_report(file, &report)).chain([print_line(format_args!("{report}"))]);
     told.filter_map(Result::err).for_each(|error| eprintln!("warning: the tables are in place, but {error}"));
     Ok(())
+}
+
+fn serve(command: &ServeCommand) -> Result<()> {
+    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
+    config.run.validate()?;
+    let (progress, requests) = (Arc::new(Progress::default()), Requests::default());
+    signals::request_on_signals(&progress, &requests)?;
+    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
+    let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
+    let served = service::serve(&config, Vec::new(), &progress, &requests);
+    drop(status);
+    served
+}
+
+fn verify(command: &VerifyCommand) -> Result<()> {
+    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
+    let told = service::verify(&config)?;
+    print_line(format_args!("{told}"))
 }
 
 fn write_report(mut file: AtomicFile, report: &Report) -> Result<()> {

@@ -5,12 +5,15 @@
 
 mod args;
 mod cluster;
+mod ends;
 mod file;
+mod file_on_disk;
 mod folders;
 mod functions;
 mod job;
 mod keys;
 mod resolve;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -26,6 +29,7 @@ pub use file::ByteSize;
 pub use folders::{InputConfig, OutputConfig};
 pub use functions::AnomalyConfig;
 pub use job::JobConfig;
+pub use serving::{ServeArgs, ServeSettings};
 
 /// A batch run from an input folder to an output folder.
 #[derive(Clone, Debug)]

@@ -31,6 +31,7 @@ mod state_source;
 #[cfg(test)]
 mod tests;
 
+pub use compact::Compaction;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Durability, LogWriter};
 pub use record::{Commit, Offset};

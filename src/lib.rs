@@ -45,7 +45,8 @@
 //! | [`tables`] | the tables, one file each |
 //! | [`config`], [`report`] | configuration and report |
 //! | [`runtime`] | workers, epochs, processes |
-//! | [`batch`] | the run from folder to folder |
+//! | [`durable`] | the log, the checkpoint and recovery |
+//! | [`batch`], [`service`] | the run from folder to folder; the job that stays |
 //! | [`validate`] | checks before and after a run |
 //! | `generate`, `cli` | generated shops and the command line, with the feature `cli` |
 //!
@@ -56,7 +57,6 @@
 
 mod atomic_file;
 mod crash;
-pub mod durable;
 pub mod error;
 mod printable;
 
@@ -81,12 +81,15 @@ pub mod tables;
 
 pub mod sources;
 
+pub mod durable;
+
 pub mod config;
 pub mod report;
 
 pub mod runtime;
 
 pub mod batch;
+pub mod service;
 pub mod validate;
 
 #[cfg(feature = "cli")]

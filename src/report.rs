@@ -111,8 +111,8 @@ impl InputReport {
                 _ => "",
             };
             format!(
-                "; {ids} ids have rows that differ, such as {example}. If a column tells which row is the last, name it: \
-                 version: {{{name}: COLUMN}}{lines}"
+                "; {ids} ids have rows that differ, such as {example}. If a column tells which row is the last, name \
+                 it: version: {{{name}: COLUMN}}{lines}"
             )
         });
         is_notable

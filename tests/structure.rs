@@ -35,6 +35,7 @@ const LAYERS: &[&str] = &[
     "report",
     "runtime",
     "batch",
+    "service",
     "validate",
     "generate",
     "cli",

@@ -34,16 +34,18 @@ use crate::upsert::{Position, Upsert};
 /// use timely::dataflow::operators::vec::Input;
 ///
 /// const TEA: u32 = 7;
+/// const APRIL: u32 = 4;
+/// const MAY: u32 = 5;
 /// let updates = timely::execute_directly(|worker| {
 ///     let (mut prices, updates) = worker.dataflow::<u64, _, _>(|scope| {
 ///         let (prices, versions) = scope.new_input();
 ///         (prices, latest(newest(versions, "Newest prices"), "Prices").inner.capture())
 ///     });
-///     prices.send(("May", (TEA, Position::after(0), Some(250))));
+///     prices.send((MAY, (TEA, Position::after(0), Some(250))));
 ///     prices.advance_to(1);
-///     prices.send(("April", (TEA, Position::after(0), Some(240)))); // too late
+///     prices.send((APRIL, (TEA, Position::after(0), Some(240)))); // too late
 ///     prices.advance_to(2);
-///     prices.send(("May", (TEA, Position::after(0), None)));
+///     prices.send((MAY, (TEA, Position::after(0), None)));
 ///     updates
 /// });
 /// let updates: Vec<_> = updates.extract().into_iter().flat_map(|(_, updates)| updates).collect();

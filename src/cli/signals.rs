@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Result};
 use crate::runtime::{Phase, Progress};
+use crate::service::Requests;
 
 /// How long a cancelled run may take to end in order: to remove its files, and to tell other processes.
 const GRACE: Duration = Duration::from_millis(700);
@@ -40,6 +41,28 @@ pub(super) fn stop_on_signals(progress: &Arc<Progress>) -> Result<()> {
         }
         eprintln!("error: cancelled");
         process::exit(1);
+    });
+    Ok(())
+}
+
+/// Makes signals requests to a service: SIGUSR1 to publish, SIGUSR2 to verify, SIGTERM, SIGINT and SIGHUP to stop. A
+/// service that is still loading is cancelled, and a second signal ends the process at once: nothing is lost by that.
+pub(super) fn request_on_signals(progress: &Arc<Progress>, requests: &Requests) -> Result<()> {
+    flag::register(SIGUSR1, Arc::clone(&requests.publish)).map_err(Error::failed)?;
+    flag::register(SIGUSR2, Arc::clone(&requests.verify)).map_err(Error::failed)?;
+    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
+    let signals: Vec<_> = signals.collect();
+    for signal in signals.iter().copied() {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&requests.stop)).map_err(Error::failed)?;
+        flag::register(signal, Arc::clone(&requests.stop)).map_err(Error::failed)?;
+    }
+    let mut signals = Signals::new(&signals).map_err(Error::failed)?;
+    let progress = Arc::clone(progress);
+    thread::spawn(move || {
+        signals.forever().next();
+        if progress.phase() != Phase::Live {
+            progress.stop().store(true, Ordering::Relaxed);
+        }
     });
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::sources::{DiscountUnit, FileOrder, Renames, VersionColumn};
 use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
+use super::ends::{SinkKeys, SourceKeys};
 
 /// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -48,6 +49,11 @@ pub(super) struct ConfigFile {
     pub(super) max_rejected_share: Option<f64>,
     #[serde(deserialize_with = "or_default")]
     pub(super) cluster: ClusterKeys,
+    pub(super) durability: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) sources: Vec<SourceKeys>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) sinks: Vec<SinkKeys>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,8 +61,8 @@ pub(super) struct ConfigFile {
 pub(super) struct DataKeys {
     pub(super) input_path: Option<PathBuf>,
     pub(super) output_path: Option<PathBuf>,
-    /// In older files; ignored.
-    pub(super) checkpoint_path: Option<IgnoredAny>,
+    /// The durable state of a service.
+    pub(super) checkpoint_path: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

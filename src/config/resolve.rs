@@ -1,8 +1,5 @@
 //! Configuration from flags, the environment and the config file, in this order of precedence.
 
-use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +15,8 @@ use crate::tables::{Catalog, EnrichedDataTable, Table};
 use crate::udf::Registry;
 
 use super::file::{self, ConfigFile, CsvKeys, TierBound};
-use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job, keys, yaml};
+use super::file_on_disk::read;
+use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job};
 
 impl RunConfig {
     /// Resolves flags, environment and config file.
@@ -29,10 +27,7 @@ impl RunConfig {
     pub fn resolve(args: &RunArgs) -> Result<RunConfig> {
         let file = read(args.config.as_deref())?;
         let (input, output) = (input(args, &file)?, output(args, &file)?);
-        let ignored = [
-            ("data.checkpoint_path", file.data.checkpoint_path.is_some()),
-            ("processing.cache_enabled", file.processing.cache_enabled.is_some()),
-        ];
+        let ignored = [("processing.cache_enabled", file.processing.cache_enabled.is_some())];
         let config = RunConfig { job: job(args, file, true)?, input, output };
         let is_idle =
             config.output.placing != Placing::default() && !config.job.tables.contains(EnrichedDataTable.name());
@@ -85,27 +80,6 @@ impl OutputConfig {
     pub fn resolve(args: &RunArgs) -> Result<OutputConfig> {
         output(args, &read(args.config.as_deref())?)
     }
-}
-
-/// Reads a config file; without a path, returns the default.
-///
-/// # Errors
-///
-/// If it can't be read, is not YAML, or has an unknown key or an invalid value.
-fn read(path: Option<&Path>) -> Result<ConfigFile> {
-    let Some(path) = path else { return Ok(ConfigFile::default()) };
-    let invalid = |cause: &dyn fmt::Display| Error::usage(format!("{}: {cause}", path.display()));
-    let text = fs::read_to_string(path).map_err(|cause| invalid(&cause))?;
-    if text.trim().is_empty() {
-        return Ok(ConfigFile::default());
-    }
-    let document: serde_json::Value = yaml::parse(&text).map_err(|cause| invalid(&cause))?;
-    if document.is_null() {
-        return Ok(ConfigFile::default());
-    }
-    keys::check(&document).map_err(|cause| invalid(&cause))?;
-    // Read again from the text, and not from the document, so that errors name the line.
-    yaml::parse(&text).map_err(|cause| invalid(&cause))
 }
 
 fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> {
@@ -202,7 +176,7 @@ fn zone(name: &str) -> Result<Tz> {
 }
 
 fn day(text: Option<&str>, zone: Tz) -> Result<Day> {
-    let Some(text) = text else {
+    let Some(text) = text.filter(|text| *text != "today") else {
         let now = DateTime::<Utc>::from(SystemTime::now());
         let today = Day::from_date(now.with_timezone(&zone).date_naive());
         return today.ok_or_else(|| Error::failed("the system clock is outside the years 1 to 9999"));

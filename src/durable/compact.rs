@@ -1,7 +1,7 @@
 //! Making a checkpoint of a checkpoint and the log behind it.
 //!
-//! Of each id the last row is kept. The ids are dealt out to parts by hash, and one part is made after the other, so memory
-//! is bounded by the rows of a part and the log.
+//! Of each id the last row is kept. The ids are dealt out to parts by hash, and one part is made after the other, so
+//! memory is bounded by the rows of a part and the log.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -21,6 +21,7 @@ use crate::model::{AnyId, InputTable, Version};
 use crate::sources::{Conversion, RowDecoder, Source, SourceBatch};
 
 use super::checkpoint::store;
+use super::log::LogWriter;
 use super::manifest::{CheckpointFile, CheckpointFiles, ManifestFile};
 use super::record;
 use super::state::State;
@@ -33,42 +34,54 @@ const BATCH_ROWS: usize = 10_000;
 /// Rows of a Parquet row group, so that several workers can read a file.
 const GROUP_ROWS: usize = 100_000;
 
-/// Makes the state's rows a checkpoint, and removes what it replaces.
-///
-/// # Errors
-///
-/// If a file can't be written, or the state is damaged. The state is as it was then.
-pub(crate) fn compact(state: &State, manifest: &ManifestFile, conversion: &Conversion) -> Result<()> {
-    let number = manifest.next_number();
-    let source = state.source()?;
-    let mut files = Vec::new();
-    for table in InputTable::ALL {
-        Compaction::new(number, manifest, &source, table, conversion)?.run(&mut files)?;
+/// What makes a state's log a checkpoint.
+pub struct Compaction {
+    manifest: ManifestFile,
+}
+
+impl Compaction {
+    /// What makes a snapshot of this log its checkpoint.
+    #[must_use]
+    pub fn of(log: &LogWriter) -> Compaction {
+        Compaction { manifest: log.manifest().clone() }
     }
-    let offsets = serde_json::to_vec(state.offsets()).map_err(Error::failed)?;
-    let offsets = store(manifest, format!("checkpoint-{number:08}-offsets.json"), &offsets)?;
-    crash::point("checkpoint written");
-    let failed = |cause| Error::writing(&manifest.folder)(cause);
-    manifest.disk.sync_folder(&manifest.folder).map_err(failed)?;
-    let covered = state.segments();
-    let (epoch, time_ms) = (state.epoch(), state.time_ms());
-    let former = manifest.current();
-    let replace = manifest.change(|manifest| {
-        manifest.checkpoint = Some(CheckpointFiles { epoch, time_ms, files, offsets });
-        manifest.segments.retain(|segment| !covered.contains(&segment.number));
-    });
-    replace.map_err(failed)?;
-    crash::point("checkpoint named");
-    let current: BTreeSet<String> = manifest.current().names().collect();
-    for name in former.names().filter(|name| !current.contains(name)) {
-        manifest.disk.remove(&manifest.path(&name)).map_err(failed)?;
+
+    /// Makes the rows of a state, which is a snapshot of the log, a checkpoint, and removes what it replaces.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be written, or the state is damaged. The state is as it was then.
+    pub(crate) fn run(&self, state: &State, conversion: &Conversion) -> Result<()> {
+        let (manifest, source) = (&self.manifest, state.source()?);
+        let number = manifest.next_number();
+        let mut files = Vec::new();
+        for table in InputTable::ALL {
+            TableCompaction::new(number, manifest, &source, table, conversion)?.run(&mut files)?;
+        }
+        let offsets = serde_json::to_vec(state.offsets()).map_err(Error::failed)?;
+        let offsets = store(manifest, format!("checkpoint-{number:08}-offsets.json"), &offsets)?;
+        crash::point("checkpoint written");
+        let failed = |cause| Error::writing(&manifest.folder)(cause);
+        manifest.disk.sync_folder(&manifest.folder).map_err(failed)?;
+        let (covered, former) = (state.segments(), manifest.current());
+        let (epoch, time_ms) = (state.epoch(), state.time_ms());
+        let replace = manifest.change(|manifest| {
+            manifest.checkpoint = Some(CheckpointFiles { epoch, time_ms, files, offsets });
+            manifest.segments.retain(|segment| !covered.contains(&segment.number));
+        });
+        replace.map_err(failed)?;
+        crash::point("checkpoint named");
+        let current: BTreeSet<String> = manifest.current().names().collect();
+        for name in former.names().filter(|name| !current.contains(name)) {
+            manifest.disk.remove(&manifest.path(&name)).map_err(failed)?;
+        }
+        crash::point("checkpoint cleaned");
+        Ok(())
     }
-    crash::point("checkpoint cleaned");
-    Ok(())
 }
 
 /// The compaction of a table.
-struct Compaction<'a> {
+struct TableCompaction<'a> {
     number: u64,
     manifest: &'a ManifestFile,
     source: &'a StateSource,
@@ -85,19 +98,19 @@ struct LastRow {
     row: u32,
 }
 
-impl<'a> Compaction<'a> {
+impl<'a> TableCompaction<'a> {
     fn new(
         number: u64,
         manifest: &'a ManifestFile,
         source: &'a StateSource,
         table: InputTable,
         conversion: &Conversion,
-    ) -> Result<Compaction<'a>> {
+    ) -> Result<TableCompaction<'a>> {
         let decoder = RowDecoder::of(source, table, conversion.clone())?;
         let rows: u64 =
             source.splits().iter().filter(|split| split.table == table).filter_map(|split| split.rows).sum();
         let parts = rows.div_ceil(PART_ROWS).max(1);
-        Ok(Compaction { number, manifest, source, schema: source.schema(table), decoder, parts })
+        Ok(TableCompaction { number, manifest, source, schema: source.schema(table), decoder, parts })
     }
 
     fn run(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {

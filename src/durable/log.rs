@@ -12,10 +12,10 @@ use crate::crash;
 use crate::error::{Error, Result};
 use crate::sources::SourceBatch;
 
+use super::blocks::BLOCK;
 use super::manifest::{ManifestFile, SegmentFile};
 use super::record::{self, COMMIT, Commit, ROWS};
 use super::segment::{SegmentData, SegmentWriter};
-use super::state::State;
 
 /// When a commit is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -30,6 +30,9 @@ pub enum Durability {
     /// Some time later. A killed process loses its last epochs.
     None,
 }
+
+/// Rows in the form of the log.
+pub(crate) struct RowsFrame([Vec<u8>; 3]);
 
 /// The usual size of a segment, in blocks: 64 MiB.
 pub(super) const SEGMENT_BLOCKS: u32 = 1 << 17;
@@ -56,8 +59,38 @@ impl LogWriter {
     ///
     /// If they can't be written. Unless there was merely no room for a segment, every later call fails, too.
     pub fn rows(&mut self, schema: &InputSchema, batch: &SourceBatch) -> Result<()> {
-        let payload = record::encode(schema, batch)?;
-        self.append(ROWS, &payload.each_ref().map(Vec::as_slice))
+        self.frame(&LogWriter::encode(schema, batch)?)
+    }
+
+    /// Rows in the form of the log, so that several threads can prepare them.
+    pub(crate) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<RowsFrame> {
+        record::encode(schema, batch).map(RowsFrame)
+    }
+
+    /// Appends rows as [`rows`](Self::rows) does.
+    pub(crate) fn frame(&mut self, frame: &RowsFrame) -> Result<()> {
+        self.append(ROWS, &frame.0.each_ref().map(Vec::as_slice))
+    }
+
+    /// True unless a write or a sync has failed.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.broken.is_none()
+    }
+
+    /// The bytes of the log that are not in the checkpoint.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let ended: u64 = self.manifest.current().segments.iter().filter_map(|segment| segment.end).map(u64::from).sum();
+        let written = self.segment.as_ref().map_or(0, |segment| u64::from(segment.written()));
+        (ended + written) * BLOCK as u64
+    }
+
+    /// The bytes of the checkpoint.
+    #[must_use]
+    pub fn checkpoint_bytes(&self) -> u64 {
+        let checkpoint = self.manifest.current().checkpoint;
+        checkpoint.map_or(0, |checkpoint| checkpoint.files.iter().map(|file| file.file.bytes).sum())
     }
 
     /// Commits the epoch that is open. It is durable after the next [`sync`](Self::sync).
@@ -89,27 +122,25 @@ impl LogWriter {
         Ok(())
     }
 
-    /// The state as of now, to be read while the log goes on in another segment.
+    /// Ends the segment, so that what is written next is in another one. All epochs are durable then.
     ///
     /// # Errors
     ///
-    /// As [`sync`](Self::sync) and [`State::open`](super::State::open).
-    pub fn snapshot(&mut self) -> Result<State> {
+    /// As [`sync`](Self::sync).
+    pub(super) fn end_segment(&mut self) -> Result<()> {
         self.check()?;
-        if let Some(mut segment) = self.segment.take() {
-            let end = segment.sync().map(|()| segment.written());
-            let ended = end.and_then(|end| {
-                self.manifest.change(|manifest| {
-                    manifest.segments.iter_mut().for_each(|segment| _ = segment.end.get_or_insert(end));
-                })
-            });
-            ended.map_err(|cause| self.fail(cause))?;
-            crash::point("segment ended");
-        }
-        State::of(self.manifest.fixed(), self.segment_blocks)
+        let Some(mut segment) = self.segment.take() else { return Ok(()) };
+        let end = segment.sync().map(|()| segment.written());
+        let ended = end.and_then(|end| {
+            self.manifest.change(|manifest| {
+                manifest.segments.iter_mut().for_each(|segment| _ = segment.end.get_or_insert(end));
+            })
+        });
+        ended.map_err(|cause| self.fail(cause))?;
+        crash::point("segment ended");
+        Ok(())
     }
 
-    /// The manifest of the state.
     pub(super) fn manifest(&self) -> &ManifestFile {
         &self.manifest
     }
@@ -132,7 +163,7 @@ impl LogWriter {
         let (number, capacity) = (self.manifest.next_number(), self.segment_blocks.max(wanted));
         let file = SegmentFile { number, capacity, end: None };
         let path = self.manifest.path(&file.name());
-        let bytes = u64::from(capacity) * super::blocks::BLOCK as u64;
+        let bytes = u64::from(capacity) * BLOCK as u64;
         // Without room, nothing has changed, and the caller may try again.
         let created = self.manifest.disk.create(&path, bytes).map_err(Error::writing(&path))?;
         crash::point("segment created");

@@ -12,8 +12,8 @@ const SECTOR: usize = 512;
 
 /// A disk in memory. Clones are the same disk.
 ///
-/// It keeps what is not synced apart: [`crash`](Self::crash) gives a disk as it may be found after a power cut, on which any
-/// part of that is lost. From a chosen call on, every call that changes something can be made to fail.
+/// It keeps what is not synced apart: [`crash`](Self::crash) gives a disk as it may be found after a power cut, on
+/// which any part of that is lost. From a chosen call on, every call that changes something can be made to fail.
 #[derive(Clone, Default)]
 pub struct SimulatedDisk(Arc<Mutex<DiskState>>);
 
@@ -180,7 +180,7 @@ impl Disk for SimulatedDisk {
         state.names.insert(path.to_owned(), number);
         state.renames.push(NameChange::Set(path.to_owned(), number));
         drop(state);
-        Ok(Box::new(OpenFile { disk: self.clone(), number }))
+        Ok(Box::new(SimulatedHandle { disk: self.clone(), number }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -220,12 +220,12 @@ impl Disk for SimulatedDisk {
     }
 }
 
-struct OpenFile {
+struct SimulatedHandle {
     disk: SimulatedDisk,
     number: usize,
 }
 
-impl DiskFile for OpenFile {
+impl DiskFile for SimulatedHandle {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.change()?;
         let (file, offset) = (&mut state.files[self.number], usize::try_from(offset).map_err(io::Error::other)?);

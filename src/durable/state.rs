@@ -73,6 +73,17 @@ impl State {
         Ok(State { manifest, schemas, epoch, time_ms, offsets, log, segment_blocks })
     }
 
+    /// The state as a log has it now, to be read while the log goes on. It stays as it is until a later snapshot is
+    /// made a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be synced, or the state is damaged.
+    pub fn snapshot(log: &mut LogWriter) -> Result<State> {
+        log.end_segment()?;
+        State::of(log.manifest().fixed(), SEGMENT_BLOCKS)
+    }
+
     /// Creates a state without rows in an empty folder, for tables with these columns.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Histories on a disk that loses what was not synced: the process dies at any call, and the disk is found in any state in
-//! which that may leave it.
+//! Histories on a disk that loses what was not synced: the process dies at any call, and the disk is found in any state
+//! in which that may leave it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -194,6 +194,12 @@ impl Live {
         report
     }
 
+    /// Fails if the job has failed, and tells those who watch it that it is alive.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.context.intake.progress().step();
+        self.context.check()
+    }
+
     /// The newest epoch that is in all tables.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -223,8 +229,8 @@ impl Live {
         self.finish()
     }
 
-    /// Begins an epoch of rows as a source reads them, while the caller makes them durable. [`finish`](Self::finish) ends
-    /// it. Rows that can't be used are rejected.
+    /// Begins an epoch of rows as a source reads them, while the caller makes them durable. [`finish`](Self::finish)
+    /// ends it. Rows that can't be used are rejected.
     ///
     /// # Errors
     ///

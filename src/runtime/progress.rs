@@ -77,7 +77,7 @@ impl Progress {
         Arc::clone(&self.stop)
     }
 
-    pub(super) fn check_not_stopped(&self) -> Result<()> {
+    pub(crate) fn check_not_stopped(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::failed("cancelled")) } else { Ok(()) }
     }
 

@@ -49,7 +49,8 @@ impl<I, R> Default for Decoded<I, R> {
     }
 }
 
-/// The number of a row in its batch, its id, its version and whether it is a delete; of a row that can't be used its number.
+/// The number of a row in its batch, its id, its version and whether it is a delete; of a row that can't be used its
+/// number.
 pub(crate) type RowKey = std::result::Result<(u32, AnyId, Option<Version>, bool), u32>;
 
 fn keys_of<R>(batch: &SourceBatch, decoded: Decoded<AnyId, R>) -> Result<Vec<RowKey>> {
@@ -109,8 +110,8 @@ impl RowDecoder {
         })
     }
 
-    /// For each row of a batch its number in the batch, id, version, and whether it is a delete; if it can't be used, its
-    /// number only.
+    /// For each row of a batch its number in the batch, id, version, and whether it is a delete; if it can't be used,
+    /// its number only.
     pub(crate) fn keys(&self, batch: &SourceBatch) -> Result<Vec<RowKey>> {
         match batch.table {
             InputTable::Orders => keys_of(batch, self.orders(batch)?),

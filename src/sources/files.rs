@@ -52,6 +52,15 @@ impl FileSource {
         Ok(FileSource::of(vec![TableFiles::open(input, table, options)?]))
     }
 
+    /// The files that were opened, and by what it is told that they have changed.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is gone.
+    pub(crate) fn ledger(&self) -> Result<FileLedger> {
+        self.tables.iter().flat_map(TableFiles::files).map(arrivals::stamped).collect()
+    }
+
     /// The number of files of a table.
     pub(crate) fn file_count(&self, table: InputTable) -> usize {
         self.files(table).file_count()

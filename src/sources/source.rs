@@ -57,6 +57,7 @@ pub type SourceBatches<'a> = Box<dyn Iterator<Item = Result<SourceBatch>> + 'a>;
 /// The offset of a row is its part of the source and its number there. If rows share an id, the one with the greatest
 /// offset wins, regardless of the order of reading. If the table has [versions](InputSchema::versioned_by), that is so
 /// among the rows with the greatest one.
+#[derive(Clone)]
 pub struct SourceBatch {
     pub(crate) table: InputTable,
     /// The part of the source: a file, a partition.
@@ -173,6 +174,7 @@ impl SourceBatch {
 }
 
 /// The numbers of a batch's rows.
+#[derive(Clone)]
 pub(crate) enum RowNumbers {
     Consecutive {
         first: u64,

@@ -81,6 +81,11 @@ impl Running {
         }
     }
 
+    /// True if it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("its status").is_some()
+    }
+
     /// Sends it a signal, such as `-TERM`.
     pub fn signal(&mut self, signal: &str) {
         let mut kill = Command::new("kill");

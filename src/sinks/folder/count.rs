@@ -20,16 +20,10 @@ const BATCH_ROWS: usize = 1 << 13;
 /// If it can't be read completely, or has an unknown extension.
 pub(crate) fn count_rows(path: &Path) -> Result<u64> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let file = File::open(path).map_err(Error::reading(path))?;
-    let (name, content): (&str, Box<dyn Read>) = if let Some(name) = name.strip_suffix(".gz") {
-        (name, Box::new(MultiGzDecoder::new(file)))
-    } else if let Some(name) = name.strip_suffix(".zst") {
-        (name, Box::new(zstd::Decoder::new(file).map_err(Error::reading(path))?))
-    } else if name.ends_with(".parquet") {
-        return count_parquet(path, file);
-    } else {
-        (&name, Box::new(file))
-    };
+    if name.ends_with(".parquet") {
+        return count_parquet(path, File::open(path).map_err(Error::reading(path))?);
+    }
+    let (content, name) = (uncompressed(path)?, name.trim_end_matches(".gz").trim_end_matches(".zst"));
     // JSON lines are counted as CSV records with quoting disabled.
     let mut lines = csv::ReaderBuilder::new();
     lines.has_headers(name.ends_with(".csv")).quoting(name.ends_with(".csv")).flexible(true);
@@ -41,6 +35,21 @@ pub(crate) fn count_rows(path: &Path) -> Result<u64> {
         rows += 1;
     }
     Ok(rows)
+}
+
+/// The content of a text file, as it is without compression.
+///
+/// # Errors
+///
+/// If it can't be opened.
+pub(crate) fn uncompressed(path: &Path) -> Result<Box<dyn Read>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let file = File::open(path).map_err(Error::reading(path))?;
+    Ok(match () {
+        () if name.ends_with(".gz") => Box::new(MultiGzDecoder::new(file)),
+        () if name.ends_with(".zst") => Box::new(zstd::Decoder::new(file).map_err(Error::reading(path))?),
+        () => Box::new(file),
+    })
 }
 
 fn count_parquet(path: &Path, file: File) -> Result<u64> {

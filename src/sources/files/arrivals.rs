@@ -62,8 +62,8 @@ impl FolderWatch {
     }
 
     /// Looks at the folder: the files that are not in the ledger and have not changed since the last look, in the order
-    /// in which they count: products, customers, orders, each in the order of files. A file that was read and has changed
-    /// or vanished is told once; what was read of it stays.
+    /// in which they count: products, customers, orders, each in the order of files. A file that was read and has
+    /// changed or vanished is told once; what was read of it stays.
     pub fn look(&mut self, ledger: &FileLedger) -> Vec<ArrivedFile> {
         let (mut arrived, mut waiting, mut found) = (Vec::new(), BTreeMap::new(), HashSet::new());
         for table in InputTable::ALL {
@@ -135,6 +135,11 @@ impl FolderWatch {
             self.warned.insert(problem);
         }
     }
+}
+
+/// A file and by what it is told that it has changed.
+pub(super) fn stamped(file: &InputFile) -> Result<(String, FileStamp)> {
+    Ok((file.name.clone(), FileStamp::of(&file.path).map_err(Error::reading(&file.path))?))
 }
 
 /// A batch without rows that says why a file has none.

@@ -106,6 +106,10 @@ impl TableFiles {
         Ok(format!("{files} files, {bytes} bytes, {parts} parts, checksum {checksum:016x}"))
     }
 
+    pub(super) fn files(&self) -> impl Iterator<Item = &InputFile> {
+        self.files.iter().map(|opened| &opened.file)
+    }
+
     /// The number of files.
     pub(super) fn file_count(&self) -> usize {
         self.files.len()

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use crate::columns::cells::has_versions;
 use crate::columns::integer_text::is_canonical;
-use crate::columns::{ColumnKind, CoreColumn, InputSchema, OPERATION, can_be_carried};
+use crate::columns::{CoreColumn, InputSchema, OPERATION, can_be_carried};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 

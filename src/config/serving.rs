@@ -1,0 +1,168 @@
+//! The settings of a service: flags, environment and config file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::durable::Durability;
+use crate::error::{Error, Result};
+
+use super::args::RunArgs;
+use super::ends::{PublishKeys, SinkKeys, SourceKeys};
+use super::file::{ByteSize, ConfigFile};
+use super::file_on_disk;
+
+/// Flags and environment variables of a service, beside those of a run.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct ServeArgs {
+    /// Folder of the durable state [default: OUTPUT/.millstream/state].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_STATE", value_name = "DIR"))]
+    pub state: Option<PathBuf>,
+    /// When an epoch is durable: fsync (survives a power cut), os (survives a killed process), none [default: fsync].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_DURABILITY", value_name = "WHEN"))]
+    pub durability: Option<String>,
+    /// Make the log a checkpoint at this size, and at half the size of the checkpoint [default: 64MB].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_CHECKPOINT_EVERY", value_name = "SIZE"))]
+    pub checkpoint_every: Option<ByteSize>,
+    /// Publish the tables every so often, such as 5m [default: when the service stops].
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "MILLSTREAM_PUBLISH_EVERY", value_name = "TIME", value_parser = humantime::parse_duration)
+    )]
+    pub publish_every: Option<Duration>,
+}
+
+/// The settings of a service, beside those of its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// The folder of the durable state; `None` for the default.
+    pub state: Option<PathBuf>,
+    /// The folder in which files arrive; `None` for the input folder.
+    pub incoming: Option<PathBuf>,
+    /// When an epoch is durable.
+    pub durability: Durability,
+    /// The least size of a log that is made a checkpoint; `None` for the default.
+    pub checkpoint_every: Option<ByteSize>,
+    /// How often the tables are published; `None` for not at all while the service runs.
+    pub publish_every: Option<Duration>,
+    /// Whether the tables are published when the service stops.
+    pub publish_on_stop: bool,
+    /// True if no reference date is given, so that it is today.
+    pub follows_today: bool,
+}
+
+impl ServeSettings {
+    /// Resolves the settings.
+    ///
+    /// # Errors
+    ///
+    /// If the config file can't be read, or a setting is invalid. The message names the flag or key.
+    pub fn resolve(run: &RunArgs, serve: &ServeArgs) -> Result<ServeSettings> {
+        let file = file_on_disk::read(run.config.as_deref())?;
+        let follows_today = matches!(run.as_of.as_deref().or(file.as_of.as_deref()), None | Some("today"));
+        let given = serve.durability.as_deref().or(file.durability.as_deref());
+        let durability = match given.map(str::to_lowercase).as_deref() {
+            None | Some("fsync") => Durability::Fsync,
+            Some("os") => Durability::Os,
+            Some("none") => Durability::None,
+            Some(found) => return Err(Error::usage(format!("durability: found {found}, wanted fsync, os or none"))),
+        };
+        let sink = folder_sink(&file)?;
+        Ok(ServeSettings {
+            state: serve.state.clone().or(file.data.checkpoint_path.clone()),
+            incoming: folder_source(&file)?,
+            durability,
+            checkpoint_every: serve.checkpoint_every,
+            publish_every: serve.publish_every.or(sink.every),
+            publish_on_stop: sink.on_stop.unwrap_or(true),
+            follows_today,
+        })
+    }
+}
+
+/// The folder of the one source there may be.
+fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
+    if let Some(SourceKeys { name, kind, .. }) = file.sources.iter().find(|source| source.kind != "folder") {
+        return Err(Error::usage(format!("sources: {name}: there is no source of the type {kind}; wanted folder")));
+    }
+    match file.sources.as_slice() {
+        [] => Ok(None),
+        [SourceKeys { path, .. }] => Ok(path.clone()),
+        [first, second, ..] => {
+            let names = format!("{} and {}", first.name, second.name);
+            Err(Error::usage(format!("sources: found the folders {names}; wanted one")))
+        }
+    }
+}
+
+/// When the one sink there may be publishes.
+fn folder_sink(file: &ConfigFile) -> Result<PublishKeys> {
+    if let Some(SinkKeys { name, kind, .. }) = file.sinks.iter().find(|sink| sink.kind != "folder") {
+        return Err(Error::usage(format!("sinks: {name}: there is no sink of the type {kind}; wanted folder")));
+    }
+    match file.sinks.as_slice() {
+        [] => Ok(PublishKeys::default()),
+        [SinkKeys { publish, .. }] => Ok(publish.clone()),
+        [first, second, ..] => {
+            let names = format!("{} and {}", first.name, second.name);
+            Err(Error::usage(format!("sinks: found the folders {names}; wanted one, which is data.output_path")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(yaml: &str, serve: &ServeArgs) -> Result<ServeSettings> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, yaml).expect("written");
+        ServeSettings::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }, serve)
+    }
+
+    #[test]
+    fn flags_are_before_the_config_file() {
+        let yaml = "{data: {checkpoint_path: s}, durability: OS, as_of: today, \
+                    sources: [{name: in, type: folder, path: p}], \
+                    sinks: [{name: out, type: folder, publish: {every: 5m, on_stop: false}}]}";
+        let of_file = ServeSettings {
+            state: Some("s".into()),
+            incoming: Some("p".into()),
+            durability: Durability::Os,
+            checkpoint_every: None,
+            publish_every: Some(Duration::from_secs(300)),
+            publish_on_stop: false,
+            follows_today: true,
+        };
+        assert_eq!(resolved(yaml, &ServeArgs::default()).expect("valid"), of_file);
+        let flags = ServeArgs {
+            state: Some("t".into()),
+            durability: Some("none".into()),
+            checkpoint_every: "1KB".parse().ok(),
+            publish_every: Some(Duration::from_secs(1)),
+        };
+        let (state, checkpoint_every) = (flags.state.clone(), flags.checkpoint_every);
+        let of_flags = ServeSettings {
+            state,
+            checkpoint_every,
+            durability: Durability::None,
+            publish_every: flags.publish_every,
+            ..of_file
+        };
+        assert_eq!(resolved(yaml, &flags).expect("valid"), of_flags);
+        let fixed = resolved("as_of: 2024-12-31", &ServeArgs::default()).expect("valid");
+        assert!(!fixed.follows_today && fixed.publish_on_stop && fixed.durability == Durability::Fsync);
+        for (yaml, words) in [
+            (
+                "sinks: [{name: a, type: folder}, {name: b, type: folder}]",
+                "sinks: found the folders a and b; wanted one",
+            ),
+            ("sources: [{name: a, type: folder}, {name: b, type: folder}]", "sources: found the folders a and b"),
+            ("sinks: [{name: a, type: folder, publish: {every: soon}}]", "found soon, wanted a time such as 5m"),
+        ] {
+            let error = resolved(yaml, &ServeArgs::default()).expect_err(yaml).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The live job as a service: it loads what it has, stays, takes what arrives, survives being killed, and publishes its
+//! tables.
+//!
+//! ```text
+//! input folder ─ files that arrived ─▶ epoch ─┬─▶ log (durable) ─┐
+//!                                             └─▶ live job ──────┴─▶ committed and visible
+//! state ─ snapshot ─▶ in the background: checkpoint, publication, verification
+//! start: state ─▶ first epoch of the live job ─▶ what arrived since
+//! ```
+//!
+//! An epoch is what has arrived while the one before it was worked on. The log and the dataflow take it at the same
+//! time, and it is committed in the sinks once both are done. Everything in the background reads a snapshot of the
+//! state, which does not change.
+
+mod background;
+mod compare;
+mod import;
+mod lock;
+mod offsets;
+mod published;
+mod serve;
+mod settings;
+
+pub use background::verify;
+pub use serve::{Requests, serve};
+pub use settings::ServiceConfig;

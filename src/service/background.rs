@@ -1,0 +1,138 @@
+//! What is done beside the live job, each on a snapshot of the state: making a checkpoint, publishing, verifying.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crate::durable::{Compaction, Disk, RealDisk, State};
+use crate::error::{Error, Result};
+use crate::model::Day;
+use crate::runtime::{JobSinks, Progress, run_opened, run_with};
+use crate::sinks::Checksums;
+use crate::tables::RejectedTable;
+
+use super::compare::compare as compare_table;
+use super::lock::StateLock;
+use super::published::Published;
+use super::settings::ServiceConfig;
+
+/// The one thing that is done in the background at a time.
+#[derive(Default)]
+pub(super) struct Background(Option<JoinHandle<()>>);
+
+/// Something to do.
+pub(super) enum Task {
+    /// To write the tables to the output folder.
+    Publish,
+    /// To recompute the tables, and compare them with these checksums.
+    Verify(BTreeMap<String, u64>),
+    /// To make the log a checkpoint.
+    Compact(Compaction),
+}
+
+impl Background {
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Forgets what is done.
+    pub(super) fn collect(&mut self) {
+        if self.0.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.finish();
+        }
+    }
+
+    /// Waits for what is being done.
+    pub(super) fn finish(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("internal error: a task in the background panicked; see the message above");
+        }
+    }
+
+    pub(super) fn begin(&mut self, config: ServiceConfig, state: State, as_of: Day, task: Task) {
+        self.0 = Some(thread::spawn(move || {
+            let started = Instant::now();
+            let (what, done) = match task {
+                Task::Publish => ("published", publish(&config, &state, as_of)),
+                Task::Verify(live) => ("verified", compare(&config, &state, as_of, &live)),
+                Task::Compact(compaction) => {
+                    ("made a checkpoint", compaction.run(&state, &config.run.job.conversion()))
+                }
+            };
+            match done {
+                Ok(()) => {
+                    tracing::info!("{what} of epoch {} in {:.1} s", state.epoch(), started.elapsed().as_secs_f64())
+                }
+                // It is tried again when it is due.
+                Err(error) => tracing::error!("not {what}: {error}"),
+            }
+        }));
+    }
+}
+
+/// Writes the tables of a state to the output folder.
+pub(super) fn publish(config: &ServiceConfig, state: &State, as_of: Day) -> Result<()> {
+    let progress = Arc::new(Progress::default());
+    run_opened(&config.job_as_of(as_of), &progress, || {
+        Ok((Arc::new(state.source()?), JobSinks::new(vec![Box::new(config.run.output.sink()?)])))
+    })?;
+    Published::new(state.epoch(), config, as_of).write(&config.state)
+}
+
+/// Recomputes all tables of a state, and compares them with the checksums of the live ones.
+fn compare(config: &ServiceConfig, state: &State, as_of: Day, live: &BTreeMap<String, u64>) -> Result<()> {
+    let batch = checksums(config, state, as_of)?;
+    let different: Vec<_> =
+        live.iter().filter(|(table, sum)| batch.of(table) != Some(**sum)).map(|(table, _)| table.as_str()).collect();
+    match different.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(format!("tables differ from what is recomputed: {}", different.join(", ")))),
+    }
+}
+
+fn checksums(config: &ServiceConfig, state: &State, as_of: Day) -> Result<Checksums> {
+    let sums = Checksums::new();
+    let sinks = vec![Box::new(sums.clone()) as _];
+    run_with(&config.job_as_of(as_of), Arc::new(state.source()?), sinks, &Arc::new(Progress::default()))?;
+    Ok(sums)
+}
+
+/// Recomputes all tables of a stopped service, and compares them row by row with the published ones. Returns what to
+/// tell.
+///
+/// # Errors
+///
+/// If the service is running, the state is damaged, its last epoch was not published, or a table differs; the message
+/// has the rows.
+pub fn verify(config: &ServiceConfig) -> Result<String> {
+    let _lock = StateLock::take(&config.state)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let missing = || Error::usage(format!("{}: there is no state", config.state.display()));
+    let state = State::open(&disk, &config.state)?.ok_or_else(missing)?;
+    let (epoch, published) = (state.epoch(), Published::read(&config.state));
+    let as_of = config.today();
+    if !published.is_of(epoch, config, as_of) {
+        return Err(Error::unusable(format!(
+            "the state is of epoch {epoch}, as of {as_of}; published was epoch {}, or with other settings: start the \
+             service and stop it, then verify",
+            published.epoch
+        )));
+    }
+    let recomputed = config.state.join("recomputed");
+    let mut output = config.run.output.clone();
+    output.path.clone_from(&recomputed);
+    let sink = || Ok((Arc::new(state.source()?) as _, JobSinks::new(vec![Box::new(output.sink()?)])));
+    run_opened(&config.job_as_of(as_of), &Arc::new(Progress::default()), sink)?;
+    let tables: Vec<_> = config.run.job.tables.names().chain([RejectedTable::NAME]).collect();
+    let different = tables.iter().map(|table| compare_table(&config.run.output.path, &recomputed, table));
+    let different = different.collect::<Result<Vec<_>>>();
+    let _ = std::fs::remove_dir_all(&recomputed);
+    let different = different?.concat();
+    match different.is_empty() {
+        true => Ok(format!("epoch {epoch}: {} tables are what is recomputed from the accepted rows", tables.len())),
+        false => Err(Error::unusable(format!("epoch {epoch}: rows differ\n{}", different.join("\n")))),
+    }
+}

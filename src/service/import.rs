@@ -1,0 +1,66 @@
+//! The first start: what the input folder has becomes the first epoch of the log.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::durable::{Commit, Disk, LogWriter, State};
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::runtime::Progress;
+use crate::sources::{FileSource, Source, Split};
+
+use super::offsets::{FOLDER, now_ms};
+use super::settings::ServiceConfig;
+
+/// Makes a state of the input folder.
+///
+/// # Errors
+///
+/// If a table is missing, a file can't be read, or the state can't be written. The next start begins anew then.
+pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Progress) -> Result<State> {
+    tracing::info!("importing {}", config.run.input.path.display());
+    let source = config.run.input.open()?;
+    let ledger = source.ledger()?;
+    let schemas: Vec<_> = InputTable::ALL.iter().map(|table| source.schema(*table).clone().with_operations()).collect();
+    let state = State::create(disk, &config.state, schemas.iter())?;
+    let log = Mutex::new(state.log(config.durability));
+    let (splits, next) = (source.splits(), AtomicUsize::new(0));
+    let work = || {
+        while let Some(split) = splits.get(next.fetch_add(1, Ordering::Relaxed)) {
+            copy(&source, split, &state, &log, config.run.job.batch_size, progress)?;
+        }
+        Ok::<_, Error>(())
+    };
+    let copied = thread::scope(|scope| {
+        let threads: Vec<_> = (0..config.run.job.workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("reading does not panic"))
+    });
+    copied?;
+    let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let offset = serde_json::json!({ "files": ledger });
+    // Files that arrive elsewhere have names of their own.
+    let name = if config.incoming.is_some() { "input" } else { FOLDER };
+    log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets: [(name.to_owned(), offset)].into_iter().collect() })?;
+    log.sync()?;
+    drop(log);
+    State::open(disk, &config.state)?.ok_or_else(|| Error::failed("internal error: the state is gone"))
+}
+
+/// Copies the rows of a split to the log.
+fn copy(
+    source: &FileSource,
+    split: &Split,
+    state: &State,
+    log: &Mutex<LogWriter>,
+    batch_size: usize,
+    progress: &Progress,
+) -> Result<()> {
+    let schema = state.schema(split.table);
+    for batch in source.read(split, batch_size)? {
+        progress.check_not_stopped()?;
+        let frame = LogWriter::encode(schema, &batch?)?;
+        log.lock().unwrap_or_else(PoisonError::into_inner).frame(&frame)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! What was published last.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::AtomicFile;
+use crate::error::{Error, Result};
+use crate::model::Day;
+
+use super::settings::ServiceConfig;
+
+/// What was published last: of which epoch, and with which settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Published {
+    pub(super) epoch: u64,
+    settings: String,
+}
+
+const NAME: &str = "published.json";
+
+impl Published {
+    pub(super) fn new(epoch: u64, config: &ServiceConfig, as_of: Day) -> Published {
+        Published { epoch, settings: format!("{:?}", (config.job_as_of(as_of), &config.run.output)) }
+    }
+
+    /// What a state says; that nothing was published if it says nothing.
+    pub(super) fn read(state: &Path) -> Published {
+        let text = std::fs::read_to_string(state.join(NAME)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    pub(super) fn is_of(&self, epoch: u64, config: &ServiceConfig, as_of: Day) -> bool {
+        *self == Published::new(epoch, config, as_of)
+    }
+
+    pub(super) fn write(&self, state: &Path) -> Result<()> {
+        let path = state.join(NAME);
+        AtomicFile::clean_up(&path)?;
+        let mut file = AtomicFile::replacing(&path)?;
+        file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
+        file.sync()?;
+        file.put_durably()
+    }
+}

@@ -1,0 +1,103 @@
+//! The configuration of a service.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+
+use crate::config::{ByteSize, JobConfig, RunArgs, RunConfig, ServeArgs, ServeSettings};
+use crate::durable::Durability;
+use crate::error::{Error, Result};
+use crate::model::Day;
+
+/// Smaller logs are read in less time than a checkpoint takes.
+const CHECKPOINT_EVERY: u64 = 64 << 20;
+
+/// The configuration of a service.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// The job, the folder in which files arrive, and the folder in which tables are published.
+    pub run: RunConfig,
+    /// The folder in which files arrive, if it is not the input folder.
+    pub incoming: Option<PathBuf>,
+    /// The folder of the durable state.
+    pub state: PathBuf,
+    /// When an epoch is durable.
+    pub durability: Durability,
+    /// The log is made a checkpoint when it has so many bytes, and half as many as the checkpoint.
+    pub checkpoint_every: u64,
+    /// How often the tables are published, if they have changed; `None` for not at all while it runs.
+    pub publish_every: Option<Duration>,
+    /// Whether the tables are published when the service stops, if they have changed.
+    pub publish_on_stop: bool,
+    /// Whether the reference date is the day in the job's time zone, and moves on at midnight.
+    pub follows_today: bool,
+}
+
+impl ServiceConfig {
+    /// A service with default settings: it publishes when it stops.
+    #[must_use]
+    pub fn new(run: RunConfig) -> ServiceConfig {
+        let state = run.output.path.join(".millstream/state");
+        ServiceConfig {
+            run,
+            incoming: None,
+            state,
+            durability: Durability::default(),
+            checkpoint_every: CHECKPOINT_EVERY,
+            publish_every: None,
+            publish_on_stop: true,
+            follows_today: false,
+        }
+    }
+
+    /// Resolves flags, environment and config file.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunConfig::resolve`] and [`ServeSettings::resolve`], and if the job has several processes.
+    pub fn resolve(run: &RunArgs, serve: &ServeArgs) -> Result<ServiceConfig> {
+        let (settings, run) = (ServeSettings::resolve(run, serve)?, RunConfig::resolve(run)?);
+        if run.job.cluster.as_ref().is_some_and(|cluster| cluster.hosts.len() > 1) {
+            return Err(Error::usage("cluster: a service runs in one process; remove the cluster settings"));
+        }
+        let ServeSettings {
+            state,
+            incoming,
+            durability,
+            checkpoint_every,
+            publish_every,
+            publish_on_stop,
+            follows_today,
+        } = settings;
+        let config = ServiceConfig::new(run);
+        let state = state.unwrap_or_else(|| config.state.clone());
+        let checkpoint_every = checkpoint_every.map_or(CHECKPOINT_EVERY, ByteSize::bytes);
+        Ok(ServiceConfig {
+            incoming,
+            state,
+            durability,
+            checkpoint_every,
+            publish_every,
+            publish_on_stop,
+            follows_today,
+            ..config
+        })
+    }
+
+    /// The reference date now.
+    pub(super) fn today(&self) -> Day {
+        let job = &self.run.job;
+        let today = || Day::from_date(DateTime::<Utc>::from(SystemTime::now()).with_timezone(&job.zone).date_naive());
+        // A clock that was set back changes nothing.
+        Some(job.settings.as_of).max(self.follows_today.then(today).flatten()).unwrap_or(job.settings.as_of)
+    }
+
+    /// The job as of a day. Rejected rows never end it, unless their number is limited.
+    pub(super) fn job_as_of(&self, as_of: Day) -> JobConfig {
+        let mut job = self.run.job.clone();
+        job.settings.as_of = as_of;
+        job.max_rejected_share = 1.0;
+        job
+    }
+}

@@ -1,0 +1,309 @@
+//! The service: what it publishes is what `run` makes of the same files, wherever it is killed, and with whatever
+//! number of workers it starts again.
+
+mod files;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use files::processes::Running;
+use files::{Done, Shop, as_json, check, command, finish, read_parquet};
+
+const HEADER: &str = "order_id,customer_id,product_id,order_date,quantity,discount,_op\n";
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A service on a shop.
+fn service(shop: &Shop, args: &[&str]) -> std::process::Command {
+    let mut command = command(&["serve", "--as-of", "2024-03-31", "--workers", "2"]);
+    command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
+    command
+}
+
+/// Puts a file into the input folder in one step.
+fn drop_file(shop: &Shop, name: &str, content: &str) {
+    let path = shop.input().join(name);
+    let hidden = path.with_file_name(format!(".{}", path.file_name().expect("a name").to_string_lossy()));
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(&hidden, content).expect("written");
+    fs::rename(&hidden, &path).expect("renamed");
+}
+
+fn await_lines(running: &Running, words: &str, times: usize) {
+    let started = Instant::now();
+    while running.log().matches(words).count() < times {
+        assert!(started.elapsed() < PATIENCE, "{words:?} was not said {times} times: {}", running.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stop(mut running: Running) -> Done {
+    running.signal("-TERM");
+    let done = running.end();
+    check(&done, 0, &[]);
+    done
+}
+
+/// The rows of all tables of an output folder but `rejected`, whose origins differ: those of the state are numbered
+/// anew.
+fn tables(output: &Path) -> Vec<(String, Vec<String>)> {
+    let mut tables = Vec::new();
+    let mut names: Vec<_> = fs::read_dir(output).expect("published").flatten().map(|entry| entry.path()).collect();
+    names.sort();
+    for path in names.into_iter().filter(|path| path.is_dir() && !path.ends_with(".millstream")) {
+        let files = fs::read_dir(&path).expect("a table").flatten().map(|entry| entry.path());
+        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "parquet"));
+        let mut rows: Vec<_> = files.flat_map(|file| read_parquet(&file)).flat_map(|batch| as_json(&batch)).collect();
+        rows.sort();
+        tables.push((path.file_name().expect("a name").to_string_lossy().into_owned(), rows));
+    }
+    tables
+}
+
+/// Checks that what is published is what `run` makes of the files.
+fn check_published(shop: &Shop, context: &str) {
+    let alone = shop.path("alone");
+    let mut run = command(&["run", "--as-of", "2024-03-31", "--workers", "1"]);
+    run.arg("--input").arg(shop.input()).arg("--output").arg(&alone);
+    check(&finish(run), 0, &[]);
+    let (found, wanted) = (tables(&shop.output()), tables(&alone));
+    assert_eq!(found.len(), wanted.len(), "{context}");
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found, wanted, "{context}");
+    }
+}
+
+/// A file of random changes: orders that are new, written again, deleted, or bad.
+fn changes(random: &mut Rng) -> String {
+    let row = |_| {
+        let (id, customer, product) = (random.u32(1..30), random.u32(1..6), random.u32(1..6));
+        match random.u8(..10) {
+            0 => format!("{id},,,,,,d\n"),
+            1 => format!("{id},{customer},{product},yesterday,1,0,\n"),
+            _ => format!(
+                "{id},{customer},{product},2024-0{}-11,{},0.{},u\n",
+                random.u8(1..4),
+                random.u8(1..9),
+                random.u8(..9)
+            ),
+        }
+    };
+    HEADER.to_owned() + &(0..20).map(row).collect::<String>()
+}
+
+#[test]
+fn what_arrives_is_in_the_tables_when_the_service_stops_and_starts_again() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    drop_file(&shop, "orders/a.csv", &format!("{HEADER}1,1,1,2024-03-01,7,0,\n900,2,1,2024-03-02,1,0.5,c\n"));
+    running.await_line("epoch 2: 2 rows of 1 files");
+    drop_file(
+        &shop,
+        "orders/b.jsonl",
+        "{\"order_id\":900,\"_op\":\"d\"}\n{\"order_id\":901,\"customer_id\":1,\"product_id\":1,\"quantity\":2}\n",
+    );
+    running.await_line("epoch 3: 2 rows of 1 files");
+    stop(running);
+    check_published(&shop, "after it stopped");
+    for workers in ["1", "4"] {
+        let mut running = Running::start(service(&shop, &["--workers", workers]));
+        running.await_line("live at epoch");
+        drop_file(
+            &shop,
+            &format!("orders/c-{workers}.csv"),
+            &format!("{HEADER}901,2,2,2024-03-0{workers},{workers},0,\n"),
+        );
+        await_lines(&running, "rows of 1 files", 1);
+        stop(running);
+        check_published(&shop, "after it stopped");
+    }
+}
+
+/// A shop whose orders lie in a folder.
+fn shop_with_folder() -> Shop {
+    let shop = Shop::small();
+    fs::create_dir(shop.input().join("orders")).expect("a folder");
+    fs::rename(shop.input().join("orders.csv"), shop.input().join("orders/00.csv")).expect("moved");
+    shop
+}
+
+/// The service is killed at any moment, again and again, while files arrive; it also makes checkpoints and publishes.
+#[test]
+fn killed_at_any_moment_it_loses_nothing_and_does_nothing_twice() {
+    let rounds = std::env::var("MILLSTREAM_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(15);
+    let (shop, mut random) = (shop_with_folder(), Rng::with_seed(7));
+    for round in 0..rounds {
+        let workers = random.u8(1..4).to_string();
+        let args = ["--workers", &workers, "--checkpoint-every", "20KB", "--publish-every", "300ms"];
+        let mut running = Running::start(service(&shop, &args));
+        let until = Instant::now() + Duration::from_millis(random.u64(0..2500));
+        let mut number = 0;
+        while Instant::now() < until {
+            drop_file(&shop, &format!("orders/{:04}-{number}.csv", round + 1), &changes(&mut random));
+            number += 1;
+            thread::sleep(Duration::from_millis(random.u64(0..400)));
+        }
+        running.kill();
+        running.end();
+    }
+    let mut running = Running::start(service(&shop, &[]));
+    await_files(&shop, &mut running);
+    stop(running);
+    check_published(&shop, "after all");
+    check(&finish(verify(&shop)), 0, &[]);
+}
+
+fn verify(shop: &Shop) -> std::process::Command {
+    let mut command = command(&["verify", "--as-of", "2024-03-31"]);
+    command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output());
+    command
+}
+
+/// Waits until the service has taken a last file, before which it has taken all others.
+fn await_files(shop: &Shop, running: &mut Running) {
+    running.await_line("live at epoch");
+    drop_file(shop, "orders/9999.csv", &format!("{HEADER}31,1,1,2024-03-11,1,0,\n"));
+    running.await_line("the last orders/9999.csv");
+}
+
+#[test]
+fn a_process_that_dies_at_any_step_leaves_a_state_from_which_the_next_goes_on() {
+    let steps = [
+        "state created",
+        "segment created",
+        "segment begun",
+        "log written",
+        "log synced",
+        "log cut",
+        "epoch visible",
+        "segment ended",
+        "checkpoint written",
+        "checkpoint named",
+        "checkpoint cleaned",
+        "staged",
+        "moved",
+        "linked",
+        "swapped",
+        "cleaned",
+    ];
+    let mut random = Rng::with_seed(3);
+    for step in steps {
+        let shop = shop_with_folder();
+        if step == "log cut" {
+            let mut running = Running::start(service(&shop, &[]));
+            running.await_line("live at epoch 1");
+            running.kill();
+            running.end();
+        }
+        let mut dying = service(&shop, &["--checkpoint-every", "1KB", "--publish-every", "100ms"]);
+        dying.env("MILLSTREAM_CRASH_AT", step);
+        let mut running = Running::start(dying);
+        for number in (1..).take_while(|number| *number < 400 && !running.is_over()) {
+            drop_file(&shop, &format!("orders/{number:02}.csv"), &changes(&mut random));
+            thread::sleep(Duration::from_millis(300));
+        }
+        let done = running.end();
+        assert_eq!(done.status, -1, "it dies at {step:?}: {done:?}");
+        let mut running = Running::start(service(&shop, &[]));
+        await_files(&shop, &mut running);
+        stop(running);
+        check_published(&shop, step);
+    }
+}
+
+#[test]
+fn a_second_service_is_refused_and_takes_over_once_the_first_is_dead() {
+    let shop = Shop::small();
+    let mut first = Running::start(service(&shop, &[]));
+    first.await_line("live at epoch 1");
+    check(&finish(service(&shop, &[])), 1, &[&format!("in use by process {}", first.id())]);
+    first.kill();
+    first.end();
+    let mut second = Running::start(service(&shop, &[]));
+    second.await_line("live at epoch 1");
+    stop(second);
+}
+
+#[test]
+fn it_publishes_and_verifies_when_asked_to() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    running.signal("-USR1");
+    running.await_line("published of epoch 1");
+    check_published(&shop, "on request");
+    drop_file(&shop, "orders/01.csv", &format!("{HEADER}1,1,1,2024-03-01,7,0,\n"));
+    running.await_line("epoch 2: 1 rows");
+    running.signal("-USR2");
+    running.await_line("verified of epoch 2");
+    check(&finish(verify(&shop)), 1, &["in use by process"]);
+    stop(running);
+    let verified = finish(verify(&shop));
+    check(&verified, 0, &[]);
+    assert!(verified.stdout.contains("epoch 2: 8 tables are what is recomputed"), "{verified:?}");
+    // A fault that is put in on purpose: another table's file in the place of one.
+    let file = |table: &str| -> PathBuf {
+        let files = fs::read_dir(shop.output().join(table)).expect("a table").flatten().map(|entry| entry.path());
+        files.filter(|file| file.extension().is_some()).min().expect("a file")
+    };
+    let former = fs::read(file("daily_sales")).expect("read");
+    let other = Shop::small();
+    other.write("orders.csv", &format!("{HEADER}1,1,1,2024-03-01,8,0,\n"));
+    check(&other.run(&[]), 0, &[]);
+    let daily = other.files("daily_sales");
+    fs::copy(other.output().join("daily_sales").join(&daily[0]), file("daily_sales")).expect("copied");
+    check(&finish(verify(&shop)), 3, &["epoch 2: rows differ", "daily_sales: wanted {"]);
+    fs::write(file("daily_sales"), former).expect("put back");
+    check(&finish(verify(&shop)), 0, &[]);
+}
+
+#[test]
+fn bad_files_are_rejected_with_a_reason_and_those_behind_them_are_taken() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    drop_file(&shop, "orders/01.csv", "order_id,customer_id\n1,1\n");
+    drop_file(&shop, "orders/02.parquet", "PAR1 no PAR1");
+    drop_file(&shop, "orders/03.xlsx", "no table");
+    // A file that can't be read is given a minute, in case it is still being written: these are older.
+    for name in ["01.csv", "02.parquet"] {
+        let file = fs::File::options().write(true).open(shop.input().join("orders").join(name)).expect("a file");
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).expect("its time is set");
+    }
+    drop_file(&shop, "orders/04.csv", &format!("{HEADER}77,1,1,2024-03-01,7,0,\n"));
+    running.await_line("03.xlsx: the extension .xlsx");
+    let started = Instant::now();
+    while running.log().matches(" files").count() == 0 || running.log().matches("rows of").count() < 1 {
+        assert!(started.elapsed() < PATIENCE, "{}", running.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_secs(2));
+    drop_file(&shop, "orders/00.csv", &format!("{HEADER}78,1,1,2024-03-01,7,0,\n"));
+    running.await_line("00.csv: it has changed since it was read");
+    stop(running);
+    let rejected: Vec<_> = shop.read("rejected").iter().flat_map(as_json).collect();
+    let of = |file: &str| rejected.iter().find(|row| row.contains(file)).cloned().unwrap_or_default();
+    assert!(of("orders/01.csv").contains("no column product_id"), "{rejected:?}");
+    assert!(of("orders/02.parquet").contains("not a Parquet file, or truncated"), "{rejected:?}");
+    let orders: Vec<_> = shop.read("enriched_data").iter().flat_map(as_json).collect();
+    assert!(orders.iter().any(|order| order.contains("\"order_id\":77")), "{orders:?}");
+    assert!(!orders.iter().any(|order| order.contains("\"order_id\":78")), "{orders:?}");
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    let shop = Shop::small();
+    let refused = |config: &str, words: &str| {
+        let path = shop.path("config.yaml");
+        fs::write(&path, config).expect("written");
+        check(&finish(service(&shop, &["--config", path.to_str().expect("text")])), 2, &[words]);
+    };
+    refused("sources: [{name: erp, type: kafka, brokers: b}]", "unknown key sources.brokers");
+    refused("sources: [{name: erp, type: kafka}]", "sources: erp: there is no source of the type kafka; wanted folder");
+    refused("sinks: [{name: bi, type: postgres}]", "sinks: bi: there is no sink of the type postgres; wanted folder");
+    refused("durability: maybe", "durability: found maybe, wanted fsync, os or none");
+    refused("cluster: {process: 0, hosts: ['a:1', 'b:1']}", "cluster: a service runs in one process");
+}
