@@ -1,29 +1,39 @@
 //! Histories on a disk that loses what was not synced: the process dies at any call, and the disk is found in any state
 //! in which that may leave it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use chrono_tz::Tz;
 use fastrand::Rng;
 
 use super::*;
 use crate::columns::InputSchema;
 use crate::error::Result;
 use crate::model::InputTable;
-use crate::sources::{Source, SourceBatch};
+use crate::sources::{Conversion, Source, SourceBatch};
 
 const FOLDER: &str = "/state";
 /// Few blocks, so that a short history has several segments.
 const SEGMENT_BLOCKS: u32 = 12;
 
-/// The epochs of a history: the ids of the customers of each.
-type Epochs = Vec<Vec<i64>>;
+/// Customers that an epoch writes, with a name, or deletes.
+type Rows = Vec<(i64, Option<u32>)>;
+/// The epochs of a history.
+type Epochs = Vec<Rows>;
+/// The customers that there are.
+type Table = BTreeMap<i64, u32>;
 
-fn customers(ids: &[i64]) -> RecordBatch {
-    let names = StringArray::from_iter_values(ids.iter().map(|id| format!("customer {id}")));
-    let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
-    RecordBatch::try_from_iter([("customer_id", ids), ("name", Arc::new(names) as ArrayRef)]).expect("a batch")
+fn customers(rows: &[(i64, Option<u32>)]) -> RecordBatch {
+    let names = StringArray::from_iter(rows.iter().map(|(_, name)| name.map(|name| format!("customer {name}"))));
+    let operations = StringArray::from_iter(rows.iter().map(|(_, name)| name.is_none().then_some("d")));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(id, _)| *id)));
+    let columns =
+        [("customer_id", ids), ("name", Arc::new(names) as ArrayRef), ("_op", Arc::new(operations) as ArrayRef)];
+    RecordBatch::try_from_iter(columns).expect("a batch")
 }
 
 fn schemas() -> Vec<InputSchema> {
@@ -38,7 +48,7 @@ fn schemas() -> Vec<InputSchema> {
     vec![
         of(InputTable::Orders, &orders),
         of(InputTable::Products, &products),
-        of(InputTable::Customers, &customers(&[1])),
+        of(InputTable::Customers, &customers(&[(1, None)])),
     ]
 }
 
@@ -51,72 +61,87 @@ fn open(disk: &SimulatedDisk) -> Result<State> {
     Ok(state.with_segment_blocks(SEGMENT_BLOCKS))
 }
 
-/// Appends epochs, some of them in a group, and counts those that are durable.
+/// Appends epochs, some of them in a group, and counts those that are durable. After some groups the log is made a
+/// checkpoint.
 fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> Result<()> {
     let mut log = state.log(Durability::Fsync);
     let schema = state.schema(InputTable::Customers);
-    for (number, ids) in epochs.iter().enumerate() {
+    for (number, rows) in epochs.iter().enumerate() {
         let epoch = state.epoch() + number as u64 + 1;
-        let half = ids.len() / 2;
+        let half = rows.len() / 2;
         // The second half first: the number of a row tells where it stands.
-        for (first, ids) in [(half, &ids[half..]), (0, &ids[..half])] {
-            log.rows(schema, &SourceBatch::new(schema, 0, &Arc::from("a file"), first as u64, &customers(ids))?)?;
+        for (first, rows) in
+            [(half, &rows[half..]), (0, &rows[..half])].into_iter().filter(|(_, rows)| !rows.is_empty())
+        {
+            log.rows(schema, &SourceBatch::new(schema, 0, &Arc::from("a file"), first as u64, &customers(rows))?)?;
         }
-        let offsets = [("folder".to_owned(), serde_json::json!({ "files": { format!("{epoch}.csv"): ids.len() } }))];
+        let offsets = [("folder".to_owned(), serde_json::json!({ "files": { format!("{epoch}.csv"): rows.len() } }))];
         log.commit(&Commit { epoch, time_ms: 1_000 * epoch, offsets: offsets.into_iter().collect() })?;
         if (number + 1) % group == 0 || number + 1 == epochs.len() {
             log.sync()?;
             *durable = number + 1;
+            if epoch % 3 == 0 {
+                let snapshot = State::snapshot(&mut log)?;
+                Compaction::of(&log).run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
+            }
         }
     }
     Ok(())
 }
 
-/// The ids that a state has, in order.
-fn ids_of(state: &State) -> Result<Vec<i64>> {
+/// The customers of a state.
+fn table_of(state: &State) -> Result<Table> {
     let source = state.source()?;
     let mut rows = Vec::new();
     for split in source.splits() {
         for batch in source.read(&split, 3)? {
             let batch = batch?;
-            let ids = batch.cores[0].as_any().downcast_ref::<Int64Array>().expect("integers");
-            rows.extend(ids.values().iter().enumerate().map(|(row, id)| (batch.position(batch.numbers.get(row)), *id)));
+            let ids = batch.cores[0].as_primitive::<Int64Type>();
+            let (names, operations) = (batch.carried[0].as_string::<i32>(), batch.operations.as_ref().expect("there"));
+            for row in 0..ids.len() {
+                let name = names.is_valid(row).then(|| names.value(row).trim_start_matches("customer ").parse());
+                assert_eq!(name.is_none(), operations.is_valid(row));
+                let name = name.transpose().expect("a number");
+                rows.push((batch.position(batch.numbers.get(row)), ids.value(row), name));
+            }
         }
     }
     rows.sort_unstable();
-    Ok(rows.into_iter().map(|(_, id)| id).collect())
+    Ok(applied(rows.into_iter().map(|(_, id, name)| (id, name))))
 }
 
-fn random_epochs(random: &mut Rng, first: i64) -> Epochs {
-    let mut next = first;
-    let mut ids = |random: &mut Rng| {
-        let count = random.i64(1..60);
-        next += count;
-        (next - count..next).collect()
-    };
-    (0..random.usize(1..8)).map(|_| ids(random)).collect()
+fn applied(rows: impl Iterator<Item = (i64, Option<u32>)>) -> Table {
+    let mut table = Table::new();
+    for (id, name) in rows {
+        match name {
+            Some(name) => drop(table.insert(id, name)),
+            None => drop(table.remove(&id)),
+        }
+    }
+    table
+}
+
+fn random_epochs(random: &mut Rng) -> Epochs {
+    let row = |random: &mut Rng| (random.i64(..40), (random.u8(..5) > 0).then(|| random.u32(..)));
+    let rows = |random: &mut Rng| (0..random.usize(..60)).map(|_| row(random)).collect();
+    (0..random.usize(1..8)).map(|_| rows(random)).collect()
 }
 
 /// Checks that a state has at least the epochs that were durable and at most those that were begun.
-fn check(state: &State, epochs: &[Vec<i64>], durable: usize, context: &str) {
+fn check(state: &State, epochs: &[Rows], durable: usize, context: &str) {
     let found = usize::try_from(state.epoch()).expect("few");
-    assert!(
-        (durable..=epochs.len()).contains(&found),
-        "{context}: {found} epochs, {durable} of {} were durable",
-        epochs.len()
-    );
-    let wanted: Vec<i64> = epochs[..found].iter().flatten().copied().collect();
-    assert_eq!(ids_of(state).expect(context), wanted, "{context}");
-    let files =
-        state.offsets().get("folder").map_or(0, |offset| offset["files"].as_object().map_or(0, |files| files.len()));
-    assert_eq!(files, found, "{context}");
+    let possible = durable..=epochs.len();
+    assert!(possible.contains(&found), "{context}: found {found} epochs, wanted {possible:?}");
+    let wanted = applied(epochs[..found].iter().flatten().copied());
+    assert_eq!(table_of(state).expect(context), wanted, "{context}");
+    let files = state.offsets().get("folder").and_then(|offset| Some(offset["files"].as_object()?.len()));
+    assert_eq!(files.unwrap_or(0), found, "{context}");
 }
 
 /// A history of two processes, of which the first dies at a call.
 fn history(seed: u64, images: usize) -> usize {
     let mut random = Rng::with_seed(seed);
-    let (first, group) = (random_epochs(&mut random, 0), random.usize(1..4));
-    let second = random_epochs(&mut random, 1_000);
+    let (first, group, second) = (random_epochs(&mut random), random.usize(1..4), random_epochs(&mut random));
     let run = |disk: &SimulatedDisk, durable: &mut usize| append(&open(disk)?, &first, group, durable);
     let whole = SimulatedDisk::new();
     run(&whole, &mut 0).expect("nothing fails");
@@ -135,7 +160,7 @@ fn history(seed: u64, images: usize) -> usize {
             let known = usize::try_from(state.epoch()).expect("few");
             let all: Epochs = first[..known].iter().chain(&second).cloned().collect();
             let before = found.calls();
-            found.set_fault(random.bool().then(|| Fault::DeadFrom(before + random.u64(1..30))));
+            found.set_fault(random.bool().then(|| Fault::DeadFrom(before + random.u64(1..60))));
             let mut more = 0;
             let _ = append(&state, &second, group, &mut more);
             let again = found.crash(|| random.u8(..) < share);
@@ -155,11 +180,13 @@ fn what_is_durable_survives_every_crash_and_what_is_not_committed_never_was() {
 
 /// A state that was closed in order, and its epochs.
 fn closed() -> (SimulatedDisk, Epochs) {
-    let (disk, epochs) = (SimulatedDisk::new(), vec![vec![1, 2], (3..40).collect(), vec![40]]);
+    let rows = |ids: std::ops::Range<i64>| ids.map(|id| (id, Some(7))).collect::<Rows>();
+    let (disk, mut epochs) = (SimulatedDisk::new(), vec![rows(1..3), rows(3..40), rows(40..41), rows(20..30)]);
     append(&open(&disk).expect("opens"), &epochs, 1, &mut 0).expect("appended");
     // A second process, so that there is a segment that has ended.
-    append(&open(&disk).expect("opens"), &vec![vec![41]], 1, &mut 0).expect("appended");
-    (disk.copy(), vec![vec![1, 2], (3..40).collect(), vec![40], vec![41]])
+    append(&open(&disk).expect("opens"), &vec![rows(41..42)], 1, &mut 0).expect("appended");
+    epochs.push(rows(41..42));
+    (disk.copy(), epochs)
 }
 
 #[test]
@@ -172,11 +199,17 @@ fn every_flipped_bit_and_every_cut_is_found() {
         let (damaged, path) = (disk.copy(), Path::new(FOLDER).join(name));
         damaged.damage(&path, |content| change(content));
         match open(&damaged) {
-            Ok(state) => {
-                // What is behind the end of a segment counts for nothing.
-                check(&state, &epochs, epochs.len(), name);
-                harmless += 1;
-            }
+            // What is behind the end of a segment counts for nothing. A file of the checkpoint is read with the rows.
+            Ok(state) => match table_of(&state) {
+                Ok(_) => {
+                    check(&state, &epochs, epochs.len(), name);
+                    harmless += 1;
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains(name), "{name}: {error}");
+                    found += 1;
+                }
+            },
             Err(error) => {
                 assert!(error.to_string().contains(name), "{name}: {error}");
                 found += 1;
@@ -199,15 +232,17 @@ fn a_full_disk_is_an_error_after_which_the_log_goes_on() {
     let state = open(&disk).expect("opens");
     let mut log = state.log(Durability::Fsync);
     let schema = state.schema(InputTable::Customers);
-    let rows = |ids: &[i64]| SourceBatch::new(schema, 0, &Arc::from("a file"), 0, &customers(ids)).expect("a batch");
+    let rows =
+        |id| SourceBatch::new(schema, 0, &Arc::from("a file"), 0, &customers(&[(id, Some(5))])).expect("a batch");
     disk.set_fault(Some(Fault::FullFrom(0)));
-    let error = log.rows(schema, &rows(&[1])).expect_err("there is no room").to_string();
+    let error = log.rows(schema, &rows(1)).expect_err("there is no room").to_string();
     assert!(error.contains("log-00000001: can't be written"), "{error}");
     disk.set_fault(None);
-    log.rows(schema, &rows(&[1])).expect("there is room");
+    log.rows(schema, &rows(1)).expect("there is room");
     log.commit(&Commit { epoch: 1, time_ms: 0, offsets: Default::default() }).expect("committed");
     log.sync().expect("synced");
-    assert_eq!(ids_of(&open(&disk.crash(|| false)).expect("opens")).expect("read"), [1]);
+    let found = table_of(&open(&disk.crash(|| false)).expect("opens"));
+    assert_eq!(found.expect("read"), Table::from([(1, 5)]));
 }
 
 #[test]
