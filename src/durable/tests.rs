@@ -122,7 +122,7 @@ fn applied(rows: impl Iterator<Item = (i64, Option<u32>)>) -> Table {
 }
 
 fn random_epochs(random: &mut Rng) -> Epochs {
-    let row = |random: &mut Rng| (random.i64(..40), (random.u8(..5) > 0).then(|| random.u32(..)));
+    let row = |random: &mut Rng| (random.i64(0..40), (random.u8(..5) > 0).then(|| random.u32(..)));
     let rows = |random: &mut Rng| (0..random.usize(..60)).map(|_| row(random)).collect();
     (0..random.usize(1..8)).map(|_| rows(random)).collect()
 }
