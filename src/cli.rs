@@ -48,7 +48,13 @@ enum Command {
     #[command(args_override_self = true)]
     Serve(ServeCommand),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
-    Verify(VerifyCommand),
+    Verify(StateCommand),
+    /// The rows that a stopped service could not use.
+    #[command(subcommand)]
+    Rejected(RejectedCommand),
+    /// The current rows of a stopped service.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Generate a sample shop: TPC-H data with some invalid rows.
     Generate(GenerateArgs),
     /// Check the input before a run or the output after it.
@@ -100,8 +106,31 @@ struct ServeCommand {
     memory_limit: Option<ByteSize>,
 }
 
+#[derive(Debug, Subcommand)]
+enum RejectedCommand {
+    /// Print them, each as a line of JSON.
+    List(StateCommand),
+    /// Forget them.
+    Drop(StateCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CheckpointCommand {
+    /// Write them as an input folder.
+    Export(ExportCommand),
+}
+
 #[derive(Debug, Args)]
-struct VerifyCommand {
+struct ExportCommand {
+    /// The folder, which is created.
+    dir: PathBuf,
+    #[command(flatten)]
+    of: StateCommand,
+}
+
+/// A service that has stopped.
+#[derive(Debug, Args)]
+struct StateCommand {
     #[command(flatten)]
     args: RunArgs,
     #[command(flatten)]
@@ -177,7 +206,14 @@ impl Cli {
             Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
             Command::Run(command) => run(&command),
             Command::Serve(command) => serve(&command),
-            Command::Verify(command) => verify(&command),
+            Command::Verify(command) => print_line(service::verify(&command.config()?)?),
+            Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
+                print_line(serde_json::to_string(row).map_err(Error::failed)?)
+            }),
+            Command::Rejected(RejectedCommand::Drop(command)) => service::drop_rejected(&command.config()?),
+            Command::Checkpoint(CheckpointCommand::Export(command)) => {
+                service::export(&command.of.config()?, &command.dir)
+            }
             Command::Generate(args) => generate_shop(&args.output, args.scale),
             Command::Validate(Validate::Input(command)) => validate_input(command),
             Command::Validate(Validate::Output(command)) => validate_output(command),
@@ -231,10 +267,10 @@ fn serve(command: &ServeCommand) -> Result<()> {
     served
 }
 
-fn verify(command: &VerifyCommand) -> Result<()> {
-    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
-    let told = service::verify(&config)?;
-    print_line(format_args!("{told}"))
+impl StateCommand {
+    fn config(&self) -> Result<ServiceConfig> {
+        ServiceConfig::resolve(&self.args, &self.serve)
+    }
 }
 
 fn write_report(mut file: AtomicFile, report: &Report) -> Result<()> {

@@ -20,7 +20,9 @@ mod offsets;
 mod published;
 mod serve;
 mod settings;
+mod state_commands;
 
 pub use background::verify;
 pub use serve::{Requests, serve};
 pub use settings::ServiceConfig;
+pub use state_commands::{drop_rejected, each_rejected, export};

@@ -307,3 +307,53 @@ fn wrong_settings_are_refused_by_name() {
     refused("durability: maybe", "durability: found maybe, wanted fsync, os or none");
     refused("cluster: {process: 0, hosts: ['a:1', 'b:1']}", "cluster: a service runs in one process");
 }
+
+#[test]
+fn current_rows_can_be_exported_and_rejected_ones_listed_and_dropped() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &["--checkpoint-every", "1KB"]));
+    running.await_line("made a checkpoint of epoch 1");
+    drop_file(&shop, "orders/01.csv", &format!("{HEADER}1,1,1,2024-03-01,7,0,\n2,,,,,,d\n3,1,1,31.12.2024,7,0,\n"));
+    running.await_line("the last orders/01.csv");
+    stop(running);
+    let of_state = |words: &[&str], more: &[&str]| {
+        let mut of_state = command(words);
+        of_state.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(more);
+        finish(of_state)
+    };
+    // Without the rejected rows, `run` makes the same tables of the current rows.
+    let exported = shop.path("exported");
+    check(&of_state(&["checkpoint", "export"], &[exported.to_str().expect("text")]), 0, &[]);
+    let again = of_state(&["checkpoint", "export"], &[exported.to_str().expect("text")]);
+    check(&again, 2, &["it is not empty; wanted another folder"]);
+    let alone = shop.path("alone");
+    let mut run = command(&["run", "--as-of", "2024-03-31"]);
+    run.arg("--input").arg(&exported).arg("--output").arg(&alone);
+    check(&finish(run), 0, &[]);
+    let accepted =
+        |output: &Path| tables(output).into_iter().filter(|(name, _)| name != "rejected").collect::<Vec<_>>();
+    assert_eq!(accepted(&alone), accepted(&shop.output()));
+
+    let listed = of_state(&["rejected", "list"], &[]);
+    check(&listed, 0, &[]);
+    let wanted = tables(&shop.output()).into_iter().find(|(name, _)| name == "rejected").expect("published").1;
+    assert_eq!(listed.stdout.lines().count(), wanted.len(), "{listed:?}");
+    assert!(listed.stdout.contains("order_date 31.12.2024 is not an ISO 8601 date"), "{listed:?}");
+    // Another configuration can use some of them.
+    let config = shop.path("config.yaml");
+    fs::write(&config, "date_format: '%d.%m.%Y'").expect("written");
+    let mut running = Running::start(service(&shop, &["--config", config.to_str().expect("text")]));
+    running.await_line("live at epoch 2");
+    stop(running);
+    let orders: Vec<_> = shop.read("enriched_data").iter().flat_map(as_json).collect();
+    assert!(orders.iter().any(|order| order.contains("\"order_id\":3,")), "{orders:?}");
+    check(&of_state(&["rejected", "drop"], &[]), 0, &[]);
+    assert_eq!(of_state(&["rejected", "list"], &[]).stdout, "");
+    let state = shop.path("none");
+    check(&of_state(&["rejected", "list", "--state"], &[]), 2, &[]);
+    check(
+        &of_state(&["rejected", "list"], &["--state", state.to_str().expect("text")]),
+        2,
+        &["none: there is no state"],
+    );
+}

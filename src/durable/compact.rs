@@ -3,18 +3,22 @@
 //! Of each id the last row is kept. The ids are dealt out to parts by hash, and one part is made after the other, so
 //! memory is bounded by the rows of a part and the log.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
+use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use foldhash::fast::FixedState;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
-use crate::columns::InputSchema;
+use crate::columns::integer_text::whole;
+use crate::columns::{ColumnKind, InputSchema};
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::model::{AnyId, InputTable, Version};
@@ -22,7 +26,7 @@ use crate::sources::{Conversion, RowDecoder, Source, SourceBatch};
 
 use super::checkpoint::store;
 use super::log::LogWriter;
-use super::manifest::{CheckpointFile, CheckpointFiles, ManifestFile};
+use super::manifest::{CheckpointFile, CheckpointFiles, Manifest, ManifestFile};
 use super::record;
 use super::state::State;
 use super::state_source::StateSource;
@@ -37,13 +41,20 @@ const GROUP_ROWS: usize = 100_000;
 /// What makes a state's log a checkpoint.
 pub struct Compaction {
     manifest: ManifestFile,
+    keeps_unusable: bool,
 }
 
 impl Compaction {
     /// What makes a snapshot of this log its checkpoint.
     #[must_use]
     pub fn of(log: &LogWriter) -> Compaction {
-        Compaction { manifest: log.manifest().clone() }
+        Compaction { manifest: log.manifest().clone(), keeps_unusable: true }
+    }
+
+    /// The same, which forgets the rows that can't be used.
+    #[must_use]
+    pub fn without_unusable(self) -> Compaction {
+        Compaction { keeps_unusable: false, ..self }
     }
 
     /// Makes the rows of a state, which is a snapshot of the log, a checkpoint, and removes what it replaces.
@@ -56,7 +67,12 @@ impl Compaction {
         let number = manifest.next_number();
         let mut files = Vec::new();
         for table in InputTable::ALL {
-            TableCompaction::new(number, manifest, &source, table, conversion)?.run(&mut files)?;
+            let name = |rest: &str| format!("checkpoint-{number:08}-{table}-{rest}");
+            let compaction = TableCompaction::new(manifest, &source, table, conversion, &name)?;
+            if self.keeps_unusable {
+                compaction.write_unusable(&mut files)?;
+            }
+            compaction.write_rows(&mut files)?;
         }
         let offsets = serde_json::to_vec(state.offsets()).map_err(Error::failed)?;
         let offsets = store(manifest, format!("checkpoint-{number:08}-offsets.json"), &offsets)?;
@@ -80,14 +96,44 @@ impl Compaction {
     }
 }
 
+impl State {
+    /// Writes the current rows as an input folder.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is not empty or can't be written, or the state is damaged.
+    pub(crate) fn export(&self, folder: &Path, conversion: &Conversion) -> Result<()> {
+        let source = self.source()?;
+        let disk = self.disk();
+        for table in InputTable::ALL {
+            let folder = folder.join(table.name());
+            std::fs::create_dir_all(&folder).map_err(Error::writing(&folder))?;
+            if !disk.list(&folder).map_err(Error::reading(&folder))?.is_empty() {
+                return Err(Error::usage(format!("{}: it is not empty; wanted another folder", folder.display())));
+            }
+            let manifest = ManifestFile::new(Arc::clone(disk), &folder, Manifest::new(BTreeMap::new()));
+            let mut files = Vec::new();
+            TableCompaction::new(&manifest, &source, table, conversion, &|rest| format!("part-{rest}"))?
+                .write_rows(&mut files)?;
+            if files.is_empty() {
+                let none = parquet(&self.schema(table).empty())?;
+                store(&manifest, "part-0000-0.parquet".into(), &none)?;
+            }
+            disk.sync_folder(&folder).map_err(Error::writing(&folder))?;
+        }
+        Ok(())
+    }
+}
+
 /// The compaction of a table.
 struct TableCompaction<'a> {
-    number: u64,
     manifest: &'a ManifestFile,
     source: &'a StateSource,
     schema: &'a InputSchema,
     decoder: RowDecoder,
     parts: u64,
+    /// The name of a file.
+    name: &'a dyn Fn(&str) -> String,
 }
 
 /// The last row of an id.
@@ -100,35 +146,52 @@ struct LastRow {
 
 impl<'a> TableCompaction<'a> {
     fn new(
-        number: u64,
         manifest: &'a ManifestFile,
         source: &'a StateSource,
         table: InputTable,
         conversion: &Conversion,
+        name: &'a dyn Fn(&str) -> String,
     ) -> Result<TableCompaction<'a>> {
         let decoder = RowDecoder::of(source, table, conversion.clone())?;
-        let rows: u64 =
-            source.splits().iter().filter(|split| split.table == table).filter_map(|split| split.rows).sum();
-        let parts = rows.div_ceil(PART_ROWS).max(1);
-        Ok(TableCompaction { number, manifest, source, schema: source.schema(table), decoder, parts })
+        let of_table = source.splits().into_iter().filter(|split| split.table == table);
+        let parts = of_table.filter_map(|split| split.rows).sum::<u64>().div_ceil(PART_ROWS).max(1);
+        Ok(TableCompaction { manifest, source, schema: source.schema(table), decoder, parts, name })
     }
 
-    fn run(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
+    /// Calls a function with all batches of the table.
+    fn each_batch(&self, mut batch: impl FnMut(&SourceBatch) -> Result<()>) -> Result<()> {
+        for split in self.source.splits().iter().filter(|split| split.table == self.schema.table) {
+            for of_split in self.source.read(split, BATCH_ROWS)? {
+                batch(&of_split?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the last row of each id.
+    fn write_rows(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
         for part in 0..self.parts {
-            let (mut rows, mut last, mut unusable) = (Vec::new(), HashMap::default(), Vec::new());
-            for split in self.source.splits().iter().filter(|split| split.table == self.schema.table) {
-                for batch in self.source.read(split, BATCH_ROWS)? {
-                    let batch = batch?;
-                    self.add(&batch, part, &mut rows, &mut last)?;
-                    if part == 0 {
-                        unusable.extend(self.unusable(&batch)?);
-                    }
-                }
-            }
-            if part == 0 && !unusable.is_empty() {
-                files.push(self.write_unusable(&unusable)?);
-            }
+            let (mut rows, mut last) = (Vec::new(), HashMap::default());
+            self.each_batch(|batch| self.add(batch, part, &mut rows, &mut last))?;
             self.write(part, &rows, last, files)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that can't be used, if there are any.
+    fn write_unusable(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
+        let (mut content, mut rows, mut frames) = (Vec::new(), 0, 0);
+        self.each_batch(|batch| {
+            if let Some((of_batch, frame)) = self.unusable(batch)? {
+                content.extend_from_slice(&u32::try_from(frame.len()).map_err(Error::failed)?.to_le_bytes());
+                content.extend_from_slice(&frame);
+                (rows, frames) = (rows + of_batch, frames + 1);
+            }
+            Ok(())
+        })?;
+        if frames > 0 {
+            let file = store(self.manifest, (self.name)("unusable"), &content)?;
+            files.push(CheckpointFile { table: self.schema.table.name().into(), frames: Some(frames), rows, file });
         }
         Ok(())
     }
@@ -187,13 +250,32 @@ impl<'a> TableCompaction<'a> {
         }
         let table = self.schema.table.name();
         for (index, alike) in by_schema.into_iter().enumerate() {
-            let name = format!("checkpoint-{:08}-{table}-{part:04}-{index}.parquet", self.number);
+            let name = (self.name)(&format!("{part:04}-{index}.parquet"));
             let rows = alike.iter().map(|batch| batch.num_rows() as u64).sum();
             let all = concat_batches(&alike[0].schema(), &alike).map_err(Error::failed)?;
-            let file = store(self.manifest, name, &parquet(&all)?)?;
+            let file = store(self.manifest, name, &parquet(&self.with_integer_ids(&all)?)?)?;
             files.push(CheckpointFile { table: table.to_owned(), frames: None, rows, file });
         }
         Ok(())
+    }
+
+    /// The same rows, in which ids that are integers in the table are so in the file: text files have them as text.
+    fn with_integer_ids(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let is_integer = |name: &str| {
+            let mut cores = self.schema.table.cores().iter().zip(&self.schema.cores);
+            cores.any(|(core, written)| {
+                core.name == name && core.kind == ColumnKind::Id && written.as_ref().is_some_and(DataType::is_integer)
+            })
+        };
+        let columns = rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
+            if !is_integer(field.name()) || column.data_type() != &DataType::Utf8 {
+                return (field.name().clone(), Arc::clone(column));
+            }
+            let integers: Int64Array = column.as_string::<i32>().iter().map(|text| whole(text?).parse().ok()).collect();
+            (field.name().clone(), Arc::new(integers) as ArrayRef)
+        });
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
+            .map_err(Error::failed)
     }
 
     /// The frame of the rows of a batch that can't be used.
@@ -204,18 +286,6 @@ impl<'a> TableCompaction<'a> {
         let count = unusable.rows();
         let frame = || Ok((count, record::encode(self.schema, &unusable)?.concat()));
         (count > 0).then(frame).transpose()
-    }
-
-    fn write_unusable(&self, frames: &[(u64, Vec<u8>)]) -> Result<CheckpointFile> {
-        let mut content = Vec::new();
-        for (_, frame) in frames {
-            content.extend_from_slice(&u32::try_from(frame.len()).map_err(Error::failed)?.to_le_bytes());
-            content.extend_from_slice(frame);
-        }
-        let table = self.schema.table.name();
-        let file = store(self.manifest, format!("checkpoint-{:08}-{table}-unusable", self.number), &content)?;
-        let rows = frames.iter().map(|(rows, _)| rows).sum();
-        Ok(CheckpointFile { table: table.to_owned(), frames: Some(frames.len()), rows, file })
     }
 }
 

@@ -134,6 +134,10 @@ impl State {
         self.time_ms
     }
 
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.manifest.disk
+    }
+
     /// The numbers of the segments of the log.
     pub(super) fn segments(&self) -> Vec<u64> {
         self.manifest.current().segments.iter().map(|segment| segment.number).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::durable::{Compaction, Disk, RealDisk, State};
+use crate::durable::{Compaction, State};
 use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::runtime::{JobSinks, Progress, run_opened, run_with};
@@ -13,9 +13,9 @@ use crate::sinks::Checksums;
 use crate::tables::RejectedTable;
 
 use super::compare::compare as compare_table;
-use super::lock::StateLock;
 use super::published::Published;
 use super::settings::ServiceConfig;
+use super::state_commands;
 
 /// The one thing that is done in the background at a time.
 #[derive(Default)]
@@ -108,10 +108,7 @@ fn checksums(config: &ServiceConfig, state: &State, as_of: Day) -> Result<Checks
 /// If the service is running, the state is damaged, its last epoch was not published, or a table differs; the message
 /// has the rows.
 pub fn verify(config: &ServiceConfig) -> Result<String> {
-    let _lock = StateLock::take(&config.state)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let missing = || Error::usage(format!("{}: there is no state", config.state.display()));
-    let state = State::open(&disk, &config.state)?.ok_or_else(missing)?;
+    let (_lock, state) = state_commands::open(config)?;
     let (epoch, published) = (state.epoch(), Published::read(&config.state));
     let as_of = config.today();
     if !published.is_of(epoch, config, as_of) {
