@@ -262,7 +262,7 @@ fn serve(command: &ServeCommand) -> Result<()> {
     signals::request_on_signals(&progress, &requests)?;
     memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
-    let served = service::serve(&config, Vec::new(), &progress, &requests);
+    let served = service::serve(&config, Vec::new, &progress, &requests);
     drop(status);
     served
 }

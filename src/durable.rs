@@ -36,5 +36,5 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::{Durability, LogWriter};
 pub use record::{Commit, Offset};
 pub use simulated::{Fault, SimulatedDisk};
-pub use state::State;
+pub use state::{Snapshot, State};
 pub use state_source::StateSource;

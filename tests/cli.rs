@@ -165,7 +165,7 @@ output:
     fs::write(&config, text).expect("written");
     let mut command = command(&["run", "--config", config.to_str().expect("text")]);
     command.env("INPUT_PATH", shop.input()).env("OUTPUT_PATH", shop.output());
-    let ignored = ["data.checkpoint_path has no effect", "processing.cache_enabled has no effect"];
+    let ignored = ["processing.cache_enabled has no effect"];
     check(&finish(command), 0, &ignored);
     let files = shop.files("enriched_data");
     for folder in ["year=2024/month=1/", "year=2024/month=3/", "year=__HIVE_DEFAULT_PARTITION__/month=__HIVE"] {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use foldhash::fast::FixedState;
@@ -26,7 +26,7 @@ use crate::sources::{Conversion, RowDecoder, Source, SourceBatch};
 
 use super::checkpoint::store;
 use super::log::LogWriter;
-use super::manifest::{CheckpointFile, CheckpointFiles, Manifest, ManifestFile};
+use super::manifest::{CheckpointFile, CheckpointFiles, Manifest, ManifestFile, NotReplaced};
 use super::record;
 use super::state::State;
 use super::state_source::StateSource;
@@ -63,8 +63,23 @@ impl Compaction {
     ///
     /// If a file can't be written, or the state is damaged. The state is as it was then.
     pub(crate) fn run(&self, state: &State, conversion: &Conversion) -> Result<()> {
+        let number = self.manifest.next_number();
+        self.run_as(number, state, conversion).inspect_err(|_| self.remove_files(number))
+    }
+
+    /// Removes what a compaction leaves that failed, unless it is named.
+    fn remove_files(&self, number: u64) {
+        let manifest = &self.manifest;
+        let named: BTreeSet<String> = manifest.current().names().collect();
+        let names = manifest.disk.list(&manifest.folder).unwrap_or_default();
+        let prefix = format!("checkpoint-{number:08}-");
+        for name in names.iter().filter(|name| name.starts_with(&prefix) && !named.contains(*name)) {
+            let _ = manifest.disk.remove(&manifest.path(name));
+        }
+    }
+
+    fn run_as(&self, number: u64, state: &State, conversion: &Conversion) -> Result<()> {
         let (manifest, source) = (&self.manifest, state.source()?);
-        let number = manifest.next_number();
         let mut files = Vec::new();
         for table in InputTable::ALL {
             let name = |rest: &str| format!("checkpoint-{number:08}-{table}-{rest}");
@@ -85,7 +100,7 @@ impl Compaction {
             manifest.checkpoint = Some(CheckpointFiles { epoch, time_ms, files, offsets });
             manifest.segments.retain(|segment| !covered.contains(&segment.number));
         });
-        replace.map_err(failed)?;
+        replace.map_err(NotReplaced::cause).map_err(failed)?;
         crash::point("checkpoint named");
         let current: BTreeSet<String> = manifest.current().names().collect();
         for name in former.names().filter(|name| !current.contains(name)) {
@@ -116,7 +131,7 @@ impl State {
             TableCompaction::new(&manifest, &source, table, conversion, &|rest| format!("part-{rest}"))?
                 .write_rows(&mut files)?;
             if files.is_empty() {
-                let none = parquet(&self.schema(table).empty())?;
+                let none = parquet(&[self.schema(table).empty()])?;
                 store(&manifest, "part-0000-0.parquet".into(), &none)?;
             }
             disk.sync_folder(&folder).map_err(Error::writing(&folder))?;
@@ -252,8 +267,8 @@ impl<'a> TableCompaction<'a> {
         for (index, alike) in by_schema.into_iter().enumerate() {
             let name = (self.name)(&format!("{part:04}-{index}.parquet"));
             let rows = alike.iter().map(|batch| batch.num_rows() as u64).sum();
-            let all = concat_batches(&alike[0].schema(), &alike).map_err(Error::failed)?;
-            let file = store(self.manifest, name, &parquet(&self.with_integer_ids(&all)?)?)?;
+            let alike = alike.iter().map(|batch| self.with_integer_ids(batch)).collect::<Result<Vec<_>>>()?;
+            let file = store(self.manifest, name, &parquet(&alike)?)?;
             files.push(CheckpointFile { table: table.to_owned(), frames: None, rows, file });
         }
         Ok(())
@@ -290,12 +305,12 @@ impl<'a> TableCompaction<'a> {
 }
 
 /// Rows as a Parquet file.
-fn parquet(rows: &RecordBatch) -> Result<Vec<u8>> {
+fn parquet(rows: &[RecordBatch]) -> Result<Vec<u8>> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).map_err(Error::failed)?;
-    writer.write(rows).map_err(Error::failed)?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows[0].schema(), Some(properties)).map_err(Error::failed)?;
+    rows.iter().try_for_each(|rows| writer.write(rows)).map_err(Error::failed)?;
     writer.into_inner().map_err(Error::failed)
 }

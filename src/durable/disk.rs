@@ -28,6 +28,13 @@ pub trait Disk: Send + Sync {
     /// If it can't be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Cuts a file to a length. It need not survive a power cut.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be cut.
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
+
     /// Renames a file within its folder, and replaces what has the name.
     ///
     /// # Errors
@@ -93,6 +100,10 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        File::options().write(true).open(path)?.set_len(length)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::sources::SourceBatch;
 
 use super::blocks::BLOCK;
-use super::manifest::{ManifestFile, SegmentFile};
+use super::manifest::{ManifestFile, NotReplaced, SegmentFile};
 use super::record::{self, COMMIT, Commit, ROWS};
 use super::segment::{SegmentData, SegmentWriter};
 
@@ -27,7 +27,7 @@ pub enum Durability {
     Fsync,
     /// Once the operating system has it: it survives a killed process.
     Os,
-    /// Some time later. A killed process loses its last epochs.
+    /// Some time later, at the latest when the process ends in order. A killed process loses its last epochs.
     None,
 }
 
@@ -115,7 +115,8 @@ impl LogWriter {
         crash::point("log written");
         let synced = self.segment.as_mut().map_or(Ok(()), |segment| match self.durability {
             Durability::Fsync => segment.sync(),
-            Durability::Os | Durability::None => segment.flush(),
+            Durability::Os => segment.flush(),
+            Durability::None => Ok(()),
         });
         synced.map_err(|cause| self.fail(cause))?;
         crash::point("log synced");
@@ -126,19 +127,35 @@ impl LogWriter {
     ///
     /// # Errors
     ///
-    /// As [`sync`](Self::sync).
+    /// As [`sync`](Self::sync). If there is no room to say so, the log goes on as before.
     pub(super) fn end_segment(&mut self) -> Result<()> {
         self.check()?;
-        let Some(mut segment) = self.segment.take() else { return Ok(()) };
-        let end = segment.sync().map(|()| segment.written());
-        let ended = end.and_then(|end| {
-            self.manifest.change(|manifest| {
-                manifest.segments.iter_mut().for_each(|segment| _ = segment.end.get_or_insert(end));
-            })
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let end = match segment.sync() {
+            Ok(()) => segment.written(),
+            Err(cause) => return Err(self.fail(cause)),
+        };
+        let changed = self.manifest.change(|manifest| {
+            manifest.segments.iter_mut().for_each(|segment| _ = segment.end.get_or_insert(end));
         });
-        ended.map_err(|cause| self.fail(cause))?;
+        match changed {
+            Ok(()) => {}
+            Err(NotReplaced::AsItWas(cause)) => return Err(Error::writing(&self.manifest.folder)(cause)),
+            Err(NotReplaced::Unknown(cause)) => return Err(self.fail(cause)),
+        }
+        self.segment = None;
         crash::point("segment ended");
+        self.manifest.cut_last_segment();
         Ok(())
+    }
+
+    /// Ends the log in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    pub fn end(&mut self) -> Result<()> {
+        self.end_segment()
     }
 
     pub(super) fn manifest(&self) -> &ManifestFile {
@@ -157,8 +174,7 @@ impl LogWriter {
 
     /// Ends the segment, and begins one that has room for a frame.
     fn begin_segment(&mut self, frame: usize) -> Result<()> {
-        let ended = self.segment.as_mut().map(|segment| segment.sync().map(|()| segment.written())).transpose();
-        let ended = ended.map_err(|cause| self.fail(cause))?;
+        self.end_segment()?;
         let wanted = u32::try_from(1 + SegmentWriter::blocks_for(frame)).map_err(Error::failed)?;
         let (number, capacity) = (self.manifest.next_number(), self.segment_blocks.max(wanted));
         let file = SegmentFile { number, capacity, end: None };
@@ -167,18 +183,17 @@ impl LogWriter {
         // Without room, nothing has changed, and the caller may try again.
         let created = self.manifest.disk.create(&path, bytes).map_err(Error::writing(&path))?;
         crash::point("segment created");
-        let begin = || -> io::Result<SegmentWriter> {
-            let segment = SegmentWriter::begin(created, number, capacity)?;
-            self.manifest.disk.sync_folder(&self.manifest.folder)?;
-            self.manifest.change(|manifest| {
-                if let Some((last, end)) = manifest.segments.last_mut().zip(ended) {
-                    last.end = Some(end);
-                }
-                manifest.segments.push(file);
-            })?;
-            Ok(segment)
-        };
-        self.segment = Some(begin().map_err(|cause| self.fail(cause))?);
+        let begun = SegmentWriter::begin(created, number, capacity)
+            .and_then(|segment| self.manifest.disk.sync_folder(&self.manifest.folder).map(|()| segment));
+        let segment = begun.map_err(|cause| self.fail(cause))?;
+        match self.manifest.change(|manifest| manifest.segments.push(file)) {
+            Ok(()) => self.segment = Some(segment),
+            Err(NotReplaced::AsItWas(cause)) => {
+                let _ = self.manifest.disk.remove(&path);
+                return Err(Error::writing(&self.manifest.folder)(cause));
+            }
+            Err(NotReplaced::Unknown(cause)) => return Err(self.fail(cause)),
+        }
         crash::point("segment begun");
         Ok(())
     }

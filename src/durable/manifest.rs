@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 
+use super::blocks::BLOCK;
 use super::disk::Disk;
 
 /// The version of the format of a state folder.
 const FORMAT: u32 = 1;
 const NAME: &str = "manifest.json";
-const NEXT: &str = "manifest.json.next";
+/// What the name of a manifest begins with that is not in its place yet.
+const NEXT: &str = "manifest.next-";
 
 /// What a state folder consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,15 @@ pub(super) struct Manifest {
     pub(super) checkpoint: Option<CheckpointFiles>,
     /// In the order of the log; the last is written to.
     pub(super) segments: Vec<SegmentFile>,
+}
+
+/// Why a manifest was not replaced.
+#[derive(Debug)]
+pub(super) enum NotReplaced {
+    /// It is as it was.
+    AsItWas(io::Error),
+    /// It may have been replaced on stable storage.
+    Unknown(io::Error),
 }
 
 /// A segment of the log.
@@ -90,7 +101,7 @@ impl Manifest {
     pub(super) fn read(disk: &dyn Disk, folder: &Path) -> Result<Option<Manifest>> {
         let path = folder.join(NAME);
         let bytes = match disk.read(&path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Manifest::none(disk, folder),
             bytes => bytes.map_err(Error::reading(&path))?,
         };
         let damaged = || Error::unusable(format!("{}: damaged; restore the state from a copy", path.display()));
@@ -113,20 +124,42 @@ impl Manifest {
         serde_json::from_str(json).map(Some).map_err(|_| damaged())
     }
 
+    /// That there is no manifest in a folder.
+    ///
+    /// # Errors
+    ///
+    /// If there are files that only a manifest can tell about.
+    fn none(disk: &dyn Disk, folder: &Path) -> Result<Option<Manifest>> {
+        let names = disk.list(folder).map_err(Error::reading(folder))?;
+        match names.into_iter().find(|name| name.starts_with("log-") || name.starts_with("checkpoint-")) {
+            None => Ok(None),
+            Some(name) => Err(Error::unusable(format!(
+                "{}: damaged: found {name}, but no {NAME}; restore the state from a copy",
+                folder.display()
+            ))),
+        }
+    }
+
     /// Replaces the manifest of a folder, durably.
-    pub(super) fn write(&self, disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, disk: &dyn Disk, folder: &Path) -> Result<(), NotReplaced> {
+        let next = self.write_next(disk, folder).map_err(NotReplaced::AsItWas)?;
+        let replaced = disk.rename(&next, &folder.join(NAME)).and_then(|()| disk.sync_folder(folder));
+        replaced.map_err(NotReplaced::Unknown)
+    }
+
+    /// Writes a manifest that is not in its place yet, under a name that no other one had.
+    fn write_next(&self, disk: &dyn Disk, folder: &Path) -> io::Result<PathBuf> {
         let json = serde_json::to_string(self).map_err(io::Error::other)?;
         let text = format!("{:08x}\n{json}", crc32fast::hash(json.as_bytes()));
-        let next = folder.join(NEXT);
-        match disk.remove(&next) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause),
-            _ => {}
-        }
-        let mut file = disk.create(&next, 0)?;
-        file.write_at(0, text.as_bytes())?;
-        file.sync()?;
-        disk.rename(&next, &folder.join(NAME))?;
-        disk.sync_folder(folder)
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|cause| io::Error::other(format!("no random numbers: {cause}")))?;
+        let next = folder.join(format!("{NEXT}{:016x}", u64::from_le_bytes(random)));
+        let written = disk.create(&next, 0).and_then(|mut file| {
+            file.write_at(0, text.as_bytes())?;
+            file.sync()
+        });
+        written.inspect_err(|_| drop(disk.remove(&next)))?;
+        Ok(next)
     }
 
     /// The names of all files.
@@ -142,12 +175,20 @@ impl Manifest {
     pub(super) fn remove_others(&self, disk: &dyn Disk, folder: &Path) -> io::Result<()> {
         let own: Vec<String> = self.names().collect();
         for name in disk.list(folder)? {
-            let is_ours = name.starts_with("log-") || name.starts_with("checkpoint-") || name == NEXT;
+            let is_ours = name.starts_with("log-") || name.starts_with("checkpoint-") || name.starts_with(NEXT);
             if is_ours && !own.contains(&name) {
                 disk.remove(&folder.join(name))?;
             }
         }
         Ok(())
+    }
+}
+
+impl NotReplaced {
+    pub(super) fn cause(self) -> io::Error {
+        match self {
+            NotReplaced::AsItWas(cause) | NotReplaced::Unknown(cause) => cause,
+        }
     }
 }
 
@@ -157,17 +198,24 @@ impl SegmentFile {
     }
 }
 
-/// The manifest of a folder, and who may change it.
+/// The manifest of a folder as it is now. Clones are the same.
 #[derive(Clone)]
 pub(super) struct ManifestFile {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
     current: Arc<Mutex<Manifest>>,
+    /// What made it unknown which manifest is on stable storage.
+    broken: Arc<Mutex<Option<String>>>,
 }
 
 impl ManifestFile {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: &Path, manifest: Manifest) -> ManifestFile {
-        ManifestFile { disk, folder: folder.to_owned(), current: Arc::new(Mutex::new(manifest)) }
+        ManifestFile {
+            disk,
+            folder: folder.to_owned(),
+            current: Arc::new(Mutex::new(manifest)),
+            broken: Arc::default(),
+        }
     }
 
     /// The manifest as it is now, which does not change any more.
@@ -179,14 +227,37 @@ impl ManifestFile {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the manifest; it stays as it was if it can't be written.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+    /// Changes the manifest. The log appends to it and cuts its end, a compaction replaces its beginning.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written. Once it is not known which manifest is on stable storage, no change succeeds any more.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), NotReplaced> {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cause) = &*broken {
+            return Err(NotReplaced::Unknown(io::Error::other(cause.clone())));
+        }
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = current.clone();
         change(&mut next);
-        next.write(&*self.disk, &self.folder)?;
-        *current = next;
-        Ok(())
+        let replaced = next.write(&*self.disk, &self.folder);
+        match &replaced {
+            Ok(()) => *current = next,
+            Err(NotReplaced::AsItWas(_)) => {}
+            Err(NotReplaced::Unknown(cause)) => *broken = Some(cause.to_string()),
+        }
+        replaced
+    }
+
+    /// Gives back the room that the last segment does not need.
+    pub(super) fn cut_last_segment(&self) {
+        if let Some(segment) = self.current().segments.last()
+            && let Some(end) = segment.end
+        {
+            let length = u64::from(end) * BLOCK as u64;
+            // It only takes room.
+            let _ = self.disk.truncate(&self.path(&segment.name()), length);
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

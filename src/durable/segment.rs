@@ -129,8 +129,9 @@ impl SegmentData {
     ///
     /// If it is damaged.
     pub(super) fn read(file: &[u8], number: u64, capacity: u32, end: Option<u32>) -> Result<SegmentData> {
-        let (found, wanted) = (file.len() as u64, u64::from(capacity) * BLOCK as u64);
-        if found != wanted {
+        // One that has ended is cut.
+        let (found, wanted) = (file.len() as u64, u64::from(end.unwrap_or(capacity)) * BLOCK as u64);
+        if found < wanted {
             return Err(Error::unusable(format!(
                 "damaged: found {found} bytes, wanted {wanted}; restore the state from a copy"
             )));

@@ -188,6 +188,14 @@ impl Disk for SimulatedDisk {
         state.names.get(path).map(|file| state.files[*file].content.clone()).ok_or_else(|| not_found(path))
     }
 
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        let mut state = self.change()?;
+        let file = state.names.get(path).copied().ok_or_else(|| not_found(path))?;
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        state.files[file].content.truncate(length);
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.change()?;
         if !state.names.contains_key(from) {

@@ -12,7 +12,7 @@ use crate::model::InputTable;
 use super::checkpoint;
 use super::disk::Disk;
 use super::log::{self, Durability, LogContent, LogWriter, SEGMENT_BLOCKS};
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{Manifest, ManifestFile, NotReplaced};
 use super::record::{Offset, schema_of_text, schema_to_text};
 use super::state_source::StateSource;
 
@@ -36,29 +36,26 @@ impl State {
     pub fn open(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Option<State>> {
         let Some(found) = Manifest::read(&**disk, folder)? else { return Ok(None) };
         let manifest = ManifestFile::new(Arc::clone(disk), folder, found);
-        let ends = log::read(&manifest)?.ends;
+        let log = log::read(&manifest)?;
+        let last = log.ends.last().copied();
         let cut = manifest.change(|manifest| {
-            let last = ends.last().copied();
             manifest.segments.retain(|segment| last.is_some_and(|(number, _)| segment.number <= number));
             if let Some((segment, (_, end))) = manifest.segments.last_mut().zip(last) {
                 segment.end = Some(end);
             }
         });
-        let failed = |cause| Error::writing(folder)(cause);
-        cut.map_err(failed)?;
+        cut.map_err(NotReplaced::cause).map_err(Error::writing(folder))?;
         crash::point("log cut");
-        manifest.current().remove_others(&**disk, folder).map_err(failed)?;
-        State::of(manifest, SEGMENT_BLOCKS).map(Some)
+        manifest.cut_last_segment();
+        manifest.current().remove_others(&**disk, folder).map_err(Error::writing(folder))?;
+        State::of(manifest, log).map(Some)
     }
 
-    /// The state that a manifest names.
-    pub(super) fn of(manifest: ManifestFile, segment_blocks: u32) -> Result<State> {
+    /// The state that a manifest names, with this log.
+    pub(super) fn of(manifest: ManifestFile, log: LogContent) -> Result<State> {
         let schemas = schemas_of(&manifest.current());
         let schemas = schemas.map_err(|error| Error::unusable(format!("{}: {error}", manifest.folder.display())))?;
-        let mut log = log::read(&manifest)?;
         let (mut epoch, mut time_ms, mut offsets) = checkpoint::offsets(&manifest)?;
-        // The checkpoint has the first epochs of a segment that goes on behind them.
-        log.epochs.retain(|logged| logged.commit.epoch > epoch);
         for logged in &log.epochs {
             if logged.commit.epoch != epoch + 1 {
                 let (found, wanted) = (logged.commit.epoch, epoch + 1);
@@ -69,19 +66,8 @@ impl State {
             (epoch, time_ms) = (logged.commit.epoch, logged.commit.time_ms);
             logged.commit.offsets.iter().for_each(|(source, offset)| merge(&mut offsets, source, offset));
         }
-        let (schemas, log) = (Arc::new(schemas), Arc::new(log));
+        let (schemas, log, segment_blocks) = (Arc::new(schemas), Arc::new(log), SEGMENT_BLOCKS);
         Ok(State { manifest, schemas, epoch, time_ms, offsets, log, segment_blocks })
-    }
-
-    /// The state as a log has it now, to be read while the log goes on. It stays as it is until a later snapshot is
-    /// made a checkpoint.
-    ///
-    /// # Errors
-    ///
-    /// If the log can't be synced, or the state is damaged.
-    pub fn snapshot(log: &mut LogWriter) -> Result<State> {
-        log.end_segment()?;
-        State::of(log.manifest().fixed(), SEGMENT_BLOCKS)
     }
 
     /// Creates a state without rows in an empty folder, for tables with these columns.
@@ -101,7 +87,7 @@ impl State {
         });
         let texts = texts.collect::<Result<_>>()?;
         let manifest = ManifestFile::new(Arc::clone(disk), folder, Manifest::new(texts));
-        manifest.change(|_| ()).map_err(Error::writing(folder))?;
+        manifest.change(|_| ()).map_err(NotReplaced::cause).map_err(Error::writing(folder))?;
         crash::point("state created");
         let (offsets, log) = (BTreeMap::new(), Arc::default());
         Ok(State {
@@ -168,6 +154,31 @@ impl State {
     #[must_use]
     pub fn log(&self, durability: Durability) -> LogWriter {
         LogWriter::new(self.manifest.clone(), durability, self.segment_blocks)
+    }
+}
+
+/// A state as its log has it at one moment, to be read while the log goes on. It can be read until a later one is
+/// compacted.
+pub struct Snapshot(ManifestFile);
+
+impl Snapshot {
+    /// The state of a log now.
+    ///
+    /// # Errors
+    ///
+    /// If the log can't be synced.
+    pub fn of(log: &mut LogWriter) -> Result<Snapshot> {
+        log.end_segment()?;
+        Ok(Snapshot(log.manifest().fixed()))
+    }
+
+    /// Reads the log of the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the state is damaged.
+    pub fn read(&self) -> Result<State> {
+        State::of(self.0.clone(), log::read(&self.0)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::columns::InputSchema;
 use crate::error::{Error, Result};
@@ -18,7 +18,8 @@ use super::record;
 pub struct StateSource {
     manifest: ManifestFile,
     schemas: Arc<BTreeMap<InputTable, InputSchema>>,
-    log: Arc<LogContent>,
+    /// Until it is released.
+    log: Mutex<Option<Arc<LogContent>>>,
     splits: Vec<StateSplit>,
 }
 
@@ -47,7 +48,8 @@ impl StateSource {
         log: Arc<LogContent>,
     ) -> Result<StateSource> {
         let files = manifest.current().checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.files);
-        let mut source = StateSource { manifest, schemas, log, splits: Vec::new() };
+        let frames = frames_in_order(&log)?;
+        let mut source = StateSource { manifest, schemas, log: Mutex::new(Some(log)), splits: Vec::new() };
         let mut next_part: BTreeMap<InputTable, usize> = BTreeMap::new();
         for file in files {
             let (table, parts) = (file.table()?, file.frames.unwrap_or(1));
@@ -56,7 +58,7 @@ impl StateSource {
             *first_part += parts;
             source.splits.push(split);
         }
-        for (table, frames) in frames_in_order(&source.log)? {
+        for (table, frames) in frames {
             let first_part = next_part.entry(table).or_default();
             let (mut rows, mut chunk) = (0, Vec::new());
             let mut frames = frames.into_iter().peekable();
@@ -76,6 +78,11 @@ impl StateSource {
         let order = |table| InputTable::ALL.iter().position(|known| *known == table);
         source.splits.sort_by_key(|split| order(split.table));
         Ok(source)
+    }
+
+    /// Forgets the log, once all is read.
+    pub(crate) fn release(&self) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -118,8 +125,10 @@ impl Source for StateSource {
         match content {
             Content::File(file) => checkpoint::read(&self.manifest, file, schema, first_part, batch_size),
             Content::Frames(frames) => {
+                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let log = log.ok_or_else(|| Error::failed("internal error: the log is released"))?;
                 let batches = frames.iter().zip(first_part..).map(move |((segment, range), part)| {
-                    record::decode(self.log.segments[*segment].payload(range.clone()))?.into_batch(schema, part)
+                    record::decode(log.segments[*segment].payload(range.clone()))?.into_batch(schema, part)
                 });
                 Ok(Box::new(batches))
             }

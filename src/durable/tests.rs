@@ -81,7 +81,7 @@ fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> 
             log.sync()?;
             *durable = number + 1;
             if epoch % 3 == 0 {
-                let snapshot = State::snapshot(&mut log)?;
+                let snapshot = Snapshot::of(&mut log)?.read()?;
                 Compaction::of(&log).run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
             }
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::durable::{Compaction, State};
+use crate::durable::{Compaction, Snapshot, State};
 use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::runtime::{JobSinks, Progress, run_opened, run_with};
@@ -19,7 +19,16 @@ use super::state_commands;
 
 /// The one thing that is done in the background at a time.
 #[derive(Default)]
-pub(super) struct Background(Option<JoinHandle<()>>);
+pub(super) struct Background {
+    thread: Option<JoinHandle<bool>>,
+    /// True if the thread compacts the log.
+    is_compaction: bool,
+    /// When a compaction failed last.
+    failed: Option<Instant>,
+}
+
+/// How long to wait after a compaction that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// Something to do.
 pub(super) enum Task {
@@ -27,49 +36,69 @@ pub(super) enum Task {
     Publish,
     /// To recompute the tables, and compare them with these checksums.
     Verify(BTreeMap<String, u64>),
-    /// To make the log a checkpoint.
+    /// To compact the log.
     Compact(Compaction),
 }
 
 impl Background {
-    pub(super) fn is_busy(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Forgets what is done.
-    pub(super) fn collect(&mut self) {
-        if self.0.as_ref().is_some_and(JoinHandle::is_finished) {
+    /// True if something is being done.
+    pub(super) fn is_busy(&mut self) -> bool {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
             self.finish();
         }
+        self.thread.is_some()
+    }
+
+    /// True unless a compaction has failed a short time ago.
+    pub(super) fn may_compact(&self) -> bool {
+        self.failed.is_none_or(|failed| failed.elapsed() >= AFTER_FAILURE)
     }
 
     /// Waits for what is being done.
     pub(super) fn finish(&mut self) {
-        if let Some(thread) = self.0.take()
-            && thread.join().is_err()
-        {
+        let Some(thread) = self.thread.take() else { return };
+        let has_failed = !thread.join().unwrap_or_else(|_| {
             tracing::error!("internal error: a task in the background panicked; see the message above");
+            false
+        });
+        if self.is_compaction {
+            self.failed = has_failed.then(Instant::now);
         }
     }
 
-    pub(super) fn begin(&mut self, config: ServiceConfig, state: State, as_of: Day, task: Task) {
-        self.0 = Some(thread::spawn(move || {
+    pub(super) fn begin(&mut self, config: ServiceConfig, snapshot: Snapshot, as_of: Day, task: Task) {
+        self.is_compaction = matches!(task, Task::Compact(_));
+        self.thread = Some(thread::spawn(move || {
             let started = Instant::now();
-            let (what, done) = match task {
-                Task::Publish => ("published", publish(&config, &state, as_of)),
-                Task::Verify(live) => ("verified", compare(&config, &state, as_of, &live)),
-                Task::Compact(compaction) => {
-                    ("made a checkpoint", compaction.run(&state, &config.run.job.conversion()))
+            match snapshot.read().and_then(|state| Ok((state.epoch(), task.run(&config, &state, as_of)?))) {
+                Ok((epoch, what)) => {
+                    tracing::info!("{what} of epoch {epoch} in {:.1} s", started.elapsed().as_secs_f64());
+                    true
                 }
-            };
-            match done {
-                Ok(()) => {
-                    tracing::info!("{what} of epoch {} in {:.1} s", state.epoch(), started.elapsed().as_secs_f64())
+                Err(error) => {
+                    tracing::error!("in the background: {error}");
+                    false
                 }
-                // It is tried again when it is due.
-                Err(error) => tracing::error!("not {what}: {error}"),
             }
         }));
+    }
+}
+
+/// Waits for what is being done.
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Task {
+    /// Does it; returns what was done.
+    fn run(&self, config: &ServiceConfig, state: &State, as_of: Day) -> Result<&'static str> {
+        Ok(match self {
+            Task::Publish => (publish(config, state, as_of)?, "published").1,
+            Task::Verify(live) => (compare(config, state, as_of, live)?, "verified").1,
+            Task::Compact(compaction) => (compaction.run(state, &config.run.job.conversion())?, "made a checkpoint").1,
+        })
     }
 }
 
@@ -110,11 +139,11 @@ fn checksums(config: &ServiceConfig, state: &State, as_of: Day) -> Result<Checks
 pub fn verify(config: &ServiceConfig) -> Result<String> {
     let (_lock, state) = state_commands::open(config)?;
     let (epoch, published) = (state.epoch(), Published::read(&config.state));
-    let as_of = config.today();
+    let as_of = published.as_of.unwrap_or_else(|| config.today());
     if !published.is_of(epoch, config, as_of) {
         return Err(Error::unusable(format!(
-            "the state is of epoch {epoch}, as of {as_of}; published was epoch {}, or with other settings: start the \
-             service and stop it, then verify",
+            "the state is of epoch {epoch}; published was epoch {}, or with other settings: start the service and stop \
+             it, then verify",
             published.epoch
         )));
     }

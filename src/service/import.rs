@@ -1,5 +1,6 @@
 //! The first start: what the input folder has becomes the first epoch of the log.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,7 +11,7 @@ use crate::model::InputTable;
 use crate::runtime::Progress;
 use crate::sources::{FileSource, Source, Split};
 
-use super::offsets::{FOLDER, now_ms};
+use super::offsets::{now_ms, offset_name};
 use super::settings::ServiceConfig;
 
 /// Makes a state of the input folder.
@@ -39,9 +40,8 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     copied?;
     let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
     let offset = serde_json::json!({ "files": ledger });
-    // Files that arrive elsewhere have names of their own.
-    let name = if config.incoming.is_some() { "input" } else { FOLDER };
-    log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets: [(name.to_owned(), offset)].into_iter().collect() })?;
+    let name = offset_name(&config.run.input.path);
+    log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets: BTreeMap::from([(name, offset)]) })?;
     log.sync()?;
     drop(log);
     State::open(disk, &config.state)?.ok_or_else(|| Error::failed("internal error: the state is gone"))

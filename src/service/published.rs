@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::AtomicFile;
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::model::Day;
 
@@ -14,6 +15,8 @@ use super::settings::ServiceConfig;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Published {
     pub(super) epoch: u64,
+    /// As of which day.
+    pub(super) as_of: Option<Day>,
     settings: String,
 }
 
@@ -21,7 +24,9 @@ const NAME: &str = "published.json";
 
 impl Published {
     pub(super) fn new(epoch: u64, config: &ServiceConfig, as_of: Day) -> Published {
-        Published { epoch, settings: format!("{:?}", (config.job_as_of(as_of), &config.run.output)) }
+        // On how many workers they were made does not change the tables.
+        let job = JobConfig { workers: 1, batch_size: 1, profile: false, ..config.job_as_of(as_of) };
+        Published { epoch, as_of: Some(as_of), settings: format!("{:?}", (job, &config.run.output)) }
     }
 
     /// What a state says; that nothing was published if it says nothing.

@@ -1,23 +1,25 @@
 //! The service from its start to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::columns::InputSchema;
 use crate::crash;
-use crate::durable::{Commit, Compaction, Disk, LogWriter, Offset, RealDisk, State};
+use crate::durable::{Commit, Compaction, Disk, LogWriter, Offset, RealDisk, Snapshot, State, StateSource};
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
+use crate::panics::caught;
 use crate::runtime::{Live, Progress};
 use crate::sinks::{Checksums, Sink};
-use crate::sources::{FileLedger, FolderWatch, SourceBatch};
+use crate::sources::{ArrivedFile, FileLedger, FolderWatch, RowDecoder, SourceBatch};
 
 use super::background::{self, Background, Task};
 use super::import;
 use super::lock::StateLock;
-use super::offsets::{FOLDER, now_ms};
+use super::offsets::{ledger_of, now_ms, offset_name};
 use super::published::Published;
 use super::settings::ServiceConfig;
 
@@ -43,7 +45,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is asked to stop.
 ///
-/// `sinks` receive every epoch; they start from the state as their first one.
+/// `sinks` makes the sinks that receive every epoch, of which the first is the whole state. It is called once, and
+/// again each time that the job is started anew for another day.
 ///
 /// # Errors
 ///
@@ -51,7 +54,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// stable storage fails. What was committed is then still there.
 pub fn serve(
     config: &ServiceConfig,
-    sinks: Vec<Box<dyn Sink>>,
+    sinks: impl FnMut() -> Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
     requests: &Requests,
 ) -> Result<()> {
@@ -70,14 +73,18 @@ pub fn serve(
 }
 
 /// A service that is running.
-struct Service<'a> {
+struct Service<'a, S> {
     config: &'a ServiceConfig,
+    sinks: S,
     progress: Arc<Progress>,
     live: Option<Live>,
     checksums: Checksums,
     log: LogWriter,
-    schemas: BTreeMap<InputTable, crate::columns::InputSchema>,
+    tables: BTreeMap<InputTable, ServedTable>,
     watch: FolderWatch,
+    /// The files that were found at the last look and are not taken yet.
+    arrived: VecDeque<ArrivedFile>,
+    /// The files that were taken.
     ledger: FileLedger,
     /// The last epoch that is durable and visible.
     epoch: u64,
@@ -87,32 +94,38 @@ struct Service<'a> {
     published_at: Instant,
 }
 
-impl<'a> Service<'a> {
+/// An input table of a service.
+struct ServedTable {
+    schema: InputSchema,
+    decoder: RowDecoder,
+}
+
+impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn start(
         config: &'a ServiceConfig,
         state: &State,
-        mut sinks: Vec<Box<dyn Sink>>,
+        mut sinks: S,
         progress: &Arc<Progress>,
-    ) -> Result<Service<'a>> {
+    ) -> Result<Service<'a, S>> {
         let (checksums, as_of) = (Checksums::new(), config.today());
-        sinks.push(Box::new(checksums.clone()));
-        let job = config.job_as_of(as_of);
-        let live = Live::start(&job, Arc::new(state.source()?), sinks, progress)?;
-        let ledger = state.offsets().get(FOLDER).map(|offset| serde_json::from_value(offset["files"].clone()));
-        let ledger =
-            ledger.transpose().map_err(|cause| Error::unusable(format!("the offsets of the folder: {cause}")))?;
+        let source = Arc::new(state.source()?);
+        let table = |table: &InputTable| {
+            let decoder = RowDecoder::of(&*source, *table, config.run.job.conversion())?;
+            Ok((*table, ServedTable { schema: state.schema(*table).clone(), decoder }))
+        };
+        let tables = InputTable::ALL.iter().map(table).collect::<Result<_>>()?;
+        let live = start_live(config, as_of, &source, sinks(), &checksums, progress)?;
         Ok(Service {
             config,
+            sinks,
             progress: Arc::clone(progress),
             live: Some(live),
             checksums,
             log: state.log(config.durability),
-            schemas: InputTable::ALL.iter().map(|table| (*table, state.schema(*table).clone())).collect(),
-            watch: FolderWatch::new(
-                config.incoming.as_ref().unwrap_or(&config.run.input.path),
-                &config.run.input.files,
-            ),
-            ledger: ledger.unwrap_or_default(),
+            tables,
+            watch: FolderWatch::new(config.incoming(), &config.run.input.files),
+            arrived: VecDeque::new(),
+            ledger: ledger_of(state, config.incoming())?,
             epoch: state.epoch(),
             as_of,
             background: Background::default(),
@@ -125,69 +138,87 @@ impl<'a> Service<'a> {
         let mut next_look = Instant::now();
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
-            if Instant::now() >= next_look {
-                next_look = Instant::now() + LOOK_EVERY;
-                while self.take_files(requests)? && !requests.stop.load(Ordering::Relaxed) {}
-            }
             self.do_in_background(requests)?;
-            thread::sleep(NAP);
+            if self.arrived.is_empty() && Instant::now() >= next_look {
+                next_look = Instant::now() + LOOK_EVERY;
+                self.arrived = self.watch.look(&self.ledger).into();
+            }
+            match self.arrived.is_empty() {
+                true => thread::sleep(NAP),
+                false => self.take_files(requests)?,
+            }
         }
         Ok(())
     }
 
-    /// Makes an epoch of files that have arrived; true if there were any.
-    fn take_files(&mut self, requests: &Requests) -> Result<bool> {
+    /// Makes an epoch of files that have arrived.
+    fn take_files(&mut self, requests: &Requests) -> Result<()> {
         let (mut batches, mut taken, mut rows, mut last) = (Vec::new(), FileLedger::new(), 0, String::new());
-        for (part, file) in self.watch.look(&self.ledger).into_iter().enumerate() {
-            let Some(of_file) = self.watch.read(&file, part, &self.schemas[&file.table()])? else { continue };
+        while rows < EPOCH_ROWS
+            && let Some(file) = self.arrived.pop_front()
+        {
+            let ServedTable { schema, decoder } = &self.tables[&file.table()];
+            // What can't even be decoded must not come into the log, or no start could read it.
+            let is_usable =
+                |batch: &SourceBatch| caught(|| decoder.rejections(batch)).map_err(Error::failed)?.map(drop);
+            let Some(of_file) = self.watch.read(&file, taken.len(), schema, is_usable)? else { continue };
             rows += of_file.iter().map(SourceBatch::rows).sum::<u64>();
             batches.extend(of_file);
             file.name().clone_into(&mut last);
             taken.insert(last.clone(), file.stamp());
-            if rows >= EPOCH_ROWS {
-                break;
-            }
         }
         if taken.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
-        let offset = serde_json::json!({ "files": taken });
-        self.apply(batches, [(FOLDER.to_owned(), offset)].into_iter().collect(), requests)?;
-        let (epoch, files) = (self.epoch, taken.len());
-        tracing::info!("epoch {epoch}: {rows} rows of {files} files, the last {last}");
-        self.ledger.extend(taken);
-        Ok(true)
+        let offsets = BTreeMap::from([(offset_name(self.config.incoming()), serde_json::json!({ "files": taken }))]);
+        if self.apply(batches, offsets, requests)? {
+            let (epoch, files) = (self.epoch, taken.len());
+            tracing::info!("epoch {epoch}: {rows} rows of {files} files, the last {last}");
+            self.ledger.extend(taken);
+        }
+        Ok(())
     }
 
-    /// Makes an epoch durable and visible.
+    /// Makes an epoch durable and visible; false if it was asked to stop before there was room for that.
     fn apply(
         &mut self,
         batches: Vec<SourceBatch>,
         offsets: BTreeMap<String, Offset>,
         requests: &Requests,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let commit = Commit { epoch: self.epoch + 1, time_ms: now_ms(), offsets };
-        self.live_job().begin_batches(batches.clone())?;
-        for batch in &batches {
-            let schema = &self.schemas[&batch.table];
-            retried(&mut self.log, requests, |log| log.rows(schema, batch))?;
+        let frame = |batch: &SourceBatch| LogWriter::encode(&self.tables[&batch.table].schema, batch);
+        let frames = batches.iter().map(frame).collect::<Result<Vec<_>>>()?;
+        self.live_job().begin_batches(batches)?;
+        for frame in &frames {
+            if !written(&mut self.log, requests, |log| log.frame(frame))? {
+                return Ok(false);
+            }
         }
-        retried(&mut self.log, requests, |log| log.commit(&commit))?;
+        if !written(&mut self.log, requests, |log| log.commit(&commit))? {
+            return Ok(false);
+        }
         self.log.sync()?;
         self.live_job().finish()?;
         crash::point("epoch visible");
         self.epoch = commit.epoch;
-        Ok(())
+        Ok(true)
     }
 
     /// Begins what is due in the background.
     fn do_in_background(&mut self, requests: &Requests) -> Result<()> {
-        self.background.collect();
         if self.background.is_busy() {
             return Ok(());
         }
         if self.config.today() > self.as_of {
-            self.move_on()?;
+            self.change_day()?;
+        }
+        let is_large = self.log.bytes() >= self.config.checkpoint_every.max(self.log.checkpoint_bytes() / 2);
+        if is_large && self.background.may_compact() {
+            return self.begin(Task::Compact(Compaction::of(&self.log)));
+        }
+        if requests.verify.swap(false, Ordering::Relaxed) {
+            return self.begin(Task::Verify(self.checksums_now()));
         }
         let is_due = self.config.publish_every.is_some_and(|every| self.published_at.elapsed() >= every);
         if requests.publish.swap(false, Ordering::Relaxed) || is_due {
@@ -196,18 +227,16 @@ impl<'a> Service<'a> {
                 return self.begin(Task::Publish);
             }
         }
-        if requests.verify.swap(false, Ordering::Relaxed) {
-            return self.begin(Task::Verify(self.checksums_now()));
-        }
-        if self.log.bytes() >= self.config.checkpoint_every.max(self.log.checkpoint_bytes() / 2) {
-            return self.begin(Task::Compact(Compaction::of(&self.log)));
-        }
         Ok(())
     }
 
     fn begin(&mut self, task: Task) -> Result<()> {
-        let state = State::snapshot(&mut self.log)?;
-        self.background.begin(self.config.clone(), state, self.as_of, task);
+        match Snapshot::of(&mut self.log) {
+            Ok(snapshot) => self.background.begin(self.config.clone(), snapshot, self.as_of, task),
+            // There is no room.
+            Err(error) if self.log.is_usable() => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -217,12 +246,12 @@ impl<'a> Service<'a> {
     }
 
     /// Starts the live job anew as of today.
-    fn move_on(&mut self) -> Result<()> {
-        let (state, as_of) = (State::snapshot(&mut self.log)?, self.config.today());
+    fn change_day(&mut self) -> Result<()> {
+        let (state, as_of) = (Snapshot::of(&mut self.log)?.read()?, self.config.today());
         tracing::info!("the day is {as_of} now");
         self.live.take().map_or(Ok(()), Live::stop)?;
-        let sinks = vec![Box::new(self.checksums.clone()) as Box<dyn Sink>];
-        self.live = Some(Live::start(&self.config.job_as_of(as_of), Arc::new(state.source()?), sinks, &self.progress)?);
+        let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
+        self.live = Some(start_live(self.config, as_of, &source, sinks, &self.checksums, &self.progress)?);
         self.as_of = as_of;
         Ok(())
     }
@@ -238,26 +267,43 @@ impl<'a> Service<'a> {
         if self.config.publish_on_stop
             && !Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of)
         {
-            let state = State::snapshot(&mut self.log)?;
+            let state = Snapshot::of(&mut self.log)?.read()?;
             background::publish(self.config, &state, self.as_of)?;
         }
-        Ok(())
+        self.log.end()
     }
 }
 
-/// Writes to the log; while there is no room for that, tries again until the service is asked to stop.
-fn retried(log: &mut LogWriter, requests: &Requests, write: impl Fn(&mut LogWriter) -> Result<()>) -> Result<()> {
+/// Starts the live job from a state.
+fn start_live(
+    config: &ServiceConfig,
+    as_of: Day,
+    source: &Arc<StateSource>,
+    mut sinks: Vec<Box<dyn Sink>>,
+    checksums: &Checksums,
+    progress: &Arc<Progress>,
+) -> Result<Live> {
+    sinks.push(Box::new(checksums.clone()));
+    let live = Live::start(&config.job_as_of(as_of), Arc::clone(source) as _, sinks, progress)?;
+    source.release();
+    Ok(live)
+}
+
+/// Writes to the log; while that is not possible, tries again until the service is asked to stop. False if it was.
+fn written(log: &mut LogWriter, requests: &Requests, write: impl Fn(&mut LogWriter) -> Result<()>) -> Result<bool> {
     let mut is_told = false;
     loop {
         match write(log) {
-            Err(error) if log.is_usable() && !requests.stop.load(Ordering::Relaxed) => {
+            Ok(()) => return Ok(true),
+            Err(error) if !log.is_usable() => return Err(error),
+            Err(_) if requests.stop.load(Ordering::Relaxed) => return Ok(false),
+            Err(error) => {
                 if !is_told {
-                    tracing::warn!("{error}; trying again until there is room");
+                    tracing::warn!("{error}; no more files are taken until it can be");
                 }
                 is_told = true;
                 thread::sleep(RETRY_AFTER);
             }
-            done => return done,
         }
     }
 }

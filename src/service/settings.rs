@@ -1,6 +1,6 @@
 //! The configuration of a service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -83,6 +83,11 @@ impl ServiceConfig {
             follows_today,
             ..config
         })
+    }
+
+    /// The folder in which files arrive.
+    pub(super) fn incoming(&self) -> &Path {
+        self.incoming.as_deref().unwrap_or(&self.run.input.path)
     }
 
     /// The reference date now.

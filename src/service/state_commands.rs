@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::durable::{Compaction, Disk, Durability, RealDisk, State};
+use crate::durable::{Compaction, Disk, Durability, RealDisk, Snapshot, State};
 use crate::error::{Error, Result};
 use crate::model::Rejection;
 use crate::sources::{RowDecoder, Source};
@@ -55,7 +55,7 @@ pub fn each_rejected(config: &ServiceConfig, mut row: impl FnMut(&Rejection) -> 
 pub fn drop_rejected(config: &ServiceConfig) -> Result<()> {
     let (_lock, state) = open(config)?;
     let mut log = state.log(Durability::Fsync);
-    let snapshot = State::snapshot(&mut log)?;
+    let snapshot = Snapshot::of(&mut log)?.read()?;
     Compaction::of(&log).without_unusable().run(&snapshot, &config.run.job.conversion())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,8 @@ use super::read::TableFiles;
 pub struct FolderWatch {
     input: PathBuf,
     options: FileOptions,
-    /// The files at the last look that were not taken.
-    waiting: BTreeMap<String, FileStamp>,
+    /// The files that were not taken, as they were when first seen so.
+    waiting: BTreeMap<String, (FileStamp, Instant)>,
     /// What has been told.
     warned: HashSet<String>,
 }
@@ -46,6 +46,7 @@ pub struct ArrivedFile {
     table: InputTable,
     file: InputFile,
     stamp: FileStamp,
+    since: Instant,
 }
 
 /// A file that can't be read may still be being written for this long.
@@ -78,51 +79,55 @@ impl FolderWatch {
                         "{}: it has changed since it was read; what was read stays. Corrections come in a new file",
                         file.path.display()
                     )),
-                    None if self.waiting.get(&file.name) == Some(&stamp) => {
-                        arrived.push(ArrivedFile { table, file, stamp });
+                    None => {
+                        let known = self.waiting.get(&file.name).filter(|(known, _)| *known == stamp);
+                        let since = known.map_or_else(Instant::now, |(_, since)| *since);
+                        waiting.insert(file.name.clone(), (stamp, since));
+                        arrived.extend(known.map(|_| ArrivedFile { table, file, stamp, since }));
                     }
-                    None => drop(waiting.insert(file.name, stamp)),
                 }
             }
         }
         for name in ledger.keys().filter(|name| !found.contains(*name)) {
             self.warn_once(format!("{name}: it is gone; what was read of it stays"));
         }
-        // Those that have arrived are seen again if they are not read now.
-        waiting.extend(arrived.iter().map(|arrived| (arrived.file.name.clone(), arrived.stamp)));
         self.waiting = waiting;
         arrived
     }
 
-    /// The rows of a file, for tables with these columns, as a part of an epoch; `None` if it may still be being
-    /// written. Of a file that can't be read there is one rejected row, with the reason.
+    /// The rows of a file, for a table with these columns, as a part of an epoch; `None` if it may still be being
+    /// written, or is gone. Of a file that can't be read, or has a batch that is not usable, there is one rejected row
+    /// with the reason.
     ///
     /// # Errors
     ///
-    /// Never for what is in the file.
+    /// If the job's own columns are at fault.
     pub fn read(
         &mut self,
         arrived: &ArrivedFile,
         part: usize,
         schema: &InputSchema,
+        is_usable: impl Fn(&SourceBatch) -> Result<()>,
     ) -> Result<Option<Vec<SourceBatch>>> {
         let read = || {
             let (files, new) = TableFiles::open_arrived(arrived.file.clone(), schema, &self.options)?;
             let batches = files.parts().into_iter().map(|of_file| files.read(&of_file, BATCH_ROWS));
             let batches = batches.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Result<Vec<_>>>()?;
+            batches.iter().try_for_each(&is_usable)?;
             Ok((batches, new))
         };
-        let mut batches = match read() {
+        let read = read();
+        if FileStamp::of(&arrived.file.path).ok() != Some(arrived.stamp) {
+            return Ok(None);
+        }
+        let mut batches = match read {
             Ok((batches, new)) => {
                 for column in new {
-                    self.warn_once(format!(
-                        "{}: column {column} is new: it is carried after the next start",
-                        schema.table
-                    ));
+                    self.warn_once(format!("{}: column {column} is new: it is ignored", schema.table));
                 }
                 batches
             }
-            Err(_) if arrived.stamp.age() < PATIENCE => return Ok(None),
+            Err(_) if arrived.age() < PATIENCE => return Ok(None),
             Err(error) => vec![rejected_file(arrived, schema, &error)?],
         };
         batches.iter_mut().for_each(|batch| batch.part = part);
@@ -165,6 +170,12 @@ impl ArrivedFile {
         &self.file.name
     }
 
+    /// For how long it has not changed, as far as is known.
+    fn age(&self) -> Duration {
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.stamp.modified_ns);
+        SystemTime::now().duration_since(modified).unwrap_or_default().max(self.since.elapsed())
+    }
+
     /// By what it is told that it has changed.
     #[must_use]
     pub fn stamp(&self) -> FileStamp {
@@ -178,10 +189,5 @@ impl FileStamp {
         let modified = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
         Ok(FileStamp { bytes: metadata.len(), modified_ns })
-    }
-
-    fn age(self) -> Duration {
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.modified_ns);
-        SystemTime::now().duration_since(modified).unwrap_or_default()
     }
 }

@@ -76,8 +76,11 @@ pub(crate) fn find(input: &Path, table: InputTable, order: FileOrder) -> Result<
     let mut paths = Vec::new();
     if folder.is_dir() {
         let root = folder.canonicalize().map_err(Error::reading(&folder))?;
-        let mut search = FileSearch { root, linked: HashSet::new(), paths };
-        search.collect(&folder, 0)?;
+        let mut search = FileSearch { root, linked: HashSet::new(), paths, problems: Vec::new() };
+        search.collect(&folder, 0);
+        if let Some(problem) = search.problems.into_iter().next() {
+            return Err(problem);
+        }
         paths = search.paths;
     } else {
         paths = candidates
@@ -122,8 +125,9 @@ pub(crate) fn list(input: &Path, table: InputTable, order: FileOrder) -> (Vec<In
     let mut paths: Vec<_> = beside.filter(|path| is_of_table(path, table)).collect();
     let mut problems = Vec::new();
     if let Ok(root) = folder.canonicalize() {
-        let mut search = FileSearch { root, linked: HashSet::new(), paths: Vec::new() };
-        problems.extend(search.collect(&folder, 0).err());
+        let mut search = FileSearch { root, linked: HashSet::new(), paths: Vec::new(), problems: Vec::new() };
+        search.collect(&folder, 0);
+        problems.extend(search.problems);
         paths.extend(search.paths);
     }
     let (mut files, mut described) = (Vec::new(), paths.into_iter().map(|path| describe(input, path)));
@@ -144,35 +148,51 @@ struct FileSearch {
     /// The folders that links lead to.
     linked: HashSet<PathBuf>,
     paths: Vec<PathBuf>,
+    /// What can't be read.
+    problems: Vec<Error>,
 }
 
 impl FileSearch {
-    fn collect(&mut self, folder: &Path, depth: usize) -> Result<()> {
-        if depth > DEPTH {
-            return Err(Error::unusable(format!("{}: more than {DEPTH} folders deep", folder.display())));
-        }
-        let entries = fs::read_dir(folder).map_err(Error::reading(folder))?;
-        let entries = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::result::Result<Vec<_>, _>>();
-        let mut entries = entries.map_err(Error::reading(folder))?;
-        entries.sort();
-        for path in entries {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // As in Spark, `_column=value` is the folder of a column.
-            if name.starts_with('.') || name.starts_with('_') && !name.contains('=') {
-                continue;
+    fn collect(&mut self, folder: &Path, depth: usize) {
+        match fs::read_dir(folder).map_err(Error::reading(folder)) {
+            Ok(_) if depth > DEPTH => {
+                let cause = format!("{}: more than {DEPTH} folders deep", folder.display());
+                self.problems.push(Error::unusable(cause));
             }
-            let found = fs::metadata(&path).map_err(Error::reading(&path))?;
-            if found.is_dir() {
-                if !path.is_symlink() || self.is_new(&path)? {
-                    self.collect(&path, depth + 1)?;
+            Ok(entries) => {
+                let mut paths = Vec::new();
+                for entry in entries {
+                    match entry.map_err(Error::reading(folder)) {
+                        Ok(entry) => paths.push(entry.path()),
+                        Err(problem) => self.problems.push(problem),
+                    }
                 }
-            } else if found.is_file() {
-                self.paths.push(path);
-            } else {
-                let path = path.display();
-                let cause = "neither a file nor a folder, but a pipe, socket or device";
-                return Err(Error::unusable(format!("{path}: {cause}")));
+                paths.sort();
+                for path in paths {
+                    let problem = self.collect_entry(path, depth).err();
+                    self.problems.extend(problem);
+                }
             }
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    fn collect_entry(&mut self, path: PathBuf, depth: usize) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // As in Spark, `_column=value` is the folder of a column.
+        if name.starts_with('.') || name.starts_with('_') && !name.contains('=') {
+            return Ok(());
+        }
+        let found = fs::metadata(&path).map_err(Error::reading(&path))?;
+        if found.is_dir() {
+            if !path.is_symlink() || self.is_new(&path)? {
+                self.collect(&path, depth + 1);
+            }
+        } else if found.is_file() {
+            self.paths.push(path);
+        } else {
+            let cause = "neither a file nor a folder, but a pipe, socket or device";
+            return Err(Error::unusable(format!("{}: {cause}", path.display())));
         }
         Ok(())
     }

@@ -107,6 +107,15 @@ pub(crate) fn unify(
     Ok((InputSchema { table, cores, carried, has_operations, version, order }, plans))
 }
 
+fn no_versions(file: &InputFile, column: &FoundColumn) -> Error {
+    Error::unusable(format!(
+        "{}: column {} has the type {}, wanted a version: a number, a date, a timestamp or a string",
+        file.path.display(),
+        column.own_name,
+        column.data_type
+    ))
+}
+
 /// Finds the columns of a table in a file that came after they were known; returns those that are new, too.
 ///
 /// # Errors
@@ -122,6 +131,10 @@ pub(crate) fn fit(
     let files = [(file.clone(), schema.clone())];
     let columns = columns_of(file, schema, renames, &folder_type(&files))?;
     check(known.table, file, &columns, &options.csv)?;
+    let version = columns.iter().find(|column| known.version.as_ref() == Some(&column.name));
+    if let Some(column) = version.filter(|column| !has_versions(&column.data_type)) {
+        return Err(no_versions(file, column));
+    }
     let found = |name: &str| place(&columns, name, true);
     let plan = FilePlan {
         cores: known.table.cores().iter().map(|core| found(core.name)).collect(),
@@ -147,11 +160,7 @@ fn version(
     let is_it = |column: &&FoundColumn| column.name == name || column.own_name == name;
     let mut with_it = files.iter().zip(found).filter_map(|(file, columns)| Some((file, columns.iter().find(is_it)?)));
     if let Some(((file, _), column)) = with_it.clone().find(|(_, column)| !has_versions(&column.data_type)) {
-        return Err(Error::unusable(format!(
-            "{}: column {name} has the type {}, wanted a version: a number, a date, a timestamp or a string",
-            file.path.display(),
-            column.data_type
-        )));
+        return Err(no_versions(file, column));
     }
     match (with_it.next(), files.first()) {
         (Some((_, column)), _) => Ok(Some(column.name.clone())),

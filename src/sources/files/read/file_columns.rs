@@ -65,18 +65,25 @@ impl FileColumns<'_> {
                 Error::unusable(format!("{path}: column {name} can't be read as {wanted}, as in other files: {cause}"))
             })
         });
+        let carried = carried.collect::<Result<Vec<_>>>()?;
+        let versions = self.schema.version.as_ref().map(|name| {
+            // As it is carried, so that it is the same when it is read from the state.
+            let position = self.schema.carried.iter().position(|field| field.name() == name);
+            let read = || column(&self.plan.version, columns, &DataType::Utf8, rows);
+            position.map_or_else(read, |position| Arc::clone(&carried[position]))
+        });
         let batch = SourceBatch {
             table: self.schema.table,
             part: self.part,
             origin: Arc::clone(&self.origin),
             numbers,
             cores: cores.collect::<Result<_>>()?,
-            carried: carried.collect::<Result<_>>()?,
+            carried,
             operations: self
                 .schema
                 .has_operations
                 .then(|| column(&self.plan.operation, columns, &DataType::Utf8, rows)),
-            versions: self.schema.version.as_ref().map(|_| column(&self.plan.version, columns, &DataType::Utf8, rows)),
+            versions,
             malformed,
         };
         batch.checked()
