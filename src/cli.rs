@@ -256,10 +256,10 @@ fn run(command: &RunCommand) -> Result<()> {
 }
 
 fn serve(command: &ServeCommand) -> Result<()> {
-    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
-    config.run.validate()?;
     let (progress, requests) = (Arc::new(Progress::default()), Requests::default());
     signals::request_on_signals(&progress, &requests)?;
+    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
+    config.run.validate()?;
     memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let served = service::serve(&config, Vec::new, &progress, &requests);

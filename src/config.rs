@@ -84,7 +84,7 @@ impl RunConfig {
 }
 
 /// An absolute path without links, as far as the path exists.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut found = PathBuf::new();
     for part in full.components() {

@@ -16,7 +16,7 @@ use crate::model::{AnyId, Day, Id, IntId, Reason, Text, Version};
 
 use super::core::{decimal_scale, is_text};
 use super::date_format::DateFormat;
-use super::integer_text::whole;
+use super::integer_text::{is_canonical, whole};
 
 /// A value, a null, or the reason why it can't be read.
 pub type CellValue<T> = std::result::Result<Option<T>, Reason>;
@@ -77,7 +77,9 @@ pub(crate) fn ids<I: ShopId>(column: &ArrayRef, name: &'static str, as_text: boo
         each_text(column, name, move |text| I::of_text(text).map(Some).ok_or("is a text, wanted an integer"))
     } else if is_text(column.data_type()) {
         each_text(column, name, move |text| {
-            let integer = whole(text).parse().map_err(|_| "is not an integer")?;
+            let text = whole(text);
+            // `007` is a text, and not the same as 7.
+            let integer = text.parse().ok().filter(|_| is_canonical(text)).ok_or("is not an integer")?;
             I::of_integer(integer).map(Some).ok_or("is out of range: wanted above -2^63")
         })
     } else {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
 use arrow::record_batch::RecordBatch;
 use foldhash::fast::FixedState;
 use parquet::arrow::ArrowWriter;
@@ -18,7 +20,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
 use crate::columns::integer_text::whole;
-use crate::columns::{ColumnKind, InputSchema};
+use crate::columns::{ColumnKind, InputSchema, is_text};
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::model::{AnyId, InputTable, Version};
@@ -128,8 +130,9 @@ impl State {
             }
             let manifest = ManifestFile::new(Arc::clone(disk), &folder, Manifest::new(BTreeMap::new()));
             let mut files = Vec::new();
-            TableCompaction::new(&manifest, &source, table, conversion, &|rest| format!("part-{rest}"))?
-                .write_rows(&mut files)?;
+            let name = |rest: &str| format!("part-{rest}");
+            let export = TableCompaction::new(&manifest, &source, table, conversion, &name)?;
+            TableCompaction { is_export: true, ..export }.write_rows(&mut files)?;
             if files.is_empty() {
                 let none = parquet(&[self.schema(table).empty()])?;
                 store(&manifest, "part-0000-0.parquet".into(), &none)?;
@@ -149,6 +152,8 @@ struct TableCompaction<'a> {
     parts: u64,
     /// The name of a file.
     name: &'a dyn Fn(&str) -> String,
+    /// True if `run` is to read the files.
+    is_export: bool,
 }
 
 /// The last row of an id.
@@ -170,7 +175,7 @@ impl<'a> TableCompaction<'a> {
         let decoder = RowDecoder::of(source, table, conversion.clone())?;
         let of_table = source.splits().into_iter().filter(|split| split.table == table);
         let parts = of_table.filter_map(|split| split.rows).sum::<u64>().div_ceil(PART_ROWS).max(1);
-        Ok(TableCompaction { manifest, source, schema: source.schema(table), decoder, parts, name })
+        Ok(TableCompaction { manifest, source, schema: source.schema(table), decoder, parts, name, is_export: false })
     }
 
     /// Calls a function with all batches of the table.
@@ -265,13 +270,25 @@ impl<'a> TableCompaction<'a> {
         }
         let table = self.schema.table.name();
         for (index, alike) in by_schema.into_iter().enumerate() {
-            let name = (self.name)(&format!("{part:04}-{index}.parquet"));
             let rows = alike.iter().map(|batch| batch.num_rows() as u64).sum();
             let alike = alike.iter().map(|batch| self.with_integer_ids(batch)).collect::<Result<Vec<_>>>()?;
-            let file = store(self.manifest, name, &parquet(&alike)?)?;
+            // Parquet has numbers for what text files have as text, so only a text file can hold that as it is.
+            let (ending, content) = match self.is_export && self.has_numbers_as_text(&alike[0].schema()) {
+                true => ("jsonl", json_lines(&alike)?),
+                false => ("parquet", parquet(&alike)?),
+            };
+            let name = (self.name)(&format!("{part:04}-{index}.{ending}"));
+            let file = store(self.manifest, name, &content)?;
             files.push(CheckpointFile { table: table.to_owned(), frames: None, rows, file });
         }
         Ok(())
+    }
+
+    fn has_numbers_as_text(&self, schema: &Schema) -> bool {
+        let is_number = |kind| matches!(kind, ColumnKind::Quantity | ColumnKind::Money);
+        let numbers = self.schema.table.cores().iter().filter(|core| is_number(core.kind));
+        let mut found = numbers.filter_map(|core| schema.field_with_name(core.name).ok());
+        found.any(|field| is_text(field.data_type()))
     }
 
     /// The same rows, in which ids that are integers in the table are so in the file: text files have them as text.
@@ -295,13 +312,21 @@ impl<'a> TableCompaction<'a> {
 
     /// The frame of the rows of a batch that can't be used.
     fn unusable(&self, batch: &SourceBatch) -> Result<Option<(u64, Vec<u8>)>> {
-        let rows: Vec<u32> = self.decoder.keys(batch)?.into_iter().filter_map(std::result::Result::err).collect();
-        let mut unusable = batch.select(&rows)?;
-        unusable.malformed.clone_from(&batch.malformed);
+        let settled = self.decoder.settled(batch.clone())?;
+        let mut unusable = settled.select(&[])?;
+        unusable.malformed = settled.malformed;
         let count = unusable.rows();
         let frame = || Ok((count, record::encode(self.schema, &unusable)?.concat()));
         (count > 0).then(frame).transpose()
     }
+}
+
+/// Rows as JSON lines.
+fn json_lines(rows: &[RecordBatch]) -> Result<Vec<u8>> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    rows.iter().try_for_each(|rows| writer.write(rows)).map_err(Error::failed)?;
+    writer.finish().map_err(Error::failed)?;
+    Ok(writer.into_inner())
 }
 
 /// Rows as a Parquet file.

@@ -105,6 +105,8 @@ pub(super) fn raw_rows(schema: &InputSchema, batch: &SourceBatch) -> RecordBatch
             columns.push((Arc::new(Field::new(name, column.data_type().clone(), true)), Arc::clone(column)));
         }
     }
+    let place = |(field, _): &(FieldRef, ArrayRef)| schema.order.iter().position(|name| name == field.name());
+    columns.sort_by_key(|column| place(column).unwrap_or(usize::MAX));
     RecordBatch::from(StructArray::from(columns))
 }
 

@@ -80,7 +80,7 @@ fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> 
         if (number + 1) % group == 0 || number + 1 == epochs.len() {
             log.sync()?;
             *durable = number + 1;
-            if epoch % 3 == 0 {
+            if epoch.is_multiple_of(3) {
                 let snapshot = Snapshot::of(&mut log)?.read()?;
                 Compaction::of(&log).run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
             }

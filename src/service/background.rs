@@ -105,10 +105,10 @@ impl Task {
 /// Writes the tables of a state to the output folder.
 pub(super) fn publish(config: &ServiceConfig, state: &State, as_of: Day) -> Result<()> {
     let progress = Arc::new(Progress::default());
-    run_opened(&config.job_as_of(as_of), &progress, || {
+    let report = run_opened(&config.job_as_of(as_of), &progress, || {
         Ok((Arc::new(state.source()?), JobSinks::new(vec![Box::new(config.run.output.sink()?)])))
     })?;
-    Published::new(state.epoch(), config, as_of).write(&config.state)
+    Published::new(state.epoch(), config, as_of, &report.run_id).write(&config.state)
 }
 
 /// Recomputes all tables of a state, and compares them with the checksums of the live ones.
@@ -142,8 +142,8 @@ pub fn verify(config: &ServiceConfig) -> Result<String> {
     let as_of = published.as_of.unwrap_or_else(|| config.today());
     if !published.is_of(epoch, config, as_of) {
         return Err(Error::unusable(format!(
-            "the state is of epoch {epoch}; published was epoch {}, or with other settings: start the service and stop \
-             it, then verify",
+            "the state is of epoch {epoch}; published was epoch {}, or with other settings, or something else has \
+             published since: start the service and stop it, then verify",
             published.epoch
         )));
     }

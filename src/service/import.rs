@@ -1,15 +1,20 @@
 //! The first start: what the input folder has becomes the first epoch of the log.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::AtomicFile;
 use crate::durable::{Commit, Disk, LogWriter, State};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::runtime::Progress;
-use crate::sources::{FileSource, Source, Split};
+use crate::sources::{Conversion, FileSource, RowDecoder, Source, Split};
 
 use super::offsets::{now_ms, offset_name};
 use super::settings::ServiceConfig;
@@ -24,12 +29,14 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     let source = config.run.input.open()?;
     let ledger = source.ledger()?;
     let schemas: Vec<_> = InputTable::ALL.iter().map(|table| source.schema(*table).clone().with_operations()).collect();
+    ImportSettings::of(config).write(&config.state)?;
     let state = State::create(disk, &config.state, schemas.iter())?;
     let log = Mutex::new(state.log(config.durability));
+    let conversion = config.run.job.conversion();
     let (splits, next) = (source.splits(), AtomicUsize::new(0));
     let work = || {
         while let Some(split) = splits.get(next.fetch_add(1, Ordering::Relaxed)) {
-            copy(&source, split, &state, &log, config.run.job.batch_size, progress)?;
+            copy(&source, split, &state, &log, config.run.job.batch_size, &conversion, progress)?;
         }
         Ok::<_, Error>(())
     };
@@ -47,6 +54,53 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     State::open(disk, &config.state)?.ok_or_else(|| Error::failed("internal error: the state is gone"))
 }
 
+/// What of the configuration is part of a state: from which columns its rows were read.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ImportSettings {
+    columns: String,
+    version: String,
+}
+
+impl ImportSettings {
+    const NAME: &str = "columns.json";
+
+    fn of(config: &ServiceConfig) -> ImportSettings {
+        let [(_, columns), (_, version), ..] = config.run.input.facts();
+        ImportSettings { columns, version }
+    }
+
+    fn write(&self, state: &Path) -> Result<()> {
+        let path = state.join(Self::NAME);
+        AtomicFile::clean_up(&path)?;
+        let mut file = AtomicFile::replacing(&path)?;
+        file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
+        file.sync()?;
+        file.put_durably()
+    }
+
+    /// Checks that a state was made with the columns of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// If it was made with others.
+    pub(super) fn check(config: &ServiceConfig) -> Result<()> {
+        let path = config.state.join(Self::NAME);
+        let text = fs::read(&path).map_err(Error::reading(&path))?;
+        let made: ImportSettings = serde_json::from_slice(&text).map_err(Error::reading(&path))?;
+        let ImportSettings { columns, version } = ImportSettings::of(config);
+        for (key, made, found) in [("columns", made.columns, columns), ("version", made.version, version)] {
+            if made != found {
+                let state = config.state.display();
+                return Err(Error::usage(format!(
+                    "{key}: found {found}, but the rows of {state} were read with {made}; wanted the same, or another \
+                     state"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Copies the rows of a split to the log.
 fn copy(
     source: &FileSource,
@@ -54,12 +108,14 @@ fn copy(
     state: &State,
     log: &Mutex<LogWriter>,
     batch_size: usize,
+    conversion: &Conversion,
     progress: &Progress,
 ) -> Result<()> {
     let schema = state.schema(split.table);
+    let decoder = RowDecoder::of(source, split.table, conversion.clone())?;
     for batch in source.read(split, batch_size)? {
         progress.check_not_stopped()?;
-        let frame = LogWriter::encode(schema, &batch?)?;
+        let frame = LogWriter::encode(schema, &decoder.settled(batch?)?)?;
         log.lock().unwrap_or_else(PoisonError::into_inner).frame(&frame)?;
     }
     Ok(())

@@ -17,7 +17,7 @@ use crate::sinks::{Checksums, Sink};
 use crate::sources::{ArrivedFile, FileLedger, FolderWatch, RowDecoder, SourceBatch};
 
 use super::background::{self, Background, Task};
-use super::import;
+use super::import::{self, ImportSettings};
 use super::lock::StateLock;
 use super::offsets::{ledger_of, now_ms, offset_name};
 use super::published::Published;
@@ -61,11 +61,17 @@ pub fn serve(
     let _lock = StateLock::take(&config.state)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let state = match State::open(&disk, &config.state)? {
-        Some(state) if state.epoch() > 0 => state,
-        _ => import::import(config, &disk, progress)?,
+        Some(state) if state.epoch() > 0 => {
+            ImportSettings::check(config)?;
+            Ok(state)
+        }
+        _ => import::import(config, &disk, progress),
     };
-    let mut service = Service::start(config, &state, sinks, progress)?;
-    drop(state);
+    let started = state.and_then(|state| Service::start(config, &state, sinks, progress));
+    let mut service = match started {
+        Err(_) if requests.stop.load(Ordering::Relaxed) => return Ok(()),
+        started => started?,
+    };
     tracing::info!("live at epoch {}, as of {}", service.epoch, service.as_of);
     let served = service.follow(requests);
     let ended = service.end();
@@ -159,9 +165,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         {
             let ServedTable { schema, decoder } = &self.tables[&file.table()];
             // What can't even be decoded must not come into the log, or no start could read it.
-            let is_usable =
-                |batch: &SourceBatch| caught(|| decoder.rejections(batch)).map_err(Error::failed)?.map(drop);
-            let Some(of_file) = self.watch.read(&file, taken.len(), schema, is_usable)? else { continue };
+            let settle = |batch: SourceBatch| caught(|| decoder.settled(batch)).map_err(Error::failed)?;
+            let Some(of_file) = self.watch.read(&file, taken.len(), schema, settle)? else { continue };
             rows += of_file.iter().map(SourceBatch::rows).sum::<u64>();
             batches.extend(of_file);
             file.name().clone_into(&mut last);
@@ -241,7 +246,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     fn checksums_now(&self) -> BTreeMap<String, u64> {
-        let names = self.config.run.job.tables.names().map(str::to_owned);
+        // A model that is trained anew gives other scores.
+        let is_trained = self.config.run.job.anomaly.model.is_none();
+        let names = self.config.run.job.tables.names().filter(|name| !(is_trained && *name == "order_anomalies"));
+        let names = names.map(str::to_owned);
         names.filter_map(|name| Some((name.clone(), self.checksums.of(&name)?))).collect()
     }
 

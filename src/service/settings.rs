@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use crate::config::{ByteSize, JobConfig, RunArgs, RunConfig, ServeArgs, ServeSettings};
+use crate::config::{ByteSize, JobConfig, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute};
 use crate::durable::Durability;
 use crate::error::{Error, Result};
-use crate::model::Day;
+use crate::model::{Day, InputTable};
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -72,6 +72,13 @@ impl ServiceConfig {
         } = settings;
         let config = ServiceConfig::new(run);
         let state = state.unwrap_or_else(|| config.state.clone());
+        let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
+        if tables.iter().any(|table| absolute(&state).starts_with(table)) {
+            let state = state.display();
+            return Err(Error::usage(format!(
+                "state {state} is in the input folder, whose files are read; choose another"
+            )));
+        }
         let checkpoint_every = checkpoint_every.map_or(CHECKPOINT_EVERY, ByteSize::bytes);
         Ok(ServiceConfig {
             incoming,

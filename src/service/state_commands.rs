@@ -1,6 +1,7 @@
 //! What can be done with the state of a service that has stopped.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,11 +38,12 @@ pub fn each_rejected(config: &ServiceConfig, mut row: impl FnMut(&Rejection) -> 
     let source = state.source()?;
     let mut decoders = BTreeMap::new();
     for split in source.splits() {
-        if !decoders.contains_key(&split.table) {
-            decoders.insert(split.table, RowDecoder::of(&source, split.table, config.run.job.conversion())?);
-        }
+        let decoder = match decoders.entry(split.table) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(RowDecoder::of(&source, split.table, config.run.job.conversion())?),
+        };
         for batch in source.read(&split, BATCH_ROWS)? {
-            decoders[&split.table].rejections(&batch?)?.iter().try_for_each(&mut row)?;
+            decoder.rejections(&batch?)?.iter().try_for_each(&mut row)?;
         }
     }
     Ok(())

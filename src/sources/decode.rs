@@ -16,8 +16,8 @@ use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, OPERATION, ShopId};
 use crate::error::{Error, Result};
 use crate::model::{
-    AnyId, Change, Customer, Discount, InputTable, Order, Origin, Payload, Price, Product, Reason, Rejection, Text,
-    Version,
+    AnyId, Change, Customer, Discount, InputTable, IntId, Order, Origin, Payload, Price, Product, Reason, Rejection,
+    Text, Version,
 };
 use crate::operators::Upsert;
 
@@ -53,7 +53,7 @@ impl<I, R> Default for Decoded<I, R> {
 /// number.
 pub(crate) type RowKey = std::result::Result<(u32, AnyId, Option<Version>, bool), u32>;
 
-fn keys_of<R>(batch: &SourceBatch, decoded: Decoded<AnyId, R>) -> Result<Vec<RowKey>> {
+fn keys_of<I, R>(batch: &SourceBatch, decoded: Decoded<I, R>, any: impl Fn(I) -> AnyId) -> Result<Vec<RowKey>> {
     let unusable: HashSet<u64> = decoded.rejected.iter().filter_map(|row| Some(row.origin.as_ref()?.row)).collect();
     let rows = u32::try_from(batch.numbers.len()).map_err(Error::failed)?;
     let mut upserts = decoded.upserts.into_iter();
@@ -63,7 +63,7 @@ fn keys_of<R>(batch: &SourceBatch, decoded: Decoded<AnyId, R>) -> Result<Vec<Row
             return Err(row);
         }
         let (id, _, value) = upserts.next().expect("each row is an upsert or rejected");
-        Ok((row, id, versions.next().flatten(), value.is_none()))
+        Ok((row, any(id), versions.next().flatten(), value.is_none()))
     };
     Ok((0..rows).map(key).collect())
 }
@@ -113,20 +113,50 @@ impl RowDecoder {
     /// For each row of a batch its number in the batch, id, version, and whether it is a delete; if it can't be used,
     /// its number only.
     pub(crate) fn keys(&self, batch: &SourceBatch) -> Result<Vec<RowKey>> {
-        match batch.table {
-            InputTable::Orders => keys_of(batch, self.orders(batch)?),
-            InputTable::Products => keys_of(batch, self.products(batch)?),
-            InputTable::Customers => keys_of(batch, self.customers(batch)?),
+        match self.text_ids.is_empty() {
+            true => self.keys_with(batch, |id: IntId| id.into()),
+            false => self.keys_with(batch, |id: AnyId| id),
         }
     }
 
-    /// The rows of a batch that can't be used.
+    fn keys_with<I: ShopId>(&self, batch: &SourceBatch, any: impl Fn(I) -> AnyId) -> Result<Vec<RowKey>> {
+        match batch.table {
+            InputTable::Orders => keys_of(batch, self.orders(batch)?, any),
+            InputTable::Products => keys_of(batch, self.products(batch)?, any),
+            InputTable::Customers => keys_of(batch, self.customers(batch)?, any),
+        }
+    }
+
+    /// The rows of a batch that can't be used, in a job whose ids are integers if all of them are.
     pub(crate) fn rejections(&self, batch: &SourceBatch) -> Result<Vec<Rejection>> {
+        match self.text_ids.is_empty() {
+            true => self.rejected::<IntId>(batch),
+            false => self.rejected::<AnyId>(batch),
+        }
+    }
+
+    fn rejected<I: ShopId>(&self, batch: &SourceBatch) -> Result<Vec<Rejection>> {
         Ok(match batch.table {
-            InputTable::Orders => self.orders::<AnyId>(batch)?.rejected,
-            InputTable::Products => self.products::<AnyId>(batch)?.rejected,
-            InputTable::Customers => self.customers::<AnyId>(batch)?.rejected,
+            InputTable::Orders => self.orders::<I>(batch)?.rejected,
+            InputTable::Products => self.products::<I>(batch)?.rejected,
+            InputTable::Customers => self.customers::<I>(batch)?.rejected,
         })
+    }
+
+    /// The same batch, in which the rows that can't be used are kept as text, with the reason: they stay rejected
+    /// whatever the configuration will be.
+    pub(crate) fn settled(&self, batch: SourceBatch) -> Result<SourceBatch> {
+        let rejected = self.rejections(&batch)?;
+        if rejected.len() == batch.malformed.len() {
+            return Ok(batch);
+        }
+        let usable: Vec<u32> = self.keys(&batch)?.into_iter().filter_map(|key| Some(key.ok()?.0)).collect();
+        let mut settled = batch.select(&usable)?;
+        let malformed = rejected
+            .into_iter()
+            .filter_map(|row| Some(MalformedRow { number: row.origin?.row, reason: row.reason, json: row.row }));
+        settled.malformed = malformed.collect();
+        Ok(settled)
     }
 
     fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<CellReader<I>> {

@@ -96,8 +96,7 @@ impl FolderWatch {
     }
 
     /// The rows of a file, for a table with these columns, as a part of an epoch; `None` if it may still be being
-    /// written, or is gone. Of a file that can't be read, or has a batch that is not usable, there is one rejected row
-    /// with the reason.
+    /// written, or is gone. Of a file that can't be read or settled there is one rejected row with the reason.
     ///
     /// # Errors
     ///
@@ -107,14 +106,14 @@ impl FolderWatch {
         arrived: &ArrivedFile,
         part: usize,
         schema: &InputSchema,
-        is_usable: impl Fn(&SourceBatch) -> Result<()>,
+        settle: impl Fn(SourceBatch) -> Result<SourceBatch>,
     ) -> Result<Option<Vec<SourceBatch>>> {
         let read = || {
             let (files, new) = TableFiles::open_arrived(arrived.file.clone(), schema, &self.options)?;
             let batches = files.parts().into_iter().map(|of_file| files.read(&of_file, BATCH_ROWS));
-            let batches = batches.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Result<Vec<_>>>()?;
-            batches.iter().try_for_each(&is_usable)?;
-            Ok((batches, new))
+            let batches = batches.collect::<Result<Vec<_>>>()?.into_iter().flatten();
+            let batches: Vec<SourceBatch> = batches.collect::<Result<_>>()?;
+            Ok((batches.into_iter().map(&settle).collect::<Result<Vec<_>>>()?, new))
         };
         let read = read();
         if FileStamp::of(&arrived.file.path).ok() != Some(arrived.stamp) {

@@ -76,8 +76,9 @@ pub(crate) fn find(input: &Path, table: InputTable, order: FileOrder) -> Result<
     let mut paths = Vec::new();
     if folder.is_dir() {
         let root = folder.canonicalize().map_err(Error::reading(&folder))?;
-        let mut search = FileSearch { root, linked: HashSet::new(), paths, problems: Vec::new() };
+        let mut search = FileSearch { root, linked: HashSet::new(), paths, problems: Vec::new(), links: Vec::new() };
         search.collect(&folder, 0);
+        search.links.iter().for_each(|link| tracing::warn!("{link}"));
         if let Some(problem) = search.problems.into_iter().next() {
             return Err(problem);
         }
@@ -125,9 +126,11 @@ pub(crate) fn list(input: &Path, table: InputTable, order: FileOrder) -> (Vec<In
     let mut paths: Vec<_> = beside.filter(|path| is_of_table(path, table)).collect();
     let mut problems = Vec::new();
     if let Ok(root) = folder.canonicalize() {
-        let mut search = FileSearch { root, linked: HashSet::new(), paths: Vec::new(), problems: Vec::new() };
+        let mut search =
+            FileSearch { root, linked: HashSet::new(), paths: Vec::new(), problems: Vec::new(), links: Vec::new() };
         search.collect(&folder, 0);
         problems.extend(search.problems);
+        problems.extend(search.links.into_iter().map(Error::unusable));
         paths.extend(search.paths);
     }
     let (mut files, mut described) = (Vec::new(), paths.into_iter().map(|path| describe(input, path)));
@@ -150,6 +153,8 @@ struct FileSearch {
     paths: Vec<PathBuf>,
     /// What can't be read.
     problems: Vec<Error>,
+    /// What is told of links.
+    links: Vec<String>,
 }
 
 impl FileSearch {
@@ -203,7 +208,7 @@ impl FileSearch {
         let is_around = self.root.starts_with(&folder) || folder.starts_with(&self.root);
         let is_new = !is_around && self.linked.insert(folder);
         if !is_new {
-            tracing::warn!("{}: is read already, under another name", printable(&link.to_string_lossy()));
+            self.links.push(format!("{}: is read already, under another name", printable(&link.to_string_lossy())));
         }
         Ok(is_new)
     }
