@@ -4,6 +4,7 @@
 mod files;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -360,4 +361,156 @@ fn current_rows_can_be_exported_and_rejected_ones_listed_and_dropped() {
         2,
         &["none: there is no state"],
     );
+}
+
+/// The rows of `enriched_data`, as JSON.
+fn orders(shop: &Shop) -> Vec<String> {
+    shop.read("enriched_data").iter().flat_map(as_json).collect()
+}
+
+#[test]
+fn a_file_is_taken_once_it_is_still_whatever_arrives_beside_it() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    // Written in place, row by row, while other files arrive: epochs are made all the time.
+    let slow = shop.input().join("orders/50-slow.csv");
+    let mut file = fs::File::create(&slow).expect("created");
+    file.write_all(HEADER.as_bytes()).expect("written");
+    for number in 0..30 {
+        file.write_all(format!("{},1,1,2024-03-11,1,0,\n", 500 + number).as_bytes()).expect("written");
+        drop_file(&shop, &format!("orders/40-{number:02}.csv"), &format!("{HEADER}1,1,1,2024-03-11,{number},0,\n"));
+        thread::sleep(Duration::from_millis(100));
+    }
+    drop(file);
+    // Others of the folder are no files: they hide none.
+    std::os::unix::fs::symlink("nowhere", shop.input().join("orders/01-link.csv")).expect("linked");
+    await_files(&shop, &mut running);
+    assert!(!running.log().contains("has changed since"), "{}", running.log());
+    assert!(running.log().contains("01-link.csv: can't be read"), "{}", running.log());
+    stop(running);
+    fs::remove_file(shop.input().join("orders/01-link.csv")).expect("removed");
+    let taken =
+        (500..530).filter(|id| orders(&shop).iter().any(|order| order.contains(&format!("\"order_id\":{id},"))));
+    assert_eq!(taken.count(), 30);
+    check_published(&shop, "with a slow file");
+}
+
+#[test]
+fn rejected_rows_stay_rejected_and_undo_nothing() {
+    let shop = shop_with_folder();
+    drop_file(
+        &shop,
+        "orders/01.csv",
+        &format!("{HEADER}61,1,1,,1,0,\n63,1,1,31.12.2024,1,0,\n65,1,1,,5,0,\n7,1,1,,7,0,\n"),
+    );
+    let args = ["--checkpoint-every", "1KB"];
+    let mut running = Running::start(service(&shop, &args));
+    running.await_line("made a checkpoint of epoch 1");
+    // A correction and a delete, of which one is rejected; ids that are no integers of this shop.
+    let rows = "61,1,1,31.12.2024,9,0,\n63,,,,,,d\n65,-9223372036854775808,1,,9,0,\n007,1,1,,9,0,\n-9223372036854775808,1,1,,9,0,\n";
+    // Enough of others for another checkpoint.
+    let filler: String = (0..500).map(|number| format!("62,1,1,,{number},0,\n")).collect();
+    drop_file(&shop, "orders/02.csv", &format!("{HEADER}{rows}{filler}"));
+    running.await_line("made a checkpoint of epoch 2");
+    stop(running);
+    let before = orders(&shop);
+    let config = shop.path("config.yaml");
+    fs::write(&config, "{date_format: '%d.%m.%Y', tables: all}").expect("written");
+    stop_after_start(&shop, &["--config", config.to_str().expect("text"), "--checkpoint-every", "1KB"]);
+    stop_after_start(&shop, &args);
+    let after = orders(&shop);
+    for (id, quantity) in [(61, Some(1)), (63, None), (65, Some(5)), (7, Some(7))] {
+        let of_id =
+            |orders: &[String]| orders.iter().find(|order| order.contains(&format!("\"order_id\":{id},"))).cloned();
+        let has = |order: Option<String>| {
+            order.and_then(|order| order.split_once("\"quantity\":")?.1.split(',').next()?.parse().ok())
+        };
+        assert_eq!(has(of_id(&before)), quantity, "{id} in {before:?}");
+        assert_eq!(has(of_id(&after)), quantity, "{id} in {after:?}");
+    }
+}
+
+fn stop_after_start(shop: &Shop, args: &[&str]) {
+    let mut running = Running::start(service(shop, args));
+    running.await_line("live at epoch");
+    stop(running);
+}
+
+#[test]
+fn a_state_that_lacks_a_file_is_refused_and_left_alone() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &["--checkpoint-every", "1KB"]));
+    running.await_line("made a checkpoint of epoch 1");
+    drop_file(&shop, "orders/01.csv", &changes(&mut Rng::with_seed(1)));
+    running.await_line("the last orders/01.csv");
+    running.kill();
+    running.end();
+    let state = shop.output().join(".millstream/state");
+    let names = || {
+        let names = fs::read_dir(&state).expect("a state").flatten().map(|entry| entry.file_name());
+        let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+        names.sort();
+        names
+    };
+    let whole = names();
+    for name in whole.iter().filter(|name| !matches!(name.as_str(), "lock" | "published.json")) {
+        let (path, aside) = (state.join(name), shop.path("aside"));
+        fs::rename(&path, &aside).expect("moved");
+        check(&finish(service(&shop, &[])), 3, &[name]);
+        fs::rename(&aside, &path).expect("moved back");
+        assert_eq!(names(), whole, "without {name}");
+    }
+    stop_after_start(&shop, &[]);
+    check_published(&shop, "after all");
+}
+
+#[test]
+fn tables_that_others_replaced_are_published_again_and_publications_take_no_room() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &["--publish-every", "100ms"]));
+    running.await_line("published of epoch 1");
+    for epoch in 2..8 {
+        drop_file(&shop, &format!("orders/{epoch:02}.csv"), &format!("{HEADER}1,1,1,2024-03-11,{epoch},0,\n"));
+        running.await_line(&format!("published of epoch {epoch}"));
+    }
+    stop(running);
+    let state = shop.output().join(".millstream/state");
+    let segments = fs::read_dir(&state).expect("a state").flatten();
+    let segments = segments.filter(|entry| entry.file_name().to_string_lossy().starts_with("log-"));
+    let bytes: u64 = segments.map(|segment| segment.metadata().expect("a file").len()).sum();
+    assert!(bytes < 1 << 20, "{bytes} bytes of log");
+    check_published(&shop, "every epoch");
+    let other = Shop::small();
+    let mut run = command(&["run", "--as-of", "2024-03-31"]);
+    run.arg("--input").arg(other.input()).arg("--output").arg(shop.output());
+    check(&finish(run), 0, &[]);
+    check(&finish(verify(&shop)), 3, &["something else has published since"]);
+    stop_after_start(&shop, &[]);
+    check_published(&shop, "published again");
+}
+
+#[test]
+fn files_may_arrive_in_a_folder_of_their_own() {
+    let shop = shop_with_folder();
+    let drops = shop.path("drops");
+    fs::create_dir_all(drops.join("orders")).expect("a folder");
+    let config = shop.path("config.yaml");
+    fs::write(&config, format!("sources: [{{name: drops, type: folder, path: {}}}]", drops.display()))
+        .expect("written");
+    // It has the name of a file of the input folder.
+    fs::write(drops.join("orders/00.csv"), format!("{HEADER}1,1,1,2024-03-11,77,0,\n")).expect("written");
+    let with_drops = ["--config", config.to_str().expect("text")];
+    let mut running = Running::start(service(&shop, &with_drops));
+    running.await_line("epoch 2: 1 rows of 1 files, the last orders/00.csv");
+    stop(running);
+    // Without the folder, the files of the input are not read again; with it, neither are its own.
+    for args in [&[][..], &with_drops, &[]] {
+        let mut running = Running::start(service(&shop, args));
+        running.await_line("live at epoch 2");
+        thread::sleep(Duration::from_secs(2));
+        assert!(!running.log().contains("epoch 3"), "{}", running.log());
+        stop(running);
+    }
+    assert!(orders(&shop).iter().any(|order| order.contains("\"quantity\":77")), "{:?}", orders(&shop));
 }
