@@ -6,6 +6,9 @@
 //! start: checkpoint, then the log ─▶ StateSource ─▶ the first epoch of a job
 //! ```
 //!
+//! Rows lie in frames, frames in blocks of a sector, blocks in segments. An epoch is frames and a commit, and may span
+//! segments.
+//!
 //! State is data and not operators: the rows that were read, and how far each source was read. So another version of
 //! the program, other tables or another number of workers start from the same state.
 //!

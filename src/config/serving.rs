@@ -21,7 +21,7 @@ pub struct ServeArgs {
     /// When an epoch is durable: fsync (survives a power cut), os (survives a killed process), none [default: fsync].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_DURABILITY", value_name = "WHEN"))]
     pub durability: Option<String>,
-    /// Make the log a checkpoint at this size, and at half the size of the checkpoint [default: 64MB].
+    /// Compact the log when it has this size and half that of the checkpoint [default: 64MB].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_CHECKPOINT_EVERY", value_name = "SIZE"))]
     pub checkpoint_every: Option<ByteSize>,
     /// Publish the tables every so often, such as 5m [default: when the service stops].

@@ -34,7 +34,7 @@ pub(super) fn load(manifest: &ManifestFile, file: &CheckedFile) -> Result<Vec<u8
     if (bytes.len() as u64, XxHash64::oneshot(0, &bytes)) == (file.bytes, file.checksum) {
         return Ok(bytes);
     }
-    let cause = "damaged: it has not the content that was written; restore the state from a copy";
+    let cause = "damaged: the checksum is wrong; restore the state from a copy";
     Err(Error::unusable(format!("{}: {cause}", path.display())))
 }
 

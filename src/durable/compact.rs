@@ -40,14 +40,14 @@ const BATCH_ROWS: usize = 10_000;
 /// Rows of a Parquet row group, so that several workers can read a file.
 const GROUP_ROWS: usize = 100_000;
 
-/// What makes a state's log a checkpoint.
+/// Compacts a snapshot of the log into a checkpoint.
 pub struct Compaction {
     manifest: ManifestFile,
     keeps_unusable: bool,
 }
 
 impl Compaction {
-    /// What makes a snapshot of this log its checkpoint.
+    /// The compaction of this log.
     #[must_use]
     pub fn of(log: &LogWriter) -> Compaction {
         Compaction { manifest: log.manifest().clone(), keeps_unusable: true }

@@ -1,7 +1,7 @@
 //! The log: every epoch, in order, on stable storage.
 //!
-//! It is a row of segments. A process begins a segment of its own, and the manifest says where the one before it ends,
-//! so nothing that an earlier process left unfinished is ever read again.
+//! It is a sequence of segments. A process begins a segment of its own, and the manifest says where the one before it
+//! ends, so nothing that an earlier process left unfinished is ever read again.
 
 use std::io;
 use std::ops::Range;

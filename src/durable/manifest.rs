@@ -1,6 +1,7 @@
 //! The manifest: a small file that names everything that the state consists of.
 //!
-//! It is replaced as a whole. What it does not name is what a process left that died, and is removed.
+//! It is replaced as a whole. Files that it does not name are leftovers of a crash, and are removed at start. The log
+//! appends segments to it and cuts the last one, a compaction replaces a prefix: their changes do not conflict.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

@@ -1,6 +1,6 @@
-//! What the frames of the log say.
+//! Log records: encoding and decoding.
 //!
-//! An epoch is frames of rows, and a frame that commits it. What has no commit never was.
+//! An epoch is frames of rows, and a frame that commits it. Frames without a commit are ignored.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

@@ -52,7 +52,7 @@ impl FileSource {
         Ok(FileSource::of(vec![TableFiles::open(input, table, options)?]))
     }
 
-    /// The files that were opened, and by what it is told that they have changed.
+    /// The files that were opened, with their size and modification time.
     ///
     /// # Errors
     ///

@@ -25,11 +25,11 @@ pub struct FolderWatch {
     options: FileOptions,
     /// The files that were not taken, as they were when first seen so.
     waiting: BTreeMap<String, (FileStamp, Instant)>,
-    /// What has been told.
+    /// Warnings that were logged.
     warned: HashSet<String>,
 }
 
-/// By what it is told that a file has changed.
+/// Size and modification time: a change of either means that the file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Its size.
@@ -141,7 +141,7 @@ impl FolderWatch {
     }
 }
 
-/// A file and by what it is told that it has changed.
+/// A file's name, size and modification time.
 pub(super) fn stamped(file: &InputFile) -> Result<(String, FileStamp)> {
     Ok((file.name.clone(), FileStamp::of(&file.path).map_err(Error::reading(&file.path))?))
 }
@@ -175,7 +175,7 @@ impl ArrivedFile {
         SystemTime::now().duration_since(modified).unwrap_or_default().max(self.since.elapsed())
     }
 
-    /// By what it is told that it has changed.
+    /// Its size and modification time when it was found.
     #[must_use]
     pub fn stamp(&self) -> FileStamp {
         self.stamp
