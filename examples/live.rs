@@ -42,7 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
 
     // The second start: everything is there already.
-    follow(&config, &ChangeFeed::new(), || Ok(println!("and again, from the state")))
+    follow(&config, &ChangeFeed::new(), || {
+        println!("and again, from the state");
+        Ok(())
+    })
 }
 
 /// Runs the service while a function is called, and then stops it.

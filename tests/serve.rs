@@ -408,7 +408,8 @@ fn rejected_rows_stay_rejected_and_undo_nothing() {
     let mut running = Running::start(service(&shop, &args));
     running.await_line("made a checkpoint of epoch 1");
     // A correction and a delete, of which one is rejected; ids that are no integers of this shop.
-    let rows = "61,1,1,31.12.2024,9,0,\n63,,,,,,d\n65,-9223372036854775808,1,,9,0,\n007,1,1,,9,0,\n-9223372036854775808,1,1,,9,0,\n";
+    let least = i64::MIN;
+    let rows = format!("61,1,1,31.12.2024,9,0,\n63,,,,,,d\n65,{least},1,,9,0,\n007,1,1,,9,0,\n{least},1,1,,9,0,\n");
     // Enough of others for another checkpoint.
     let filler: String = (0..500).map(|number| format!("62,1,1,,{number},0,\n")).collect();
     drop_file(&shop, "orders/02.csv", &format!("{HEADER}{rows}{filler}"));
