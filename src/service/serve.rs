@@ -277,6 +277,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         {
             let state = Snapshot::of(&mut self.log)?.read()?;
             background::publish(self.config, &state, self.as_of)?;
+            tracing::info!("published epoch {}", self.epoch);
         }
         self.log.end()
     }
