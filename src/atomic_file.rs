@@ -120,6 +120,19 @@ impl AtomicFile {
         place(staged, &self.path).map_err(Error::writing(&self.path))
     }
 
+    /// Replaces a file by this content, which is on stable storage then.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub(crate) fn replace_durably(path: &Path, content: &[u8]) -> Result<()> {
+        AtomicFile::clean_up(path)?;
+        let mut file = AtomicFile::replacing(path)?;
+        file.write(content)?;
+        file.sync()?;
+        file.put_durably()
+    }
+
     /// As [`put_in_place`](Self::put_in_place), durably; the content is [synced](Self::sync) already.
     ///
     /// # Errors

@@ -47,8 +47,7 @@ fn stop(mut running: Running) -> Done {
     done
 }
 
-/// The rows of all tables of an output folder but `rejected`, whose origins differ: those of the state are numbered
-/// anew.
+/// The rows of all tables of an output folder, `rejected` included.
 fn tables(output: &Path) -> Vec<(String, Vec<String>)> {
     let mut tables = Vec::new();
     let mut names: Vec<_> = fs::read_dir(output).expect("published").flatten().map(|entry| entry.path()).collect();

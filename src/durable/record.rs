@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::{InputSchema, OPERATION};
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Reason};
+use crate::model::InputTable;
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
 
 /// How far a source was read, as it says it itself.
@@ -44,24 +44,9 @@ pub(super) struct RowsHead {
     /// The part of the epoch, and the name of the file or message the rows are from.
     pub(super) part: usize,
     pub(super) origin: String,
-    pub(super) numbers: Numbers,
+    pub(super) numbers: RowNumbers,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    malformed: Vec<Malformed>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Numbers {
-    Consecutive { first: u64, count: usize },
-    Listed(Vec<u64>),
-}
-
-/// A record that is not a row.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Malformed {
-    number: u64,
-    reason: Reason,
-    json: String,
+    malformed: Vec<MalformedRow>,
 }
 
 /// Rows of the log.
@@ -72,17 +57,9 @@ pub(super) struct LoggedRows {
 
 /// The payload of a frame with these rows: the length of the head, the head, the body.
 pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<[Vec<u8>; 3]> {
-    let malformed = batch.malformed.iter().map(|row| Malformed {
-        number: row.number,
-        reason: row.reason.clone(),
-        json: row.json.clone(),
-    });
-    let numbers = match &batch.numbers {
-        RowNumbers::Consecutive { first, count } => Numbers::Consecutive { first: *first, count: *count },
-        RowNumbers::Listed(numbers) => Numbers::Listed(numbers.clone()),
-    };
+    let (numbers, malformed) = (batch.numbers.clone(), batch.malformed.clone());
     let (table, part, origin) = (batch.table.name().to_owned(), batch.part, batch.origin.to_string());
-    let head = RowsHead { table, part, origin, numbers, malformed: malformed.collect() };
+    let head = RowsHead { table, part, origin, numbers, malformed };
     let head = serde_json::to_vec(&head).map_err(Error::failed)?;
     let rows = raw_rows(schema, batch);
     let mut body = Vec::new();
@@ -130,15 +107,6 @@ fn parts(payload: &[u8]) -> Result<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
 }
 
-impl Numbers {
-    pub(super) fn first(&self) -> u64 {
-        match self {
-            Numbers::Consecutive { first, .. } => *first,
-            Numbers::Listed(numbers) => numbers.first().copied().unwrap_or(0),
-        }
-    }
-}
-
 impl RowsHead {
     pub(super) fn table(&self) -> Result<InputTable> {
         InputTable::named(&self.table).ok_or_else(|| Error::failed(format!("rows of an unknown table {}", self.table)))
@@ -146,11 +114,7 @@ impl RowsHead {
 
     /// The number of rows, and of records that are none.
     pub(super) fn count(&self) -> u64 {
-        let rows = match &self.numbers {
-            Numbers::Consecutive { count, .. } => *count,
-            Numbers::Listed(numbers) => numbers.len(),
-        };
-        (rows + self.malformed.len()) as u64
+        (self.numbers.len() + self.malformed.len()) as u64
     }
 }
 
@@ -159,16 +123,7 @@ impl LoggedRows {
     pub(super) fn into_batch(self, schema: &InputSchema, part: usize) -> Result<SourceBatch> {
         let origin: Arc<str> = self.head.origin.into();
         let mut batch = SourceBatch::new(schema, part, &origin, 0, &self.rows)?;
-        batch.numbers = match self.head.numbers {
-            Numbers::Consecutive { first, count } => RowNumbers::Consecutive { first, count },
-            Numbers::Listed(numbers) => RowNumbers::Listed(numbers),
-        };
-        let malformed = self.head.malformed.into_iter().map(|row| MalformedRow {
-            number: row.number,
-            reason: row.reason,
-            json: row.json,
-        });
-        batch.malformed = malformed.collect();
+        (batch.numbers, batch.malformed) = (self.head.numbers, self.head.malformed);
         Ok(batch)
     }
 }

@@ -70,12 +70,8 @@ impl ImportSettings {
     }
 
     fn write(&self, state: &Path) -> Result<()> {
-        let path = state.join(Self::NAME);
-        AtomicFile::clean_up(&path)?;
-        let mut file = AtomicFile::replacing(&path)?;
-        file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
-        file.sync()?;
-        file.put_durably()
+        let content = serde_json::to_vec(self).map_err(Error::failed)?;
+        AtomicFile::replace_durably(&state.join(Self::NAME), &content)
     }
 
     /// Checks that a state was made with the columns of a configuration.

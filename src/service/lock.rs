@@ -1,13 +1,13 @@
 //! One service at a time has a state.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process;
 
-use crate::atomic_file::sync_names;
 use crate::error::{Error, Result};
 use crate::printable::printable;
+use crate::sinks::folder::create_folders;
 
 /// The lock of a state folder, held while it exists. The kernel lets go of that of a process that is dead.
 pub(super) struct StateLock(File);
@@ -19,7 +19,7 @@ impl StateLock {
     ///
     /// If another process has it; the message names it.
     pub(super) fn take(folder: &Path) -> Result<StateLock> {
-        create_durably(folder).map_err(Error::writing(folder))?;
+        create_folders(folder)?;
         let path = folder.join("lock");
         let file = File::options().create(true).read(true).append(true).open(&path).map_err(Error::writing(&path))?;
         match file.try_lock() {
@@ -36,20 +36,6 @@ impl StateLock {
         file.set_len(0).and_then(|()| (&file).write_all(owner.as_bytes())).map_err(Error::writing(&path))?;
         Ok(StateLock(file))
     }
-}
-
-/// Creates a folder and those above it, and brings their names to stable storage.
-fn create_durably(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().unwrap_or(Path::new(""));
-    create_durably(parent)?;
-    match fs::create_dir(folder) {
-        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(cause),
-        _ => {}
-    }
-    sync_names(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 impl Drop for StateLock {

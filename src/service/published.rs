@@ -55,11 +55,7 @@ impl Published {
     }
 
     pub(super) fn write(&self, state: &Path) -> Result<()> {
-        let path = state.join(NAME);
-        AtomicFile::clean_up(&path)?;
-        let mut file = AtomicFile::replacing(&path)?;
-        file.write(&serde_json::to_vec(self).map_err(Error::failed)?)?;
-        file.sync()?;
-        file.put_durably()
+        let content = serde_json::to_vec(self).map_err(Error::failed)?;
+        AtomicFile::replace_durably(&state.join(NAME), &content)
     }
 }

@@ -19,6 +19,7 @@ use crate::model::Epoch;
 use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 pub(crate) use count::{count_rows, uncompressed};
+pub(crate) use disk::create_folders;
 use store::OutputFolder;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfRun, TableWriter};

@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::columns::{InputSchema, OPERATION};
 use crate::error::{Error, Result};
@@ -174,7 +175,8 @@ impl SourceBatch {
 }
 
 /// The numbers of a batch's rows.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
 pub(crate) enum RowNumbers {
     Consecutive {
         first: u64,
@@ -185,7 +187,7 @@ pub(crate) enum RowNumbers {
 }
 
 /// A record that is not a row.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MalformedRow {
     pub(crate) number: u64,
     pub(crate) reason: Reason,
@@ -197,6 +199,14 @@ impl RowNumbers {
         match self {
             RowNumbers::Consecutive { count, .. } => *count,
             RowNumbers::Listed(numbers) => numbers.len(),
+        }
+    }
+
+    /// The first number; 0 if there is none.
+    pub(crate) fn first(&self) -> u64 {
+        match self {
+            RowNumbers::Consecutive { first, .. } => *first,
+            RowNumbers::Listed(numbers) => numbers.first().copied().unwrap_or(0),
         }
     }
 

@@ -100,7 +100,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 ///
 /// If one can't be created or synced.
-pub(super) fn create_folders(path: &Path) -> Result<()> {
+pub(crate) fn create_folders(path: &Path) -> Result<()> {
     let named = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty());
     let missing: Vec<_> = named.take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(path).map_err(Error::writing(path))?;
