@@ -17,12 +17,14 @@ mod compare;
 mod import;
 mod lock;
 mod offsets;
+mod publish;
 mod published;
 mod serve;
 mod settings;
 mod state_commands;
+mod verify;
 
-pub use background::verify;
 pub use serve::{Requests, serve};
 pub use settings::ServiceConfig;
 pub use state_commands::{drop_rejected, each_rejected, export};
+pub use verify::verify;

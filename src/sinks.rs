@@ -27,4 +27,6 @@ pub use crate::model::Epoch;
 pub use changes::{ChangeFeed, TableChanges};
 pub use checksums::Checksums;
 pub use memory::{MemoryTables, TablesSnapshot};
-pub use sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written};
+pub use sink::{
+    Direction, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written,
+};

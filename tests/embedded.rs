@@ -180,7 +180,7 @@ fn a_feed_of_changes_encodes_nothing_of_the_first_epoch_and_only_the_tables_it_i
 /// A sink, opened for a table of ids.
 fn opened(sink: &mut dyn Sink) -> (TableInfo, Box<dyn SinkPart>) {
     let schema = batch(vec![("id", column(Int64Array::from(vec![1])))]).schema();
-    let table = TableInfo { name: "numbers".into(), key: vec!["id".into()], schema };
+    let table = TableInfo { name: "numbers".into(), key: vec!["id".into()], schema, order: Vec::new() };
     let job = SinkContext { run_id: "test".into(), tables: vec![table.clone()], workers: 1, process: 0, processes: 1 };
     assert_eq!(sink.open(&job).expect("it opens"), Opened::Ready);
     let part = sink.part(&table, 0).expect("a part");

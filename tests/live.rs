@@ -11,7 +11,7 @@ use millstream::config::{InputConfig, JobConfig};
 use millstream::generate::generate;
 use millstream::model::{AnyId, Change, Day, InputTable, Order, Price, Product};
 use millstream::runtime::{Live, Progress};
-use millstream::sinks::{ChangeFeed, Sink};
+use millstream::sinks::{ChangeFeed, Sink, TableChanges};
 use millstream::sources::changes;
 use millstream::tables::Catalog;
 
@@ -25,11 +25,14 @@ struct Job {
 }
 
 fn start(input: &Path, workers: usize, table: Option<&str>) -> Job {
+    start_with(input, workers, table, ChangeFeed::new())
+}
+
+fn start_with(input: &Path, workers: usize, table: Option<&str>, feed: ChangeFeed) -> Job {
     let mut config = JobConfig { workers, ..JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day")) };
     if let Some(table) = table {
         config.tables = Catalog::standard().select(&[table]).expect("a table");
     }
-    let feed = ChangeFeed::new();
     let sinks = vec![Box::new(feed.clone()) as Box<dyn Sink>];
     let source = Arc::new(InputConfig::at(input).open().expect("the shop is there"));
     let live = Live::start(&config, source, sinks, &Arc::new(Progress::default()));
@@ -41,15 +44,30 @@ impl Job {
         let epoch = self.live.apply(changes).expect("the job is live");
         let (committed, tables) = self.feed.take().expect("the epoch is committed");
         assert_eq!(committed, epoch);
-        let mut moved = Moved::new();
-        for table in tables {
-            for (rows, weight) in [(table.plus, 1), (table.minus, -1)] {
-                moved.extend(cells(&rows).into_iter().map(|cells| (table.table.name.clone(), cells, weight)));
-            }
-        }
-        moved.sort();
+        moved(tables)
+    }
+
+    /// What has moved since it was last asked for.
+    fn gather(&mut self) -> Moved {
+        let epoch = self.live.gather().expect("the job is live");
+        let moved = self.feed.take().map_or(Moved::new(), |(committed, tables)| {
+            assert_eq!(committed, epoch);
+            moved(tables)
+        });
+        assert!(self.feed.take().is_none(), "all comes in one epoch");
         moved
     }
+}
+
+fn moved(tables: Vec<TableChanges>) -> Moved {
+    let mut moved = Moved::new();
+    for table in tables {
+        for (rows, weight) in [(table.plus, 1), (table.minus, -1)] {
+            moved.extend(cells(&rows).into_iter().map(|cells| (table.table.name.clone(), cells, weight)));
+        }
+    }
+    moved.sort();
+    moved
 }
 
 /// Rows as text, one string per cell.
@@ -124,6 +142,34 @@ fn what_moves_does_not_depend_on_the_workers_and_comes_back() {
         all.retain(|_, weight| *weight != 0);
         assert_eq!(all, BTreeMap::new(), "all is as it was");
         assert_eq!(first.get_or_insert_with(|| epochs.clone()), &epochs, "{workers} workers");
+    }
+}
+
+#[test]
+fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("shop");
+    generate(0.001, &input).expect("a shop");
+    let sample = sample(&input, 40, 4);
+    for (workers, together) in [(1, 1), (2, 2), (4, 3), (2, 5), (1, 10)] {
+        let mut each = start(&input, workers, None);
+        let mut gathered = start_with(&input, workers, None, ChangeFeed::gathered());
+        let mut all: BTreeMap<_, isize> = BTreeMap::new();
+        let histories = [history(&sample), history(&sample)].concat();
+        for (number, changes) in (1..).zip(histories) {
+            for (table, row, weight) in each.apply(changes.clone()) {
+                *all.entry((table, row)).or_default() += weight;
+            }
+            gathered.live.apply(changes).expect("the job is live");
+            if number % together == 0 {
+                all.retain(|_, weight| *weight != 0);
+                let wanted: Moved =
+                    std::mem::take(&mut all).into_iter().map(|((table, row), n)| (table, row, n)).collect();
+                assert_eq!(gathered.gather(), wanted, "{workers} workers, {together} epochs");
+            }
+        }
+        assert_eq!(gathered.gather().is_empty(), 10 % together == 0, "what is left");
+        assert_eq!(gathered.gather(), Moved::new(), "nothing twice");
     }
 }
 

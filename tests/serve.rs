@@ -53,19 +53,36 @@ fn tables(output: &Path) -> Vec<(String, Vec<String>)> {
     let mut names: Vec<_> = fs::read_dir(output).expect("published").flatten().map(|entry| entry.path()).collect();
     names.sort();
     for path in names.into_iter().filter(|path| path.is_dir() && !path.ends_with(".millstream")) {
-        let files = fs::read_dir(&path).expect("a table").flatten().map(|entry| entry.path());
-        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "parquet"));
-        let mut rows: Vec<_> = files.flat_map(|file| read_parquet(&file)).flat_map(|batch| as_json(&batch)).collect();
+        let mut rows = Vec::new();
+        add_rows(&path, "", &mut rows);
         rows.sort();
         tables.push((path.file_name().expect("a name").to_string_lossy().into_owned(), rows));
     }
     tables
 }
 
+/// Adds the rows of the files below a folder, each with the folders that it is in.
+fn add_rows(folder: &Path, partition: &str, rows: &mut Vec<String>) {
+    for path in fs::read_dir(folder).expect("a table").flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            add_rows(&path, &format!("{partition}/{}", path.file_name().expect("a name").display()), rows);
+        } else if path.extension().is_some_and(|ending| ending == "parquet") {
+            let batches = read_parquet(&path);
+            rows.extend(batches.iter().flat_map(as_json).map(|row| format!("{partition} {row}")));
+        }
+    }
+}
+
 /// Checks that what is published is what `run` makes of the files.
 fn check_published(shop: &Shop, context: &str) {
+    check_published_with(shop, &[], context);
+}
+
+/// The same with more arguments.
+fn check_published_with(shop: &Shop, args: &[&str], context: &str) {
     let alone = shop.path("alone");
     let mut run = command(&["run", "--as-of", "2024-03-31", "--workers", "1"]);
+    run.args(args);
     run.arg("--input").arg(shop.input()).arg("--output").arg(&alone);
     check(&finish(run), 0, &[]);
     let (found, wanted) = (tables(&shop.output()), tables(&alone));
@@ -157,8 +174,12 @@ fn killed_at_any_moment_it_loses_nothing_and_does_nothing_twice() {
 }
 
 fn verify(shop: &Shop) -> std::process::Command {
+    verify_with(shop, &[])
+}
+
+fn verify_with(shop: &Shop, args: &[&str]) -> std::process::Command {
     let mut command = command(&["verify", "--as-of", "2024-03-31"]);
-    command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output());
+    command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
     command
 }
 
@@ -233,12 +254,12 @@ fn it_publishes_and_verifies_when_asked_to() {
     let mut running = Running::start(service(&shop, &[]));
     running.await_line("live at epoch 1");
     running.signal("-USR1");
-    running.await_line("published of epoch 1");
+    running.await_line("published epoch 1");
     check_published(&shop, "on request");
     drop_file(&shop, "orders/01.csv", &format!("{HEADER}1,1,1,2024-03-01,7,0,\n"));
     running.await_line("epoch 2: 1 rows");
     running.signal("-USR2");
-    running.await_line("verified of epoch 2");
+    running.await_line("verified epoch 2");
     check(&finish(verify(&shop)), 1, &["in use by process"]);
     stop(running);
     let verified = finish(verify(&shop));
@@ -469,10 +490,10 @@ fn a_state_that_lacks_a_file_is_refused_and_left_alone() {
 fn tables_that_others_replaced_are_published_again_and_publications_take_no_room() {
     let shop = shop_with_folder();
     let mut running = Running::start(service(&shop, &["--publish-every", "100ms"]));
-    running.await_line("published of epoch 1");
+    running.await_line("published epoch 1");
     for epoch in 2..8 {
         drop_file(&shop, &format!("orders/{epoch:02}.csv"), &format!("{HEADER}1,1,1,2024-03-11,{epoch},0,\n"));
-        running.await_line(&format!("published of epoch {epoch}"));
+        running.await_line(&format!("published epoch {epoch}"));
     }
     stop(running);
     let state = shop.output().join(".millstream/state");
@@ -488,6 +509,54 @@ fn tables_that_others_replaced_are_published_again_and_publications_take_no_room
     check(&finish(verify(&shop)), 3, &["something else has published since"]);
     stop_after_start(&shop, &[]);
     check_published(&shop, "published again");
+}
+
+#[test]
+fn what_is_published_of_changes_is_what_a_run_makes_of_all_rows() {
+    let layouts = [
+        "",
+        "output: {target_file_size: 1KB}",
+        "output: {sort_by: [order_id], target_file_size: 2KB}",
+        "output: {partition_by: [month, category], sort_by: [quantity]}",
+        "output: {partition_by: [customer_tier], bucket_by: {columns: [order_id], buckets: 3}, target_file_size: 1KB}",
+    ];
+    for (seed, layout) in (5..).zip(layouts) {
+        let (shop, mut random) = (shop_with_folder(), Rng::with_seed(seed));
+        let config = shop.path("config.yaml");
+        fs::write(&config, layout).expect("written");
+        fs::create_dir(shop.input().join("products")).expect("a folder");
+        fs::rename(shop.input().join("products.csv"), shop.input().join("products/00.csv")).expect("moved");
+        let args = ["--config", config.to_str().expect("a path")];
+        let mut running = Running::start(service(&shop, &[&args[..], &["--publish-every", "50ms"]].concat()));
+        running.await_line("published epoch 1: 8 tables, written anew");
+        for epoch in 2..10 {
+            drop_file(&shop, &format!("orders/{epoch:02}.csv"), &changes(&mut random));
+            running.await_line(&format!("published epoch {epoch}"));
+            check_published_with(&shop, &args, &format!("{layout}, epoch {epoch}"));
+        }
+        drop_file(&shop, "products/more.csv", "product_id,price,category,product_name\n3,7.25,Toys,Robot\n");
+        running.await_line("published epoch 10");
+        check_published_with(&shop, &args, &format!("{layout}, a product"));
+        assert_eq!(running.log().matches("anew").count(), 1, "{}", running.log());
+        assert_eq!(running.log().matches("files written").count(), 9, "{}", running.log());
+        stop(running);
+        check(&finish(verify_with(&shop, &args)), 0, &[]);
+    }
+}
+
+#[test]
+fn a_start_with_other_settings_publishes_the_tables_that_differ() {
+    let shop = shop_with_folder();
+    stop_after_start(&shop, &[]);
+    let place = |table: &str| fs::canonicalize(shop.output().join(table)).expect("a table");
+    let before = (place("daily_sales"), place("rfm_analysis"));
+    // Recency depends on the day; the sales of days do not.
+    stop_after_start(&shop, &["--as-of", "2024-04-30"]);
+    let after = (place("daily_sales"), place("rfm_analysis"));
+    assert!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
+    check_published_with(&shop, &["--as-of", "2024-04-30"], "as of another day");
+    stop_after_start(&shop, &[]);
+    check_published(&shop, "as of the first day");
 }
 
 #[test]

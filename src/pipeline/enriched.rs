@@ -7,12 +7,14 @@
 //! ```
 //!
 //! No joined row is stored: a row to delete is joined again from the state before the epoch. The first epoch, before
-//! which there was nothing, is joined from its batch alone, without lookups.
+//! which there was nothing, is joined from its batch alone, without lookups. Several later epochs can be joined
+//! together, when that is asked for: until then the join only knows whose rows may differ.
 //!
 //! *Cost per change*: the changed lines; of a customer whose account changed, or who bought a product that changed in
 //! another column than its price, all lines. *State*: the accounts by customer and the products by id, by reference.
 
 mod changed_lines;
+mod epoch_changes;
 mod line_cursor;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +30,7 @@ use crate::model::{Account, Id, Line, Product};
 use crate::operators::{Epochs, UniqueRows};
 
 use changed_lines::{ChangedLines, Lines};
+use epoch_changes::EpochChanges;
 use line_cursor::{LineCursor, Trace};
 
 /// A row of `enriched_data`.
@@ -81,25 +84,17 @@ pub(crate) struct EnrichedJoin<T: Epochs, I: Id> {
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: UniqueRows<Option<I>, Arc<Account>>,
     products: UniqueRows<I, Arc<Product>>,
+    /// Complete epochs that are gathered until they are asked for, and the first of them.
+    gathered: Option<(T, EpochChanges<I>)>,
+    /// The last epoch that was joined.
+    joined: Option<T>,
     current: Option<CurrentEpoch<T, I>>,
-}
-
-/// The changes of an epoch that is not joined yet.
-struct EpochChanges<I> {
-    accounts: Vec<((Option<I>, Arc<Account>), isize)>,
-    products: Vec<((I, Arc<Product>), isize)>,
-    /// Customers who bought a product that changed.
-    buyers: Vec<Option<I>>,
-}
-
-impl<I> Default for EpochChanges<I> {
-    fn default() -> Self {
-        EpochChanges { accounts: Vec::new(), products: Vec::new(), buyers: Vec::new() }
-    }
 }
 
 /// The epoch that is being joined.
 struct CurrentEpoch<T, I> {
+    /// The first epoch that is joined together with it.
+    first: T,
     epoch: T,
     work: Remaining<I>,
 }
@@ -134,8 +129,8 @@ struct Former<I> {
 impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     /// A join of nothing yet. Without a trace of the lines it joins only the first epoch.
     pub(crate) fn new(trace: Option<Trace<T, I>>) -> Self {
-        let (accounts, products) = Default::default();
-        EnrichedJoin { trace, lines: Vec::new(), changes: BTreeMap::new(), accounts, products, current: None }
+        let (lines, changes, accounts, products) = Default::default();
+        EnrichedJoin { trace, lines, changes, accounts, products, gathered: None, joined: None, current: None }
     }
 
     /// Takes a batch of changed lines.
@@ -160,11 +155,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     /// Takes customers who bought a product that changed in another column than its price.
     pub(crate) fn take_buyers(&mut self, updates: impl Iterator<Item = (Option<I>, T, isize)>) {
         for (customer, epoch, _) in updates {
-            self.changes.entry(epoch).or_default().buyers.push(customer);
+            self.changes.entry(epoch).or_default().customers.push(customer);
         }
     }
 
     /// Gives some rows of the epochs before the frontier; true if more are left.
+    ///
+    /// With `gathering`, the epochs after the first are given together once that epoch is before the frontier, as rows of
+    /// it.
     ///
     /// # Errors
     ///
@@ -176,15 +174,17 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     pub(crate) fn join<E>(
         &mut self,
         frontier: AntichainRef<'_, T>,
+        gathering: Option<&T>,
         mut give: impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
     ) -> Result<bool, E> {
         for _ in 0..PARTS_AT_A_TIME {
-            let Some(mut current) = self.current.take().or_else(|| self.begin_next(frontier)) else { return Ok(false) };
-            let CurrentEpoch { epoch, work } = &mut current;
+            let next = self.current.take().or_else(|| self.begin_next(frontier, gathering));
+            let Some(mut current) = next else { return Ok(false) };
+            let CurrentEpoch { first, epoch, work } = &mut current;
             let is_more = match work {
                 Remaining::First { next, items } => self.join_first(epoch, next, items, &mut give)?,
                 Remaining::Customers { former, customers } => {
-                    self.join_customers(epoch, former, customers, &mut give)?
+                    self.join_customers((first, epoch), former, customers, &mut give)?
                 }
             };
             if is_more {
@@ -197,14 +197,45 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     }
 
     /// The least epoch before the frontier that has changes, which the state then contains.
-    fn begin_next(&mut self, frontier: AntichainRef<'_, T>) -> Option<CurrentEpoch<T, I>> {
+    fn begin_next(&mut self, frontier: AntichainRef<'_, T>, gathering: Option<&T>) -> Option<CurrentEpoch<T, I>> {
+        let is_first = self.accounts.is_empty() && self.products.is_empty();
+        if !is_first && let Some(asked) = gathering {
+            return self.begin_gathered(frontier, asked);
+        }
+        let epoch = self.next_epoch(frontier)?;
+        let changes = self.changes.remove(&epoch).unwrap_or_default();
+        Some(self.begin(epoch.clone(), epoch, changes, is_first))
+    }
+
+    /// The least epoch that has changes, if it is before the frontier.
+    fn next_epoch(&self, frontier: AntichainRef<'_, T>) -> Option<T> {
         let of_lines = self.lines.first().map(|lines| lines.first());
-        let epoch = of_lines.into_iter().chain(self.changes.keys().next()).min()?.clone();
-        if frontier.less_equal(&epoch) {
+        let epoch = of_lines.into_iter().chain(self.changes.keys().next()).min()?;
+        (!frontier.less_equal(epoch)).then(|| epoch.clone())
+    }
+
+    /// Gathers the changes of all epochs before the frontier up to one that is asked for, and begins to join them once
+    /// that one is complete.
+    fn begin_gathered(&mut self, frontier: AntichainRef<'_, T>, asked: &T) -> Option<CurrentEpoch<T, I>> {
+        let is_open = self.joined.as_ref().is_none_or(|joined| joined < asked);
+        while let Some(epoch) = self.next_epoch(frontier).filter(|epoch| !is_open || epoch <= asked) {
+            let mut changes = self.changes.remove(&epoch).unwrap_or_default();
+            for lines in &self.lines {
+                changes.customers.extend(lines.customers(&epoch).cloned());
+            }
+            self.lines = std::mem::take(&mut self.lines).into_iter().filter_map(|lines| lines.after(&epoch)).collect();
+            self.gathered.get_or_insert_with(|| (epoch, EpochChanges::default())).1.add(changes);
+        }
+        if !is_open || frontier.less_equal(asked) {
             return None;
         }
-        let is_first = self.accounts.is_empty() && self.products.is_empty();
-        let EpochChanges { accounts, products, buyers } = self.changes.remove(&epoch).unwrap_or_default();
+        self.joined = Some(asked.clone());
+        let (first, changes) = self.gathered.take()?;
+        Some(self.begin(first, asked.clone(), changes, false))
+    }
+
+    fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> CurrentEpoch<T, I> {
+        let EpochChanges { accounts, products, customers, .. } = changes;
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
         let items = if is_first { ItemPositions::of_distinct(&products) } else { None };
         // If nothing follows, distinct products need no other state.
@@ -216,16 +247,16 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             Remaining::First { next: (0, 0), items: items.unwrap_or_else(|| ItemPositions::of(&self.products)) }
         } else {
             let former = Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
-            let customers = self.affected(&epoch, &former, buyers).into_iter();
+            let customers = self.affected(&epoch, &former, customers).into_iter();
             Remaining::Customers { former, customers }
         };
-        Some(CurrentEpoch { epoch, work })
+        CurrentEpoch { first, epoch, work }
     }
 
     /// The customers whose rows may differ, in order.
-    fn affected(&self, epoch: &T, former: &Former<I>, buyers: Vec<Option<I>>) -> Vec<(Option<I>, Affected)> {
+    fn affected(&self, epoch: &T, former: &Former<I>, others: Vec<Option<I>>) -> Vec<(Option<I>, Affected)> {
         let changed = former.accounts.keys().cloned();
-        let mut customers: BTreeMap<_, _> = changed.chain(buyers).map(|customer| (customer, Affected::All)).collect();
+        let mut customers: BTreeMap<_, _> = changed.chain(others).map(|customer| (customer, Affected::All)).collect();
         for lines in &self.lines {
             for customer in lines.customers(epoch) {
                 customers.entry(customer.clone()).or_insert(Affected::Changed);
@@ -257,10 +288,10 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         Ok(is_more)
     }
 
-    /// Joins the lines of some customers, before the epoch and after it; false if those were all.
+    /// Joins the lines of some customers, before the first of these epochs and after the last; false if those were all.
     fn join_customers<E>(
         &mut self,
-        epoch: &T,
+        (first, epoch): (&T, &T),
         former: &Former<I>,
         customers: &mut std::vec::IntoIter<(Option<I>, Affected)>,
         give: &mut impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
@@ -276,7 +307,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             let (customer, products) = (&customer, (&former.products, &self.products));
             let mut joined = BeforeAndAfter { customer, accounts: (before, after), products, rows: &mut rows };
             if affected == Affected::All {
-                all_lines.seek(customer, epoch, |line, was, is| joined.add(line, was, is));
+                all_lines.seek(customer, (first, epoch), |line, was, is| joined.add(line, was, is));
             } else {
                 for lines in &self.lines {
                     lines.of_customer(customer, epoch, |line, diff| joined.add(line, (-diff).max(0), diff.max(0)));
@@ -293,8 +324,9 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     fn finish(&mut self, epoch: T) {
         self.lines = std::mem::take(&mut self.lines).into_iter().filter_map(|lines| lines.after(&epoch)).collect();
         if let Some(trace) = &mut self.trace {
-            trace.set_logical_compaction(AntichainRef::new(&[epoch]));
+            trace.set_logical_compaction(AntichainRef::new(std::slice::from_ref(&epoch)));
         }
+        self.joined = Some(epoch);
     }
 
     /// Lets the trace merge what is before the frontier.

@@ -71,7 +71,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
                 let frontier = least(frontiers);
                 if let Some(held) = &mut capability {
                     let mut output = output.activate();
-                    let is_more = join.join(frontier.borrow(), |epoch, rows| {
+                    let is_more = join.join(frontier.borrow(), None, |epoch, rows| {
                         let mut session = output.session(&held);
                         rows.for_each(|row, diff| session.give((row, epoch.clone(), diff)));
                         Ok::<(), std::convert::Infallible>(())

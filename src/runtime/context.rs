@@ -1,6 +1,6 @@
 //! The shared state of the workers, and the parts of the sinks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use crate::forest::Forest;
 use crate::model::Epoch;
 use crate::pipeline::Settings;
 use crate::report::Report;
-use crate::sinks::{Opened, Sink, SinkContext, SinkPart, TableInfo};
+use crate::sinks::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo};
 use crate::tables::{AnyTable, Catalog, Derived, Layout, RejectedTable};
 use crate::udf::anomaly_score;
 
@@ -33,8 +33,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct TableParts {
     pub(super) parts: Vec<PartOfSink>,
-    /// True if a sink wants all rows on one worker, in order.
-    pub(super) in_order: bool,
+    /// True if a sink wants all rows on one worker.
+    pub(super) together: bool,
 }
 
 /// The part of a sink for a table on one worker.
@@ -42,6 +42,8 @@ pub(super) struct PartOfSink {
     pub(super) part: Box<dyn SinkPart>,
     /// The first epoch that the sink takes.
     pub(super) from: Epoch,
+    /// True if the sink takes the changes of several epochs together.
+    pub(super) gathered: bool,
 }
 
 /// The shared state of the workers of a job.
@@ -64,6 +66,8 @@ pub(super) struct RunContext {
     pub(super) sealed: SealedEpochs,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
+    /// The newest epoch in which what was gathered is asked for.
+    pub(super) gathering: AtomicU64,
     /// True if there is a sink.
     pub(super) has_sinks: bool,
     workers: usize,
@@ -99,6 +103,7 @@ impl RunContext {
             name: table.name().to_owned(),
             key: table.key().iter().map(|column| (*column).to_owned()).collect(),
             schema: derived.schema(table.name(), Arc::clone(schema)),
+            order: table.order().iter().map(|(column, direction)| ((*column).to_owned(), *direction)).collect(),
         });
         let infos = infos.collect();
         Ok(RunContext {
@@ -107,11 +112,12 @@ impl RunContext {
             tables: config.tables.clone(),
             infos,
             schemas,
-            run_id: run_id(),
+            run_id: new_run_id(),
             parts: Mutex::default(),
             rejected_parts: AtomicUsize::new(0),
             sealed: SealedEpochs::new(config.workers),
             stays: false,
+            gathering: AtomicU64::new(0),
             has_sinks: false,
             workers: config.workers,
             rejections: Arc::clone(intake.rejections()),
@@ -269,8 +275,9 @@ fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<V
             let Some(options) = sink.wants(table) else { continue };
             for (worker, tables) in parts.iter_mut().enumerate() {
                 let of_table = tables.last_mut().expect("it was just added");
-                of_table.in_order |= options.in_order;
-                of_table.parts.push(PartOfSink { part: sink.part(table, worker)?, from: options.from });
+                of_table.together |= options.together;
+                let PartOptions { from, gathered, .. } = options;
+                of_table.parts.push(PartOfSink { part: sink.part(table, worker)?, from, gathered });
             }
         }
     }
@@ -278,7 +285,7 @@ fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<V
 }
 
 /// A unique name for the run: its start time and process id.
-fn run_id() -> String {
+pub(crate) fn new_run_id() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), std::process::id())
 }

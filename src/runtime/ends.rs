@@ -9,6 +9,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::record_batch::RecordBatch;
@@ -24,7 +25,7 @@ use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
 use crate::pipeline::{Job, least};
 use crate::sinks::RowChanges;
-use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, rows_end};
+use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, Wanted, rows_end};
 
 use super::context::{PartOfSink, RunContext, TableParts};
 use super::probe::EpochProbe;
@@ -64,13 +65,13 @@ impl<'scope> Ends<'scope> {
 
     /// Ends the next table of the catalog, or `rejected` after the last.
     fn add(&mut self, end: impl FnOnce(&EndContext) -> TableEnd<'scope>) {
-        let TableParts { parts, in_order } = self.parts.next().unwrap_or_default();
+        let TableParts { parts, together } = self.parts.next().unwrap_or_default();
         let (name, schema) = self.context.table(self.ended);
         let context = EndContext {
             layout: Arc::clone(&self.context.layout),
             schema: Arc::clone(schema),
-            is_wanted: first_wanted(&self.context, name, &parts).is_some(),
-            in_order,
+            is_wanted: wanted(&self.context, name, &parts).is_some(),
+            together,
             stays: self.context.stays,
         };
         self.ends.push(NamedEnd { name: name.to_owned(), end: end(&context), parts });
@@ -219,7 +220,7 @@ impl ConnectedEnd {
     ) -> Result<bool> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
-        let wanted = first_wanted(context, name, parts);
+        let wanted = wanted(context, name, parts);
         let is_more = end.advance(frontiers, wanted, &mut |epoch, changes| {
             if context.has_failed() {
                 return Ok(());
@@ -239,12 +240,14 @@ impl ConnectedEnd {
     }
 }
 
-/// The first epoch of which a sink takes a table, or rows rejected by its functions.
-fn first_wanted(context: &RunContext, table: &str, parts: &[PartOfSink]) -> Option<Epoch> {
+/// What sinks take of a table, or of the rows rejected by its functions.
+fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink]) -> Option<Wanted> {
     if context.derived.has(table) && context.takes_rejected() {
-        return Some(0);
+        return Some(Wanted { from: 0, gathering: None });
     }
-    parts.iter().map(|part| part.from).min()
+    let from = parts.iter().map(|part| part.from).min()?;
+    let is_gathered = parts.iter().all(|part| part.gathered);
+    Some(Wanted { from, gathering: is_gathered.then(|| context.gathering.load(Ordering::Acquire)) })
 }
 
 /// Adds the columns computed by functions. Rows that a function can't handle are rejected.

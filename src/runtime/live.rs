@@ -1,5 +1,6 @@
 //! A live job: loaded once, then changed, one epoch at a time.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -237,6 +238,18 @@ impl Live {
     /// If the job has ended.
     pub(crate) fn begin_batches(&mut self, batches: Vec<SourceBatch>) -> Result<()> {
         self.begin(NextEpoch { batches, ..NextEpoch::default() })
+    }
+
+    /// Gives the sinks that take the changes of several epochs [together](crate::sinks::PartOptions::gathered) what they
+    /// have not got yet, in an epoch of its own that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the job has ended.
+    pub fn gather(&mut self) -> Result<Epoch> {
+        self.context.gathering.store(self.epoch + 1, Ordering::Release);
+        self.begin(NextEpoch::default())?;
+        self.finish()
     }
 
     /// Scores all orders by this model from now on, in an epoch of its own: every score changes. A function

@@ -13,14 +13,16 @@ use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 use crate::panics::caught;
 use crate::runtime::{Live, Progress};
-use crate::sinks::{Checksums, Sink};
+use crate::sinks::{ChangeFeed, Checksums, Sink};
 use crate::sources::{ArrivedFile, FileLedger, FolderWatch, RowDecoder, SourceBatch};
+use crate::tables::RejectedTable;
 
-use super::background::{self, Background, Task};
+use super::background::{Background, Task};
 use super::import::{self, ImportSettings};
 use super::lock::StateLock;
 use super::offsets::{ledger_of, now_ms, offset_name};
-use super::published::Published;
+use super::publish::Publication;
+use super::published::{Fingerprints, Published};
 use super::settings::ServiceConfig;
 
 /// What a running service is asked to do. Signal handlers may set it.
@@ -40,6 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const NAP: Duration = Duration::from_millis(50);
 /// An epoch takes no more files once it has so many rows.
 const EPOCH_ROWS: u64 = 100_000;
+/// What so many rows have changed is not kept for the next publication, which then writes the tables anew.
+const GATHERED_MOST: u64 = 1_000_000;
 /// How long to wait before a write is tried again for which there was no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -85,6 +89,11 @@ struct Service<'a, S> {
     progress: Arc<Progress>,
     live: Option<Live>,
     checksums: Checksums,
+    /// What has changed since an epoch, for the next publication.
+    changes: ChangeFeed,
+    since: u64,
+    /// How many rows were taken since the last gathering.
+    taken: u64,
     log: LogWriter,
     tables: BTreeMap<InputTable, ServedTable>,
     watch: FolderWatch,
@@ -113,20 +122,23 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         mut sinks: S,
         progress: &Arc<Progress>,
     ) -> Result<Service<'a, S>> {
-        let (checksums, as_of) = (Checksums::new(), config.today());
+        let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(), config.today());
         let source = Arc::new(state.source()?);
         let table = |table: &InputTable| {
             let decoder = RowDecoder::of(&*source, *table, config.run.job.conversion())?;
             Ok((*table, ServedTable { schema: state.schema(*table).clone(), decoder }))
         };
         let tables = InputTable::ALL.iter().map(table).collect::<Result<_>>()?;
-        let live = start_live(config, as_of, &source, sinks(), &checksums, progress)?;
+        let live = start_live(config, as_of, &source, sinks(), (&checksums, &changes), progress)?;
         Ok(Service {
             config,
             sinks,
             progress: Arc::clone(progress),
             live: Some(live),
             checksums,
+            changes,
+            since: state.epoch(),
+            taken: 0,
             log: state.log(config.durability),
             tables,
             watch: FolderWatch::new(config.incoming(), &config.run.input.files),
@@ -192,6 +204,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         requests: &Requests,
     ) -> Result<bool> {
         let commit = Commit { epoch: self.epoch + 1, time_ms: now_ms(), offsets };
+        self.taken += batches.iter().map(SourceBatch::rows).sum::<u64>();
         let frame = |batch: &SourceBatch| LogWriter::encode(&self.tables[&batch.table].schema, batch);
         let frames = batches.iter().map(frame).collect::<Result<Vec<_>>>()?;
         self.live_job().begin_batches(batches)?;
@@ -223,13 +236,18 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             return self.begin(Task::Compact(Compaction::of(&self.log)));
         }
         if requests.verify.swap(false, Ordering::Relaxed) {
-            return self.begin(Task::Verify(self.checksums_now()));
+            let live = self.fingerprints()?;
+            return self.begin(Task::Verify(self.as_of, live));
+        }
+        if self.taken >= GATHERED_MOST {
+            self.forget_changes()?;
         }
         let is_due = self.config.publish_every.is_some_and(|every| self.published_at.elapsed() >= every);
         if requests.publish.swap(false, Ordering::Relaxed) || is_due {
             self.published_at = Instant::now();
             if !Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of) {
-                return self.begin(Task::Publish);
+                let publication = self.publication()?;
+                return self.begin(Task::Publish(publication));
             }
         }
         Ok(())
@@ -237,7 +255,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     fn begin(&mut self, task: Task) -> Result<()> {
         match Snapshot::of(&mut self.log) {
-            Ok(snapshot) => self.background.begin(self.config.clone(), snapshot, self.as_of, task),
+            Ok(snapshot) => self.background.begin(self.config.clone(), self.epoch, snapshot, task),
             // There is no room.
             Err(error) if self.log.is_usable() => tracing::warn!("{error}"),
             Err(error) => return Err(error),
@@ -245,12 +263,27 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         Ok(())
     }
 
-    fn checksums_now(&self) -> BTreeMap<String, u64> {
+    /// What the tables have now.
+    fn fingerprints(&mut self) -> Result<Fingerprints> {
+        self.live_job().gather()?;
+        self.taken = 0;
         // A model that is trained anew gives other scores.
         let is_trained = self.config.run.job.anomaly.model.is_none();
         let names = self.config.run.job.tables.names().filter(|name| !(is_trained && *name == "order_anomalies"));
-        let names = names.map(str::to_owned);
-        names.filter_map(|name| Some((name.clone(), self.checksums.of(&name)?))).collect()
+        let names = names.chain([RejectedTable::NAME]);
+        Ok(names.filter_map(|name| Some((name.to_owned(), self.checksums.fingerprint(name)?))).collect())
+    }
+
+    /// The tables as they are to be published now.
+    fn publication(&mut self) -> Result<Publication> {
+        let (epoch, as_of, fingerprints) = (self.epoch, self.as_of, self.fingerprints()?);
+        let since = std::mem::replace(&mut self.since, epoch);
+        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.take_all()? })
+    }
+
+    /// Forgets what has changed: there is so much that the tables may as well be written anew.
+    fn forget_changes(&mut self) -> Result<()> {
+        self.publication().map(drop)
     }
 
     /// Starts the live job anew as of today.
@@ -259,7 +292,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         tracing::info!("the day is {as_of} now");
         self.live.take().map_or(Ok(()), Live::stop)?;
         let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
-        self.live = Some(start_live(self.config, as_of, &source, sinks, &self.checksums, &self.progress)?);
+        self.changes = ChangeFeed::gathered();
+        let own = (&self.checksums, &self.changes);
+        self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress)?);
+        (self.since, self.taken) = (self.epoch, 0);
         self.as_of = as_of;
         Ok(())
     }
@@ -271,13 +307,15 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     /// Stops the live job, and publishes if asked to.
     fn end(mut self) -> Result<()> {
         self.background.finish();
+        let is_published = || Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
+        let publication = match self.config.publish_on_stop && !is_published() {
+            true => Some(self.publication()?),
+            false => None,
+        };
         self.live.take().map_or(Ok(()), Live::stop)?;
-        if self.config.publish_on_stop
-            && !Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of)
-        {
-            let state = Snapshot::of(&mut self.log)?.read()?;
-            background::publish(self.config, &state, self.as_of)?;
-            tracing::info!("published epoch {}", self.epoch);
+        if let Some(publication) = publication {
+            let done = publication.publish(self.config, &Snapshot::of(&mut self.log)?)?;
+            tracing::info!("published epoch {}: {done}", self.epoch);
         }
         self.log.end()
     }
@@ -289,10 +327,11 @@ fn start_live(
     as_of: Day,
     source: &Arc<StateSource>,
     mut sinks: Vec<Box<dyn Sink>>,
-    checksums: &Checksums,
+    (checksums, changes): (&Checksums, &ChangeFeed),
     progress: &Arc<Progress>,
 ) -> Result<Live> {
     sinks.push(Box::new(checksums.clone()));
+    sinks.push(Box::new(changes.clone()));
     let live = Live::start(&config.job_as_of(as_of), Arc::clone(source) as _, sinks, progress)?;
     source.release();
     Ok(live)

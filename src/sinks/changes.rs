@@ -22,6 +22,7 @@ use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, 
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
     with_first_epoch: bool,
+    is_gathered: bool,
     /// The tables to follow; `None` for all.
     wanted: Option<Vec<String>>,
     tables: Vec<TableInfo>,
@@ -64,11 +65,42 @@ impl ChangeFeed {
         ChangeFeed { with_first_epoch: true, ..ChangeFeed::default() }
     }
 
+    /// Creates a feed of all tables that has the changes of the epochs up to a [gathering
+    /// one](crate::runtime::Live::gather) together. Epochs without changes are left out.
+    #[must_use]
+    pub fn gathered() -> ChangeFeed {
+        ChangeFeed { is_gathered: true, ..ChangeFeed::default() }
+    }
+
     /// Removes and returns the earliest committed epoch and its changes, by table. Tables that did not change are left
     /// out. `None` if no epoch is left.
     #[must_use]
     pub fn take(&self) -> Option<(Epoch, Vec<TableChanges>)> {
         self.lock().committed.pop_first()
+    }
+
+    /// Removes all committed epochs, and returns what they change together, by table.
+    ///
+    /// # Errors
+    ///
+    /// If rows can't be compared.
+    pub fn take_all(&self) -> Result<Vec<TableChanges>> {
+        let epochs = std::mem::take(&mut self.lock().committed);
+        let mut tables: Vec<(TableInfo, Vec<RowChanges>)> = Vec::new();
+        for TableChanges { table, plus, minus } in epochs.into_values().flatten() {
+            let changes = RowChanges { plus: Some(plus), minus: Some(minus) };
+            match tables.iter_mut().find(|(known, _)| known.name == table.name) {
+                Some((_, of_table)) => of_table.push(changes),
+                None => tables.push((table, vec![changes])),
+            }
+        }
+        let net = tables.into_iter().map(|(table, changes)| {
+            let (plus, minus) = net(&table.schema, &changes)?;
+            Ok(TableChanges { table, plus, minus })
+        });
+        let mut net = net.collect::<Result<Vec<_>>>()?;
+        net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
+        Ok(net)
     }
 
     /// The first epoch of the feed.
@@ -90,7 +122,8 @@ impl Sink for ChangeFeed {
 
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
         let is_wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&table.name));
-        is_wanted.then(|| PartOptions { from: self.first(), ..PartOptions::default() })
+        let (from, gathered) = (self.first(), self.is_gathered);
+        is_wanted.then(|| PartOptions { from, gathered, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
@@ -108,7 +141,7 @@ impl Sink for ChangeFeed {
                 tables.push(TableChanges { table: table.clone(), plus, minus });
             }
         }
-        if epoch >= self.first() {
+        if epoch >= self.first() && !(self.is_gathered && tables.is_empty()) {
             self.lock().committed.insert(epoch, tables);
         }
         Ok(())

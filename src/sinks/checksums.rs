@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use foldhash::quality::FixedState;
@@ -11,9 +12,10 @@ use foldhash::quality::FixedState;
 use crate::error::{Error, Result};
 use crate::model::Epoch;
 
-use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 /// A sink that keeps the sum of the row hashes of each table, as of the newest committed epoch. Clones share the sums.
+///
 ///
 /// Equal tables have equal sums, regardless of order; different tables collide with probability 2⁻⁶⁴.
 ///
@@ -22,11 +24,13 @@ use super::sink::{Opened, RowChanges, Sink, SinkContext, SinkPart, TableInfo, Ta
 #[derive(Clone, Default)]
 pub struct Checksums {
     shared: Arc<Mutex<ChecksumState>>,
+    is_gathered: bool,
 }
 
 #[derive(Default)]
 struct ChecksumState {
     committed: HashMap<String, u64>,
+    schemas: HashMap<String, SchemaRef>,
     /// The changes of epochs that are not committed, by table.
     open: BTreeMap<Epoch, HashMap<String, u64>>,
 }
@@ -38,18 +42,39 @@ impl Checksums {
         Checksums::default()
     }
 
+    /// The same, which takes the changes of several epochs together: in a live job, a sum is that of the last
+    /// [gathering](crate::runtime::Live::gather) epoch.
+    #[must_use]
+    pub fn gathered() -> Checksums {
+        Checksums { is_gathered: true, ..Checksums::default() }
+    }
+
     /// The checksum of a table; `None` if the job does not have it.
     #[must_use]
     pub fn of(&self, table: &str) -> Option<u64> {
         lock(&self.shared).committed.get(table).copied()
+    }
+
+    /// The columns and the rows of a table as a text: equal tables have equal ones.
+    pub(crate) fn fingerprint(&self, table: &str) -> Option<String> {
+        let state = lock(&self.shared);
+        let (schema, sum) = (state.schemas.get(table)?, state.committed.get(table)?);
+        let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+        let columns = HASHER.hash_one(columns.collect::<Vec<_>>());
+        Some(format!("{columns:016x}-{sum:016x}"))
     }
 }
 
 impl Sink for Checksums {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let committed = job.tables.iter().map(|table| (table.name.clone(), 0)).collect();
-        *lock(&self.shared) = ChecksumState { committed, open: BTreeMap::new() };
+        let schemas = job.tables.iter().map(|table| (table.name.clone(), Arc::clone(&table.schema))).collect();
+        *lock(&self.shared) = ChecksumState { committed, schemas, open: BTreeMap::new() };
         Ok(Opened::Ready)
+    }
+
+    fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
+        Some(PartOptions { gathered: self.is_gathered, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
@@ -68,6 +93,8 @@ impl Sink for Checksums {
     }
 }
 
+const HASHER: FixedState = FixedState::with_seed(0x7461_626c_6573);
+
 fn lock(sums: &Mutex<ChecksumState>) -> MutexGuard<'_, ChecksumState> {
     sums.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -80,7 +107,6 @@ struct ChecksumPart {
 
 impl ChecksumPart {
     fn hashes(&self, batch: Option<&RecordBatch>) -> Result<u64> {
-        const HASHER: FixedState = FixedState::with_seed(0x7461_626c_6573);
         let Some(batch) = batch else { return Ok(0) };
         let rows = self.converter.convert_columns(batch.columns()).map_err(Error::failed)?;
         Ok(rows.iter().map(|row| HASHER.hash_one(row.as_ref())).fold(0, u64::wrapping_add))

@@ -7,6 +7,7 @@
 mod count;
 mod disk;
 mod store;
+mod update;
 mod write;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableI
 pub(crate) use count::{count_rows, uncompressed};
 pub(crate) use disk::create_folders;
 use store::OutputFolder;
+pub use update::FolderUpdate;
 pub use write::{Codec, FileFormat, OutputFormat, Placing};
 use write::{PartWriter, ShareOfRun, TableWriter};
 
@@ -67,8 +69,7 @@ impl FolderSink {
         let (process, processes) = (job.process, job.processes);
         let share = ShareOfRun { run: job.run_id.clone(), process, processes, syncer: output.syncer() };
         let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
-        let (folder, schema) = (output.staging(&table.name), Arc::clone(&table.schema));
-        let writer = TableWriter::create(folder, &table.name, schema, self.format, placing, share)?;
+        let writer = TableWriter::create(output.staging(&table.name), table, self.format, placing, share)?;
         let writer = Arc::new(writer);
         self.tables.push((table.name.clone(), Arc::clone(&writer)));
         Ok(writer)
@@ -97,7 +98,7 @@ impl Sink for FolderSink {
     }
 
     fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
-        Some(PartOptions { in_order: true, from: 0 })
+        Some(PartOptions { together: true, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {

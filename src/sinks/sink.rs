@@ -17,6 +17,17 @@ pub struct TableInfo {
     pub key: Vec<String>,
     /// The columns, including those computed by functions.
     pub schema: SchemaRef,
+    /// The columns by which rows are sorted in files.
+    pub order: Vec<(String, Direction)>,
+}
+
+/// How rows are sorted by a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Nulls first.
+    Ascending,
+    /// Nulls last.
+    Descending,
 }
 
 /// The job that a sink belongs to, as seen by one process.
@@ -69,12 +80,17 @@ pub enum Opened {
 /// How a sink takes a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartOptions {
-    /// All rows of an epoch are written to the part of one worker, in the [order](crate::tables::Table::order) of the
-    /// table, if it has one. The other sinks of the job then receive them there too.
-    pub in_order: bool,
+    /// All rows of a table that has an [order](TableInfo::order) are written to the part of one worker. The other sinks
+    /// of the job then receive them there too.
+    pub together: bool,
     /// The first epoch whose rows are written to the parts of this sink. Rows of earlier epochs are not encoded for it;
     /// [`seal`](SinkPart::seal) and [`commit`](Sink::commit) are still called for those epochs.
     pub from: Epoch,
+    /// The changes of several epochs are gathered and come together, as those of the epoch in which
+    /// [`Live::gather`](crate::runtime::Live::gather) asks for them; the first epoch comes at once. If another sink takes
+    /// the table epoch by epoch, so does this one. What is gathered is kept as rows that nobody has encoded, and of
+    /// `enriched_data` only whose rows they are.
+    pub gathered: bool,
 }
 
 /// Receives tables.

@@ -11,6 +11,7 @@ use crate::columns::{FurtherColumns, ShopId};
 use crate::error::{Error, Result};
 use crate::model::{AnyId, Epoch, IntId};
 use crate::pipeline::Job;
+use crate::sinks::Direction;
 use crate::suggest::did_you_mean;
 
 use super::end::{EndContext, TableEnd};
@@ -147,6 +148,7 @@ impl fmt::Debug for Catalog {
 pub(crate) trait AnyTable: Send + Sync {
     fn name(&self) -> &str;
     fn key(&self) -> &[&str];
+    fn order(&self) -> &[(&str, Direction)];
     fn is_default(&self) -> bool;
     fn further_columns(&self) -> FurtherColumns;
     /// The columns, without those computed by functions.
@@ -162,6 +164,10 @@ impl<B: Table> AnyTable for B {
 
     fn key(&self) -> &[&str] {
         Table::key(self)
+    }
+
+    fn order(&self) -> &[(&str, Direction)] {
+        Table::order(self)
     }
 
     fn is_default(&self) -> bool {

@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::model::{Amount, AmountSum, Id, Product, Text};
 use crate::operators::{Covariance, Moments, Statistic, aggregate_total, collect_list, collect_set, left_join_unique};
 use crate::pipeline::{Epochs, Job};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// A row of `category_stats`; its key is `category`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,8 +101,8 @@ impl Table for CategoryStatsTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        Some(|a, b| a.category.cmp(&b.category))
+    fn order(&self) -> &[(&str, Direction)] {
+        &[("category", Direction::Ascending)]
     }
 
     fn is_default(&self) -> bool {

@@ -12,8 +12,9 @@ use crate::error::Result;
 use crate::model::{Day, Id, Month};
 use crate::operators::totals;
 use crate::pipeline::{Epochs, Job, Totals};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// A row of `cohort_analysis`; its key is `month`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ impl Table for CohortAnalysisTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        Some(|a, b| a.month.cmp(&b.month))
+    fn order(&self) -> &[(&str, Direction)] {
+        &[("cohort_month", Direction::Ascending)]
     }
 }

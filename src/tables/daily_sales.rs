@@ -12,8 +12,9 @@ use crate::error::Result;
 use crate::model::{AmountSum, Day, Id};
 use crate::operators::totals;
 use crate::pipeline::{Epochs, Job, Totals};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// A row of `daily_sales`; its key is `day`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ impl Table for DailySalesTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        Some(|a, b| a.day.cmp(&b.day))
+    fn order(&self) -> &[(&str, Direction)] {
+        &[("order_date", Direction::Ascending)]
     }
 }

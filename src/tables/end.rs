@@ -26,8 +26,8 @@ pub(crate) struct EndContext {
     pub(crate) schema: SchemaRef,
     /// True if a sink wants the table.
     pub(crate) is_wanted: bool,
-    /// True if a sink wants all rows on one worker, in order.
-    pub(crate) in_order: bool,
+    /// True if a sink wants all rows on one worker, if the table has an order.
+    pub(crate) together: bool,
     /// True if there are epochs after the first.
     pub(crate) stays: bool,
 }
@@ -42,14 +42,23 @@ pub(crate) trait EndOfTable {
     /// Receives what has arrived at the inputs of this table, and gives the batches of complete epochs; true if some of
     /// these are left. `frontiers` are those of the inputs.
     ///
-    /// `wanted` is the first epoch that is wanted. Once the table is not wanted at all, it gives nothing and drops its
-    /// state.
+    /// Once the table is not wanted at all, it gives nothing and drops its state.
     fn advance(
         &mut self,
         frontiers: &[MutableAntichain<Epoch>],
-        wanted: Option<Epoch>,
+        wanted: Option<Wanted>,
         give: &mut Give<'_>,
     ) -> Result<bool>;
+}
+
+/// What is wanted of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The first epoch that is wanted.
+    pub(crate) from: Epoch,
+    /// `None` if each epoch is given by itself. Otherwise the newest epoch in which those since the last such one are
+    /// given together; the first epoch is always given.
+    pub(crate) gathering: Option<Epoch>,
 }
 
 /// Takes the batches of a table.
@@ -69,11 +78,11 @@ impl<'scope> TableEnd<'scope> {
     }
 }
 
-impl<F: FnMut(&[MutableAntichain<Epoch>], Option<Epoch>, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
+impl<F: FnMut(&[MutableAntichain<Epoch>], Option<Wanted>, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
     fn advance(
         &mut self,
         frontiers: &[MutableAntichain<Epoch>],
-        wanted: Option<Epoch>,
+        wanted: Option<Wanted>,
         give: &mut Give<'_>,
     ) -> Result<bool> {
         self(frontiers, wanted, give)

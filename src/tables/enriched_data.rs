@@ -19,7 +19,7 @@ use crate::model::{Account, Epoch, Id, InputTable, Line, Price, Product};
 use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, Job, LinePart, least};
 use crate::sinks::RowChanges;
 
-use super::end::{EndContext, Give, TableEnd};
+use super::end::{EndContext, Give, TableEnd, Wanted};
 use super::layout::{EnrichedColumn, EnrichedSource as Source};
 use super::{Layout, Table, TableColumn};
 
@@ -116,16 +116,16 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
     TableEnd::new(move |builder| {
         let (mut join, mut receive) = inputs.connect(builder);
         let mut items = None;
-        Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Epoch>, give: &mut Give<'_>| {
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
             receive(&mut join);
-            let Some(first) = wanted else {
+            let Some(Wanted { from, gathering }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
                 (join, items) = (EnrichedJoin::new(None), None);
                 return Ok(false);
             };
             let frontier = least(frontiers);
-            let is_more = join.join(frontier.borrow(), |epoch, rows| match rows {
-                _ if *epoch < first => Ok(()),
+            let is_more = join.join(frontier.borrow(), gathering.as_ref(), |epoch, rows| match rows {
+                _ if *epoch < from => Ok(()),
                 EnrichedRows::First(parts, products) => {
                     let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
                     let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
@@ -147,7 +147,7 @@ fn parts_only<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>) -> TableEnd<'scope
     let (lines, accounts) = (job.lines_by_customer().stream, job.accounts().inner);
     TableEnd::new(move |builder| {
         let (mut lines, mut accounts) = (builder.new_input(lines, Pipeline), builder.new_input(accounts, Pipeline));
-        Box::new(move |_: &[MutableAntichain<Epoch>], _: Option<Epoch>, _: &mut Give<'_>| {
+        Box::new(move |_: &[MutableAntichain<Epoch>], _: Option<Wanted>, _: &mut Give<'_>| {
             lines.for_each(|_, spans| spans.clear());
             accounts.for_each(|_, updates| updates.clear());
             Ok(false)

@@ -12,8 +12,9 @@ use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Day, Id, Month};
 use crate::pipeline::{Epochs, Job};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// A row of `first_purchase_cohorts`; its key is `month`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,8 +60,8 @@ impl Table for FirstPurchaseCohortsTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        Some(|a, b| a.month.cmp(&b.month))
+    fn order(&self) -> &[(&str, Direction)] {
+        &[("cohort_month", Direction::Ascending)]
     }
 
     fn is_default(&self) -> bool {

@@ -14,7 +14,9 @@ use crate::operators::window::{Fraction, window};
 use crate::pipeline::{Epochs, Job};
 
 use super::product_sales::ProductSalesTable;
-use super::{Layout, RowOrder, Table, TableColumn};
+use crate::sinks::Direction;
+
+use super::{Layout, Table, TableColumn};
 
 /// A row of `product_ranking`: a row of `product_sales`, and its rank in its category.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -124,9 +126,9 @@ impl Table for ProductRankingTable {
         Ok(columns)
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        // By category, the unknown one first, and by place.
-        Some(|a, b| (&a.sales.category, a.standing.row_number).cmp(&(&b.sales.category, b.standing.row_number)))
+    fn order(&self) -> &[(&str, Direction)] {
+        // The unknown category first.
+        &[("category", Direction::Ascending), ("row_num", Direction::Ascending)]
     }
 
     fn is_default(&self) -> bool {

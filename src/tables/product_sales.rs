@@ -1,6 +1,5 @@
 //! Pieces, revenue and customers of each product.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -11,8 +10,9 @@ use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::{Id, ProductSales};
 use crate::pipeline::{Epochs, Job};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// `product_sales`: see [`ProductSales`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,9 +48,9 @@ impl Table for ProductSalesTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
+    fn order(&self) -> &[(&str, Direction)] {
         // The best first; without revenue last, as SQL orders nulls descending; ties by product.
-        Some(|a, b| (Reverse(a.revenue), &a.product).cmp(&(Reverse(b.revenue), &b.product)))
+        &[("total_revenue", Direction::Descending), ("product_id", Direction::Ascending)]
     }
 
     fn is_sent_once(&self) -> bool {

@@ -8,10 +8,11 @@ use differential_dataflow::VecCollection;
 use crate::columns::ShopId;
 use crate::columns::build::texts;
 use crate::error::Result;
-use crate::model::{Id, InputTable, Rejection};
+use crate::model::{Id, Rejection};
 use crate::pipeline::{Epochs, Job};
+use crate::sinks::Direction;
 
-use super::{Layout, RowOrder, Table, TableColumn};
+use super::{Layout, Table, TableColumn};
 
 /// `rejected`: the rows of sources and tables that could not be used.
 ///
@@ -54,14 +55,13 @@ impl Table for RejectedTable {
         ])
     }
 
-    fn order<I: Id>(&self) -> Option<RowOrder<Rejection>> {
-        Some(|a, b| (position(a), a).cmp(&(position(b), b)))
+    fn order(&self) -> &[(&str, Direction)] {
+        &[
+            ("table", Direction::Ascending),
+            ("file", Direction::Ascending),
+            ("row_number", Direction::Ascending),
+            ("reason", Direction::Ascending),
+            ("row", Direction::Ascending),
+        ]
     }
-}
-
-/// The sort key of a rejected row: rows of sources come first.
-fn position(row: &Rejection) -> (bool, Option<(InputTable, &str, u64)>) {
-    let table = InputTable::ALL.into_iter().find(|table| table.name() == row.table.as_str());
-    let origin = row.origin.as_ref();
-    (origin.is_none(), table.zip(origin).map(|(table, origin)| (table, &*origin.file, origin.row)))
 }

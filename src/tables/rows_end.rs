@@ -1,7 +1,8 @@
 //! Rows as record batches.
 //!
 //! The rows of an epoch are kept until it is complete, and then consolidated. Those of the first epoch are emitted
-//! while it is open if the table [sends them once](Table::is_sent_once).
+//! while it is open if the table [sends them once](Table::is_sent_once). If no sink takes the later ones by themselves,
+//! what they change is gathered until it is asked for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::model::Epoch;
 use crate::sinks::RowChanges;
 
-use super::end::{EndContext, Give, TableEnd, batch_of};
+use super::end::{EndContext, Give, TableEnd, Wanted, batch_of};
 use super::layout::Layout;
 use super::table::Table;
 
@@ -35,24 +36,25 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     context: &EndContext,
 ) -> TableEnd<'scope> {
     let (layout, schema) = (Arc::clone(&context.layout), Arc::clone(&context.schema));
-    let in_order = context.in_order && table.order::<I>().is_some();
+    let together = context.together && !table.order().is_empty();
     TableEnd::new(move |builder| {
-        let mut end = RowsEnd::<B, I> { table, layout, schema, in_order, first: Vec::new(), open: BTreeMap::new() };
-        let mut receive: ReceiveRows<B::Row<I>> = if in_order {
+        let (first, open, gathered) = (Vec::new(), BTreeMap::new(), Gathered::default());
+        let mut end = RowsEnd::<B, I> { table, layout, schema, first, open, gathered };
+        let mut receive: ReceiveRows<B::Row<I>> = if together {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         } else {
             let mut input = builder.new_input(rows.inner, Pipeline);
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         };
-        Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Epoch>, give: &mut Give<'_>| {
-            let Some(first) = wanted else {
+        Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
+            let Some(Wanted { from, gathering }) = wanted else {
                 receive(&mut Vec::clear);
                 end.clear();
                 return Ok(false);
             };
-            receive(&mut |updates| end.take(updates, first));
-            end.give_ready(&frontiers[0], give).map(|()| false)
+            receive(&mut |updates| end.take(updates, from));
+            end.give_ready(&frontiers[0], gathering, give).map(|()| false)
         })
     })
 }
@@ -65,11 +67,36 @@ struct RowsEnd<B: Table, I: ShopId> {
     table: Arc<B>,
     layout: Arc<Layout>,
     schema: SchemaRef,
-    in_order: bool,
     /// Rows of the first epoch that are sent once.
     first: Vec<B::Row<I>>,
     /// All others, by epoch.
     open: BTreeMap<Epoch, Vec<(B::Row<I>, isize)>>,
+    gathered: Gathered<B::Row<I>>,
+}
+
+/// What complete epochs have changed since it was last asked for.
+struct Gathered<R> {
+    rows: Vec<(R, isize)>,
+    /// How many rows were left when they were last consolidated.
+    consolidated: usize,
+    /// The last epoch that was asked for and given.
+    given: Epoch,
+}
+
+impl<R> Default for Gathered<R> {
+    fn default() -> Self {
+        Gathered { rows: Vec::new(), consolidated: 0, given: 0 }
+    }
+}
+
+impl<R: Ord> Gathered<R> {
+    fn add(&mut self, rows: &mut Vec<(R, isize)>) {
+        self.rows.append(rows);
+        if self.rows.len() > 2 * self.consolidated + BATCH_ROWS {
+            consolidate(&mut self.rows);
+            self.consolidated = self.rows.len();
+        }
+    }
 }
 
 impl<B: Table, I: ShopId> RowsEnd<B, I> {
@@ -86,38 +113,56 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     }
 
     fn clear(&mut self) {
-        (self.first, self.open) = Default::default();
+        (self.first, self.open, self.gathered) = Default::default();
     }
 
-    fn give_ready(&mut self, frontier: &MutableAntichain<Epoch>, give: &mut Give<'_>) -> Result<()> {
+    fn give_ready(
+        &mut self,
+        frontier: &MutableAntichain<Epoch>,
+        gathering: Option<Epoch>,
+        give: &mut Give<'_>,
+    ) -> Result<()> {
         self.give_first(!frontier.less_equal(&FIRST_EPOCH), give)?;
+        // What is asked for has nothing of later epochs.
+        let asked = gathering.filter(|asked| *asked > self.gathered.given);
         while let Some(entry) = self.open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-            let (epoch, mut rows) = entry.remove_entry();
-            consolidate(&mut rows);
-            let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
-            for (row, weight) in rows {
-                let side = if weight > 0 { &mut plus } else { &mut minus };
-                (1..weight.unsigned_abs()).for_each(|_| side.push(row.clone()));
-                side.push(row);
+            match (gathering, *entry.key()) {
+                (None, _) | (_, FIRST_EPOCH) => {
+                    let (epoch, rows) = entry.remove_entry();
+                    self.give_epoch(epoch, rows, give)?;
+                }
+                (_, epoch) if asked.is_some_and(|asked| epoch > asked) => break,
+                _ => self.gathered.add(&mut entry.remove()),
             }
-            self.give_rows(&mut minus, &mut |minus| give(epoch, RowChanges { plus: None, minus: Some(minus) }))?;
-            self.give_rows(&mut plus, &mut |plus| give(epoch, RowChanges { plus: Some(plus), minus: None }))?;
+        }
+        if let Some(asked) = asked.filter(|asked| !frontier.less_equal(asked)) {
+            let gathered = std::mem::take(&mut self.gathered);
+            self.gathered.given = asked;
+            self.give_epoch(asked, gathered.rows, give)?;
         }
         Ok(())
     }
 
-    /// Gives rows of the first epoch that are sent once: full batches, or all rows if the epoch is complete. In order,
-    /// they are given together.
+    fn give_epoch(&self, epoch: Epoch, mut rows: Vec<(B::Row<I>, isize)>, give: &mut Give<'_>) -> Result<()> {
+        consolidate(&mut rows);
+        let (mut plus, mut minus) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (row, weight) in rows {
+            let side = if weight > 0 { &mut plus } else { &mut minus };
+            (1..weight.unsigned_abs()).for_each(|_| side.push(row.clone()));
+            side.push(row);
+        }
+        self.give_rows(&minus, &mut |minus| give(epoch, RowChanges { plus: None, minus: Some(minus) }))?;
+        self.give_rows(&plus, &mut |plus| give(epoch, RowChanges { plus: Some(plus), minus: None }))
+    }
+
+    /// Gives rows of the first epoch that are sent once: full batches, or all rows if the epoch is complete.
     fn give_first(&mut self, is_complete: bool, give: &mut Give<'_>) -> Result<()> {
-        let ready = match (is_complete, self.in_order) {
-            (true, _) => self.first.len(),
-            (false, true) => 0,
-            (false, false) => self.first.len() / BATCH_ROWS * BATCH_ROWS,
+        let ready = match is_complete {
+            true => self.first.len(),
+            false => self.first.len() / BATCH_ROWS * BATCH_ROWS,
         };
         let mut rows = std::mem::take(&mut self.first);
-        self.give_rows(&mut rows[..ready], &mut |plus| {
-            give(FIRST_EPOCH, RowChanges { plus: Some(plus), minus: None })
-        })?;
+        self.give_rows(&rows[..ready], &mut |plus| give(FIRST_EPOCH, RowChanges { plus: Some(plus), minus: None }))?;
         if ready < rows.len() {
             rows.drain(..ready);
             self.first = rows;
@@ -126,10 +171,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     }
 
     /// Gives rows as batches.
-    fn give_rows(&self, rows: &mut [B::Row<I>], give: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        if let Some(order) = self.table.order::<I>().filter(|_| self.in_order) {
-            rows.sort_by(order);
-        }
+    fn give_rows(&self, rows: &[B::Row<I>], give: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         rows.chunks(BATCH_ROWS).try_for_each(|rows| give(self.batch(rows)?))
     }
 

@@ -1,6 +1,5 @@
 //! The trait of tables.
 
-use std::cmp::Ordering;
 use std::hash::Hash;
 
 use differential_dataflow::{ExchangeData, VecCollection};
@@ -9,6 +8,7 @@ use crate::columns::{FurtherColumns, ShopId};
 use crate::error::Result;
 use crate::model::Id;
 use crate::pipeline::{Epochs, Job};
+use crate::sinks::Direction;
 
 use super::end::TableColumn;
 use super::layout::Layout;
@@ -44,9 +44,9 @@ pub trait Table: Send + Sync + 'static {
         FurtherColumns::All
     }
 
-    /// The order of the rows in files; `None` if it does not matter.
-    fn order<I: Id>(&self) -> Option<RowOrder<Self::Row<I>>> {
-        None
+    /// The columns by which rows are sorted in files, the first one first; none if their order does not matter.
+    fn order(&self) -> &[(&str, Direction)] {
+        &[]
     }
 
     /// True if the table is one of the [defaults](super::Catalog::defaults).
@@ -61,6 +61,3 @@ pub trait Table: Send + Sync + 'static {
         false
     }
 }
-
-/// How two rows are ordered.
-pub type RowOrder<R> = fn(&R, &R) -> Ordering;

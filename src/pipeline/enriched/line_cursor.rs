@@ -27,9 +27,14 @@ impl<T: Epochs, I: Id> LineCursor<T, I> {
         LineCursor { cursor, batches }
     }
 
-    /// Shows the lines of a customer, each with its weight before an epoch and after it. Customers must be sought in
-    /// ascending order.
-    pub(super) fn seek(&mut self, customer: &Option<I>, epoch: &T, mut see: impl FnMut(&Line<I>, isize, isize)) {
+    /// Shows the lines of a customer, each with its weight before the first of some epochs and after the last. Customers
+    /// must be sought in ascending order.
+    pub(super) fn seek(
+        &mut self,
+        customer: &Option<I>,
+        (first, last): (&T, &T),
+        mut see: impl FnMut(&Line<I>, isize, isize),
+    ) {
         let LineCursor { cursor, batches } = self;
         cursor.seek_key(batches, customer);
         if cursor.get_key(batches) != Some(customer) {
@@ -38,8 +43,8 @@ impl<T: Epochs, I: Id> LineCursor<T, I> {
         while let Some(line) = cursor.get_val(batches) {
             let (mut was, mut is) = (0, 0);
             cursor.map_times(batches, |time, diff| {
-                was += if time < epoch { *diff } else { 0 };
-                is += if time <= epoch { *diff } else { 0 };
+                was += if time < first { *diff } else { 0 };
+                is += if time <= last { *diff } else { 0 };
             });
             see(line, was, is);
             cursor.step_val(batches);

@@ -103,6 +103,21 @@ impl OutputFolder {
         self.syncer.finish()
     }
 
+    /// The folder of the current version.
+    ///
+    /// # Errors
+    ///
+    /// If another run made it.
+    pub(crate) fn current_version(&self, run: &str) -> Result<PathBuf> {
+        match self.current()? {
+            Some(found) if found == run => Ok(self.version(run)),
+            found => {
+                let (root, found) = (self.root.display(), found.unwrap_or_else(|| "none".into()));
+                Err(Error::failed(format!("{root}: the current version is {found}, wanted {run}")))
+            }
+        }
+    }
+
     /// True if this run made the current version or its predecessor.
     pub(crate) fn has_committed(&self, run: &str) -> bool {
         self.kept_versions().is_ok_and(|kept| kept.iter().any(|kept| kept == run))
@@ -329,6 +344,11 @@ fn run_of(target: &Path) -> Option<String> {
     }
 }
 
+/// True for the name of a file that only says that a table is complete.
+pub(super) fn is_mark(name: &str) -> bool {
+    name == SUCCESS
+}
+
 fn mark_complete(table: &Path) -> Result<()> {
     let path = table.join(SUCCESS);
     File::create_new(&path).and_then(|file| file.sync_all()).map_err(Error::writing(&path))
@@ -356,7 +376,7 @@ fn count_and_sync(folder: &Path) -> Result<Written> {
         let metadata = fs::symlink_metadata(&path).map_err(Error::writing(&path))?;
         if metadata.is_dir() {
             found.add(count_and_sync(&path)?);
-        } else if path.file_name().is_some_and(|name| name != SUCCESS) {
+        } else if path.file_name().is_some_and(|name| !is_mark(&name.to_string_lossy())) {
             found.files += 1;
             found.bytes += metadata.len();
         }

@@ -19,18 +19,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arrow::array::ArrayRef;
 use arrow::compute::{SortOptions, interleave_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, Result};
-use crate::sinks::Written;
 use crate::sinks::folder::disk::{Syncer, create_folder};
+use crate::sinks::{TableInfo, Written};
 
 use chunk::{Chunk, EncodedChunk, OpenFile};
 pub use format::{Codec, FileFormat, OutputFormat};
-use place::OutputPartition;
+pub(super) use place::OutputPartition;
 pub use place::Placing;
 
 /// The writer of a table, shared by the workers.
@@ -39,6 +40,8 @@ pub(crate) struct TableWriter {
     schema: SchemaRef,
     format: FileFormat,
     placing: Placing,
+    /// How the rows of a partition are sorted.
+    order: Vec<(String, SortOptions)>,
     open: Mutex<HashMap<OutputPartition, Arc<Mutex<Option<OpenFile>>>>>,
     /// Batches of sorted partitions, kept until all rows have arrived.
     unsorted: Mutex<BTreeMap<OutputPartition, Vec<RecordBatch>>>,
@@ -79,12 +82,12 @@ impl TableWriter {
     /// If the folder can't be created, or the table lacks a partition, bucket or sort column.
     pub(crate) fn create(
         folder: PathBuf,
-        table: &str,
-        schema: SchemaRef,
+        table: &TableInfo,
         format: FileFormat,
         placing: Placing,
         share: ShareOfRun,
     ) -> Result<TableWriter> {
+        let (schema, order, table) = (Arc::clone(&table.schema), placing.order_of(table), &table.name);
         placing.check(&schema)?;
         let nested = schema.fields().iter().find(|field| field.data_type().is_nested());
         if let (OutputFormat::Csv, Some(field)) = (format.format, nested) {
@@ -98,7 +101,7 @@ impl TableWriter {
         create_folder(&folder)?;
         let (files, rows, bytes) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (open, unsorted, last) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(TableWriter { folder, schema, format, placing, open, unsorted, last, share, files, rows, bytes })
+        Ok(TableWriter { folder, schema, format, placing, order, open, unsorted, last, share, files, rows, bytes })
     }
 
     /// Creates the writer of a worker's share.
@@ -142,8 +145,20 @@ impl TableWriter {
         Ok(Written { rows: self.rows.load(Ordering::Relaxed), files, bytes: self.bytes.load(Ordering::Relaxed) })
     }
 
+    /// The rows of a batch by partition, without the partition columns.
+    pub(super) fn placed(&self, rows: &RecordBatch) -> Result<Vec<(OutputPartition, RecordBatch)>> {
+        let mut placed = self.placing.split(rows)?;
+        placed.retain(|(_, rows)| rows.num_rows() > 0);
+        Ok(placed)
+    }
+
+    /// True if the rows of a partition are sorted.
+    pub(super) fn is_sorted(&self) -> bool {
+        !self.order.is_empty()
+    }
+
     /// The columns of the files: all except those encoded in folder names.
-    fn schema(&self) -> SchemaRef {
+    pub(super) fn schema(&self) -> SchemaRef {
         self.placing.without_folders(&self.schema)
     }
 
@@ -194,23 +209,31 @@ impl PartWriter {
     ///
     /// If encoding or writing fails.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let placed = self.table.placing.split(batch)?;
+        placed.into_iter().try_for_each(|(partition, batch)| self.write_placed(partition, batch))
+    }
+
+    /// Writes rows of a partition, without the partition columns.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub(super) fn write_placed(&mut self, partition: OutputPartition, batch: RecordBatch) -> Result<()> {
         self.table.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        for (partition, batch) in self.table.placing.split(batch)? {
-            if !self.table.placing.sort_by.is_empty() {
-                let mut unsorted = self.table.unsorted.lock().expect("no writer panicked");
-                unsorted.entry(partition).or_default().push(batch);
-                continue;
-            }
-            let mut chunk = match self.chunks.remove(&partition) {
-                Some(chunk) => chunk,
-                None => self.table.new_chunk()?,
-            };
-            chunk.write(&batch)?;
-            if self.table.is_full(&chunk) {
-                self.table.append(&partition, chunk.seal()?)?;
-            } else {
-                self.chunks.insert(partition, chunk);
-            }
+        if self.table.is_sorted() {
+            let mut unsorted = self.table.unsorted.lock().expect("no writer panicked");
+            unsorted.entry(partition).or_default().push(batch);
+            return Ok(());
+        }
+        let mut chunk = match self.chunks.remove(&partition) {
+            Some(chunk) => chunk,
+            None => self.table.new_chunk()?,
+        };
+        chunk.write(&batch)?;
+        if self.table.is_full(&chunk) {
+            self.table.append(&partition, chunk.seal()?)?;
+        } else {
+            self.chunks.insert(partition, chunk);
         }
         Ok(())
     }
@@ -231,7 +254,8 @@ impl PartWriter {
 
 impl TableWriter {
     fn new_chunk(&self) -> Result<Chunk> {
-        Chunk::new(self.schema(), self.format, &self.placing.sort_by)
+        let sorted_by: Vec<_> = self.order.iter().map(|(column, _)| column.clone()).collect();
+        Chunk::new(self.schema(), self.format, &sorted_by)
     }
 
     fn is_full(&self, chunk: &Chunk) -> bool {
@@ -265,7 +289,7 @@ impl TableWriter {
         batches: &[RecordBatch],
         is_over: &impl Fn() -> bool,
     ) -> Result<()> {
-        let order = sorted(batches, &self.placing.sort_by)?;
+        let order = sorted(batches, &self.order)?;
         let batches: Vec<&RecordBatch> = batches.iter().collect();
         let mut chunk = self.new_chunk()?;
         for start in (0..order.len()).step_by(SORTED_ROWS) {
@@ -282,15 +306,19 @@ impl TableWriter {
     }
 }
 
-/// The batch and position of each row in the order of the columns: ascending, nulls first.
-fn sorted(batches: &[RecordBatch], columns: &[String]) -> Result<Vec<(usize, usize)>> {
+/// The batch and position of each row in the order of the columns.
+fn sorted(batches: &[RecordBatch], columns: &[(String, SortOptions)]) -> Result<Vec<(usize, usize)>> {
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
-    let values = |batch: &RecordBatch| -> Vec<_> {
-        columns.iter().map(|name| Arc::clone(batch.column_by_name(name).expect("sort columns were checked"))).collect()
+    let values = |batch: &RecordBatch| -> Vec<ArrayRef> {
+        columns
+            .iter()
+            .map(|(name, _)| Arc::clone(batch.column_by_name(name).expect("sort columns were checked")))
+            .collect()
     };
-    let options = SortOptions { descending: false, nulls_first: true };
-    let fields =
-        values(first).iter().map(|column| SortField::new_with_options(column.data_type().clone(), options)).collect();
+    let field = |(column, (_, options)): (&ArrayRef, &(String, SortOptions))| {
+        SortField::new_with_options(column.data_type().clone(), *options)
+    };
+    let fields = values(first).iter().zip(columns).map(field).collect();
     let converter = RowConverter::new(fields).map_err(Error::failed)?;
     let keys = batches.iter().map(|batch| converter.convert_columns(&values(batch))).collect::<Result<Vec<Rows>, _>>();
     let keys = keys.map_err(Error::failed)?;

@@ -47,6 +47,12 @@ pub enum Codec {
 }
 
 impl FileFormat {
+    /// The bucket in the name of a file; the inner `None` if it has none, the outer one if no file has such a name.
+    pub(in crate::sinks::folder) fn bucket_of(self, name: &str) -> Option<Option<u32>> {
+        let name = name.strip_prefix("part-")?.strip_suffix(&self.ending())?;
+        name.split_once('_').map(|(_, bucket)| bucket.parse().ok()).map_or(Some(None), |bucket| bucket.map(Some))
+    }
+
     pub(super) fn ending(self) -> String {
         let (codec, text) = match self.codec {
             Codec::Snappy => (".snappy", ""),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
-use arrow::compute::{DatePart, can_cast_types, cast, date_part, take_record_batch};
+use arrow::compute::{DatePart, SortOptions, can_cast_types, cast, date_part, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use hashbrown::HashMap;
@@ -11,6 +11,7 @@ use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
 use crate::folder_names::{NULL_PARTITION, encode};
+use crate::sinks::{Direction, TableInfo};
 
 /// Partitioning, bucketing and sort order of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct Placing {
 /// A partition of a table: its folders and its bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct OutputPartition {
-    pub(super) folders: Vec<String>,
-    pub(super) bucket: Option<u32>,
+    pub(crate) folders: Vec<String>,
+    pub(crate) bucket: Option<u32>,
 }
 
 const DATE: &str = "order_date";
@@ -89,6 +90,19 @@ impl Placing {
     /// True if there is only one partition.
     fn is_trivial(&self) -> bool {
         self.partition_by.is_empty() && self.bucket_by.is_none()
+    }
+
+    /// How the rows of a partition of a table are sorted: as is asked for, or else in the order of the table.
+    pub(super) fn order_of(&self, table: &TableInfo) -> Vec<(String, SortOptions)> {
+        let options = |direction| {
+            let descending = direction == Direction::Descending;
+            SortOptions { descending, nulls_first: !descending }
+        };
+        if self.sort_by.is_empty() {
+            let order = table.order.iter().filter(|(column, _)| !self.partition_by.contains(column));
+            return order.map(|(column, direction)| (column.clone(), options(*direction))).collect();
+        }
+        self.sort_by.iter().map(|column| (column.clone(), options(Direction::Ascending))).collect()
     }
 
     /// Splits a batch by partition, and drops the partition columns.

@@ -1,0 +1,93 @@
+//! Publishing: bringing the tables into the output folder.
+//!
+//! If the folder has the tables of an epoch since which it is known what has changed, only that is written. Otherwise,
+//! after a start with other settings or a failure, the tables that differ are made anew from the state.
+
+use std::sync::Arc;
+
+use crate::durable::Snapshot;
+use crate::error::Result;
+use crate::model::Day;
+use crate::runtime::{JobSinks, Progress, new_run_id, run_opened};
+use crate::sinks::TableChanges;
+use crate::tables::RejectedTable;
+
+use super::published::{Fingerprints, Published};
+use super::settings::ServiceConfig;
+
+/// The tables as they are to be published.
+pub(super) struct Publication {
+    pub(super) epoch: u64,
+    pub(super) as_of: Day,
+    pub(super) fingerprints: Fingerprints,
+    /// The epoch since which these changes are.
+    pub(super) since: u64,
+    pub(super) changes: Vec<TableChanges>,
+}
+
+/// What there is to say if nothing was to be done.
+const NOTHING: &str = "no table has changed";
+
+impl Publication {
+    /// Publishes; returns what was written. `snapshot` is the state of the epoch.
+    ///
+    /// # Errors
+    ///
+    /// If the output folder can't be written, or the state can't be read. The folder is as it was then.
+    pub(super) fn publish(&self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
+        let former = Published::read(&config.state);
+        if former.is_of(self.since, config, self.as_of) && self.knows_all(config) {
+            match self.update(config, &former) {
+                Ok(done) => return Ok(done),
+                Err(error) => tracing::warn!("{error}; the tables are written anew"),
+            }
+        }
+        self.write_anew(config, &former, snapshot)
+    }
+
+    /// True if the changes are those of all tables: the scores of a model that is trained are others for other orders.
+    fn knows_all(&self, config: &ServiceConfig) -> bool {
+        config.run.job.tables.names().all(|table| self.fingerprints.contains_key(table))
+    }
+
+    /// Writes what has changed.
+    fn update(&self, config: &ServiceConfig, former: &Published) -> Result<String> {
+        let run_id = match self.changes.is_empty() {
+            true => former.run_id.clone(),
+            false => new_run_id(),
+        };
+        let done = match self.changes.is_empty() {
+            true => NOTHING.to_owned(),
+            false => {
+                let update = config.run.output.sink()?.update(&run_id, &former.run_id, &self.changes)?;
+                let (tables, written, kept) = (update.tables, update.written.files, update.kept.files);
+                format!("{tables} tables, {written} files written, {kept} kept")
+            }
+        };
+        self.published(config, &run_id).write(&config.state)?;
+        Ok(done)
+    }
+
+    /// Writes the tables that differ from those in the folder, and the rejected rows.
+    fn write_anew(&self, config: &ServiceConfig, former: &Published, snapshot: &Snapshot) -> Result<String> {
+        let tables = &config.run.job.tables;
+        let is_there = |table: &&str| former.has(table, config, &self.fingerprints);
+        let different: Vec<&str> = tables.names().filter(|table| !is_there(table)).collect();
+        if different.is_empty() && is_there(&RejectedTable::NAME) {
+            self.published(config, &former.run_id).write(&config.state)?;
+            return Ok(NOTHING.to_owned());
+        }
+        let state = snapshot.read()?;
+        let mut job = config.job_as_of(self.as_of);
+        job.tables = tables.select(&different)?;
+        let report = run_opened(&job, &Arc::new(Progress::default()), || {
+            Ok((Arc::new(state.source()?), JobSinks::new(vec![Box::new(config.run.output.sink()?)])))
+        })?;
+        self.published(config, &report.run_id).write(&config.state)?;
+        Ok(format!("{} tables, written anew", different.len() + 1))
+    }
+
+    fn published(&self, config: &ServiceConfig, run_id: &str) -> Published {
+        Published::new(self.epoch, config, self.as_of, run_id, self.fingerprints.clone())
+    }
+}
