@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash64;
 
 use crate::error::{Error, Result};
-use crate::model::InputTable;
+use crate::model::{AnyId, InputTable};
 
 use super::blocks::BLOCK;
 use super::disk::Disk;
@@ -69,9 +70,31 @@ pub(super) struct CheckpointFile {
     pub(super) table: String,
     /// The number of frames, if it has rows that could not be used.
     pub(super) frames: Option<usize>,
+    /// Which ids it has; `None` if it may have any.
+    #[serde(default)]
+    pub(super) part: Option<PartOfIds>,
     pub(super) rows: u64,
     #[serde(flatten)]
     pub(super) file: CheckedFile,
+}
+
+/// A part of all ids, of so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PartOfIds {
+    pub(super) part: u32,
+    /// A power of two.
+    pub(super) parts: u32,
+}
+
+impl PartOfIds {
+    /// The part that an id is in. Files depend on it: it never changes.
+    pub(super) fn of(id: &AnyId, parts: u32) -> u32 {
+        let hash = match id {
+            AnyId::Int(id) => XxHash64::oneshot(0, &id.to_le_bytes()),
+            id => XxHash64::oneshot(1, id.to_string().as_bytes()),
+        };
+        u32::try_from(hash % u64::from(parts)).expect("a remainder by a u32 fits")
+    }
 }
 
 impl CheckpointFile {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::columns::InputSchema;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
-use crate::sources::{Source, SourceBatches, Split};
+use crate::sources::{Source, SourceBatch, SourceBatches, Split};
 
 use super::checkpoint;
 use super::log::LogContent;
@@ -80,6 +80,33 @@ impl StateSource {
         Ok(source)
     }
 
+    /// The files of the checkpoint that have rows of a table.
+    pub(super) fn files(&self, table: InputTable) -> impl Iterator<Item = &CheckpointFile> {
+        let files = self.splits.iter().filter(move |split| split.table == table);
+        files.filter_map(|split| if let Content::File(file) = &split.content { Some(file) } else { None })
+    }
+
+    /// The rows of a file of the checkpoint.
+    pub(super) fn read_file(&self, file: &CheckpointFile, batch_size: usize) -> Result<SourceBatches<'_>> {
+        checkpoint::read(&self.manifest, file, self.schema(file.table()?), 0, batch_size)
+    }
+
+    /// How many rows of a table the log has.
+    pub(super) fn log_rows(&self, table: InputTable) -> u64 {
+        self.log_splits(table).map(|split| split.rows).sum()
+    }
+
+    /// The rows of a table in the log.
+    pub(super) fn log_batches(&self, table: InputTable) -> Result<impl Iterator<Item = Result<SourceBatch>>> {
+        let splits = self.log_splits(table).map(|split| self.read_split(split, usize::MAX));
+        Ok(splits.collect::<Result<Vec<_>>>()?.into_iter().flatten())
+    }
+
+    fn log_splits(&self, table: InputTable) -> impl Iterator<Item = &StateSplit> {
+        let is_log = |split: &&StateSplit| matches!(split.content, Content::Frames(_));
+        self.splits.iter().filter(move |split| split.table == table).filter(is_log)
+    }
+
     /// Forgets the log, once all is read.
     pub(crate) fn release(&self) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -120,7 +147,17 @@ impl Source for StateSource {
     }
 
     fn read(&self, split: &Split, batch_size: usize) -> Result<SourceBatches<'_>> {
-        let StateSplit { table, first_part, content, .. } = &self.splits[split.index];
+        self.read_split(&self.splits[split.index], batch_size)
+    }
+
+    fn fingerprint(&self) -> Result<BTreeMap<String, String>> {
+        Err(Error::usage("a live job runs in one process"))
+    }
+}
+
+impl StateSource {
+    fn read_split<'a>(&'a self, split: &'a StateSplit, batch_size: usize) -> Result<SourceBatches<'a>> {
+        let StateSplit { table, first_part, content, .. } = split;
         let (schema, first_part) = (&self.schemas[table], *first_part);
         match content {
             Content::File(file) => checkpoint::read(&self.manifest, file, schema, first_part, batch_size),
@@ -133,9 +170,5 @@ impl Source for StateSource {
                 Ok(Box::new(batches))
             }
         }
-    }
-
-    fn fingerprint(&self) -> Result<BTreeMap<String, String>> {
-        Err(Error::usage("a live job runs in one process"))
     }
 }

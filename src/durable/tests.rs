@@ -82,7 +82,9 @@ fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> 
             *durable = number + 1;
             if epoch.is_multiple_of(3) {
                 let snapshot = Snapshot::of(&mut log)?.read()?;
-                Compaction::of(&log).run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
+                let (part, of_log) = ([3, 100, 20, 7][epoch as usize / 3 % 4], [5, 1000][epoch as usize / 3 % 2]);
+                let compaction = Compaction::of(&log).with_part_rows(part, of_log);
+                compaction.run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
             }
         }
     }
@@ -224,6 +226,50 @@ fn every_flipped_bit_and_every_cut_is_found() {
         }
     }
     assert!(found > harmless, "{found} found, {harmless} harmless");
+}
+
+/// Writes epochs, each of which is made a checkpoint with parts of so many rows.
+fn compact(disk: &SimulatedDisk, rows: &[(i64, Option<u32>)], part: u64) -> Result<()> {
+    let state = open(disk)?;
+    let (mut log, schema) = (state.log(Durability::Fsync), state.schema(InputTable::Customers));
+    let mut batch = SourceBatch::new(schema, 0, &Arc::from("a file"), 0, &customers(rows))?;
+    let reason = crate::model::Reason::plain("not a row");
+    batch.malformed.push(crate::sources::MalformedRow { number: 1000, reason, json: "{}".into() });
+    log.rows(schema, &batch)?;
+    log.commit(&Commit { epoch: state.epoch() + 1, time_ms: 0, offsets: BTreeMap::new() })?;
+    let snapshot = Snapshot::of(&mut log)?.read()?;
+    Compaction::of(&log).with_part_rows(part, 10).run(&snapshot, &Conversion::in_zone(Tz::UTC))
+}
+
+#[test]
+fn parts_without_a_change_keep_their_files_and_the_number_of_parts_may_change() {
+    let disk = SimulatedDisk::new();
+    let name = |id: i64| Some(u32::try_from(id).expect("small"));
+    let all: Rows = (0..100).map(|id| (id, name(id))).collect();
+    let names = || -> Vec<String> {
+        let names = disk.list(Path::new(FOLDER)).expect("listed").into_iter();
+        names.filter(|name| name.ends_with(".parquet")).collect()
+    };
+    compact(&disk, &all, 8).expect("compacted");
+    let first = names();
+    assert_eq!(first.len(), 16);
+    compact(&disk, &[(5, Some(500))], 8).expect("compacted");
+    let second = names();
+    assert_eq!(second.iter().filter(|name| !first.contains(name)).count(), 1, "{second:?}");
+    let mut wanted: Table = all.iter().map(|(id, name)| (*id, name.expect("a name"))).collect();
+    wanted.insert(5, 500);
+    for (part, files) in [(2, 64), (30, 4), (1000, 1), (8, 16)] {
+        compact(&disk, &[(part, None)], u64::try_from(part).expect("small")).expect("compacted");
+        wanted.remove(&part);
+        let state = open(&disk).expect("opens");
+        assert_eq!(table_of(&state).expect("read"), wanted, "parts of {part} rows");
+        assert!(names().len() <= files && names().len() * 2 > files, "parts of {part} rows: {:?}", names());
+    }
+    let state = open(&disk).expect("opens");
+    let source = state.source().expect("a source");
+    let of_splits = source.splits().into_iter().flat_map(|split| source.read(&split, 10).expect("read"));
+    let malformed: usize = of_splits.map(|batch| batch.expect("a batch").malformed.len()).sum();
+    assert_eq!(malformed, 6, "each row that is none is there once");
 }
 
 #[test]

@@ -240,8 +240,8 @@ impl Live {
         self.begin(NextEpoch { batches, ..NextEpoch::default() })
     }
 
-    /// Gives the sinks that take the changes of several epochs [together](crate::sinks::PartOptions::gathered) what they
-    /// have not got yet, in an epoch of its own that changes nothing.
+    /// Gives the sinks that take the changes of several epochs [together](crate::sinks::PartOptions::gathered) what
+    /// they have not got yet, in an epoch of its own that changes nothing.
     ///
     /// # Errors
     ///

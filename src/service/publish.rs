@@ -59,7 +59,7 @@ impl Publication {
         let done = match self.changes.is_empty() {
             true => NOTHING.to_owned(),
             false => {
-                let update = config.run.output.sink()?.update(&run_id, &former.run_id, &self.changes)?;
+                let update = config.run.output.sink()?.update(&former.run_id, &run_id, &self.changes)?;
                 let (tables, written, kept) = (update.tables, update.written.files, update.kept.files);
                 format!("{tables} tables, {written} files written, {kept} kept")
             }

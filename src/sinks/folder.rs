@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::model::Epoch;
 
-use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use super::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableChanges, TableInfo, TableReport};
 
 pub(crate) use count::{count_rows, uncompressed};
 pub(crate) use disk::create_folders;
@@ -54,6 +54,19 @@ impl FolderSink {
     pub fn placing(mut self, table: &str, placing: Placing) -> FolderSink {
         self.placing.insert(table.to_owned(), placing);
         self
+    }
+
+    /// Publishes what has changed since a run made the current version: as a new version, which shares all files
+    /// without a deleted row with the former one.
+    ///
+    /// *Cost*: the key columns of the changed tables are read, and the files with deleted rows are rewritten.
+    ///
+    /// # Errors
+    ///
+    /// If the files are not Parquet, the current version is another one or lacks a deleted row, or the folder can't be
+    /// written. It is as it was then.
+    pub fn update(self, former: &str, run_id: &str, changes: &[TableChanges]) -> Result<FolderUpdate> {
+        update::update(&self.root, self.format, &self.placing, (former, run_id), changes)
     }
 
     fn job(&self) -> &SinkContext {

@@ -87,9 +87,9 @@ pub struct PartOptions {
     /// [`seal`](SinkPart::seal) and [`commit`](Sink::commit) are still called for those epochs.
     pub from: Epoch,
     /// The changes of several epochs are gathered and come together, as those of the epoch in which
-    /// [`Live::gather`](crate::runtime::Live::gather) asks for them; the first epoch comes at once. If another sink takes
-    /// the table epoch by epoch, so does this one. What is gathered is kept as rows that nobody has encoded, and of
-    /// `enriched_data` only whose rows they are.
+    /// [`Live::gather`](crate::runtime::Live::gather) asks for them; the first epoch comes at once. If another sink
+    /// takes the table epoch by epoch, so does this one. What is gathered is kept as rows that nobody has encoded, and
+    /// of `enriched_data` only whose rows they are.
     pub gathered: bool,
 }
 

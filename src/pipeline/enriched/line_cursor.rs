@@ -27,8 +27,8 @@ impl<T: Epochs, I: Id> LineCursor<T, I> {
         LineCursor { cursor, batches }
     }
 
-    /// Shows the lines of a customer, each with its weight before the first of some epochs and after the last. Customers
-    /// must be sought in ascending order.
+    /// Shows the lines of a customer, each with its weight before the first of some epochs and after the last.
+    /// Customers must be sought in ascending order.
     pub(super) fn seek(
         &mut self,
         customer: &Option<I>,

@@ -12,9 +12,9 @@
 mod deleted;
 mod former;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -25,12 +25,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::error::{Error, Result};
 use crate::sinks::{TableChanges, Written};
 
-use super::FolderSink;
 use super::disk::create_folder;
 use super::store::OutputFolder;
-use super::write::{FileFormat, OutputFormat, OutputPartition, PartWriter, ShareOfRun, TableWriter};
+use super::write::{FileFormat, OutputFormat, OutputPartition, PartWriter, Placing, ShareOfRun, TableWriter};
 
-use deleted::DeletedRows;
+use deleted::{BATCH_ROWS, DeletedRows};
 use former::FormerFile;
 
 /// What it took to make a new version of an output folder.
@@ -44,44 +43,43 @@ pub struct FolderUpdate {
     pub kept: Written,
 }
 
-impl FolderSink {
-    /// Publishes what has changed since a run that made the current version: as a new version, which shares all files
-    /// without a deleted row with the former one.
-    ///
-    /// *Cost*: the key columns of the changed tables are read, and the files with deleted rows are rewritten.
-    ///
-    /// # Errors
-    ///
-    /// If the files are not Parquet, the current version is another one or lacks a deleted row, or the folder can't be
-    /// written. It is as it was then.
-    pub fn update(self, run_id: &str, former: &str, changes: &[TableChanges]) -> Result<FolderUpdate> {
-        if self.format.format != OutputFormat::Parquet {
-            return Err(Error::usage("only a folder of Parquet files can be updated"));
-        }
-        let names: Vec<_> = changes.iter().map(|changes| changes.table.name.clone()).collect();
-        let output = OutputFolder::open(&self.root, run_id, &names)?;
-        let version = output.current_version(former)?;
-        let (mut update, mut sizes) = (FolderUpdate::default(), Vec::new());
-        for changes in changes {
-            let table = &changes.table;
-            let share = ShareOfRun { run: run_id.to_owned(), process: 0, processes: 1, syncer: output.syncer() };
-            let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
-            let staging = output.staging(&table.name);
-            let writer = TableWriter::create(staging.clone(), table, self.format, placing, share)?;
-            let former = version.join(&table.name);
-            let table = TableUpdate::new(Arc::new(writer), former, staging, self.format, changes)?;
-            let (written, kept) = table.make(changes)?;
-            let mut all = written;
-            all.add(kept);
-            sizes.push((changes.table.name.as_str(), table.writer.finish(all)?));
-            update.tables += 1;
-            update.written.add(written);
-            update.kept.add(kept);
-        }
-        output.finish_syncing()?;
-        output.commit(&sizes)?;
-        Ok(update)
+/// Publishes what has changed since a run made the current version of a folder.
+///
+/// # Errors
+///
+/// As [`FolderSink::update`](super::FolderSink::update).
+pub(super) fn update(
+    root: &Path,
+    format: FileFormat,
+    placing: &HashMap<String, Placing>,
+    (former, run_id): (&str, &str),
+    changes: &[TableChanges],
+) -> Result<FolderUpdate> {
+    if format.format != OutputFormat::Parquet {
+        return Err(Error::usage("only a folder of Parquet files can be updated"));
     }
+    let names: Vec<_> = changes.iter().map(|changes| changes.table.name.clone()).collect();
+    let output = OutputFolder::open(root, run_id, &names)?;
+    let version = output.current_version(former)?;
+    let (mut update, mut sizes) = (FolderUpdate::default(), Vec::new());
+    for changes in changes {
+        let table = &changes.table;
+        let share = ShareOfRun { run: run_id.to_owned(), process: 0, processes: 1, syncer: output.syncer() };
+        let placing = placing.get(&table.name).cloned().unwrap_or_default();
+        let staging = output.staging(&table.name);
+        let writer = TableWriter::create(staging.clone(), table, format, placing, share)?;
+        let next = TableUpdate::new(Arc::new(writer), version.join(&table.name), staging, format, changes)?;
+        let (written, kept) = next.make(&table.name)?;
+        let mut all = written;
+        all.add(kept);
+        sizes.push((table.name.as_str(), next.writer.finish(all)?));
+        update.tables += 1;
+        update.written.add(written);
+        update.kept.add(kept);
+    }
+    output.finish_syncing()?;
+    output.commit(&sizes)?;
+    Ok(update)
 }
 
 /// The next version of a table.
@@ -123,7 +121,7 @@ impl TableUpdate {
     }
 
     /// Makes it; returns what was written, and what of the former version was kept.
-    fn make(&self, changes: &TableChanges) -> Result<(Written, Written)> {
+    fn make(&self, table: &str) -> Result<(Written, Written)> {
         let files = Mutex::new(self.files.iter());
         let next = || files.lock().expect("no thread panics").next();
         let work = || {
@@ -139,7 +137,6 @@ impl TableUpdate {
         let mut part = self.writer.part();
         for (partition, changed) in &self.partitions {
             if changed.deleted.as_ref().is_some_and(|deleted| !deleted.are_all_found()) {
-                let table = &changes.table.name;
                 return Err(Error::failed(format!("{table}: the folder lacks a row that is to be deleted")));
             }
             let mut inserted = changed.inserted.iter().cloned();
@@ -193,6 +190,3 @@ impl TableUpdate {
         Ok(())
     }
 }
-
-/// How many rows are read at a time.
-const BATCH_ROWS: usize = 1 << 13;

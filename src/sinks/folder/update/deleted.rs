@@ -15,7 +15,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::{Error, Result};
 
-use super::BATCH_ROWS;
+/// How many rows are read at a time.
+pub(super) const BATCH_ROWS: usize = 1 << 13;
 
 /// Rows that are to be deleted from the files of a partition, each as often as it is here. Threads share them.
 pub(super) struct DeletedRows {
