@@ -110,6 +110,8 @@ struct ServeCommand {
 enum RejectedCommand {
     /// Print them, each as a line of JSON.
     List(StateCommand),
+    /// Read them once more, with the settings of now.
+    Retry(StateCommand),
     /// Forget them.
     Drop(StateCommand),
 }
@@ -210,6 +212,10 @@ impl Cli {
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
             }),
+            Command::Rejected(RejectedCommand::Retry(command)) => {
+                let service::Retried { accepted, rejected } = service::retry_rejected(&command.config()?)?;
+                print_line(format_args!("{accepted} rows are accepted now, {rejected} are still rejected"))
+            }
             Command::Rejected(RejectedCommand::Drop(command)) => service::drop_rejected(&command.config()?),
             Command::Checkpoint(CheckpointCommand::Export(command)) => {
                 service::export(&command.of.config()?, &command.dir)

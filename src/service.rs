@@ -12,6 +12,7 @@
 //! time, and it is committed in the sinks once both are done. Everything in the background reads a snapshot of the
 //! state, which does not change.
 
+mod arriving;
 mod background;
 mod compare;
 mod import;
@@ -19,12 +20,14 @@ mod lock;
 mod offsets;
 mod publish;
 mod published;
+mod rejected;
 mod serve;
 mod settings;
 mod state_commands;
 mod verify;
 
+pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};
 pub use serve::{Requests, serve};
 pub use settings::ServiceConfig;
-pub use state_commands::{drop_rejected, each_rejected, export};
+pub use state_commands::export;
 pub use verify::verify;

@@ -18,6 +18,7 @@ mod batches;
 mod conversion;
 mod decode;
 mod files;
+mod lateness;
 mod source;
 
 pub use batches::BatchSource;
@@ -26,9 +27,11 @@ pub use conversion::DiscountUnit;
 pub use decode::changes;
 pub(crate) use decode::{Decoded, Notes, RowDecoder};
 pub(crate) use files::NOT_IN_DIALECTS;
+pub(crate) use files::read_json_lines;
 pub use files::{
-    ArrivedFile, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp, FolderWatch,
-    Renames, SkippedColumns, VersionColumn,
+    ArrivedFile, ArrivedRows, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp,
+    FolderWatch, Renames, SkippedColumns, VersionColumn,
 };
+pub use lateness::Lateness;
 pub(crate) use source::{MalformedRow, RowNumbers};
 pub use source::{Source, SourceBatch, SourceBatches, Split};

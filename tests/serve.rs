@@ -560,6 +560,97 @@ fn a_start_with_other_settings_publishes_the_tables_that_differ() {
 }
 
 #[test]
+fn late_orders_are_rejected_if_that_is_asked_for() {
+    let shop = shop_with_folder();
+    let config = shop.path("config.yaml");
+    fs::write(&config, "late: {after: 30d, then: reject}").expect("written");
+    let args = ["--config", config.to_str().expect("a path")];
+    let order = |id: u32, day: &str| format!("{HEADER}{id},1,1,{day},1,0,\n");
+    let mut running = Running::start(service(&shop, &args));
+    running.await_line("live at epoch 1");
+    // A day after the reference date does not make the others late.
+    for (file, day) in [(1, "2024-03-30"), (2, "2024-12-01"), (3, "2024-02-28"), (4, "2024-02-29")] {
+        drop_file(&shop, &format!("orders/{file}.csv"), &order(800 + file, day));
+        await_lines(&running, "rows of 1 files", file as usize);
+    }
+    stop(running);
+    // What was seen is known after a restart, too.
+    let mut running = Running::start(service(&shop, &args));
+    running.await_line("live at epoch 5");
+    drop_file(&shop, "orders/5.csv", &order(805, "2024-02-28"));
+    await_lines(&running, "rows of 1 files", 1);
+    stop(running);
+    let tables = tables(&shop.output());
+    let of = |table: &str| &tables.iter().find(|(name, _)| name == table).expect("a table").1;
+    let late = of("rejected").iter().filter(|row| row.contains("late: order_date 2024-02-28 is more than 30 days"));
+    assert_eq!(late.count(), 2, "{:?}", of("rejected"));
+    let accepted = [801, 802, 804].map(|id| of("enriched_data").iter().any(|row| row.contains(&format!("{id}"))));
+    assert_eq!(accepted, [true; 3], "{:?}", of("enriched_data"));
+    assert!(!of("enriched_data").iter().any(|row| row.contains("803") || row.contains("805")));
+    check(&finish(verify_with(&shop, &args)), 0, &[]);
+}
+
+#[test]
+fn rejected_rows_can_be_tried_again_with_other_settings() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    let rows = ["801,1,1,01.03.2024,2,0,", "802,1,1,02.03.2024,2,0,", "803,1,1,2024-03-03,many,0,"];
+    drop_file(&shop, "orders/1.csv", &format!("{HEADER}{}\n", rows.join("\n")));
+    drop_file(&shop, "orders/2.parquet", "not a file");
+    running.await_line("epoch 2: 3 rows of 1 files");
+    stop(running);
+    let retry = |args: &[&str]| {
+        let mut retry = command(&["rejected", "retry"]);
+        retry.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
+        let done = finish(retry);
+        check(&done, 0, &[]);
+        done.stdout
+    };
+    let rejected_before = tables(&shop.output()).into_iter().find(|(name, _)| name == "rejected").expect("a table").1;
+    assert!(retry(&[]).starts_with(&format!("0 rows are accepted now, {} are still", rejected_before.len())));
+    let config = shop.path("config.yaml");
+    fs::write(&config, "date_format: '%d.%m.%Y'").expect("written");
+    let args = ["--config", config.to_str().expect("a path")];
+    // Dates of Parquet files are dates in any case; those of the shop's text files must not become unusable.
+    let done = retry(&args);
+    assert!(done.starts_with("2 rows are accepted now"), "{done}");
+    assert!(retry(&args).starts_with("0 rows are accepted now"));
+    let listed = |args: &[&str]| {
+        let mut list = command(&["rejected", "list"]);
+        list.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
+        finish(list).stdout
+    };
+    let left = listed(&args);
+    assert!(left.contains("orders/1.csv") && left.contains("many") && !left.contains("\"801\""), "{left}");
+}
+
+#[test]
+fn a_new_column_is_carried_from_the_next_start_on() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    let row = |id: u32, color: &str| {
+        format!("order_id,customer_id,product_id,order_date,quantity,discount,color\n{id},1,1,2024-03-01,1,0,{color}\n")
+    };
+    drop_file(&shop, "orders/1.csv", &row(801, "red"));
+    running.await_line("orders: column color is new: it is ignored until the next start");
+    await_lines(&running, "rows of 1 files", 1);
+    stop(running);
+    let mut running = Running::start(service(&shop, &["--checkpoint-every", "1KB"]));
+    running.await_line("orders: column color is carried from now on");
+    drop_file(&shop, "orders/2.csv", &row(802, "blue"));
+    running.await_line("epoch 3: 1 rows of 1 files");
+    stop(running);
+    stop_after_start(&shop, &[]);
+    let tables = tables(&shop.output());
+    let enriched = &tables.iter().find(|(name, _)| name == "enriched_data").expect("a table").1;
+    let colors = |color: &str| enriched.iter().filter(|row| row.contains(color)).count();
+    assert_eq!((colors("blue"), colors("red")), (1, 0), "{enriched:?}");
+    check(&finish(verify(&shop)), 0, &[]);
+}
+
+#[test]
 fn files_may_arrive_in_a_folder_of_their_own() {
     let shop = shop_with_folder();
     let drops = shop.path("drops");

@@ -13,7 +13,7 @@ use crate::sources::{DiscountUnit, FileOrder, Renames, VersionColumn};
 use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
-use super::ends::{SinkKeys, SourceKeys};
+use super::ends::{LateKeys, SinkKeys, SourceKeys};
 
 /// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,6 +50,7 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "or_default")]
     pub(super) cluster: ClusterKeys,
     pub(super) durability: Option<String>,
+    pub(super) late: Option<LateKeys>,
     #[serde(deserialize_with = "or_default")]
     pub(super) sources: Vec<SourceKeys>,
     #[serde(deserialize_with = "or_default")]

@@ -8,14 +8,14 @@ use serde_json::Value;
 use crate::suggest::nearest;
 
 use super::cluster::ClusterKeys;
-use super::ends::{PublishKeys, SinkKeys, SourceKeys};
+use super::ends::{LateKeys, PublishKeys, SinkKeys, SourceKeys};
 use super::file::{
     AnomalyKeys, BucketBy, ConfigFile, CsvKeys, DataKeys, OutputKeys, PriceBound, PriceBounds, ProcessingKeys,
     TierBound, UdfKeys,
 };
 
 /// The keys below each key that has some; `""` is the top level.
-pub(super) fn known() -> [(&'static str, &'static [&'static str]); 15] {
+pub(super) fn known() -> [(&'static str, &'static [&'static str]); 16] {
     [
         ("", fields::<ConfigFile>()),
         ("data", fields::<DataKeys>()),
@@ -29,6 +29,7 @@ pub(super) fn known() -> [(&'static str, &'static [&'static str]); 15] {
         ("anomaly", fields::<AnomalyKeys>()),
         ("udfs", fields::<UdfKeys>()),
         ("cluster", fields::<ClusterKeys>()),
+        ("late", fields::<LateKeys>()),
         ("sources", fields::<SourceKeys>()),
         ("sinks", fields::<SinkKeys>()),
         ("sinks.publish", fields::<PublishKeys>()),

@@ -7,7 +7,7 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
-use super::ends::{PublishKeys, SinkKeys, SourceKeys};
+use super::ends::{LateKeys, PublishKeys, SinkKeys, SourceKeys};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
 
@@ -45,6 +45,8 @@ pub struct ServeSettings {
     pub checkpoint_every: Option<ByteSize>,
     /// How often the tables are published; `None` for not at all while the service runs.
     pub publish_every: Option<Duration>,
+    /// Orders are rejected if they are so many days behind the greatest day that was seen; `None` for never.
+    pub reject_after: Option<u32>,
     /// Whether the tables are published when the service stops.
     pub publish_on_stop: bool,
     /// True if no reference date is given, so that it is today.
@@ -74,6 +76,7 @@ impl ServeSettings {
             durability,
             checkpoint_every: serve.checkpoint_every,
             publish_every: serve.publish_every.or(sink.every),
+            reject_after: file.late.as_ref().and_then(LateKeys::reject_after),
             publish_on_stop: sink.on_stop.unwrap_or(true),
             follows_today,
         })
@@ -125,13 +128,15 @@ mod tests {
     fn flags_are_before_the_config_file() {
         let yaml = "{data: {checkpoint_path: s}, durability: OS, as_of: today, \
                     sources: [{name: in, type: folder, path: p}], \
-                    sinks: [{name: out, type: folder, publish: {every: 5m, on_stop: false}}]}";
+                    sinks: [{name: out, type: folder, publish: {every: 5m, on_stop: false}}], \
+                    late: {after: 30d, then: reject}}";
         let of_file = ServeSettings {
             state: Some("s".into()),
             incoming: Some("p".into()),
             durability: Durability::Os,
             checkpoint_every: None,
             publish_every: Some(Duration::from_secs(300)),
+            reject_after: Some(30),
             publish_on_stop: false,
             follows_today: true,
         };
@@ -160,6 +165,8 @@ mod tests {
             ),
             ("sources: [{name: a, type: folder}, {name: b, type: folder}]", "sources: found the folders a and b"),
             ("sinks: [{name: a, type: folder, publish: {every: soon}}]", "found soon, wanted a time such as 5m"),
+            ("late: {after: 36h, then: reject}", "found 36h, wanted whole days such as 30d"),
+            ("late: {after: 30d, then: forget}", "unknown value forget"),
         ] {
             let error = resolved(yaml, &ServeArgs::default()).expect_err(yaml).to_string();
             assert!(error.contains(words), "{error}");

@@ -123,6 +123,8 @@ const WITHOUT_SETTING: &[&str] = &["processing.cache_enabled", "cluster.hosts_fi
 const OF_SERVICES: &[&str] = &[
     "data.checkpoint_path",
     "durability",
+    "late.after",
+    "late.then",
     "sources.name",
     "sources.type",
     "sources.path",

@@ -32,7 +32,6 @@ use table::{PartSizes, TableCompaction, parquet};
 /// Compacts a snapshot of the log into a checkpoint.
 pub struct Compaction {
     manifest: ManifestFile,
-    keeps_unusable: bool,
     sizes: PartSizes,
 }
 
@@ -40,13 +39,7 @@ impl Compaction {
     /// The compaction of this log.
     #[must_use]
     pub fn of(log: &LogWriter) -> Compaction {
-        Compaction { manifest: log.manifest().clone(), keeps_unusable: true, sizes: PartSizes::default() }
-    }
-
-    /// The same, which forgets the rows that can't be used.
-    #[must_use]
-    pub fn without_unusable(self) -> Compaction {
-        Compaction { keeps_unusable: false, ..self }
+        Compaction { manifest: log.manifest().clone(), sizes: PartSizes::default() }
     }
 
     /// The same, with about so many rows of a table in a part, and so many of the log at a time.
@@ -82,7 +75,7 @@ impl Compaction {
         for table in InputTable::ALL {
             let name = |rest: &str| format!("checkpoint-{number:08}-{table}-{rest}");
             let compaction = TableCompaction::new(manifest, &source, table, conversion, &name, self.sizes)?;
-            compaction.write(self.keeps_unusable, &mut files)?;
+            compaction.write(&mut files)?;
         }
         let offsets = serde_json::to_vec(state.offsets()).map_err(Error::failed)?;
         let offsets = store(manifest, format!("checkpoint-{number:08}-offsets.json"), &offsets)?;
@@ -126,7 +119,7 @@ impl State {
             let name = |rest: &str| format!("part-{rest}");
             let sizes = PartSizes::default();
             let export = TableCompaction::new(&manifest, &source, table, conversion, &name, sizes)?;
-            export.for_export().write(false, &mut files)?;
+            export.for_export().write(&mut files)?;
             if files.is_empty() {
                 let none = parquet(&[self.schema(table).empty()])?;
                 store(&manifest, "part-0000-0.parquet".into(), &none)?;

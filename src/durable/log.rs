@@ -34,6 +34,13 @@ pub enum Durability {
 /// Rows in the form of the log.
 pub(crate) struct RowsFrame([Vec<u8>; 3]);
 
+impl RowsFrame {
+    /// Its size.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+}
+
 /// The usual size of a segment, in blocks: 64 MiB.
 pub(super) const SEGMENT_BLOCKS: u32 = 1 << 17;
 

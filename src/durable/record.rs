@@ -22,7 +22,7 @@ use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
 pub type Offset = serde_json::Value;
 
 /// The end of an epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     /// The epoch, from 1.
     pub epoch: u64,
@@ -31,6 +31,9 @@ pub struct Commit {
     /// How far sources were read, by name; those that did not move are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<String, Offset>,
+    /// True if the rows of earlier epochs that can't be used are forgotten with it.
+    #[serde(default)]
+    pub forgets_unusable: bool,
 }
 
 /// The kinds of frames.
@@ -126,6 +129,17 @@ impl LoggedRows {
         (batch.numbers, batch.malformed) = (self.head.numbers, self.head.malformed);
         Ok(batch)
     }
+}
+
+/// A column as a text.
+pub(crate) fn column_to_text(column: &FieldRef) -> Result<String> {
+    schema_to_text(&Schema::new(vec![Arc::clone(column)]))
+}
+
+/// The column of such a text.
+pub(crate) fn column_of_text(text: &str) -> Result<FieldRef> {
+    let schema = schema_of_text(text)?;
+    schema.fields().first().cloned().ok_or_else(|| Error::failed("a schema has no column"))
 }
 
 /// A schema as hexadecimal digits of its IPC form.

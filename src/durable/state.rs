@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::datatypes::{FieldRef, Schema};
+
 use crate::columns::InputSchema;
 use crate::crash;
 use crate::error::{Error, Result};
@@ -81,12 +83,7 @@ impl State {
         schemas: impl Iterator<Item = &'a InputSchema>,
     ) -> Result<State> {
         let schemas: BTreeMap<_, _> = schemas.map(|schema| (schema.table, schema.clone())).collect();
-        let texts = schemas.values().map(|schema| {
-            let text = schema_to_text(&schema.to_arrow())?;
-            Ok((schema.table.name().to_owned(), text))
-        });
-        let texts = texts.collect::<Result<_>>()?;
-        let manifest = ManifestFile::new(Arc::clone(disk), folder, Manifest::new(texts));
+        let manifest = ManifestFile::new(Arc::clone(disk), folder, Manifest::new(texts_of(&schemas)?));
         manifest.change(|_| ()).map_err(NotReplaced::cause).map_err(Error::writing(folder))?;
         crash::point("state created");
         let (offsets, log) = (BTreeMap::new(), Arc::default());
@@ -99,6 +96,41 @@ impl State {
             log,
             segment_blocks: SEGMENT_BLOCKS,
         })
+    }
+
+    /// True if a table has not all of these columns.
+    #[must_use]
+    pub fn lacks_any(&self, columns: &[(InputTable, FieldRef)]) -> bool {
+        let lacks = |(table, column): &(InputTable, FieldRef)| {
+            self.schemas[table].to_arrow().field_with_name(column.name()).is_err()
+        };
+        columns.iter().any(lacks)
+    }
+
+    /// Adds columns to the tables, in which the rows so far have nothing. Those that a table has are left out.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be added, or the state can't be written.
+    pub fn add_columns(&mut self, columns: &[(InputTable, FieldRef)]) -> Result<Vec<(InputTable, FieldRef)>> {
+        let mut schemas = (*self.schemas).clone();
+        let mut added = Vec::new();
+        for (table, column) in columns {
+            let known = schemas[table].to_arrow();
+            if known.field_with_name(column.name()).is_err() {
+                let fields: Vec<_> = known.fields().iter().chain([column]).cloned().collect();
+                let schema = Schema::new_with_metadata(fields, known.metadata().clone());
+                schemas.insert(*table, InputSchema::of_arrow(*table, &schema)?);
+                added.push((*table, Arc::clone(column)));
+            }
+        }
+        if !added.is_empty() {
+            let texts = texts_of(&schemas)?;
+            let changed = self.manifest.change(|manifest| manifest.schemas = texts);
+            changed.map_err(NotReplaced::cause).map_err(Error::writing(&self.manifest.folder))?;
+            self.schemas = Arc::new(schemas);
+        }
+        Ok(added)
     }
 
     /// Sets the size of segments, in blocks of 512 bytes.
@@ -203,6 +235,11 @@ fn patch(target: &mut Offset, change: &Offset) {
             value => patch(target.entry(key.clone()).or_insert(Offset::Null), value),
         }
     }
+}
+
+fn texts_of(schemas: &BTreeMap<InputTable, InputSchema>) -> Result<BTreeMap<String, String>> {
+    let text = |schema: &InputSchema| Ok((schema.table.name().to_owned(), schema_to_text(&schema.to_arrow())?));
+    schemas.values().map(text).collect()
 }
 
 fn schemas_of(manifest: &Manifest) -> Result<BTreeMap<InputTable, InputSchema>> {

@@ -34,8 +34,17 @@ struct StateSplit {
 enum Content {
     /// A file of the checkpoint.
     File(CheckpointFile),
-    /// Frames of the log: the segment, and where in it.
-    Frames(Vec<(usize, Range<usize>)>),
+    /// Frames of the log.
+    Frames(Vec<FramePlace>),
+}
+
+/// Where a frame of rows is.
+#[derive(Clone)]
+struct FramePlace {
+    segment: usize,
+    payload: Range<usize>,
+    /// True if a later epoch has its rows forgotten that can't be used.
+    is_forgotten: bool,
 }
 
 /// About how many rows of the log a split has.
@@ -47,7 +56,10 @@ impl StateSource {
         schemas: Arc<BTreeMap<InputTable, InputSchema>>,
         log: Arc<LogContent>,
     ) -> Result<StateSource> {
-        let files = manifest.current().checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.files);
+        let mut files = manifest.current().checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.files);
+        if log.epochs.iter().any(|epoch| epoch.commit.forgets_unusable) {
+            files.retain(|file| file.frames.is_none());
+        }
         let frames = frames_in_order(&log)?;
         let mut source = StateSource { manifest, schemas, log: Mutex::new(Some(log)), splits: Vec::new() };
         let mut next_part: BTreeMap<InputTable, usize> = BTreeMap::new();
@@ -114,15 +126,19 @@ impl StateSource {
 }
 
 /// The frames of a table: the rows of each, and where it is.
-type Frames = Vec<(u64, (usize, Range<usize>))>;
+type Frames = Vec<(u64, FramePlace)>;
 
 /// The frames of each table in the order in which their rows count: by epoch, part and number.
 fn frames_in_order(log: &LogContent) -> Result<BTreeMap<InputTable, Frames>> {
     let mut tables: BTreeMap<InputTable, Frames> = BTreeMap::new();
+    let forgets = log.epochs.iter().filter(|epoch| epoch.commit.forgets_unusable).map(|epoch| epoch.commit.epoch);
+    let forgotten_before = forgets.max().unwrap_or(0);
     for epoch in &log.epochs {
-        let head = |(segment, range): &(usize, Range<usize>)| {
-            let head = record::decode_head(log.segments[*segment].payload(range.clone()))?;
-            Ok((head.table()?, head.part, head.numbers.first(), head.count(), (*segment, range.clone())))
+        let is_forgotten = epoch.commit.epoch < forgotten_before;
+        let head = |(segment, payload): &(usize, Range<usize>)| {
+            let head = record::decode_head(log.segments[*segment].payload(payload.clone()))?;
+            let place = FramePlace { segment: *segment, payload: payload.clone(), is_forgotten };
+            Ok((head.table()?, head.part, head.numbers.first(), head.count(), place))
         };
         let mut frames = epoch.rows.iter().map(head).collect::<Result<Vec<_>>>()?;
         frames.sort_by_key(|(table, part, first, ..)| (*table, *part, *first));
@@ -164,8 +180,13 @@ impl StateSource {
             Content::Frames(frames) => {
                 let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let log = log.ok_or_else(|| Error::failed("internal error: the log is released"))?;
-                let batches = frames.iter().zip(first_part..).map(move |((segment, range), part)| {
-                    record::decode(log.segments[*segment].payload(range.clone()))?.into_batch(schema, part)
+                let batches = frames.iter().zip(first_part..).map(move |(frame, part)| {
+                    let payload = log.segments[frame.segment].payload(frame.payload.clone());
+                    let mut batch = record::decode(payload)?.into_batch(schema, part)?;
+                    if frame.is_forgotten {
+                        batch.malformed.clear();
+                    }
+                    Ok(batch)
                 });
                 Ok(Box::new(batches))
             }

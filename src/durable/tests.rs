@@ -76,7 +76,12 @@ fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> 
             log.rows(schema, &SourceBatch::new(schema, 0, &Arc::from("a file"), first as u64, &customers(rows))?)?;
         }
         let offsets = [("folder".to_owned(), serde_json::json!({ "files": { format!("{epoch}.csv"): rows.len() } }))];
-        log.commit(&Commit { epoch, time_ms: 1_000 * epoch, offsets: offsets.into_iter().collect() })?;
+        log.commit(&Commit {
+            epoch,
+            time_ms: 1_000 * epoch,
+            offsets: offsets.into_iter().collect(),
+            ..Commit::default()
+        })?;
         if (number + 1) % group == 0 || number + 1 == epochs.len() {
             log.sync()?;
             *durable = number + 1;
@@ -236,7 +241,7 @@ fn compact(disk: &SimulatedDisk, rows: &[(i64, Option<u32>)], part: u64) -> Resu
     let reason = crate::model::Reason::plain("not a row");
     batch.malformed.push(crate::sources::MalformedRow { number: 1000, reason, json: "{}".into() });
     log.rows(schema, &batch)?;
-    log.commit(&Commit { epoch: state.epoch() + 1, time_ms: 0, offsets: BTreeMap::new() })?;
+    log.commit(&Commit { epoch: state.epoch() + 1, ..Commit::default() })?;
     let snapshot = Snapshot::of(&mut log)?.read()?;
     Compaction::of(&log).with_part_rows(part, 10).run(&snapshot, &Conversion::in_zone(Tz::UTC))
 }
@@ -285,7 +290,7 @@ fn a_full_disk_is_an_error_after_which_the_log_goes_on() {
     assert!(error.contains("log-00000001: can't be written"), "{error}");
     disk.set_fault(None);
     log.rows(schema, &rows(1)).expect("there is room");
-    log.commit(&Commit { epoch: 1, time_ms: 0, offsets: Default::default() }).expect("committed");
+    log.commit(&Commit { epoch: 1, ..Commit::default() }).expect("committed");
     log.sync().expect("synced");
     let found = table_of(&open(&disk.crash(|| false)).expect("opens"));
     assert_eq!(found.expect("read"), Table::from([(1, 5)]));
@@ -296,7 +301,7 @@ fn after_a_failed_sync_nothing_more_is_accepted() {
     let disk = SimulatedDisk::new();
     let state = open(&disk).expect("opens");
     let mut log = state.log(Durability::Fsync);
-    let commit = |epoch| Commit { epoch, time_ms: 0, offsets: Default::default() };
+    let commit = |epoch| Commit { epoch, ..Commit::default() };
     log.commit(&commit(1)).and_then(|()| log.sync()).expect("durable");
     log.commit(&commit(2)).expect("written");
     disk.set_fault(Some(Fault::FailsAt(disk.calls() + 2)));

@@ -48,7 +48,12 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
     let offset = serde_json::json!({ "files": ledger });
     let name = offset_name(&config.run.input.path);
-    log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets: BTreeMap::from([(name, offset)]) })?;
+    log.commit(&Commit {
+        epoch: 1,
+        time_ms: now_ms(),
+        offsets: BTreeMap::from([(name, offset)]),
+        ..Commit::default()
+    })?;
     log.sync()?;
     drop(log);
     State::open(disk, &config.state)?.ok_or_else(|| Error::failed("internal error: the state is gone"))

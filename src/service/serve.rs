@@ -1,26 +1,23 @@
 //! The service from its start to its end.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::columns::InputSchema;
 use crate::crash;
-use crate::durable::{Commit, Compaction, Disk, LogWriter, Offset, RealDisk, Snapshot, State, StateSource};
-use crate::error::{Error, Result};
-use crate::model::{Day, InputTable};
-use crate::panics::caught;
+use crate::durable::{Commit, Compaction, Disk, LogWriter, RealDisk, Snapshot, State, StateSource};
+use crate::error::Result;
+use crate::model::Day;
 use crate::runtime::{Live, Progress};
 use crate::sinks::{ChangeFeed, Checksums, Sink};
-use crate::sources::{ArrivedFile, FileLedger, FolderWatch, RowDecoder, SourceBatch};
 use crate::tables::RejectedTable;
 
+use super::arriving::{Arriving, ReadEpoch};
 use super::background::{Background, Task};
 use super::import::{self, ImportSettings};
 use super::lock::StateLock;
-use super::offsets::{ledger_of, now_ms, offset_name};
+use super::offsets::{self, now_ms};
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
 use super::settings::ServiceConfig;
@@ -36,12 +33,6 @@ pub struct Requests {
     pub verify: Arc<AtomicBool>,
 }
 
-/// How often the folder is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a service that has nothing to do sleeps before it looks at its requests.
-const NAP: Duration = Duration::from_millis(50);
-/// An epoch takes no more files once it has so many rows.
-const EPOCH_ROWS: u64 = 100_000;
 /// What so many rows have changed is not kept for the next publication, which then writes the tables anew.
 const GATHERED_MOST: u64 = 1_000_000;
 /// How long to wait before a write is tried again for which there was no room.
@@ -65,8 +56,9 @@ pub fn serve(
     let _lock = StateLock::take(&config.state)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let state = match State::open(&disk, &config.state)? {
-        Some(state) if state.epoch() > 0 => {
+        Some(mut state) if state.epoch() > 0 => {
             ImportSettings::check(config)?;
+            carry_new_columns(config, &mut state)?;
             Ok(state)
         }
         _ => import::import(config, &disk, progress),
@@ -82,6 +74,18 @@ pub fn serve(
     served.and(ended)
 }
 
+/// Adds the columns that files had since the last start. The published tables lack them.
+fn carry_new_columns(config: &ServiceConfig, state: &mut State) -> Result<()> {
+    let columns = offsets::new_columns(state)?;
+    if state.lacks_any(&columns) {
+        Published::default().write(&config.state)?;
+    }
+    for (table, column) in state.add_columns(&columns)? {
+        tracing::info!("{table}: column {} is carried from now on", column.name());
+    }
+    Ok(())
+}
+
 /// A service that is running.
 struct Service<'a, S> {
     config: &'a ServiceConfig,
@@ -95,24 +99,13 @@ struct Service<'a, S> {
     /// How many rows were taken since the last gathering.
     taken: u64,
     log: LogWriter,
-    tables: BTreeMap<InputTable, ServedTable>,
-    watch: FolderWatch,
-    /// The files that were found at the last look and are not taken yet.
-    arrived: VecDeque<ArrivedFile>,
-    /// The files that were taken.
-    ledger: FileLedger,
+    arriving: Arriving,
     /// The last epoch that is durable and visible.
     epoch: u64,
     as_of: Day,
     background: Background,
     /// When it was last begun to publish.
     published_at: Instant,
-}
-
-/// An input table of a service.
-struct ServedTable {
-    schema: InputSchema,
-    decoder: RowDecoder,
 }
 
 impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
@@ -124,11 +117,6 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     ) -> Result<Service<'a, S>> {
         let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(), config.today());
         let source = Arc::new(state.source()?);
-        let table = |table: &InputTable| {
-            let decoder = RowDecoder::of(&*source, *table, config.run.job.conversion())?;
-            Ok((*table, ServedTable { schema: state.schema(*table).clone(), decoder }))
-        };
-        let tables = InputTable::ALL.iter().map(table).collect::<Result<_>>()?;
         let live = start_live(config, as_of, &source, sinks(), (&checksums, &changes), progress)?;
         Ok(Service {
             config,
@@ -140,10 +128,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             since: state.epoch(),
             taken: 0,
             log: state.log(config.durability),
-            tables,
-            watch: FolderWatch::new(config.incoming(), &config.run.input.files),
-            arrived: VecDeque::new(),
-            ledger: ledger_of(state, config.incoming())?,
+            arriving: Arriving::begin(config, state)?,
             epoch: state.epoch(),
             as_of,
             background: Background::default(),
@@ -153,62 +138,33 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     /// Takes what arrives until asked to stop.
     fn follow(&mut self, requests: &Requests) -> Result<()> {
-        let mut next_look = Instant::now();
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
             self.do_in_background(requests)?;
-            if self.arrived.is_empty() && Instant::now() >= next_look {
-                next_look = Instant::now() + LOOK_EVERY;
-                self.arrived = self.watch.look(&self.ledger).into();
-            }
-            match self.arrived.is_empty() {
-                true => thread::sleep(NAP),
-                false => self.take_files(requests)?,
+            if let Some(read) = self.arriving.next()? {
+                self.take(read, requests)?;
             }
         }
         Ok(())
     }
 
     /// Makes an epoch of files that have arrived.
-    fn take_files(&mut self, requests: &Requests) -> Result<()> {
-        let (mut batches, mut taken, mut rows, mut last) = (Vec::new(), FileLedger::new(), 0, String::new());
-        while rows < EPOCH_ROWS
-            && let Some(file) = self.arrived.pop_front()
-        {
-            let ServedTable { schema, decoder } = &self.tables[&file.table()];
-            // What can't even be decoded must not come into the log, or no start could read it.
-            let settle = |batch: SourceBatch| caught(|| decoder.settled(batch)).map_err(Error::failed)?;
-            let Some(of_file) = self.watch.read(&file, taken.len(), schema, settle)? else { continue };
-            rows += of_file.iter().map(SourceBatch::rows).sum::<u64>();
-            batches.extend(of_file);
-            file.name().clone_into(&mut last);
-            taken.insert(last.clone(), file.stamp());
-        }
-        if taken.is_empty() {
-            return Ok(());
-        }
-        let offsets = BTreeMap::from([(offset_name(self.config.incoming()), serde_json::json!({ "files": taken }))]);
-        if self.apply(batches, offsets, requests)? {
-            let (epoch, files) = (self.epoch, taken.len());
-            tracing::info!("epoch {epoch}: {rows} rows of {files} files, the last {last}");
-            self.ledger.extend(taken);
+    fn take(&mut self, read: ReadEpoch, requests: &Requests) -> Result<()> {
+        let (rows, files, last) = (read.rows, read.files.len(), read.last.clone());
+        if self.apply(read, requests)? {
+            tracing::info!("epoch {}: {rows} rows of {files} files, the last {last}", self.epoch);
         }
         Ok(())
     }
 
     /// Makes an epoch durable and visible; false if it was asked to stop before there was room for that.
-    fn apply(
-        &mut self,
-        batches: Vec<SourceBatch>,
-        offsets: BTreeMap<String, Offset>,
-        requests: &Requests,
-    ) -> Result<bool> {
-        let commit = Commit { epoch: self.epoch + 1, time_ms: now_ms(), offsets };
-        self.taken += batches.iter().map(SourceBatch::rows).sum::<u64>();
-        let frame = |batch: &SourceBatch| LogWriter::encode(&self.tables[&batch.table].schema, batch);
-        let frames = batches.iter().map(frame).collect::<Result<Vec<_>>>()?;
-        self.live_job().begin_batches(batches)?;
-        for frame in &frames {
+    fn apply(&mut self, read: ReadEpoch, requests: &Requests) -> Result<bool> {
+        let ReadEpoch { files, seen, new_columns, .. } = &read;
+        let offsets = offsets::of_epoch(self.config.incoming(), files, *seen, new_columns)?;
+        let commit = Commit { epoch: self.epoch + 1, time_ms: now_ms(), offsets, ..Commit::default() };
+        self.taken += read.rows;
+        self.live_job().begin_batches(read.batches)?;
+        for frame in &read.frames {
             if !written(&mut self.log, requests, |log| log.frame(frame))? {
                 return Ok(false);
             }

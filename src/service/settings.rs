@@ -28,6 +28,8 @@ pub struct ServiceConfig {
     pub checkpoint_every: u64,
     /// How often the tables are published, if they have changed; `None` for not at all while it runs.
     pub publish_every: Option<Duration>,
+    /// Orders are rejected if they are so many days behind the greatest day that was seen; `None` for never.
+    pub reject_after: Option<u32>,
     /// Whether the tables are published when the service stops, if they have changed.
     pub publish_on_stop: bool,
     /// Whether the reference date is the day in the job's time zone, and moves on at midnight.
@@ -46,6 +48,7 @@ impl ServiceConfig {
             durability: Durability::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             publish_every: None,
+            reject_after: None,
             publish_on_stop: true,
             follows_today: false,
         }
@@ -67,6 +70,7 @@ impl ServiceConfig {
             durability,
             checkpoint_every,
             publish_every,
+            reject_after,
             publish_on_stop,
             follows_today,
         } = settings;
@@ -86,6 +90,7 @@ impl ServiceConfig {
             durability,
             checkpoint_every,
             publish_every,
+            reject_after,
             publish_on_stop,
             follows_today,
             ..config

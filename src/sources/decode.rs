@@ -16,8 +16,8 @@ use crate::columns::row_json::row_json;
 use crate::columns::{InputSchema, OPERATION, ShopId};
 use crate::error::{Error, Result};
 use crate::model::{
-    AnyId, Change, Customer, Discount, InputTable, IntId, Order, Origin, Payload, Price, Product, Reason, Rejection,
-    Text, Version,
+    AnyId, Change, Customer, Day, Discount, InputTable, IntId, Order, Origin, Payload, Price, Product, Reason,
+    Rejection, Text, Version,
 };
 use crate::operators::Upsert;
 
@@ -157,6 +157,35 @@ impl RowDecoder {
             .filter_map(|row| Some(MalformedRow { number: row.origin?.row, reason: row.reason, json: row.row }));
         settled.malformed = malformed.collect();
         Ok(settled)
+    }
+
+    /// The day of each order of a batch that can be used; `None` also for a delete.
+    pub(crate) fn days(&self, batch: &SourceBatch) -> Result<Vec<Option<Day>>> {
+        match self.text_ids.is_empty() {
+            true => self.days_with::<IntId>(batch),
+            false => self.days_with::<AnyId>(batch),
+        }
+    }
+
+    fn days_with<I: ShopId>(&self, batch: &SourceBatch) -> Result<Vec<Option<Day>>> {
+        Ok(self.orders::<I>(batch)?.upserts.into_iter().map(|(_, _, order)| order?.day).collect())
+    }
+
+    /// A batch without some of its rows, which are rejected for a reason.
+    pub(crate) fn without(
+        &self,
+        batch: SourceBatch,
+        is_rejected: &[bool],
+        reason: impl Fn(usize) -> Reason,
+    ) -> Result<SourceBatch> {
+        let others = (0..).zip(is_rejected).filter(|(_, is_rejected)| !**is_rejected).map(|(row, _)| row);
+        let mut rest = batch.select(&others.collect::<Vec<u32>>())?;
+        rest.malformed.clone_from(&batch.malformed);
+        for row in (0..is_rejected.len()).filter(|row| is_rejected[*row]) {
+            let json = shortened(self.json(&batch, row)?);
+            rest.malformed.push(MalformedRow { number: batch.numbers.get(row), reason: reason(row), json });
+        }
+        Ok(rest)
     }
 
     fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<CellReader<I>> {

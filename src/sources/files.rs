@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
-pub use arrivals::{ArrivedFile, FileLedger, FileStamp, FolderWatch};
+pub(crate) use arrivals::read_json_lines;
+pub use arrivals::{ArrivedFile, ArrivedRows, FileLedger, FileStamp, FolderWatch};
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
 use read::{FilePart, TableFiles};

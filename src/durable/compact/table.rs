@@ -96,7 +96,7 @@ impl<'a> TableCompaction<'a> {
     }
 
     /// Writes the last row of each id, and the rows that can't be used.
-    pub(super) fn write(&self, keeps_unusable: bool, files: &mut Vec<CheckpointFile>) -> Result<()> {
+    pub(super) fn write(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
         let mut unusable = Unusable::default();
         for pass in 0..self.passes {
             let mut of_log = self.deal_log(pass, &mut unusable)?;
@@ -104,12 +104,15 @@ impl<'a> TableCompaction<'a> {
                 self.write_part(part, std::mem::take(rows), &mut unusable, files)?;
             }
         }
-        for file in self.source.files(self.table()).filter(|file| file.frames.is_some() && keeps_unusable) {
+        if self.is_export {
+            return Ok(());
+        }
+        for file in self.source.files(self.table()).filter(|file| file.frames.is_some()) {
             unusable.content.append(&mut checkpoint::load(self.manifest, &file.file)?);
             unusable.rows += file.rows;
             unusable.frames += file.frames.unwrap_or(0);
         }
-        if keeps_unusable && unusable.frames > 0 {
+        if unusable.frames > 0 {
             let file = store(self.manifest, (self.name)("unusable"), &unusable.content)?;
             let (table, frames) = (self.table().name().into(), Some(unusable.frames));
             // Before the others, whose rows come later.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::columns::InputSchema;
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::columns::{InputSchema, can_be_carried};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Reason};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
@@ -47,6 +49,14 @@ pub struct ArrivedFile {
     file: InputFile,
     stamp: FileStamp,
     since: Instant,
+}
+
+/// The rows of a file that has arrived.
+pub struct ArrivedRows {
+    /// The rows.
+    pub batches: Vec<SourceBatch>,
+    /// The columns of the file that its table has not, and that could be carried.
+    pub new_columns: Vec<FieldRef>,
 }
 
 /// A file that can't be read may still be being written for this long.
@@ -107,7 +117,7 @@ impl FolderWatch {
         part: usize,
         schema: &InputSchema,
         settle: impl Fn(SourceBatch) -> Result<SourceBatch>,
-    ) -> Result<Option<Vec<SourceBatch>>> {
+    ) -> Result<Option<ArrivedRows>> {
         let read = || {
             let (files, new) = TableFiles::open_arrived(arrived.file.clone(), schema, &self.options)?;
             let batches = files.parts().into_iter().map(|of_file| files.read(&of_file, BATCH_ROWS));
@@ -119,18 +129,20 @@ impl FolderWatch {
         if FileStamp::of(&arrived.file.path).ok() != Some(arrived.stamp) {
             return Ok(None);
         }
-        let mut batches = match read {
-            Ok((batches, new)) => {
-                for column in new {
-                    self.warn_once(format!("{}: column {column} is new: it is ignored", schema.table));
-                }
-                batches
-            }
+        let (mut batches, new) = match read {
+            Ok(read) => read,
             Err(_) if arrived.age() < PATIENCE => return Ok(None),
-            Err(error) => vec![rejected_file(arrived, schema, &error)?],
+            Err(error) => (vec![rejected_file(arrived, schema, &error)?], Vec::new()),
         };
+        for column in &new {
+            let (table, name) = (schema.table, column.name());
+            self.warn_once(format!("{table}: column {name} is new: it is ignored until the next start"));
+        }
         batches.iter_mut().for_each(|batch| batch.part = part);
-        Ok(Some(batches))
+        let is_carried =
+            |column: &FieldRef| *column.data_type() != DataType::Null && can_be_carried(column.data_type());
+        let new_columns = new.into_iter().filter(is_carried).collect();
+        Ok(Some(ArrivedRows { batches, new_columns }))
     }
 
     fn warn_once(&mut self, problem: String) {
@@ -139,6 +151,18 @@ impl FolderWatch {
             self.warned.insert(problem);
         }
     }
+}
+
+/// The rows of a file of JSON lines, for a table with these columns.
+///
+/// # Errors
+///
+/// If it can't be read, or lacks a column that the job needs.
+pub(crate) fn read_json_lines(path: &Path, schema: &InputSchema, options: &FileOptions) -> Result<Vec<SourceBatch>> {
+    let file = find::json_lines(path);
+    let (files, _) = TableFiles::open_arrived(file, schema, options)?;
+    let batches = files.parts().into_iter().map(|part| files.read(&part, BATCH_ROWS)).collect::<Result<Vec<_>>>()?;
+    batches.into_iter().flatten().collect()
 }
 
 /// A file's name, size and modification time.

@@ -264,6 +264,12 @@ fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
     Ok(InputFile { partition: partition.collect(), format, compression, name, path })
 }
 
+/// A file of JSON lines.
+pub(super) fn json_lines(path: &Path) -> InputFile {
+    let (path, name) = (path.to_owned(), path.display().to_string());
+    InputFile { path, name, format: InputFormat::JsonLines, compression: None, partition: Vec::new() }
+}
+
 fn endings() -> String {
     let endings = ENDINGS.map(|(ending, _)| format!(".{ending}"));
     format!("{}; text files may be compressed (.gz, .zst)", endings.join(", "))

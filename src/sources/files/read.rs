@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{FieldRef, Schema};
 use twox_hash::XxHash64;
 
 use crate::columns::{ColumnKind, InputSchema};
@@ -72,7 +72,7 @@ impl TableFiles {
         file: InputFile,
         schema: &InputSchema,
         options: &FileOptions,
-    ) -> Result<(TableFiles, Vec<String>)> {
+    ) -> Result<(TableFiles, Vec<FieldRef>)> {
         let none = Renames::new();
         let (renames, dialect) = (options.columns.get(schema.table.name()).unwrap_or(&none), &options.csv);
         let opened = OpenedFile::open(file, schema.table, renames, dialect)?;

@@ -127,7 +127,7 @@ pub(crate) fn fit(
     schema: &Schema,
     renames: &Renames,
     options: &FileOptions,
-) -> Result<(FilePlan, Vec<String>)> {
+) -> Result<(FilePlan, Vec<FieldRef>)> {
     let files = [(file.clone(), schema.clone())];
     let columns = columns_of(file, schema, renames, &folder_type(&files))?;
     check(known.table, file, &columns, &options.csv)?;
@@ -143,7 +143,8 @@ pub(crate) fn fit(
         version: known.version.as_deref().map_or(ColumnSource::Missing, found),
     };
     let is_known = |name: &String| known.order.contains(name) || name == OPERATION;
-    let new = columns.iter().map(|column| column.name.clone()).filter(|name| !is_known(name));
+    let new = columns.iter().filter(|column| !is_known(&column.name));
+    let new = new.map(|column| Arc::new(Field::new(&column.name, column.data_type.clone(), true)));
     Ok((plan, new.collect()))
 }
 

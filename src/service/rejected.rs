@@ -1,0 +1,178 @@
+//! The rejected rows of a service that has stopped: listing them, forgetting them, trying them again.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+
+use crate::columns::InputSchema;
+use crate::durable::{Commit, Durability, State};
+use crate::error::{Error, Result};
+use crate::model::{InputTable, Rejection};
+use crate::panics::caught;
+use crate::sources::{MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_json_lines};
+
+use super::offsets::now_ms;
+use super::settings::ServiceConfig;
+use super::state_commands;
+
+/// How many rows are read at a time.
+const BATCH_ROWS: usize = 10_000;
+
+/// Calls a function with each rejected row of a service that has stopped.
+///
+/// # Errors
+///
+/// If the service is running, there is no state, or it is damaged; and those of the function.
+pub fn each_rejected(config: &ServiceConfig, row: impl FnMut(&Rejection) -> Result<()>) -> Result<()> {
+    let (_lock, state) = state_commands::open(config)?;
+    each_of(&state, config, row)
+}
+
+fn each_of(state: &State, config: &ServiceConfig, mut row: impl FnMut(&Rejection) -> Result<()>) -> Result<()> {
+    let source = state.source()?;
+    let mut decoders = BTreeMap::new();
+    for split in source.splits() {
+        let decoder = match decoders.entry(split.table) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(RowDecoder::of(&source, split.table, config.run.job.conversion())?),
+        };
+        for batch in source.read(&split, BATCH_ROWS)? {
+            decoder.rejections(&batch?)?.iter().try_for_each(&mut row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the rejected rows of a service that has stopped.
+///
+/// # Errors
+///
+/// If the service is running, there is no state, it is damaged, or it can't be written.
+pub fn drop_rejected(config: &ServiceConfig) -> Result<()> {
+    let (_lock, state) = state_commands::open(config)?;
+    replace(&state, &[])
+}
+
+/// What became of rejected rows that were tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// How many are accepted now.
+    pub accepted: u64,
+    /// How many are still rejected.
+    pub rejected: u64,
+}
+
+/// Reads the rejected rows of a service that has stopped once more, with the settings of now. Those that can be used
+/// count as rows that have just arrived: unless the table has versions, they replace a row that has their id.
+///
+/// # Errors
+///
+/// If the service is running, there is no state, it is damaged, or it can't be written. Nothing has changed then.
+pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
+    let (_lock, state) = state_commands::open(config)?;
+    let mut rows: BTreeMap<InputTable, Vec<Rejection>> = BTreeMap::new();
+    each_of(&state, config, |row| {
+        let table = InputTable::named(&row.table).ok_or_else(|| Error::failed("a rejected row of no input table"))?;
+        rows.entry(table).or_default().push(row.clone());
+        Ok(())
+    })?;
+    let (mut batches, mut retried) = (Vec::new(), Retried::default());
+    for (table, rows) in rows {
+        let again = RejectedOfTable { config, state: &state, schema: state.schema(table), rows };
+        for batch in again.read()? {
+            retried.accepted += batch.numbers.len() as u64;
+            retried.rejected += batch.malformed.len() as u64;
+            batches.push(batch);
+        }
+    }
+    if retried.accepted > 0 {
+        batches.iter_mut().zip(0..).for_each(|(batch, part)| batch.part = part);
+        replace(&state, &batches)?;
+    }
+    Ok(retried)
+}
+
+/// Commits an epoch of these rows, with which the rejected rows so far are forgotten.
+fn replace(state: &State, batches: &[SourceBatch]) -> Result<()> {
+    let mut log = state.log(Durability::Fsync);
+    for batch in batches {
+        log.rows(state.schema(batch.table), batch)?;
+    }
+    let (epoch, time_ms) = (state.epoch() + 1, now_ms());
+    log.commit(&Commit { epoch, time_ms, forgets_unusable: true, ..Commit::default() })?;
+    log.end()
+}
+
+/// The rejected rows of a table.
+struct RejectedOfTable<'a> {
+    config: &'a ServiceConfig,
+    state: &'a State,
+    schema: &'a InputSchema,
+    rows: Vec<Rejection>,
+}
+
+impl RejectedOfTable<'_> {
+    /// The rows as they are read now: those that can be used, and those that can't.
+    fn read(&self) -> Result<Vec<SourceBatch>> {
+        let source = self.state.source()?;
+        let decoder = RowDecoder::of(&source, self.schema.table, self.config.run.job.conversion())?;
+        let path = self.config.state.join(format!("retried-{}.jsonl", self.schema.table));
+        let mut lines = fs::File::create(&path).map_err(Error::writing(&path))?;
+        let objects: Vec<&Rejection> = self.rows.iter().filter(|row| is_object(&row.row)).collect();
+        let written = objects.iter().try_for_each(|row| writeln!(lines, "{}", row.row));
+        written.map_err(Error::writing(&path))?;
+        let read = if objects.is_empty() { Ok(Vec::new()) } else { self.read_file(&path, &decoder, &objects) };
+        let _ = fs::remove_file(&path);
+        let mut batches = read?;
+        let others = self.rows.iter().filter(|row| !is_object(&row.row));
+        batches.extend(self.still_rejected(others.map(|row| (row, row.reason.clone())))?);
+        Ok(batches)
+    }
+
+    fn read_file(
+        &self,
+        path: &std::path::Path,
+        decoder: &RowDecoder,
+        objects: &[&Rejection],
+    ) -> Result<Vec<SourceBatch>> {
+        let (mut batches, mut rejected) = (Vec::new(), Vec::new());
+        for batch in read_json_lines(path, self.schema, &self.config.run.input.files)? {
+            let mut batch = caught(|| decoder.settled(batch)).map_err(Error::failed)??;
+            for row in std::mem::take(&mut batch.malformed) {
+                let number = usize::try_from(row.number).map_err(Error::failed)?;
+                let known = objects.get(number).ok_or_else(|| Error::failed("a line that was not written"))?;
+                rejected.push((*known, row.reason));
+            }
+            batch.origin = Arc::from("rejected rows, tried again");
+            batches.push(batch);
+        }
+        batches.extend(self.still_rejected(rejected.into_iter())?);
+        Ok(batches)
+    }
+
+    /// Rows that are rejected again, a batch for each file that they are from.
+    fn still_rejected<'r>(
+        &self,
+        rows: impl Iterator<Item = (&'r Rejection, crate::model::Reason)>,
+    ) -> Result<Vec<SourceBatch>> {
+        let mut files: BTreeMap<Arc<str>, Vec<MalformedRow>> = BTreeMap::new();
+        for (row, reason) in rows {
+            let origin = row.origin.as_ref().ok_or_else(|| Error::failed("a rejected row without an origin"))?;
+            let malformed = MalformedRow { number: origin.row, reason, json: row.row.clone() };
+            files.entry(Arc::clone(&origin.file)).or_default().push(malformed);
+        }
+        let batch = |(file, malformed)| {
+            let mut batch = SourceBatch::new(self.schema, 0, &file, 0, &self.schema.empty())?;
+            (batch.numbers, batch.malformed) = (RowNumbers::Listed(Vec::new()), malformed);
+            Ok(batch)
+        };
+        files.into_iter().map(batch).collect()
+    }
+}
+
+/// True if a rejected row is known in all its columns: as a JSON object on one line.
+fn is_object(row: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(row).is_ok() && !row.contains('\n')
+}
