@@ -1,7 +1,9 @@
 //! The command line.
 
 mod demo;
+mod demo_live;
 mod display;
+mod effective;
 mod memory;
 mod print;
 mod show;
@@ -12,11 +14,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::atomic_file::AtomicFile;
 use crate::batch;
-use crate::config::{ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, ServeArgs};
+use crate::config::{self, ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, ServeArgs};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
@@ -35,6 +37,8 @@ or config; 3 unusable input or a failed validation.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[arg(skip)]
+    matches: ArgMatches,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +51,10 @@ enum Command {
     /// Run the job and stay: take files that arrive, keep the tables up to date and durable, publish them.
     #[command(args_override_self = true)]
     Serve(ServeCommand),
+    /// Print the settings that `serve` would have with these flags, this environment and this file, and where each is
+    /// from.
+    #[command(args_override_self = true)]
+    Config(ServeCommand),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
     Verify(StateCommand),
     /// The rows that a stopped service could not use.
@@ -75,6 +83,12 @@ struct DemoArgs {
     /// Worker threads [default: number of cores].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// A service instead: orders arrive all the time, and what they move is shown, until it is stopped.
+    #[arg(long)]
+    live: bool,
+    /// With --live: orders a second.
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "live", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
 }
 
 #[derive(Debug, Args)]
@@ -194,7 +208,8 @@ impl Cli {
     #[must_use]
     pub fn parse_arguments() -> Cli {
         let matches = without_empty(Cli::command()).get_matches();
-        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Cli { matches, ..cli }
     }
 
     /// Runs the command.
@@ -203,11 +218,16 @@ impl Cli {
     ///
     /// The kind of the error determines the exit status.
     pub fn run(self) -> Result<()> {
-        display::start_logging();
+        let is_shown = matches!(self.command, Command::Demo(DemoArgs { live: true, .. }));
+        display::start_logging(if is_shown { "warn" } else { "info" });
         match self.command {
+            Command::Demo(DemoArgs { output, scale, workers, live: true, rate }) => {
+                demo_live::LiveDemo { folder: &output, scale, workers, rate }.run()
+            }
             Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
             Command::Run(command) => run(&command),
             Command::Serve(command) => serve(&command),
+            Command::Config(command) => show_config(&command, &self.matches),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -271,6 +291,16 @@ fn serve(command: &ServeCommand) -> Result<()> {
     let served = service::serve(&config, Vec::new, &progress, &requests);
     drop(status);
     served
+}
+
+/// Prints the settings, and then says what is wrong with them.
+fn show_config(command: &ServeCommand, matches: &ArgMatches) -> Result<()> {
+    let file = config::document(command.args.config.as_deref())?;
+    let all = Cli::command();
+    let (name, given) = matches.subcommand().ok_or_else(|| Error::failed("internal error: no command"))?;
+    let of_command = all.find_subcommand(name).ok_or_else(|| Error::failed("internal error: no command"))?;
+    effective::lines(given, of_command, &file).into_iter().try_for_each(print_line)?;
+    ServiceConfig::resolve(&command.args, &command.serve)?.run.validate()
 }
 
 impl StateCommand {

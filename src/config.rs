@@ -26,6 +26,8 @@ use crate::model::{Day, InputTable};
 pub use args::RunArgs;
 pub use cluster::{ClusterArgs, ClusterConfig, Secret};
 pub use file::ByteSize;
+#[cfg(feature = "cli")]
+pub(crate) use file_on_disk::document;
 pub use folders::{InputConfig, OutputConfig};
 pub use functions::AnomalyConfig;
 pub use job::JobConfig;

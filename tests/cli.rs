@@ -25,6 +25,37 @@ const TABLES: [&str; 8] = [
 ];
 
 #[test]
+fn config_tells_each_setting_and_where_it_is_from() {
+    let shop = Shop::small();
+    let file = shop.path("config.yaml");
+    fs::write(&file, "{as_of: 2024-12-31, late: {after: 30d, then: reject}, output: {format: csv}}").expect("written");
+    let config = |args: &[&str]| {
+        let mut config = command(&["config", "--config", file.to_str().expect("text"), "--input", "in"]);
+        config.args(args).env("MILLSTREAM_WORKERS", "3");
+        finish(config)
+    };
+    let done = config(&["--format", "jsonl", "--output", "out"]);
+    check(&done, 0, &[]);
+    for (setting, value, from, default) in [
+        ("as_of", "2024-12-31", "config file", "today, in time_zone"),
+        ("late", r#"{"after":"30d","then":"reject"}"#, "config file", "accepted"),
+        ("output.format", "jsonl", "--format", "parquet"),
+        ("processing.parallelism", "3", "MILLSTREAM_WORKERS", "the machine's cores"),
+        ("matrix_size", "10", "default", "10"),
+        ("--checkpoint-every", "64MB", "default", "64MB"),
+    ] {
+        let line = done.stdout.lines().find(|line| line.split("  ").next() == Some(setting)).expect(setting);
+        let cells: Vec<_> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells, [setting, value, from, default]);
+    }
+    // What is wrong comes after the settings.
+    let done = config(&[]);
+    check(&done, 2, &["no output folder"]);
+    assert!(done.stdout.contains("data.output_path"));
+    check(&config(&["--output", "out", "--durability", "some"]), 2, &["durability: found some"]);
+}
+
+#[test]
 fn the_tables_of_a_small_shop_are_those_worked_out_by_hand() {
     let shop = Shop::small();
     check(&shop.run(&["--format", "csv"]), 0, &[]);

@@ -651,6 +651,36 @@ fn a_new_column_is_carried_from_the_next_start_on() {
 }
 
 #[test]
+fn the_live_demo_goes_on_after_it_was_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = || {
+        let mut demo = command(&["demo", "--live", "--scale", "0.001", "--rate", "50", "--output", "d"]);
+        demo.current_dir(folder.path());
+        Running::start(demo)
+    };
+    let shown = |running: &Running, words: &str| {
+        let started = Instant::now();
+        while !running.output().contains(words) {
+            assert!(started.elapsed() < PATIENCE, "{words:?} was not shown: {} {}", running.output(), running.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut running = demo();
+    shown(&running, "3 epochs are in all tables");
+    running.signal("-KILL");
+    running.end();
+    let mut running = demo();
+    shown(&running, "1 epochs are in all tables");
+    running.signal("-INT");
+    check(&running.end(), 0, &[]);
+    let files = fs::read_dir(folder.path().join("d/incoming/orders")).expect("orders arrived").count();
+    assert!(files >= 4, "{files} files");
+    let mut verify = command(&["verify", "--input", "d/shop", "--output", "d/live"]);
+    verify.current_dir(folder.path());
+    check(&finish(verify), 0, &[]);
+}
+
+#[test]
 fn files_may_arrive_in_a_folder_of_their_own() {
     let shop = shop_with_folder();
     let drops = shop.path("drops");

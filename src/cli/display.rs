@@ -12,9 +12,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::runtime::{Phase, Progress};
 
-/// Logs to standard error, filtered by `RUST_LOG`.
-pub(super) fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// Logs to standard error, filtered by `RUST_LOG`, or else by this.
+pub(super) fn start_logging(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)

@@ -66,6 +66,7 @@ impl Background {
         self.is_compaction = matches!(task, Task::Compact(_));
         self.thread = Some(thread::spawn(move || {
             let started = Instant::now();
+            give_way();
             match task.run(&config, epoch, &snapshot) {
                 Ok(what) => {
                     tracing::info!("{what} in {:.1} s", started.elapsed().as_secs_f64());
@@ -78,6 +79,13 @@ impl Background {
             }
         }));
     }
+}
+
+/// Makes this thread, and those that it starts, give way to the workers where the system lets it.
+fn give_way() {
+    const NICE: i32 = 10;
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
 }
 
 /// Waits for what is being done.

@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Running {
     child: Child,
     log: Arc<Mutex<String>>,
+    output: Arc<Mutex<Vec<u8>>>,
     readers: Vec<JoinHandle<String>>,
 }
 
@@ -59,19 +60,28 @@ impl Running {
             }
             String::new()
         };
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let shown = Arc::clone(&output);
         let read = move || {
-            let mut text = String::new();
-            let _ = BufReader::new(stdout).read_to_string(&mut text);
-            text
+            let (mut stdout, mut bytes) = (stdout, [0; 1 << 12]);
+            while let Some(read) = stdout.read(&mut bytes).ok().filter(|read| *read > 0) {
+                shown.lock().expect("no reader panicked").extend_from_slice(&bytes[..read]);
+            }
+            String::from_utf8_lossy(&shown.lock().expect("no reader panicked")).into_owned()
         };
-        Running { child, log, readers: vec![thread::spawn(read), thread::spawn(follow)] }
+        Running { child, log, output, readers: vec![thread::spawn(read), thread::spawn(follow)] }
     }
 
     pub fn log(&self) -> String {
         self.log.lock().expect("no reader panicked").clone()
     }
 
-    /// Waits for this text in its output.
+    /// What it has written to standard output.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().expect("no reader panicked")).into_owned()
+    }
+
+    /// Waits for this text in its log.
     pub fn await_line(&mut self, words: &str) {
         let started = Instant::now();
         while !self.log().contains(words) {
