@@ -87,8 +87,13 @@ struct DemoArgs {
     #[arg(long)]
     live: bool,
     /// With --live: orders a second.
-    #[arg(long, value_name = "N", default_value_t = 1000, requires = "live", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "live", value_parser = orders_a_second())]
     rate: u32,
+}
+
+/// Rates of a stream of orders.
+fn orders_a_second() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1_000_000)
 }
 
 #[derive(Debug, Args)]

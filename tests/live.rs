@@ -50,12 +50,8 @@ impl Job {
     /// What has moved since it was last asked for.
     fn gather(&mut self) -> Moved {
         let epoch = self.live.gather().expect("the job is live");
-        let moved = self.feed.take().map_or(Moved::new(), |(committed, tables)| {
-            assert_eq!(committed, epoch);
-            moved(tables)
-        });
-        assert!(self.feed.take().is_none(), "all comes in one epoch");
-        moved
+        assert_eq!(epoch, self.live.epoch());
+        moved(self.feed.take_all().expect("taken").expect("few"))
     }
 }
 
@@ -153,7 +149,7 @@ fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
     let sample = sample(&input, 40, 4);
     for (workers, together) in [(1, 1), (2, 2), (4, 3), (2, 5), (1, 10)] {
         let mut each = start(&input, workers, None);
-        let mut gathered = start_with(&input, workers, None, ChangeFeed::gathered());
+        let mut gathered = start_with(&input, workers, None, ChangeFeed::gathered(1_000_000));
         let mut all: BTreeMap<_, isize> = BTreeMap::new();
         let histories = [history(&sample), history(&sample)].concat();
         for (number, changes) in (1..).zip(histories) {
@@ -171,6 +167,30 @@ fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
         assert_eq!(gathered.gather().is_empty(), 10 % together == 0, "what is left");
         assert_eq!(gathered.gather(), Moved::new(), "nothing twice");
     }
+}
+
+#[test]
+fn a_feed_keeps_nothing_of_too_many_changes_and_then_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("shop");
+    generate(0.001, &input).expect("a shop");
+    let sample = sample(&input, 40, 4);
+    let mut job = start_with(&input, 2, None, ChangeFeed::gathered(1000));
+    let mut epochs = history(&sample).into_iter();
+    job.live.apply(epochs.next().expect("an epoch")).expect("the job is live");
+    job.live.apply(epochs.next().expect("an epoch")).expect("the job is live");
+    job.live.gather().expect("the job is live");
+    assert!(job.feed.take_all().expect("taken").is_none(), "there are more than 1000 rows");
+    let (id, order) = sample.0[0].clone();
+    job.live.apply([Change::Order(id, Some(Order { quantity: 999, ..order }))]).expect("the job is live");
+    assert!(job.feed.take_all().expect("taken").is_some_and(|changes| changes.is_empty()), "nothing is gathered yet");
+    job.live.gather().expect("the job is live");
+    let moved = moved(job.feed.take_all().expect("taken").expect("few"));
+    assert!(
+        moved
+            .iter()
+            .any(|(table, row, weight)| table == "enriched_data" && row.contains(&"999".into()) && *weight == 1)
+    );
 }
 
 #[test]

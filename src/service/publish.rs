@@ -9,7 +9,7 @@ use crate::durable::Snapshot;
 use crate::error::Result;
 use crate::model::Day;
 use crate::runtime::{JobSinks, Progress, new_run_id, run_opened};
-use crate::sinks::TableChanges;
+use crate::sinks::{ChangeFeed, TableChanges};
 use crate::tables::RejectedTable;
 
 use super::published::{Fingerprints, Published};
@@ -22,7 +22,7 @@ pub(super) struct Publication {
     pub(super) fingerprints: Fingerprints,
     /// The epoch since which these changes are.
     pub(super) since: u64,
-    pub(super) changes: Vec<TableChanges>,
+    pub(super) changes: ChangeFeed,
 }
 
 /// What there is to say if nothing was to be done.
@@ -36,8 +36,11 @@ impl Publication {
     /// If the output folder can't be written, or the state can't be read. The folder is as it was then.
     pub(super) fn publish(&self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
         let former = Published::read(&config.state);
-        if former.is_of(self.since, config, self.as_of) && self.knows_all(config) {
-            match self.update(config, &former) {
+        if let Some(changes) = self.changes.take_all()?
+            && former.is_of(self.since, config, self.as_of)
+            && self.knows_all(config)
+        {
+            match self.update(config, &former, &changes) {
                 Ok(done) => return Ok(done),
                 Err(error) => tracing::warn!("{error}; the tables are written anew"),
             }
@@ -51,21 +54,16 @@ impl Publication {
     }
 
     /// Writes what has changed.
-    fn update(&self, config: &ServiceConfig, former: &Published) -> Result<String> {
-        let run_id = match self.changes.is_empty() {
-            true => former.run_id.clone(),
-            false => new_run_id(),
-        };
-        let done = match self.changes.is_empty() {
-            true => NOTHING.to_owned(),
-            false => {
-                let update = config.run.output.sink()?.update(&former.run_id, &run_id, &self.changes)?;
-                let (tables, written, kept) = (update.tables, update.written.files, update.kept.files);
-                format!("{tables} tables, {written} files written, {kept} kept")
-            }
-        };
+    fn update(&self, config: &ServiceConfig, former: &Published, changes: &[TableChanges]) -> Result<String> {
+        if changes.is_empty() {
+            self.published(config, &former.run_id).write(&config.state)?;
+            return Ok(NOTHING.to_owned());
+        }
+        let run_id = new_run_id();
+        let update = config.run.output.sink()?.update(&former.run_id, &run_id, changes)?;
+        let (tables, written, kept) = (update.tables, update.written.files, update.kept.files);
         self.published(config, &run_id).write(&config.state)?;
-        Ok(done)
+        Ok(format!("{tables} tables, {written} files written, {kept} kept"))
     }
 
     /// Writes the tables that differ from those in the folder, and the rejected rows.

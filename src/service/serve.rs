@@ -33,8 +33,10 @@ pub struct Requests {
     pub verify: Arc<AtomicBool>,
 }
 
-/// What so many rows have changed is not kept for the next publication, which then writes the tables anew.
-const GATHERED_MOST: u64 = 1_000_000;
+/// Of more changed rows than these, the tables are published anew.
+const PUBLISHED_MOST: usize = 1_000_000;
+/// After so many rows, what the tables have gathered is taken, so that it does not grow.
+const GATHERED_MOST: u64 = 2_000_000;
 /// How long to wait before a write is tried again for which there was no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -115,7 +117,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         mut sinks: S,
         progress: &Arc<Progress>,
     ) -> Result<Service<'a, S>> {
-        let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(), config.today());
+        let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(PUBLISHED_MOST), config.today());
         let source = Arc::new(state.source()?);
         let live = start_live(config, as_of, &source, sinks(), (&checksums, &changes), progress)?;
         Ok(Service {
@@ -196,7 +198,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             return self.begin(Task::Verify(self.as_of, live));
         }
         if self.taken >= GATHERED_MOST {
-            self.forget_changes()?;
+            self.fingerprints()?;
         }
         let is_due = self.config.publish_every.is_some_and(|every| self.published_at.elapsed() >= every);
         if requests.publish.swap(false, Ordering::Relaxed) || is_due {
@@ -234,12 +236,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn publication(&mut self) -> Result<Publication> {
         let (epoch, as_of, fingerprints) = (self.epoch, self.as_of, self.fingerprints()?);
         let since = std::mem::replace(&mut self.since, epoch);
-        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.take_all()? })
-    }
-
-    /// Forgets what has changed: there is so much that the tables may as well be written anew.
-    fn forget_changes(&mut self) -> Result<()> {
-        self.publication().map(drop)
+        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.clone() })
     }
 
     /// Starts the live job anew as of today.
@@ -248,7 +245,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         tracing::info!("the day is {as_of} now");
         self.live.take().map_or(Ok(()), Live::stop)?;
         let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
-        self.changes = ChangeFeed::gathered();
+        self.changes = ChangeFeed::gathered(PUBLISHED_MOST);
         let own = (&self.checksums, &self.changes);
         self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress)?);
         (self.since, self.taken) = (self.epoch, 0);

@@ -22,7 +22,8 @@ use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, 
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
     with_first_epoch: bool,
-    is_gathered: bool,
+    /// The most rows of epochs that are taken together; `None` if each is taken by itself.
+    gathered: Option<usize>,
     /// The tables to follow; `None` for all.
     wanted: Option<Vec<String>>,
     tables: Vec<TableInfo>,
@@ -33,6 +34,8 @@ struct Changes {
     /// What workers have written, by epoch and table.
     open: BTreeMap<Epoch, HashMap<String, Vec<RowChanges>>>,
     committed: BTreeMap<Epoch, Vec<TableChanges>>,
+    /// How many rows were gathered.
+    rows: usize,
 }
 
 /// The rows of a table that an epoch inserted and deleted. A row whose values changed is in both.
@@ -66,10 +69,11 @@ impl ChangeFeed {
     }
 
     /// Creates a feed of all tables that has the changes of the epochs up to a [gathering
-    /// one](crate::runtime::Live::gather) together. Epochs without changes are left out.
+    /// one](crate::runtime::Live::gather) together, to be [taken](Self::take_all). Of more than `most` rows nothing is
+    /// kept.
     #[must_use]
-    pub fn gathered() -> ChangeFeed {
-        ChangeFeed { is_gathered: true, ..ChangeFeed::default() }
+    pub fn gathered(most: usize) -> ChangeFeed {
+        ChangeFeed { gathered: Some(most), ..ChangeFeed::default() }
     }
 
     /// Removes and returns the earliest committed epoch and its changes, by table. Tables that did not change are left
@@ -79,13 +83,16 @@ impl ChangeFeed {
         self.lock().committed.pop_first()
     }
 
-    /// Removes all committed epochs, and returns what they change together, by table.
+    /// Removes all committed epochs, and returns what they change together, by table; `None` if that were too many rows.
     ///
     /// # Errors
     ///
     /// If rows can't be compared.
-    pub fn take_all(&self) -> Result<Vec<TableChanges>> {
-        let epochs = std::mem::take(&mut self.lock().committed);
+    pub fn take_all(&self) -> Result<Option<Vec<TableChanges>>> {
+        let Changes { committed: epochs, rows, .. } = std::mem::take(&mut *self.lock());
+        if self.gathered.is_some_and(|most| rows > most) {
+            return Ok(None);
+        }
         let mut tables: Vec<(TableInfo, Vec<RowChanges>)> = Vec::new();
         for TableChanges { table, plus, minus } in epochs.into_values().flatten() {
             let changes = RowChanges { plus: Some(plus), minus: Some(minus) };
@@ -100,7 +107,7 @@ impl ChangeFeed {
         });
         let mut net = net.collect::<Result<Vec<_>>>()?;
         net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
-        Ok(net)
+        Ok(Some(net))
     }
 
     /// The first epoch of the feed.
@@ -122,13 +129,13 @@ impl Sink for ChangeFeed {
 
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
         let is_wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&table.name));
-        let (from, gathered) = (self.first(), self.is_gathered);
+        let (from, gathered) = (self.first(), self.gathered.is_some());
         is_wanted.then(|| PartOptions { from, gathered, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
-        let (shared, table) = (Arc::clone(&self.shared), table.name.clone());
-        Ok(Box::new(ChangeFeedPart { shared, table }))
+        let (shared, table, most) = (Arc::clone(&self.shared), table.name.clone(), self.gathered);
+        Ok(Box::new(ChangeFeedPart { shared, table, most }))
     }
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
@@ -136,12 +143,16 @@ impl Sink for ChangeFeed {
         let mut tables = Vec::new();
         for table in &self.tables {
             let Some(changes) = open.remove(&table.name) else { continue };
-            let (plus, minus) = net(&table.schema, &changes)?;
+            // What is gathered is compared when it is taken, so that no epoch waits for that.
+            let (plus, minus) = match self.gathered {
+                Some(_) => together(&table.schema, &changes)?,
+                None => net(&table.schema, &changes)?,
+            };
             if plus.num_rows() + minus.num_rows() > 0 {
                 tables.push(TableChanges { table: table.clone(), plus, minus });
             }
         }
-        if epoch >= self.first() && !(self.is_gathered && tables.is_empty()) {
+        if epoch >= self.first() && !(self.gathered.is_some() && tables.is_empty()) {
             self.lock().committed.insert(epoch, tables);
         }
         Ok(())
@@ -151,11 +162,20 @@ impl Sink for ChangeFeed {
 struct ChangeFeedPart {
     shared: Arc<Mutex<Changes>>,
     table: String,
+    most: Option<usize>,
 }
 
 impl SinkPart for ChangeFeedPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(most) = self.most {
+            let rows = |side: &Option<RecordBatch>| side.as_ref().map_or(0, RecordBatch::num_rows);
+            shared.rows += rows(&changes.plus) + rows(&changes.minus);
+            if shared.rows > most {
+                (shared.open, shared.committed) = Default::default();
+                return Ok(());
+            }
+        }
         let tables = shared.open.entry(epoch).or_default();
         tables.entry(self.table.clone()).or_default().push(changes.clone());
         Ok(())
@@ -166,12 +186,17 @@ impl SinkPart for ChangeFeedPart {
     }
 }
 
-/// The net inserted and deleted rows of changes from several workers. Rows that moved between workers cancel.
-fn net(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, RecordBatch)> {
+/// All inserted and all deleted rows of changes.
+fn together(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, RecordBatch)> {
     let all = |side: fn(&RowChanges) -> &Option<RecordBatch>| {
         concat_batches(schema, changes.iter().filter_map(|changes| side(changes).as_ref())).map_err(Error::failed)
     };
-    let (plus, minus) = (all(|changes| &changes.plus)?, all(|changes| &changes.minus)?);
+    Ok((all(|changes| &changes.plus)?, all(|changes| &changes.minus)?))
+}
+
+/// The net inserted and deleted rows of changes from several workers. Rows that moved between workers cancel.
+fn net(schema: &SchemaRef, changes: &[RowChanges]) -> Result<(RecordBatch, RecordBatch)> {
+    let (plus, minus) = together(schema, changes)?;
     if plus.num_rows() == 0 || minus.num_rows() == 0 {
         return Ok((plus, minus));
     }
