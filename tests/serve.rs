@@ -209,10 +209,16 @@ fn a_process_that_dies_at_any_step_leaves_a_state_from_which_the_next_goes_on() 
         "linked",
         "swapped",
         "cleaned",
+        "tables published",
     ];
+    // Once more, of a publication of what has changed.
+    let again = ["files rewritten", "staged", "moved", "linked", "swapped", "cleaned", "tables published"];
     let mut random = Rng::with_seed(3);
-    for step in steps {
+    for (step, is_published) in steps.map(|step| (step, false)).into_iter().chain(again.map(|step| (step, true))) {
         let shop = shop_with_folder();
+        if is_published {
+            stop_after_start(&shop, &[]);
+        }
         if step == "log cut" {
             let mut running = Running::start(service(&shop, &[]));
             running.await_line("live at epoch 1");

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::crash;
 use crate::durable::Snapshot;
 use crate::error::Result;
 use crate::model::Day;
@@ -62,6 +63,7 @@ impl Publication {
         let run_id = new_run_id();
         let update = config.run.output.sink()?.update(&former.run_id, &run_id, changes)?;
         let (tables, written, kept) = (update.tables, update.written.files, update.kept.files);
+        crash::point("tables published");
         self.published(config, &run_id).write(&config.state)?;
         Ok(format!("{tables} tables, {written} files written, {kept} kept"))
     }
@@ -81,6 +83,7 @@ impl Publication {
         let report = run_opened(&job, &Arc::new(Progress::default()), || {
             Ok((Arc::new(state.source()?), JobSinks::new(vec![Box::new(config.run.output.sink()?)])))
         })?;
+        crash::point("tables published");
         self.published(config, &report.run_id).write(&config.state)?;
         Ok(format!("{} tables, written anew", different.len() + 1))
     }

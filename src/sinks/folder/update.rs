@@ -22,6 +22,7 @@ use std::thread;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::sinks::{TableChanges, Written};
 
@@ -78,6 +79,7 @@ pub(super) fn update(
         update.kept.add(kept);
     }
     output.finish_syncing()?;
+    crash::point("files rewritten");
     output.commit(&sizes)?;
     Ok(update)
 }
