@@ -30,7 +30,7 @@ mod worker;
 
 pub(crate) use batch::run_opened;
 pub use batch::run_with;
-pub(crate) use context::new_run_id;
+pub(crate) use context::{check_source, new_run_id};
 pub(crate) use job_sinks::JobSinks;
 pub use live::Live;
 pub use progress::{Phase, Progress};

@@ -24,7 +24,7 @@ mod memory;
 mod sink;
 
 pub use crate::model::Epoch;
-pub use changes::{ChangeFeed, TableChanges};
+pub use changes::{ChangeFeed, GatheredChanges, TableChanges};
 pub use checksums::Checksums;
 pub use memory::{MemoryTables, TablesSnapshot};
 pub use sink::{

@@ -32,6 +32,7 @@ pub use files::{
     ArrivedFile, ArrivedRows, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp,
     FolderWatch, Renames, SkippedColumns, VersionColumn,
 };
+pub(crate) use lateness::LATE;
 pub use lateness::Lateness;
 pub(crate) use source::{MalformedRow, RowNumbers};
 pub use source::{Source, SourceBatch, SourceBatches, Split};

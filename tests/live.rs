@@ -51,7 +51,7 @@ impl Job {
     fn gather(&mut self) -> Moved {
         let epoch = self.live.gather().expect("the job is live");
         assert_eq!(epoch, self.live.epoch());
-        moved(self.feed.take_all().expect("taken").expect("few"))
+        moved(self.feed.take_all().net().expect("taken").expect("few"))
     }
 }
 
@@ -149,7 +149,7 @@ fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
     let sample = sample(&input, 40, 4);
     for (workers, together) in [(1, 1), (2, 2), (4, 3), (2, 5), (1, 10)] {
         let mut each = start(&input, workers, None);
-        let mut gathered = start_with(&input, workers, None, ChangeFeed::gathered(1_000_000));
+        let mut gathered = start_with(&input, workers, None, ChangeFeed::gathered(1 << 30));
         let mut all: BTreeMap<_, isize> = BTreeMap::new();
         let histories = [history(&sample), history(&sample)].concat();
         for (number, changes) in (1..).zip(histories) {
@@ -170,22 +170,52 @@ fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
 }
 
 #[test]
+fn beside_a_sink_that_takes_each_epoch_the_same_is_gathered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("shop");
+    generate(0.001, &input).expect("a shop");
+    let sample = sample(&input, 40, 4);
+    let config = JobConfig { workers: 2, ..JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day")) };
+    let (gathered, each) = (ChangeFeed::gathered(1 << 30), ChangeFeed::of(&["daily_sales", "enriched_data"]));
+    let sinks = vec![Box::new(gathered.clone()) as Box<dyn Sink>, Box::new(each.clone())];
+    let source = Arc::new(InputConfig::at(&input).open().expect("the shop is there"));
+    let mut live = Live::start(&config, source, sinks, &Arc::new(Progress::default())).expect("the job starts");
+    let (mut wanted, mut epochs): (BTreeMap<_, isize>, _) = (BTreeMap::new(), history(&sample).into_iter());
+    for _ in 0..3 {
+        live.apply(epochs.next().expect("an epoch")).expect("the job is live");
+        for (table, row, weight) in moved(each.take().expect("an epoch").1) {
+            *wanted.entry((table, row)).or_default() += weight;
+        }
+    }
+    live.gather().expect("the job is live");
+    wanted.retain(|_, weight| *weight != 0);
+    let found = moved(gathered.take_all().net().expect("taken").expect("few"));
+    let of_both = |(table, _, _): &&(String, Vec<String>, isize)| table == "daily_sales" || table == "enriched_data";
+    let found_of_both: Moved = found.iter().filter(of_both).cloned().collect();
+    assert_eq!(found_of_both, wanted.into_iter().map(|((table, row), n)| (table, row, n)).collect::<Moved>());
+    assert!(found.len() > found_of_both.len(), "the other tables have moved, too");
+}
+
+#[test]
 fn a_feed_keeps_nothing_of_too_many_changes_and_then_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("shop");
     generate(0.001, &input).expect("a shop");
     let sample = sample(&input, 40, 4);
-    let mut job = start_with(&input, 2, None, ChangeFeed::gathered(1000));
+    let mut job = start_with(&input, 2, None, ChangeFeed::gathered(100_000));
     let mut epochs = history(&sample).into_iter();
     job.live.apply(epochs.next().expect("an epoch")).expect("the job is live");
     job.live.apply(epochs.next().expect("an epoch")).expect("the job is live");
     job.live.gather().expect("the job is live");
-    assert!(job.feed.take_all().expect("taken").is_none(), "there are more than 1000 rows");
+    assert!(job.feed.take_all().net().expect("taken").is_none(), "that is more than 100,000 bytes");
     let (id, order) = sample.0[0].clone();
     job.live.apply([Change::Order(id, Some(Order { quantity: 999, ..order }))]).expect("the job is live");
-    assert!(job.feed.take_all().expect("taken").is_some_and(|changes| changes.is_empty()), "nothing is gathered yet");
+    assert!(
+        job.feed.take_all().net().expect("taken").is_some_and(|changes| changes.is_empty()),
+        "nothing is gathered yet"
+    );
     job.live.gather().expect("the job is live");
-    let moved = moved(job.feed.take_all().expect("taken").expect("few"));
+    let moved = moved(job.feed.take_all().net().expect("taken").expect("few"));
     assert!(
         moved
             .iter()

@@ -585,14 +585,21 @@ fn late_orders_are_rejected_if_that_is_asked_for() {
     running.await_line("live at epoch 5");
     drop_file(&shop, "orders/5.csv", &order(805, "2024-02-28"));
     await_lines(&running, "rows of 1 files", 1);
+    // An order without a day is not late, and a delete never is.
+    drop_file(&shop, "orders/6.csv", &(order(806, "") + "801,,,,,,d\n"));
+    await_lines(&running, "rows of 1 files", 2);
     stop(running);
+    let mut retry = command(&["rejected", "retry"]);
+    retry.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
+    assert!(finish(retry).stdout.starts_with("0 rows are accepted now"), "late orders stay rejected");
     let tables = tables(&shop.output());
     let of = |table: &str| &tables.iter().find(|(name, _)| name == table).expect("a table").1;
     let late = of("rejected").iter().filter(|row| row.contains("late: order_date 2024-02-28 is more than 30 days"));
     assert_eq!(late.count(), 2, "{:?}", of("rejected"));
-    let accepted = [801, 802, 804].map(|id| of("enriched_data").iter().any(|row| row.contains(&format!("{id}"))));
+    let accepted = [802, 804, 806].map(|id| of("enriched_data").iter().any(|row| row.contains(&format!("{id}"))));
     assert_eq!(accepted, [true; 3], "{:?}", of("enriched_data"));
-    assert!(!of("enriched_data").iter().any(|row| row.contains("803") || row.contains("805")));
+    let others = ["801", "803", "805"];
+    assert!(!of("enriched_data").iter().any(|row| others.iter().any(|other| row.contains(other))));
     check(&finish(verify_with(&shop, &args)), 0, &[]);
 }
 
@@ -684,6 +691,36 @@ fn the_live_demo_goes_on_after_it_was_killed() {
     let mut verify = command(&["verify", "--input", "d/shop", "--output", "d/live"]);
     verify.current_dir(folder.path());
     check(&finish(verify), 0, &[]);
+}
+
+#[test]
+fn a_new_column_that_can_not_be_carried_stops_no_start() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("live at epoch 1");
+    let row = |id: u32, weight: &str| {
+        format!(
+            "{{\"order_id\":{id},\"customer_id\":1,\"product_id\":1,\"order_date\":\"2024-03-01\",\"quantity\":1,\
+             \"discount\":0,\"total_spent\":1,\"weight\":{weight}}}\n"
+        )
+    };
+    // A name that a computed column has, and a type that later files widen.
+    for (file, weight) in [(1, "1"), (2, "1.5")] {
+        drop_file(&shop, &format!("orders/{file}.jsonl"), &row(800 + file, weight));
+        await_lines(&running, "rows of 1 files", file as usize);
+    }
+    stop(running);
+    let mut running = Running::start(service(&shop, &[]));
+    running.await_line("orders: column total_spent can't be carried");
+    running.await_line("orders: column weight is carried from now on");
+    running.await_line("live at epoch 3");
+    drop_file(&shop, "orders/3.jsonl", &row(803, "2.5"));
+    await_lines(&running, "rows of 1 files", 1);
+    stop(running);
+    let tables = tables(&shop.output());
+    let enriched = &tables.iter().find(|(name, _)| name == "enriched_data").expect("a table").1;
+    assert!(enriched.iter().any(|row| row.contains("\"weight\":2.5")), "{enriched:?}");
+    check(&finish(verify(&shop)), 0, &[]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn show(feed: &ChangeFeed, written: &AtomicU64, requests: &Requests) -> Result<(
         let mut text = String::new();
         let (seconds, orders) = (started.elapsed().as_secs(), grouped(written.load(Ordering::Relaxed)));
         let _ = writeln!(text, "{seconds} s: {orders} orders have arrived, {epochs} epochs are in all tables");
-        let _ = writeln!(text, "{:24}{:>14}{:>12}  {}", "table", "rows moved", "a second", "the last one");
+        let _ = writeln!(text, "{:24}{:>14}{:>12}  the last one", "table", "rows moved", "a second");
         for (name, Moved { rows, last_second, last }) in &tables {
             let _ = writeln!(text, "{name:24}{:>14}{:>12}  {last}", grouped(*rows), grouped(*last_second));
         }

@@ -55,7 +55,12 @@ impl Compaction {
     /// If a file can't be written, or the state is damaged. The state is as it was then.
     pub(crate) fn run(&self, state: &State, conversion: &Conversion) -> Result<()> {
         let number = self.manifest.next_number();
-        self.run_as(number, state, conversion).inspect_err(|_| self.remove_files(number))
+        let done = self.run_as(number, state, conversion);
+        // If it is unknown which manifest counts, it may be the one that names them.
+        if done.is_err() && self.manifest.is_known() {
+            self.remove_files(number);
+        }
+        done
     }
 
     /// Removes what a compaction leaves that failed, unless it is named.

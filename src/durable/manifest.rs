@@ -18,7 +18,9 @@ use super::blocks::BLOCK;
 use super::disk::Disk;
 
 /// The version of the format of a state folder.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The versions that are read: 1 is one without parts of checkpoints, and without rows that are forgotten.
+const READ: std::ops::RangeInclusive<u32> = 1..=FORMAT;
 const NAME: &str = "manifest.json";
 /// What the name of a manifest begins with that is not in its place yet.
 const NEXT: &str = "manifest.next-";
@@ -139,13 +141,15 @@ impl Manifest {
             format: u32,
         }
         let Format { format } = serde_json::from_str(json).map_err(|_| damaged())?;
-        if format != FORMAT {
+        if !READ.contains(&format) {
             return Err(Error::unusable(format!(
                 "{}: found format {format} of the state, wanted {FORMAT}: use the version of millstream that wrote it",
                 path.display()
             )));
         }
-        serde_json::from_str(json).map(Some).map_err(|_| damaged())
+        let found = serde_json::from_str::<Manifest>(json).map_err(|_| damaged())?;
+        // What is written from now on is of this version.
+        Ok(Some(Manifest { format: FORMAT, ..found }))
     }
 
     /// That there is no manifest in a folder.
@@ -271,6 +275,27 @@ impl ManifestFile {
             Err(NotReplaced::Unknown(cause)) => *broken = Some(cause.to_string()),
         }
         replaced
+    }
+
+    /// True unless it is unknown which manifest is on stable storage.
+    pub(super) fn is_known(&self) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Checks that all files are there that the manifest names.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing; the message names it.
+    pub(super) fn check_files(&self) -> Result<()> {
+        let names = self.disk.list(&self.folder).map_err(Error::reading(&self.folder))?;
+        match self.current().names().find(|name| !names.contains(name)) {
+            None => Ok(()),
+            Some(missing) => {
+                let path = self.path(&missing);
+                Err(Error::unusable(format!("{}: it is missing; restore the state from a copy", path.display())))
+            }
+        }
     }
 
     /// Gives back the room that the last segment does not need.

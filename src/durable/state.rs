@@ -49,8 +49,11 @@ impl State {
         cut.map_err(NotReplaced::cause).map_err(Error::writing(folder))?;
         crash::point("log cut");
         manifest.cut_last_segment();
-        manifest.current().remove_others(&**disk, folder).map_err(Error::writing(folder))?;
-        State::of(manifest, log).map(Some)
+        let state = State::of(manifest, log)?;
+        // Not before all that it names was found.
+        state.manifest.check_files()?;
+        state.manifest.current().remove_others(&**disk, folder).map_err(Error::writing(folder))?;
+        Ok(Some(state))
     }
 
     /// The state that a manifest names, with this log.
@@ -98,39 +101,34 @@ impl State {
         })
     }
 
-    /// True if a table has not all of these columns.
-    #[must_use]
-    pub fn lacks_any(&self, columns: &[(InputTable, FieldRef)]) -> bool {
-        let lacks = |(table, column): &(InputTable, FieldRef)| {
-            self.schemas[table].to_arrow().field_with_name(column.name()).is_err()
-        };
-        columns.iter().any(lacks)
-    }
-
-    /// Adds columns to the tables, in which the rows so far have nothing. Those that a table has are left out.
+    /// The state with another column, in which the rows so far have nothing; `None` if the table has it. It is that of
+    /// later starts once it is [stored](Self::store_columns).
     ///
     /// # Errors
     ///
-    /// If they can't be added, or the state can't be written.
-    pub fn add_columns(&mut self, columns: &[(InputTable, FieldRef)]) -> Result<Vec<(InputTable, FieldRef)>> {
+    /// If the column can't be carried.
+    pub fn with_column(&self, table: InputTable, column: &FieldRef) -> Result<Option<State>> {
+        let known = self.schemas[&table].to_arrow();
+        if known.field_with_name(column.name()).is_ok() {
+            return Ok(None);
+        }
+        let fields: Vec<_> = known.fields().iter().chain([column]).cloned().collect();
+        let schema = Schema::new_with_metadata(fields, known.metadata().clone());
         let mut schemas = (*self.schemas).clone();
-        let mut added = Vec::new();
-        for (table, column) in columns {
-            let known = schemas[table].to_arrow();
-            if known.field_with_name(column.name()).is_err() {
-                let fields: Vec<_> = known.fields().iter().chain([column]).cloned().collect();
-                let schema = Schema::new_with_metadata(fields, known.metadata().clone());
-                schemas.insert(*table, InputSchema::of_arrow(*table, &schema)?);
-                added.push((*table, Arc::clone(column)));
-            }
-        }
-        if !added.is_empty() {
-            let texts = texts_of(&schemas)?;
-            let changed = self.manifest.change(|manifest| manifest.schemas = texts);
-            changed.map_err(NotReplaced::cause).map_err(Error::writing(&self.manifest.folder))?;
-            self.schemas = Arc::new(schemas);
-        }
-        Ok(added)
+        schemas.insert(table, InputSchema::of_arrow(table, &schema)?);
+        let (manifest, offsets, log) = (self.manifest.clone(), self.offsets.clone(), Arc::clone(&self.log));
+        Ok(Some(State { manifest, schemas: Arc::new(schemas), offsets, log, ..*self }))
+    }
+
+    /// Makes the columns those of later starts.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be written.
+    pub fn store_columns(&self) -> Result<()> {
+        let texts = texts_of(&self.schemas)?;
+        let changed = self.manifest.change(|manifest| manifest.schemas = texts);
+        changed.map_err(NotReplaced::cause).map_err(Error::writing(&self.manifest.folder))
     }
 
     /// Sets the size of segments, in blocks of 512 bytes.

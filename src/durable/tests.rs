@@ -87,7 +87,8 @@ fn append(state: &State, epochs: &Epochs, group: usize, durable: &mut usize) -> 
             *durable = number + 1;
             if epoch.is_multiple_of(3) {
                 let snapshot = Snapshot::of(&mut log)?.read()?;
-                let (part, of_log) = ([3, 100, 20, 7][epoch as usize / 3 % 4], [5, 1000][epoch as usize / 3 % 2]);
+                let nth = usize::try_from(epoch / 3).expect("few");
+                let (part, of_log) = ([3, 100, 20, 7][nth % 4], [5, 1000][nth % 2]);
                 let compaction = Compaction::of(&log).with_part_rows(part, of_log);
                 compaction.run(&snapshot, &Conversion::in_zone(Tz::UTC))?;
             }
@@ -317,12 +318,12 @@ fn a_state_of_another_version_is_refused_with_the_version() {
     let path = Path::new(FOLDER).join("manifest.json");
     disk.damage(&path, |content| {
         let text = String::from_utf8(content.clone()).expect("text");
-        let json = text.split_once('\n').expect("two lines").1.replacen("\"format\":1", "\"format\":2", 1);
+        let json = text.split_once('\n').expect("two lines").1.replacen("\"format\":2", "\"format\":3", 1);
         *content = format!("{:08x}\n{json}", crc32fast::hash(json.as_bytes())).into_bytes();
     });
     let error = open(&disk).err().expect("refused").to_string();
     assert!(
-        error.contains("found format 2 of the state, wanted 1: use the version of millstream that wrote it"),
+        error.contains("found format 3 of the state, wanted 2: use the version of millstream that wrote it"),
         "{error}"
     );
 }

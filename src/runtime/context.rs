@@ -15,6 +15,7 @@ use crate::model::Epoch;
 use crate::pipeline::Settings;
 use crate::report::Report;
 use crate::sinks::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo};
+use crate::sources::Source;
 use crate::tables::{AnyTable, Catalog, Derived, Layout, RejectedTable};
 use crate::udf::anomaly_score;
 
@@ -205,6 +206,17 @@ impl RunContext {
         let rejections = self.rejections.reports();
         Report::new(self.run_id.clone(), config, self.intake.reports(), rejections, stages)
     }
+}
+
+/// Checks that a job can be made of a source: that the names of its columns are distinct, and its functions have their
+/// arguments.
+///
+/// # Errors
+///
+/// If it can't.
+pub(crate) fn check_source(config: &JobConfig, source: Arc<dyn Source>) -> Result<()> {
+    let intake = Intake::new(source, config, &Arc::default())?;
+    RunContext::new(config, intake, None, &Arc::default()).map(drop)
 }
 
 /// The columns computed by functions.

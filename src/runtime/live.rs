@@ -72,6 +72,8 @@ pub struct Live {
     done: Receiver<()>,
     report: Report,
     epoch: Epoch,
+    /// True while an epoch is begun and not finished.
+    is_open: bool,
 }
 
 /// What enters the dataflow in one epoch.
@@ -174,7 +176,7 @@ impl Live {
         };
         let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
         let sinks = JobSinks::default();
-        Ok(Live { config, started, context, sinks, send, guards, done: is_done, report, epoch: 0 })
+        Ok(Live { config, started, context, sinks, send, guards, done: is_done, report, epoch: 0, is_open: false })
     }
 
     /// The report of the first epoch.
@@ -245,8 +247,11 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// If the job has ended.
+    /// If the job has ended, or an epoch is begun and not finished.
     pub fn gather(&mut self) -> Result<Epoch> {
+        if self.is_open {
+            return Err(Error::failed("internal error: gathering within an epoch"));
+        }
         self.context.gathering.store(self.epoch + 1, Ordering::Release);
         self.begin(NextEpoch::default())?;
         self.finish()
@@ -266,7 +271,9 @@ impl Live {
     fn begin(&mut self, input: NextEpoch) -> Result<()> {
         self.context.check()?;
         let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
-        send(input)
+        send(input)?;
+        self.is_open = true;
+        Ok(())
     }
 
     /// Waits until all tables have the epoch that was begun, and commits it in all sinks.
@@ -274,7 +281,7 @@ impl Live {
         let epoch = self.epoch + 1;
         receive(&self.done, &self.context).ok_or_else(|| ended_error(&self.context))?;
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
-        self.epoch = epoch;
+        (self.epoch, self.is_open) = (epoch, false);
         Ok(epoch)
     }
 

@@ -37,7 +37,7 @@ pub(super) struct ReadEpoch {
     pub(super) last: String,
     /// Columns that a file had and the state has not.
     pub(super) new_columns: Vec<(InputTable, FieldRef)>,
-    /// The greatest day of the orders so far, if late ones are rejected.
+    /// The greatest day of the orders so far; `None` if late ones are accepted.
     pub(super) seen: Option<Day>,
     pub(super) rows: u64,
     bytes: usize,

@@ -97,14 +97,14 @@ impl Drop for Background {
 
 impl Task {
     /// Does it; returns what was done.
-    fn run(&self, config: &ServiceConfig, epoch: u64, snapshot: &Snapshot) -> Result<String> {
+    fn run(self, config: &ServiceConfig, epoch: u64, snapshot: &Snapshot) -> Result<String> {
         match self {
             Task::Publish(publication) => {
                 let what = publication.publish(config, snapshot)?;
                 Ok(format!("published epoch {epoch}: {what}"))
             }
             Task::Verify(as_of, live) => {
-                verify::compare_live(config, &snapshot.read()?, *as_of, live)?;
+                verify::compare_live(config, &snapshot.read()?, as_of, &live)?;
                 Ok(format!("verified epoch {epoch}"))
             }
             Task::Compact(compaction) => {

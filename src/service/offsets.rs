@@ -34,9 +34,8 @@ pub(super) fn of_epoch(
     new_columns: &[(InputTable, FieldRef)],
 ) -> Result<BTreeMap<String, Offset>> {
     let mut offsets = BTreeMap::from([(offset_name(folder), json!({ "files": files }))]);
-    if let Some(seen) = seen {
-        offsets.insert(SEEN.into(), json!({ "greatest": seen.days() }));
-    }
+    // Null takes back what an earlier epoch says: it would be too little once late orders are rejected again.
+    offsets.insert(SEEN.into(), seen.map_or(Offset::Null, |seen| json!({ "greatest": seen.days() })));
     for (table, column) in new_columns {
         let of_table = offsets.entry(NEW_COLUMNS.into()).or_insert_with(|| json!({}));
         of_table[table.name()][column.name()] = json!(column_to_text(column)?);

@@ -1,7 +1,13 @@
 //! Publishing: bringing the tables into the output folder.
 //!
-//! If the folder has the tables of an epoch since which it is known what has changed, only that is written. Otherwise,
-//! after a start with other settings or a failure, the tables that differ are made anew from the state.
+//! ```text
+//! changes = tables of the epoch − tables of the epoch `since`
+//! folder has the tables of `since` (`Published::is_of`) ─▶ the changes are written: it has those of the epoch
+//! otherwise                                             ─▶ the tables that differ are made anew from the state
+//! ```
+//!
+//! The second is so at first, after a start with other settings or after a kill, after a failure, if the changes are too
+//! many to be kept, and with text files or a model that is trained, whose changes are not kept at all.
 
 use std::sync::Arc;
 
@@ -10,7 +16,7 @@ use crate::durable::Snapshot;
 use crate::error::Result;
 use crate::model::Day;
 use crate::runtime::{JobSinks, Progress, new_run_id, run_opened};
-use crate::sinks::{ChangeFeed, TableChanges};
+use crate::sinks::{GatheredChanges, TableChanges};
 use crate::tables::RejectedTable;
 
 use super::published::{Fingerprints, Published};
@@ -21,9 +27,9 @@ pub(super) struct Publication {
     pub(super) epoch: u64,
     pub(super) as_of: Day,
     pub(super) fingerprints: Fingerprints,
-    /// The epoch since which these changes are.
-    pub(super) since: u64,
-    pub(super) changes: ChangeFeed,
+    /// The epoch since which these changes are; `None` if it is not known what has changed.
+    pub(super) since: Option<u64>,
+    pub(super) changes: GatheredChanges,
 }
 
 /// What there is to say if nothing was to be done.
@@ -35,23 +41,16 @@ impl Publication {
     /// # Errors
     ///
     /// If the output folder can't be written, or the state can't be read. The folder is as it was then.
-    pub(super) fn publish(&self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
+    pub(super) fn publish(mut self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
         let former = Published::read(&config.state);
-        if let Some(changes) = self.changes.take_all()?
-            && former.is_of(self.since, config, self.as_of)
-            && self.knows_all(config)
-        {
+        let is_known = self.since.is_some_and(|since| former.is_of(since, config, self.as_of));
+        if is_known && let Some(changes) = std::mem::take(&mut self.changes).net()? {
             match self.update(config, &former, &changes) {
                 Ok(done) => return Ok(done),
                 Err(error) => tracing::warn!("{error}; the tables are written anew"),
             }
         }
         self.write_anew(config, &former, snapshot)
-    }
-
-    /// True if the changes are those of all tables: the scores of a model that is trained are others for other orders.
-    fn knows_all(&self, config: &ServiceConfig) -> bool {
-        config.run.job.tables.names().all(|table| self.fingerprints.contains_key(table))
     }
 
     /// Writes what has changed.

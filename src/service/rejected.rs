@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::columns::InputSchema;
 use crate::durable::{Commit, Durability, State};
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Rejection};
+use crate::model::{InputTable, Origin, Reason, Rejection};
 use crate::panics::caught;
-use crate::sources::{MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_json_lines};
+use crate::sources::{FileOptions, LATE, MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_json_lines};
 
 use super::offsets::now_ms;
 use super::settings::ServiceConfig;
@@ -65,7 +66,8 @@ pub struct Retried {
 }
 
 /// Reads the rejected rows of a service that has stopped once more, with the settings of now. Those that can be used
-/// count as rows that have just arrived: unless the table has versions, they replace a row that has their id.
+/// count as rows that have just arrived: unless the table has versions, they replace a row that has their id. Late ones
+/// are left alone while late orders are rejected.
 ///
 /// # Errors
 ///
@@ -73,11 +75,14 @@ pub struct Retried {
 pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
     let (_lock, state) = state_commands::open(config)?;
     let mut rows: BTreeMap<InputTable, Vec<Rejection>> = BTreeMap::new();
-    each_of(&state, config, |row| {
-        let table = InputTable::named(&row.table).ok_or_else(|| Error::failed("a rejected row of no input table"))?;
-        rows.entry(table).or_default().push(row.clone());
-        Ok(())
-    })?;
+    let source = state.source()?;
+    for split in source.splits() {
+        for batch in source.read(&split, BATCH_ROWS)? {
+            let batch = batch?;
+            // Rows that are whole are read with the settings of now in any case.
+            rows.entry(split.table).or_default().extend(batch.malformed.iter().map(|row| rejection(&batch, row)));
+        }
+    }
     let (mut batches, mut retried) = (Vec::new(), Retried::default());
     for (table, rows) in rows {
         let again = RejectedOfTable { config, state: &state, schema: state.schema(table), rows };
@@ -92,6 +97,11 @@ pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
         replace(&state, &batches)?;
     }
     Ok(retried)
+}
+
+fn rejection(batch: &SourceBatch, row: &MalformedRow) -> Rejection {
+    let origin = Some(Origin { file: Arc::clone(&batch.origin), row: row.number });
+    Rejection { table: batch.table.name().into(), origin, reason: row.reason.clone(), row: row.json.clone() }
 }
 
 /// Commits an epoch of these rows, with which the rejected rows so far are forgotten.
@@ -120,25 +130,26 @@ impl RejectedOfTable<'_> {
         let decoder = RowDecoder::of(&source, self.schema.table, self.config.run.job.conversion())?;
         let path = self.config.state.join(format!("retried-{}.jsonl", self.schema.table));
         let mut lines = fs::File::create(&path).map_err(Error::writing(&path))?;
-        let objects: Vec<&Rejection> = self.rows.iter().filter(|row| is_object(&row.row)).collect();
+        let objects: Vec<&Rejection> = self.rows.iter().filter(|row| self.is_retried(row)).collect();
         let written = objects.iter().try_for_each(|row| writeln!(lines, "{}", row.row));
         written.map_err(Error::writing(&path))?;
         let read = if objects.is_empty() { Ok(Vec::new()) } else { self.read_file(&path, &decoder, &objects) };
         let _ = fs::remove_file(&path);
         let mut batches = read?;
-        let others = self.rows.iter().filter(|row| !is_object(&row.row));
+        let others = self.rows.iter().filter(|row| !self.is_retried(row));
         batches.extend(self.still_rejected(others.map(|row| (row, row.reason.clone())))?);
         Ok(batches)
     }
 
-    fn read_file(
-        &self,
-        path: &std::path::Path,
-        decoder: &RowDecoder,
-        objects: &[&Rejection],
-    ) -> Result<Vec<SourceBatch>> {
+    fn is_retried(&self, row: &Rejection) -> bool {
+        is_object(&row.row) && !(row.reason.kind == LATE && self.config.reject_after.is_some())
+    }
+
+    fn read_file(&self, path: &Path, decoder: &RowDecoder, objects: &[&Rejection]) -> Result<Vec<SourceBatch>> {
         let (mut batches, mut rejected) = (Vec::new(), Vec::new());
-        for batch in read_json_lines(path, self.schema, &self.config.run.input.files)? {
+        // The rows have the names of the job.
+        let options = FileOptions { columns: BTreeMap::new(), ..self.config.run.input.files.clone() };
+        for batch in read_json_lines(path, self.schema, &options)? {
             let mut batch = caught(|| decoder.settled(batch)).map_err(Error::failed)??;
             for row in std::mem::take(&mut batch.malformed) {
                 let number = usize::try_from(row.number).map_err(Error::failed)?;
@@ -153,10 +164,7 @@ impl RejectedOfTable<'_> {
     }
 
     /// Rows that are rejected again, a batch for each file that they are from.
-    fn still_rejected<'r>(
-        &self,
-        rows: impl Iterator<Item = (&'r Rejection, crate::model::Reason)>,
-    ) -> Result<Vec<SourceBatch>> {
+    fn still_rejected<'r>(&self, rows: impl Iterator<Item = (&'r Rejection, Reason)>) -> Result<Vec<SourceBatch>> {
         let mut files: BTreeMap<Arc<str>, Vec<MalformedRow>> = BTreeMap::new();
         for (row, reason) in rows {
             let origin = row.origin.as_ref().ok_or_else(|| Error::failed("a rejected row without an origin"))?;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::crash;
 use crate::durable::{Commit, Compaction, Disk, LogWriter, RealDisk, Snapshot, State, StateSource};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Day;
-use crate::runtime::{Live, Progress};
+use crate::runtime::{Live, Progress, check_source};
+use crate::sinks::folder::OutputFormat;
 use crate::sinks::{ChangeFeed, Checksums, Sink};
 use crate::tables::RejectedTable;
 
@@ -33,8 +34,8 @@ pub struct Requests {
     pub verify: Arc<AtomicBool>,
 }
 
-/// Of more changed rows than these, the tables are published anew.
-const PUBLISHED_MOST: usize = 1_000_000;
+/// Of more bytes of changed rows than these, the tables are published anew.
+const PUBLISHED_MOST: usize = 256 << 20;
 /// After so many rows, what the tables have gathered is taken, so that it does not grow.
 const GATHERED_MOST: u64 = 2_000_000;
 /// How long to wait before a write is tried again for which there was no room.
@@ -58,10 +59,9 @@ pub fn serve(
     let _lock = StateLock::take(&config.state)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let state = match State::open(&disk, &config.state)? {
-        Some(mut state) if state.epoch() > 0 => {
+        Some(state) if state.epoch() > 0 => {
             ImportSettings::check(config)?;
-            carry_new_columns(config, &mut state)?;
-            Ok(state)
+            with_new_columns(config, state)
         }
         _ => import::import(config, &disk, progress),
     };
@@ -76,16 +76,26 @@ pub fn serve(
     served.and(ended)
 }
 
-/// Adds the columns that files had since the last start. The published tables lack them.
-fn carry_new_columns(config: &ServiceConfig, state: &mut State) -> Result<()> {
-    let columns = offsets::new_columns(state)?;
-    if state.lacks_any(&columns) {
+/// A state that carries the columns that files had and it did not have, if a job can be made of them.
+fn with_new_columns(config: &ServiceConfig, mut state: State) -> Result<State> {
+    let mut is_other = false;
+    for (table, column) in offsets::new_columns(&state)? {
+        let Some(next) = state.with_column(table, &column)? else { continue };
+        let name = column.name();
+        match check_source(&config.run.job, Arc::new(next.source()?)) {
+            Ok(()) => {
+                tracing::info!("{table}: column {name} is carried from now on");
+                (state, is_other) = (next, true);
+            }
+            Err(error) => tracing::warn!("{table}: column {name} can't be carried: {error}"),
+        }
+    }
+    if is_other {
+        // The published tables lack them.
         Published::default().write(&config.state)?;
+        state.store_columns()?;
     }
-    for (table, column) in state.add_columns(&columns)? {
-        tracing::info!("{table}: column {} is carried from now on", column.name());
-    }
-    Ok(())
+    Ok(state)
 }
 
 /// A service that is running.
@@ -108,6 +118,10 @@ struct Service<'a, S> {
     background: Background,
     /// When it was last begun to publish.
     published_at: Instant,
+    /// True if the live job has begun an epoch for which there was no room in the log.
+    is_cut_off: bool,
+    /// Before that, nothing is done in the background: there was no room.
+    retry_at: Option<Instant>,
 }
 
 impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
@@ -135,6 +149,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             as_of,
             background: Background::default(),
             published_at: Instant::now(),
+            is_cut_off: false,
+            retry_at: None,
         })
     }
 
@@ -155,6 +171,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (rows, files, last) = (read.rows, read.files.len(), read.last.clone());
         if self.apply(read, requests)? {
             tracing::info!("epoch {}: {rows} rows of {files} files, the last {last}", self.epoch);
+        } else {
+            self.is_cut_off = true;
         }
         Ok(())
     }
@@ -183,7 +201,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     /// Begins what is due in the background.
     fn do_in_background(&mut self, requests: &Requests) -> Result<()> {
-        if self.background.is_busy() {
+        if self.background.is_busy() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
         if self.config.today() > self.as_of {
@@ -191,33 +209,45 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         }
         let is_large = self.log.bytes() >= self.config.checkpoint_every.max(self.log.checkpoint_bytes() / 2);
         if is_large && self.background.may_compact() {
-            return self.begin(Task::Compact(Compaction::of(&self.log)));
+            return self.begin(Task::Compact(Compaction::of(&self.log))).map(drop);
         }
-        if requests.verify.swap(false, Ordering::Relaxed) {
-            let live = self.fingerprints()?;
-            return self.begin(Task::Verify(self.as_of, live));
+        if requests.verify.load(Ordering::Relaxed) {
+            let task = Task::Verify(self.as_of, self.fingerprints()?);
+            // If there is no room to begin, it stays requested.
+            return self.begin(task).map(|has_begun| requests.verify.store(!has_begun, Ordering::Relaxed));
         }
         if self.taken >= GATHERED_MOST {
             self.fingerprints()?;
         }
         let is_due = self.config.publish_every.is_some_and(|every| self.published_at.elapsed() >= every);
-        if requests.publish.swap(false, Ordering::Relaxed) || is_due {
+        if requests.publish.load(Ordering::Relaxed) || is_due {
             self.published_at = Instant::now();
-            if !Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of) {
+            let is_published = Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
+            let is_done = is_published || {
                 let publication = self.publication()?;
-                return self.begin(Task::Publish(publication));
-            }
+                self.begin(Task::Publish(publication))?
+            };
+            requests.publish.store(!is_done, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn begin(&mut self, task: Task) -> Result<()> {
+    /// Begins a task; false if there is no room for that.
+    fn begin(&mut self, task: Task) -> Result<bool> {
         match Snapshot::of(&mut self.log) {
             Ok(snapshot) => self.background.begin(self.config.clone(), self.epoch, snapshot, task),
-            // There is no room.
-            Err(error) if self.log.is_usable() => tracing::warn!("{error}"),
-            Err(error) => return Err(error),
+            Err(error) => return self.wait_for_room(error).map(|()| false),
         }
+        Ok(true)
+    }
+
+    /// Waits a while after the log could not be written; fails if it is unusable.
+    fn wait_for_room(&mut self, error: Error) -> Result<()> {
+        if !self.log.is_usable() {
+            return Err(error);
+        }
+        tracing::warn!("{error}; it is tried again in a minute");
+        self.retry_at = Some(Instant::now() + Duration::from_secs(60));
         Ok(())
     }
 
@@ -236,12 +266,23 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn publication(&mut self) -> Result<Publication> {
         let (epoch, as_of, fingerprints) = (self.epoch, self.as_of, self.fingerprints()?);
         let since = std::mem::replace(&mut self.since, epoch);
-        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.clone() })
+        let since = updates_folder(self.config).then_some(since);
+        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.take_all() })
+    }
+
+    /// The tables as they are to be published of a job that has begun an epoch that is not committed.
+    fn publication_without_changes(&self) -> Publication {
+        let (fingerprints, since, changes) = Default::default();
+        Publication { epoch: self.epoch, as_of: self.as_of, fingerprints, since, changes }
     }
 
     /// Starts the live job anew as of today.
     fn change_day(&mut self) -> Result<()> {
-        let (state, as_of) = (Snapshot::of(&mut self.log)?.read()?, self.config.today());
+        let snapshot = match Snapshot::of(&mut self.log) {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.wait_for_room(error),
+        };
+        let (state, as_of) = (snapshot.read()?, self.config.today());
         tracing::info!("the day is {as_of} now");
         self.live.take().map_or(Ok(()), Live::stop)?;
         let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
@@ -262,6 +303,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.background.finish();
         let is_published = || Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
         let publication = match self.config.publish_on_stop && !is_published() {
+            true if self.is_cut_off => Some(self.publication_without_changes()),
             true => Some(self.publication()?),
             false => None,
         };
@@ -274,6 +316,14 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 }
 
+/// True if the folder can be updated by what has changed: text files can't, and the scores of a model that is trained
+/// are others for other orders.
+fn updates_folder(config: &ServiceConfig) -> bool {
+    let job = &config.run.job;
+    let is_trained = job.anomaly.model.is_none() && job.tables.contains("order_anomalies");
+    config.run.output.format.format == OutputFormat::Parquet && !is_trained
+}
+
 /// Starts the live job from a state.
 fn start_live(
     config: &ServiceConfig,
@@ -284,7 +334,9 @@ fn start_live(
     progress: &Arc<Progress>,
 ) -> Result<Live> {
     sinks.push(Box::new(checksums.clone()));
-    sinks.push(Box::new(changes.clone()));
+    if updates_folder(config) {
+        sinks.push(Box::new(changes.clone()));
+    }
     let live = Live::start(&config.job_as_of(as_of), Arc::clone(source) as _, sinks, progress)?;
     source.release();
     Ok(live)

@@ -22,7 +22,7 @@ use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, 
 pub struct ChangeFeed {
     shared: Arc<Mutex<Changes>>,
     with_first_epoch: bool,
-    /// The most rows of epochs that are taken together; `None` if each is taken by itself.
+    /// The most bytes of epochs that are taken together; `None` if each is taken by itself.
     gathered: Option<usize>,
     /// The tables to follow; `None` for all.
     wanted: Option<Vec<String>>,
@@ -34,8 +34,8 @@ struct Changes {
     /// What workers have written, by epoch and table.
     open: BTreeMap<Epoch, HashMap<String, Vec<RowChanges>>>,
     committed: BTreeMap<Epoch, Vec<TableChanges>>,
-    /// How many rows were gathered.
-    rows: usize,
+    /// How many bytes of rows were gathered.
+    bytes: usize,
 }
 
 /// The rows of a table that an epoch inserted and deleted. A row whose values changed is in both.
@@ -69,8 +69,8 @@ impl ChangeFeed {
     }
 
     /// Creates a feed of all tables that has the changes of the epochs up to a [gathering
-    /// one](crate::runtime::Live::gather) together, to be [taken](Self::take_all). Of more than `most` rows nothing is
-    /// kept.
+    /// one](crate::runtime::Live::gather) together, to be [taken](Self::take_all). Of more than `most` bytes
+    /// of rows nothing is kept.
     #[must_use]
     pub fn gathered(most: usize) -> ChangeFeed {
         ChangeFeed { gathered: Some(most), ..ChangeFeed::default() }
@@ -83,16 +83,37 @@ impl ChangeFeed {
         self.lock().committed.pop_first()
     }
 
-    /// Removes all committed epochs, and returns what they change together, by table; `None` if that were too many rows.
+    /// Removes all committed epochs.
+    #[must_use]
+    pub fn take_all(&self) -> GatheredChanges {
+        let mut shared = self.lock();
+        let (epochs, bytes) = (std::mem::take(&mut shared.committed), std::mem::take(&mut shared.bytes));
+        let is_too_much = self.gathered.is_some_and(|most| bytes > most);
+        GatheredChanges((!is_too_much).then_some(epochs))
+    }
+
+    /// The first epoch of the feed.
+    fn first(&self) -> Epoch {
+        if self.with_first_epoch { 0 } else { 1 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Changes> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The changes of some epochs, or that they were too many to be kept.
+#[derive(Default)]
+pub struct GatheredChanges(Option<BTreeMap<Epoch, Vec<TableChanges>>>);
+
+impl GatheredChanges {
+    /// What the epochs change together, by table; `None` if that was too much to be kept.
     ///
     /// # Errors
     ///
     /// If rows can't be compared.
-    pub fn take_all(&self) -> Result<Option<Vec<TableChanges>>> {
-        let Changes { committed: epochs, rows, .. } = std::mem::take(&mut *self.lock());
-        if self.gathered.is_some_and(|most| rows > most) {
-            return Ok(None);
-        }
+    pub fn net(self) -> Result<Option<Vec<TableChanges>>> {
+        let Some(epochs) = self.0 else { return Ok(None) };
         let mut tables: Vec<(TableInfo, Vec<RowChanges>)> = Vec::new();
         for TableChanges { table, plus, minus } in epochs.into_values().flatten() {
             let changes = RowChanges { plus: Some(plus), minus: Some(minus) };
@@ -108,15 +129,6 @@ impl ChangeFeed {
         let mut net = net.collect::<Result<Vec<_>>>()?;
         net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
         Ok(Some(net))
-    }
-
-    /// The first epoch of the feed.
-    fn first(&self) -> Epoch {
-        if self.with_first_epoch { 0 } else { 1 }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Changes> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,9 +181,9 @@ impl SinkPart for ChangeFeedPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(most) = self.most {
-            let rows = |side: &Option<RecordBatch>| side.as_ref().map_or(0, RecordBatch::num_rows);
-            shared.rows += rows(&changes.plus) + rows(&changes.minus);
-            if shared.rows > most {
+            let bytes = |side: &Option<RecordBatch>| side.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+            shared.bytes += bytes(&changes.plus) + bytes(&changes.minus);
+            if shared.bytes > most {
                 (shared.open, shared.committed) = Default::default();
                 return Ok(());
             }

@@ -16,7 +16,6 @@ use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, 
 
 /// A sink that keeps the sum of the row hashes of each table, as of the newest committed epoch. Clones share the sums.
 ///
-///
 /// Equal tables have equal sums, regardless of order; different tables collide with probability 2⁻⁶⁴.
 ///
 /// *Cost*: a hash for each inserted or deleted row. *State*: a number for each table, and for each epoch that is not

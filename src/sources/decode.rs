@@ -185,6 +185,7 @@ impl RowDecoder {
             let json = shortened(self.json(&batch, row)?);
             rest.malformed.push(MalformedRow { number: batch.numbers.get(row), reason: reason(row), json });
         }
+        rest.malformed.sort_by_key(|row| row.number);
         Ok(rest)
     }
 

@@ -101,9 +101,9 @@ impl<R: Ord> Gathered<R> {
 
 impl<B: Table, I: ShopId> RowsEnd<B, I> {
     /// Takes updates of this epoch and later ones.
-    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, wanted: Epoch) {
+    fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, from: Epoch) {
         let is_sent_once = self.table.is_sent_once();
-        for (row, epoch, diff) in updates.drain(..).filter(|(_, epoch, _)| *epoch >= wanted) {
+        for (row, epoch, diff) in updates.drain(..).filter(|(_, epoch, _)| *epoch >= from) {
             if is_sent_once && epoch == FIRST_EPOCH && diff == 1 {
                 self.first.push(row);
             } else {
@@ -123,7 +123,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
         give: &mut Give<'_>,
     ) -> Result<()> {
         self.give_first(!frontier.less_equal(&FIRST_EPOCH), give)?;
-        // What is asked for has nothing of later epochs.
+        // A gather excludes later epochs.
         let asked = gathering.filter(|asked| *asked > self.gathered.given);
         while let Some(entry) = self.open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
             match (gathering, *entry.key()) {

@@ -21,9 +21,9 @@ pub(super) struct KeyedRow {
     is_delete: bool,
 }
 
-impl KeyedRow {
-    pub(super) fn of((row, id, version, is_delete): (u32, AnyId, Option<Version>, bool)) -> Option<KeyedRow> {
-        Some(KeyedRow { row, id, version, is_delete })
+impl From<(u32, AnyId, Option<Version>, bool)> for KeyedRow {
+    fn from((row, id, version, is_delete): (u32, AnyId, Option<Version>, bool)) -> KeyedRow {
+        KeyedRow { row, id, version, is_delete }
     }
 }
 

@@ -80,7 +80,9 @@ impl<'a> TableCompaction<'a> {
         let of_log = source.log_rows(table);
         let of_files: u64 = source.files(table).map(|file| file.rows).sum();
         let few = |rows: u64, most: u64| u32::try_from(rows.div_ceil(most).max(1)).map_err(Error::failed);
-        let parts = few(of_files + of_log, sizes.part)?.next_power_of_two();
+        // That of the files changes little, so the parts stay what they are.
+        let rows = if of_files > 0 { of_files } else { of_log };
+        let parts = few(rows, sizes.part)?.next_power_of_two();
         let passes = few(of_log, sizes.of_log)?.min(parts);
         let schema = source.schema(table);
         Ok(TableCompaction { manifest, source, schema, decoder, parts, passes, name, is_export: false })
@@ -97,7 +99,8 @@ impl<'a> TableCompaction<'a> {
 
     /// Writes the last row of each id, and the rows that can't be used.
     pub(super) fn write(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
-        let mut unusable = Unusable::default();
+        // In the order in which they came.
+        let mut unusable = self.former_unusable()?;
         for pass in 0..self.passes {
             let mut of_log = self.deal_log(pass, &mut unusable)?;
             for (part, rows) in (pass..self.parts).step_by(self.passes as usize).zip(&mut of_log) {
@@ -106,11 +109,6 @@ impl<'a> TableCompaction<'a> {
         }
         if self.is_export {
             return Ok(());
-        }
-        for file in self.source.files(self.table()).filter(|file| file.frames.is_some()) {
-            unusable.content.append(&mut checkpoint::load(self.manifest, &file.file)?);
-            unusable.rows += file.rows;
-            unusable.frames += file.frames.unwrap_or(0);
         }
         if unusable.frames > 0 {
             let file = store(self.manifest, (self.name)("unusable"), &unusable.content)?;
@@ -121,13 +119,24 @@ impl<'a> TableCompaction<'a> {
         Ok(())
     }
 
+    /// The rows of the former checkpoint that can't be used.
+    fn former_unusable(&self) -> Result<Unusable> {
+        let mut unusable = Unusable::default();
+        for file in self.source.files(self.table()).filter(|file| file.frames.is_some()) {
+            unusable.content.append(&mut checkpoint::load(self.manifest, &file.file)?);
+            unusable.rows += file.rows;
+            unusable.frames += file.frames.unwrap_or(0);
+        }
+        Ok(unusable)
+    }
+
     /// The rows of the log, of each part of a pass.
     fn deal_log(&self, pass: u32, unusable: &mut Unusable) -> Result<Vec<PartRows>> {
         let mut dealt: Vec<PartRows> =
             (pass..self.parts).step_by(self.passes as usize).map(|_| PartRows::default()).collect();
         for batch in self.source.log_batches(self.table())? {
-            let (batch, mut none) = (batch?, Unusable::default());
-            let unusable = if pass == 0 { &mut *unusable } else { &mut none };
+            let batch = batch?;
+            let unusable = (pass == 0).then_some(&mut *unusable);
             let mut rows: Vec<Vec<KeyedRow>> = dealt.iter().map(|_| Vec::new()).collect();
             for row in self.keyed(&batch, unusable)? {
                 let part = PartOfIds::of(&row.id, self.parts);
@@ -142,12 +151,14 @@ impl<'a> TableCompaction<'a> {
         Ok(dealt)
     }
 
-    /// The rows of a batch that can be used; those that can't are added to the others.
-    fn keyed(&self, batch: &SourceBatch, unusable: &mut Unusable) -> Result<Vec<KeyedRow>> {
+    /// The rows of a batch that can be used; those that can't are added to the others, if these are given.
+    fn keyed(&self, batch: &SourceBatch, unusable: Option<&mut Unusable>) -> Result<Vec<KeyedRow>> {
         let keys = self.decoder.keys(batch)?;
-        let (all, keyed) = (keys.len(), keys.into_iter().filter_map(|key| KeyedRow::of(key.ok()?)));
+        let (all, keyed) = (keys.len(), keys.into_iter().filter_map(|key| key.ok().map(KeyedRow::from)));
         let keyed: Vec<KeyedRow> = keyed.collect();
-        if keyed.len() < all || !batch.malformed.is_empty() {
+        if let Some(unusable) = unusable
+            && (keyed.len() < all || !batch.malformed.is_empty())
+        {
             unusable.add(self.schema, self.decoder.settled(batch.clone())?)?;
         }
         Ok(keyed)
@@ -170,9 +181,10 @@ impl<'a> TableCompaction<'a> {
         let mut all = PartRows::default();
         for file in former {
             for batch in self.source.read_file(file, BATCH_ROWS)? {
-                let (batch, mut none) = (batch?, Unusable::default());
+                let batch = batch?;
+                // A file may be read for two parts.
                 let is_first = file.part.map_or(0, |of_file| of_file.part % self.parts) == part;
-                let mut keyed = self.keyed(&batch, if is_first { &mut *unusable } else { &mut none })?;
+                let mut keyed = self.keyed(&batch, is_first.then_some(&mut *unusable))?;
                 keyed.retain(|row| PartOfIds::of(&row.id, self.parts) == part);
                 all.add(self.schema, &batch, keyed)?;
             }

@@ -117,7 +117,8 @@ impl TableUpdate {
         for (partition, rows) in writer.placed(&changes.minus)? {
             partitions.entry(partition).or_default().deleted = Some(DeletedRows::new(&rows, &changes.table.key)?);
         }
-        let files = former::files(&former, format)?;
+        let mut files = former::files(&former, format)?;
+        files.retain(|file| writer.has_partition(&file.partition));
         let (kept_files, kept_bytes) = Default::default();
         Ok(TableUpdate { writer, staging, format, files, partitions, kept_files, kept_bytes })
     }

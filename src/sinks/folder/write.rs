@@ -152,6 +152,12 @@ impl TableWriter {
         Ok(placed)
     }
 
+    /// True if rows may be in a partition: a table without rows has a file in none.
+    pub(super) fn has_partition(&self, partition: &OutputPartition) -> bool {
+        let Placing { partition_by, bucket_by, .. } = &self.placing;
+        partition.folders.len() == partition_by.len() && partition.bucket.is_some() == bucket_by.is_some()
+    }
+
     /// True if the rows of a partition are sorted.
     pub(super) fn is_sorted(&self) -> bool {
         !self.order.is_empty()

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 
 use crate::columns::{InputSchema, can_be_carried};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Reason};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
 
+use super::common_type::common_type;
 use super::find::{self, InputFile};
 use super::options::FileOptions;
 use super::read::TableFiles;
@@ -27,6 +29,8 @@ pub struct FolderWatch {
     options: FileOptions,
     /// The files that were not taken, as they were when first seen so.
     waiting: BTreeMap<String, (FileStamp, Instant)>,
+    /// The new columns of each table, with a type that holds the values of all files.
+    new_columns: BTreeMap<(InputTable, String), DataType>,
     /// Warnings that were logged.
     warned: HashSet<String>,
 }
@@ -69,7 +73,8 @@ impl FolderWatch {
     #[must_use]
     pub fn new(input: &Path, options: &FileOptions) -> FolderWatch {
         let (input, options) = (input.to_owned(), options.clone());
-        FolderWatch { input, options, waiting: BTreeMap::new(), warned: HashSet::new() }
+        let (waiting, new_columns, warned) = Default::default();
+        FolderWatch { input, options, waiting, new_columns, warned }
     }
 
     /// Looks at the folder: the files that are not in the ledger and have not changed since the last look, in the order
@@ -134,15 +139,23 @@ impl FolderWatch {
             Err(_) if arrived.age() < PATIENCE => return Ok(None),
             Err(error) => (vec![rejected_file(arrived, schema, &error)?], Vec::new()),
         };
-        for column in &new {
-            let (table, name) = (schema.table, column.name());
-            self.warn_once(format!("{table}: column {name} is new: it is ignored until the next start"));
-        }
         batches.iter_mut().for_each(|batch| batch.part = part);
-        let is_carried =
-            |column: &FieldRef| *column.data_type() != DataType::Null && can_be_carried(column.data_type());
-        let new_columns = new.into_iter().filter(is_carried).collect();
+        let new_columns = new.iter().filter_map(|column| self.new_column(schema.table, column)).collect();
         Ok(Some(ArrivedRows { batches, new_columns }))
+    }
+
+    /// A column that is new, as it can be carried from the next start on; `None` if it can't.
+    fn new_column(&mut self, table: InputTable, column: &FieldRef) -> Option<FieldRef> {
+        let (name, found) = (column.name(), column.data_type());
+        let known = self.new_columns.get(&(table, name.clone())).unwrap_or(found);
+        let both = common_type(known, found).unwrap_or(DataType::Utf8);
+        if both == DataType::Null || !can_be_carried(&both) {
+            self.warn_once(format!("{table}: column {name} is new, and a {found}: it is ignored"));
+            return None;
+        }
+        self.warn_once(format!("{table}: column {name} is new: it is ignored until the next start"));
+        self.new_columns.insert((table, name.clone()), both.clone());
+        Some(Arc::new(Field::new(name, both, true)))
     }
 
     fn warn_once(&mut self, problem: String) {
