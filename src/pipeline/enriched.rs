@@ -161,8 +161,8 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// Gives some rows of the epochs before the frontier; true if more are left.
     ///
-    /// With `gathering`, the epochs after the first that has rows are given together once that epoch is before the frontier, as rows
-    /// of it.
+    /// With `gathering`, the epochs after the first that has rows are given together once that epoch is before the
+    /// frontier, as rows of it.
     ///
     /// # Errors
     ///

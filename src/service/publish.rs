@@ -6,8 +6,8 @@
 //! otherwise                                             ─▶ the tables that differ are made anew from the state
 //! ```
 //!
-//! The second is so at first, after a start with other settings or after a kill, after a failure, if the changes are too
-//! many to be kept, and with text files or a model that is trained, whose changes are not kept at all.
+//! The second is so at first, after a start with other settings or after a kill, after a failure, if the changes are
+//! too many to be kept, and with text files or a model that is trained, whose changes are not kept at all.
 
 use std::sync::Arc;
 

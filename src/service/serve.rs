@@ -223,6 +223,9 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         if requests.publish.load(Ordering::Relaxed) || is_due {
             self.published_at = Instant::now();
             let is_published = Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
+            if is_published && !is_due {
+                tracing::info!("epoch {} is published already", self.epoch);
+            }
             let is_done = is_published || {
                 let publication = self.publication()?;
                 self.begin(Task::Publish(publication))?

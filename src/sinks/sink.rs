@@ -88,8 +88,8 @@ pub struct PartOptions {
     pub from: Epoch,
     /// The changes of several epochs are gathered and come together, as those of the epoch in which
     /// [`Live::gather`](crate::runtime::Live::gather) asks for them; the first epoch comes at once. If another sink
-    /// takes the table epoch by epoch, so does this one. Buffered changes are not encoded; for `enriched_data`, only the
-    /// affected customers are kept.
+    /// takes the table epoch by epoch, so does this one. Buffered changes are not encoded; for `enriched_data`, only
+    /// the affected customers are kept.
     pub gathered: bool,
 }
 

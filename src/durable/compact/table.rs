@@ -100,7 +100,7 @@ impl<'a> TableCompaction<'a> {
     /// Writes the last row of each id, and the rows that can't be used.
     pub(super) fn write(&self, files: &mut Vec<CheckpointFile>) -> Result<()> {
         // In the order in which they came.
-        let mut unusable = self.former_unusable()?;
+        let mut unusable = if self.is_export { Unusable::default() } else { self.former_unusable()? };
         for pass in 0..self.passes {
             let mut of_log = self.deal_log(pass, &mut unusable)?;
             for (part, rows) in (pass..self.parts).step_by(self.passes as usize).zip(&mut of_log) {

@@ -65,6 +65,8 @@ pub struct ArrivedRows {
 
 /// A file that can't be read may still be being written for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// One of this age is not being written any more.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many rows are read at a time.
 const BATCH_ROWS: usize = 10_000;
 
@@ -136,7 +138,7 @@ impl FolderWatch {
         }
         let (mut batches, new) = match read {
             Ok(read) => read,
-            Err(_) if arrived.age() < PATIENCE => return Ok(None),
+            Err(_) if arrived.may_be_unfinished() => return Ok(None),
             Err(error) => (vec![rejected_file(arrived, schema, &error)?], Vec::new()),
         };
         batches.iter_mut().for_each(|batch| batch.part = part);
@@ -206,10 +208,12 @@ impl ArrivedFile {
         &self.file.name
     }
 
-    /// For how long it has not changed, as far as is known.
-    fn age(&self) -> Duration {
+    /// True if it may still be being written: it was seen to change a short time ago. The clock of a file server may be
+    /// wrong, but hardly by a day.
+    fn may_be_unfinished(&self) -> bool {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.stamp.modified_ns);
-        SystemTime::now().duration_since(modified).unwrap_or_default().max(self.since.elapsed())
+        let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+        self.since.elapsed() < PATIENCE && age < OLD
     }
 
     /// Its size and modification time when it was found.
