@@ -83,9 +83,8 @@ impl Background {
 
 /// Makes this thread, and those that it starts, give way to the workers where the system lets it.
 fn give_way() {
-    const NICE: i32 = 10;
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }
 
 /// Waits for what is being done.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -129,14 +128,17 @@ impl RejectedOfTable<'_> {
         let source = self.state.source()?;
         let decoder = RowDecoder::of(&source, self.schema.table, self.config.run.job.conversion())?;
         let path = self.config.state.join(format!("retried-{}.jsonl", self.schema.table));
-        let mut lines = fs::File::create(&path).map_err(Error::writing(&path))?;
-        let objects: Vec<&Rejection> = self.rows.iter().filter(|row| self.is_retried(row)).collect();
-        let written = objects.iter().try_for_each(|row| writeln!(lines, "{}", row.row));
-        written.map_err(Error::writing(&path))?;
-        let read = if objects.is_empty() { Ok(Vec::new()) } else { self.read_file(&path, &decoder, &objects) };
+        let (objects, others): (Vec<&Rejection>, Vec<_>) = self.rows.iter().partition(|row| self.is_retried(row));
+        let lines: String = objects.iter().flat_map(|row| [&row.row, "\n"]).collect();
+        let read = match objects.is_empty() {
+            true => Ok(Vec::new()),
+            false => fs::write(&path, lines)
+                .map_err(Error::writing(&path))
+                .and_then(|()| self.read_file(&path, &decoder, &objects)),
+        };
         let _ = fs::remove_file(&path);
         let mut batches = read?;
-        let others = self.rows.iter().filter(|row| !self.is_retried(row));
+        let others = others.into_iter();
         batches.extend(self.still_rejected(others.map(|row| (row, row.reason.clone())))?);
         Ok(batches)
     }

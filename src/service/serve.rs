@@ -258,9 +258,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn fingerprints(&mut self) -> Result<Fingerprints> {
         self.live_job().gather()?;
         self.taken = 0;
-        // A model that is trained anew gives other scores.
-        let is_trained = self.config.run.job.anomaly.model.is_none();
-        let names = self.config.run.job.tables.names().filter(|name| !(is_trained && *name == "order_anomalies"));
+        let is_comparable = |name: &&str| *name != SCORES || !trains_model(self.config);
+        let names = self.config.run.job.tables.names().filter(is_comparable);
         let names = names.chain([RejectedTable::NAME]);
         Ok(names.filter_map(|name| Some((name.to_owned(), self.checksums.fingerprint(name)?))).collect())
     }
@@ -319,12 +318,17 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 }
 
-/// True if the folder can be updated by what has changed: text files can't, and the scores of a model that is trained
-/// are others for other orders.
+/// The table of anomaly scores.
+const SCORES: &str = "order_anomalies";
+
+/// True if the job trains the model that scores orders: trained anew from other orders, it gives other scores.
+fn trains_model(config: &ServiceConfig) -> bool {
+    config.run.job.anomaly.model.is_none() && config.run.job.tables.contains(SCORES)
+}
+
+/// True if the folder can be updated by what has changed; text files can't.
 fn updates_folder(config: &ServiceConfig) -> bool {
-    let job = &config.run.job;
-    let is_trained = job.anomaly.model.is_none() && job.tables.contains("order_anomalies");
-    config.run.output.format.format == OutputFormat::Parquet && !is_trained
+    config.run.output.format.format == OutputFormat::Parquet && !trains_model(config)
 }
 
 /// Starts the live job from a state.
