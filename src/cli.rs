@@ -24,6 +24,7 @@ use crate::generate::generate;
 use crate::grouped::grouped;
 use crate::report::Report;
 use crate::runtime::Progress;
+use crate::http::HttpServer;
 use crate::service::{self, Requests, ServiceConfig};
 use crate::validate::{self, Check};
 
@@ -287,14 +288,16 @@ fn run(command: &RunCommand) -> Result<()> {
 }
 
 fn serve(command: &ServeCommand) -> Result<()> {
-    let (progress, requests) = (Arc::new(Progress::default()), Requests::default());
+    let (progress, mut requests) = (Arc::new(Progress::default()), Requests::default());
     signals::request_on_signals(&progress, &requests)?;
     let config = ServiceConfig::resolve(&command.args, &command.serve)?;
     config.run.validate()?;
     memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
-    let served = service::serve(&config, Vec::new, &progress, &requests);
-    drop(status);
+    let server = HttpServer::start(&config, &mut requests, &progress)?;
+    let sinks = || server.as_ref().map_or_else(Vec::new, HttpServer::sinks);
+    let served = service::serve(&config, sinks, &progress, &requests);
+    drop((status, server));
     served
 }
 

@@ -12,6 +12,7 @@ mod folders;
 mod functions;
 mod job;
 mod keys;
+mod listen;
 mod resolve;
 mod serving;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(crate) use file_on_disk::document;
 pub use folders::{InputConfig, OutputConfig};
 pub use functions::AnomalyConfig;
 pub use job::JobConfig;
+pub use listen::ListenConfig;
 pub use serving::{ServeArgs, ServeSettings};
 
 /// A batch run from an input folder to an output folder.

@@ -36,10 +36,9 @@ mod tests;
 
 pub use compact::Compaction;
 pub use disk::{Disk, DiskFile, RealDisk};
-pub(crate) use log::RowsFrame;
 pub use log::{Durability, LogWriter};
 pub use record::{Commit, Offset};
-pub(crate) use record::{column_of_text, column_to_text};
+pub(crate) use record::{RowsFrame, column_of_text, column_to_text};
 pub use simulated::{Fault, SimulatedDisk};
 pub use state::{Snapshot, State};
 pub use state_source::StateSource;

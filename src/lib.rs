@@ -48,12 +48,14 @@
 //! | [`durable`] | the log, the checkpoint and recovery |
 //! | [`batch`], [`service`] | the run from folder to folder; the job that stays |
 //! | [`validate`] | checks before and after a run |
+//! | `http` | the server of a service, with the feature `http` |
 //! | `generate`, `cli` | generated shops and the command line, with the feature `cli` |
 //!
 //! # Features
 //!
 //! `cli`, which is on by default, has the command, the modules `cli` and `generate`, and the `clap` derives of
-//! [`config::RunArgs`]. Without it, none of the crates that only the command needs are built.
+//! [`config::RunArgs`]. Without it, none of the crates that only the command needs are built. It includes `http`, the
+//! server of a live job; a program that has a service without a server builds no async runtime.
 
 mod atomic_file;
 mod crash;
@@ -91,6 +93,9 @@ pub mod runtime;
 pub mod batch;
 pub mod service;
 pub mod validate;
+
+#[cfg(feature = "http")]
+pub mod http;
 
 #[cfg(feature = "cli")]
 pub mod generate;

@@ -2,8 +2,8 @@
 //! tables.
 //!
 //! ```text
-//! input folder ─ files that arrived ─▶ epoch ─┬─▶ log (durable) ─┐
-//!                                             └─▶ live job ──────┴─▶ committed and visible
+//! files, requests ─ what has arrived ─▶ epoch ─┬─▶ log (durable) ─┐
+//!                                              └─▶ live job ──────┴─▶ committed and visible
 //! state ─ snapshot ─▶ in the background: checkpoint, publication, verification
 //! start: state ─▶ first epoch of the live job ─▶ what arrived since
 //! ```
@@ -12,22 +12,32 @@
 //! time, and it is committed in the sinks once both are done. Everything in the background reads a snapshot of the
 //! state, which does not change.
 
+mod admission;
 mod arriving;
 mod background;
 mod compare;
+mod epoch;
 mod import;
+mod inbox;
+mod ingest;
 mod lock;
 mod offsets;
 mod publish;
 mod published;
 mod rejected;
+mod request;
+mod request_keys;
 mod serve;
 mod settings;
 mod state_commands;
+mod stats;
 mod verify;
 
+pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};
+pub use request::WaitFor;
 pub use serve::{Requests, serve};
 pub use settings::ServiceConfig;
 pub use state_commands::export;
+pub use stats::{AppliedRows, EpochObserver, EpochStats};
 pub use verify::verify;

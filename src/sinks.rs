@@ -19,6 +19,7 @@
 
 mod changes;
 mod checksums;
+mod committed;
 pub mod folder;
 mod memory;
 mod sink;
@@ -26,7 +27,8 @@ mod sink;
 pub use crate::model::Epoch;
 pub use changes::{ChangeFeed, GatheredChanges, TableChanges};
 pub use checksums::Checksums;
-pub use memory::{MemoryTables, TablesSnapshot};
+pub use committed::{Committed, CurrentEpoch};
+pub use memory::{ChangesAfter, EpochOfTable, KeyRange, MemoryTables, TableScan, TablesSnapshot};
 pub use sink::{
     Direction, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written,
 };

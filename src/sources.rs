@@ -11,7 +11,7 @@
 //!
 //! | source | contents |
 //! |---|---|
-//! | [`FileSource`] | an input folder of Parquet, CSV and JSON lines files |
+//! | [`FileSource`] | an input folder of Parquet, Arrow, CSV and JSON lines files |
 //! | [`BatchSource`] | record batches in memory |
 
 mod batches;
@@ -27,10 +27,10 @@ pub use conversion::DiscountUnit;
 pub use decode::changes;
 pub(crate) use decode::{Decoded, Notes, RowDecoder};
 pub(crate) use files::NOT_IN_DIALECTS;
-pub(crate) use files::read_json_lines;
+pub(crate) use files::read_body;
 pub use files::{
     ArrivedFile, ArrivedRows, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp,
-    FolderWatch, Renames, SkippedColumns, VersionColumn,
+    FolderWatch, InputFormat, Renames, SkippedColumns, VersionColumn,
 };
 pub(crate) use lateness::LATE;
 pub use lateness::Lateness;

@@ -37,6 +37,7 @@ const LAYERS: &[&str] = &[
     "batch",
     "service",
     "validate",
+    "http",
     "generate",
     "cli",
 ];

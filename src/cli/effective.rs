@@ -72,6 +72,10 @@ const SETTINGS: &[Setting] = &[
     key("late", "accepted"),
     key("sources", "the input folder"),
     both("sinks", "publish-every", "when it stops"),
+    both("serve.listen", "listen", "nowhere"),
+    key("serve.token", "MILLSTREAM_TOKEN, or none"),
+    both("serve.token_file", "token-file", "none"),
+    key("serve.tls", "none"),
     flag("checkpoint-every", "64MB"),
     flag("profile", "off"),
     flag("status", "none"),
@@ -114,6 +118,7 @@ fn of_file(setting: &Setting, file: &Value) -> Option<(String, String)> {
     let value = setting.key?.split('.').try_fold(file, |value, key| value.get(key))?;
     let text = match value {
         Value::Null => return None,
+        Value::String(text) if setting.key == Some("serve.token") && !text.starts_with("${") => "(a secret)".into(),
         Value::String(text) => text.clone(),
         value => value.to_string(),
     };

@@ -51,7 +51,7 @@ pub(super) struct ClusterKeys {
     pub(super) wait_seconds: Option<u64>,
 }
 
-/// What a process must know to join a run. Empty: nothing.
+/// What a process must know to join a run, or a client of a service. Empty: nothing.
 #[derive(Clone, Default)]
 pub struct Secret(Vec<u8>);
 
@@ -161,7 +161,7 @@ fn missing(what: &str, flag: &str, variable: &str, key: &str) -> Error {
 }
 
 /// The content of a file, without the white space around it.
-fn read_secret(path: PathBuf) -> Result<Secret> {
+pub(super) fn read_secret(path: PathBuf) -> Result<Secret> {
     let secret = fs::read(&path).map_err(|cause| Error::usage(format!("{}: {cause}", path.display())))?;
     match secret.trim_ascii() {
         [] => Err(Error::usage(format!("{}: empty, wanted a secret", path.display()))),

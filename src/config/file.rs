@@ -14,6 +14,7 @@ use crate::tables::OnFailure;
 
 use super::cluster::ClusterKeys;
 use super::ends::{LateKeys, SinkKeys, SourceKeys};
+use super::listen::ListenKeys;
 
 /// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,6 +52,8 @@ pub(super) struct ConfigFile {
     pub(super) cluster: ClusterKeys,
     pub(super) durability: Option<String>,
     pub(super) late: Option<LateKeys>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) serve: ListenKeys,
     #[serde(deserialize_with = "or_default")]
     pub(super) sources: Vec<SourceKeys>,
     #[serde(deserialize_with = "or_default")]

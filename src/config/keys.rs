@@ -13,9 +13,10 @@ use super::file::{
     AnomalyKeys, BucketBy, ConfigFile, CsvKeys, DataKeys, OutputKeys, PriceBound, PriceBounds, ProcessingKeys,
     TierBound, UdfKeys,
 };
+use super::listen::{ListenKeys, TlsKeys};
 
 /// The keys below each key that has some; `""` is the top level.
-pub(super) fn known() -> [(&'static str, &'static [&'static str]); 16] {
+pub(super) fn known() -> [(&'static str, &'static [&'static str]); 18] {
     [
         ("", fields::<ConfigFile>()),
         ("data", fields::<DataKeys>()),
@@ -30,6 +31,8 @@ pub(super) fn known() -> [(&'static str, &'static [&'static str]); 16] {
         ("udfs", fields::<UdfKeys>()),
         ("cluster", fields::<ClusterKeys>()),
         ("late", fields::<LateKeys>()),
+        ("serve", fields::<ListenKeys>()),
+        ("serve.tls", fields::<TlsKeys>()),
         ("sources", fields::<SourceKeys>()),
         ("sinks", fields::<SinkKeys>()),
         ("sinks.publish", fields::<PublishKeys>()),

@@ -1,5 +1,6 @@
 //! The settings of a service: flags, environment and config file.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::args::RunArgs;
 use super::ends::{LateKeys, PublishKeys, SinkKeys, SourceKeys};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
+use super::listen::ListenConfig;
 
 /// Flags and environment variables of a service, beside those of a run.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +32,23 @@ pub struct ServeArgs {
         arg(long, env = "MILLSTREAM_PUBLISH_EVERY", value_name = "TIME", value_parser = humantime::parse_duration)
     )]
     pub publish_every: Option<Duration>,
+    /// Listen for HTTP requests, such as at 127.0.0.1:8080 [default: nowhere].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_LISTEN", value_name = "ADDR"))]
+    pub listen: Option<String>,
+    /// File with the token that HTTP clients must know [default: MILLSTREAM_TOKEN, or nothing on loopback].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_TOKEN_FILE", value_name = "FILE"))]
+    pub token_file: Option<PathBuf>,
 }
 
 /// The settings of a service, beside those of its job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServeSettings {
     /// The folder of the durable state; `None` for the default.
     pub state: Option<PathBuf>,
     /// The folder in which files arrive; `None` for the input folder.
     pub incoming: Option<PathBuf>,
+    /// Whether files that arrive in that folder are taken.
+    pub takes_files: bool,
     /// When an epoch is durable.
     pub durability: Durability,
     /// The least size of a log that is made a checkpoint; `None` for the default.
@@ -51,6 +61,8 @@ pub struct ServeSettings {
     pub publish_on_stop: bool,
     /// True if no reference date is given, so that it is today.
     pub follows_today: bool,
+    /// Where it listens for HTTP requests; `None` for nowhere.
+    pub listen: Option<ListenConfig>,
 }
 
 impl ServeSettings {
@@ -70,25 +82,41 @@ impl ServeSettings {
             Some(found) => return Err(Error::usage(format!("durability: found {found}, wanted fsync, os or none"))),
         };
         let sink = folder_sink(&file)?;
+        let takes_rows = file.sources.is_empty() || file.sources.iter().any(|source| source.kind == HTTP);
+        let default_token = env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty());
+        let (keys, token_file) = (file.serve.clone(), serve.token_file.clone());
+        let listen = ListenConfig::decide(serve.listen.as_deref(), token_file, keys, default_token, takes_rows)?;
+        if let Some(source) = file.sources.iter().find(|source| source.kind == HTTP && listen.is_none()) {
+            let name = &source.name;
+            return Err(Error::usage(format!("sources: {name}: it needs an address; wanted serve.listen or --listen")));
+        }
         Ok(ServeSettings {
             state: serve.state.clone().or(file.data.checkpoint_path.clone()),
             incoming: folder_source(&file)?,
+            takes_files: file.sources.is_empty() || file.sources.iter().any(|source| source.kind != HTTP),
             durability,
             checkpoint_every: serve.checkpoint_every,
             publish_every: serve.publish_every.or(sink.every),
             reject_after: file.late.as_ref().and_then(LateKeys::reject_after),
             publish_on_stop: sink.on_stop.unwrap_or(true),
             follows_today,
+            listen,
         })
     }
 }
 
+/// The type of a source of requests.
+const HTTP: &str = "http";
+
 /// The folder of the one source there may be.
 fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
-    if let Some(SourceKeys { name, kind, .. }) = file.sources.iter().find(|source| source.kind != "folder") {
-        return Err(Error::usage(format!("sources: {name}: there is no source of the type {kind}; wanted folder")));
+    let is_known = |source: &&SourceKeys| matches!(source.kind.as_str(), "folder" | HTTP);
+    if let Some(SourceKeys { name, kind, .. }) = file.sources.iter().find(|source| !is_known(source)) {
+        let wanted = "wanted folder or http";
+        return Err(Error::usage(format!("sources: {name}: there is no source of the type {kind}; {wanted}")));
     }
-    match file.sources.as_slice() {
+    let folders: Vec<_> = file.sources.iter().filter(|source| source.kind != HTTP).collect();
+    match folders.as_slice() {
         [] => Ok(None),
         [SourceKeys { path, .. }] => Ok(path.clone()),
         [first, second, ..] => {
@@ -133,19 +161,23 @@ mod tests {
         let of_file = ServeSettings {
             state: Some("s".into()),
             incoming: Some("p".into()),
+            takes_files: true,
             durability: Durability::Os,
             checkpoint_every: None,
             publish_every: Some(Duration::from_secs(300)),
             reject_after: Some(30),
             publish_on_stop: false,
             follows_today: true,
+            listen: None,
         };
-        assert_eq!(resolved(yaml, &ServeArgs::default()).expect("valid"), of_file);
+        let text = |settings: &ServeSettings| format!("{settings:?}");
+        assert_eq!(text(&resolved(yaml, &ServeArgs::default()).expect("valid")), text(&of_file));
         let flags = ServeArgs {
             state: Some("t".into()),
             durability: Some("none".into()),
             checkpoint_every: "1KB".parse().ok(),
             publish_every: Some(Duration::from_secs(1)),
+            ..ServeArgs::default()
         };
         let (state, checkpoint_every) = (flags.state.clone(), flags.checkpoint_every);
         let of_flags = ServeSettings {
@@ -155,7 +187,7 @@ mod tests {
             publish_every: flags.publish_every,
             ..of_file
         };
-        assert_eq!(resolved(yaml, &flags).expect("valid"), of_flags);
+        assert_eq!(text(&resolved(yaml, &flags).expect("valid")), text(&of_flags));
         let fixed = resolved("as_of: 2024-12-31", &ServeArgs::default()).expect("valid");
         assert!(!fixed.follows_today && fixed.publish_on_stop && fixed.durability == Durability::Fsync);
         for (yaml, words) in [
@@ -165,6 +197,7 @@ mod tests {
             ),
             ("sources: [{name: a, type: folder}, {name: b, type: folder}]", "sources: found the folders a and b"),
             ("sinks: [{name: a, type: folder, publish: {every: soon}}]", "found soon, wanted a time such as 5m"),
+            ("sources: [{name: shop, type: http}]", "sources: shop: it needs an address; wanted serve.listen"),
             ("late: {after: 36h, then: reject}", "found 36h, wanted whole days such as 30d"),
             ("late: {after: 30d, then: forget}", "unknown value forget"),
         ] {

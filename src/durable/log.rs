@@ -14,7 +14,7 @@ use crate::sources::SourceBatch;
 
 use super::blocks::BLOCK;
 use super::manifest::{ManifestFile, NotReplaced, SegmentFile};
-use super::record::{self, COMMIT, Commit, ROWS};
+use super::record::{self, COMMIT, Commit, ROWS, RowsFrame};
 use super::segment::{SegmentData, SegmentWriter};
 
 /// When a commit is durable.
@@ -29,16 +29,6 @@ pub enum Durability {
     Os,
     /// Some time later, at the latest when the process ends in order. A killed process loses its last epochs.
     None,
-}
-
-/// Rows in the form of the log.
-pub(crate) struct RowsFrame([Vec<u8>; 3]);
-
-impl RowsFrame {
-    /// Its size.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
-    }
 }
 
 /// The usual size of a segment, in blocks: 64 MiB.
@@ -71,12 +61,12 @@ impl LogWriter {
 
     /// Rows in the form of the log, so that several threads can prepare them.
     pub(crate) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<RowsFrame> {
-        record::encode(schema, batch).map(RowsFrame)
+        record::encode(schema, batch)
     }
 
     /// Appends rows as [`rows`](Self::rows) does.
     pub(crate) fn frame(&mut self, frame: &RowsFrame) -> Result<()> {
-        self.append(ROWS, &frame.0.each_ref().map(Vec::as_slice))
+        self.append(ROWS, &frame.payload()?.each_ref().map(|part| &**part))
     }
 
     /// True unless a write or a sync has failed.

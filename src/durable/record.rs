@@ -2,6 +2,7 @@
 //!
 //! An epoch is frames of rows, and a frame that commits it. Frames without a commit are ignored.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -58,19 +59,43 @@ pub(super) struct LoggedRows {
     pub(super) rows: RecordBatch,
 }
 
-/// The payload of a frame with these rows: the length of the head, the head, the body.
-pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<[Vec<u8>; 3]> {
+/// Rows in the form of the log.
+pub(crate) struct RowsFrame {
+    head: RowsHead,
+    body: Vec<u8>,
+}
+
+impl RowsFrame {
+    /// Its size.
+    pub(crate) fn bytes(&self) -> usize {
+        let malformed = self.head.malformed.iter().map(|row| row.json.len()).sum::<usize>();
+        self.body.len() + malformed
+    }
+
+    /// Makes the rows those of another part of the epoch.
+    pub(crate) fn set_part(&mut self, part: usize) {
+        self.head.part = part;
+    }
+
+    /// The payload of its frame: the length of the head, the head, the body.
+    pub(super) fn payload(&self) -> Result<[Cow<'_, [u8]>; 3]> {
+        let head = serde_json::to_vec(&self.head).map_err(Error::failed)?;
+        let length = u32::try_from(head.len()).map_err(Error::failed)?;
+        Ok([length.to_le_bytes().to_vec().into(), head.into(), self.body.as_slice().into()])
+    }
+}
+
+/// Rows as a frame has them.
+pub(super) fn encode(schema: &InputSchema, batch: &SourceBatch) -> Result<RowsFrame> {
     let (numbers, malformed) = (batch.numbers.clone(), batch.malformed.clone());
     let (table, part, origin) = (batch.table.name().to_owned(), batch.part, batch.origin.to_string());
     let head = RowsHead { table, part, origin, numbers, malformed };
-    let head = serde_json::to_vec(&head).map_err(Error::failed)?;
     let rows = raw_rows(schema, batch);
     let mut body = Vec::new();
     let mut writer = StreamWriter::try_new(&mut body, &rows.schema()).map_err(Error::failed)?;
     writer.write(&rows).and_then(|()| writer.finish()).map_err(Error::failed)?;
     drop(writer);
-    let length = u32::try_from(head.len()).map_err(Error::failed)?;
-    Ok([length.to_le_bytes().to_vec(), head, body])
+    Ok(RowsFrame { head, body })
 }
 
 /// The rows of a batch as they were read, with the columns of their table.

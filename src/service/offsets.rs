@@ -33,7 +33,10 @@ pub(super) fn of_epoch(
     seen: Option<Day>,
     new_columns: &[(InputTable, FieldRef)],
 ) -> Result<BTreeMap<String, Offset>> {
-    let mut offsets = BTreeMap::from([(offset_name(folder), json!({ "files": files }))]);
+    let mut offsets = BTreeMap::new();
+    if !files.is_empty() {
+        offsets.insert(offset_name(folder), json!({ "files": files }));
+    }
     // Null takes back what an earlier epoch says: it would be too little once late orders are rejected again.
     offsets.insert(SEEN.into(), seen.map_or(Offset::Null, |seen| json!({ "greatest": seen.days() })));
     for (table, column) in new_columns {

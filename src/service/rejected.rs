@@ -9,14 +9,16 @@ use std::sync::Arc;
 use crate::columns::InputSchema;
 use crate::durable::{Commit, Durability, State};
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Origin, Reason, Rejection};
+use crate::model::{InputTable, Reason, Rejection};
 use crate::panics::caught;
-use crate::sources::{FileOptions, LATE, MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_json_lines};
+use crate::sources::{InputFormat, FileOptions, LATE, MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_body};
 
 use super::offsets::now_ms;
 use super::settings::ServiceConfig;
 use super::state_commands;
 
+/// Where rows are from that are tried again.
+const AGAIN: &str = "rejected rows, tried again";
 /// How many rows are read at a time.
 const BATCH_ROWS: usize = 10_000;
 
@@ -79,7 +81,7 @@ pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
         for batch in source.read(&split, BATCH_ROWS)? {
             let batch = batch?;
             // Rows that are whole are read with the settings of now in any case.
-            rows.entry(split.table).or_default().extend(batch.malformed.iter().map(|row| rejection(&batch, row)));
+            rows.entry(split.table).or_default().extend(batch.rejected());
         }
     }
     let (mut batches, mut retried) = (Vec::new(), Retried::default());
@@ -96,11 +98,6 @@ pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
         replace(&state, &batches)?;
     }
     Ok(retried)
-}
-
-fn rejection(batch: &SourceBatch, row: &MalformedRow) -> Rejection {
-    let origin = Some(Origin { file: Arc::clone(&batch.origin), row: row.number });
-    Rejection { table: batch.table.name().into(), origin, reason: row.reason.clone(), row: row.json.clone() }
 }
 
 /// Commits an epoch of these rows, with which the rejected rows so far are forgotten.
@@ -151,14 +148,17 @@ impl RejectedOfTable<'_> {
         let (mut batches, mut rejected) = (Vec::new(), Vec::new());
         // The rows have the names of the job.
         let options = FileOptions { columns: BTreeMap::new(), ..self.config.run.input.files.clone() };
-        for batch in read_json_lines(path, self.schema, &options)? {
-            let mut batch = caught(|| decoder.settled(batch)).map_err(Error::failed)??;
+        let mut read = Vec::new();
+        read_body(path, InputFormat::JsonLines, AGAIN, self.schema, &options, |batch| {
+            read.push(caught(|| decoder.settled(batch)).map_err(Error::failed)??);
+            Ok(true)
+        })?;
+        for mut batch in read {
             for row in std::mem::take(&mut batch.malformed) {
                 let number = usize::try_from(row.number).map_err(Error::failed)?;
                 let known = objects.get(number).ok_or_else(|| Error::failed("a line that was not written"))?;
                 rejected.push((*known, row.reason));
             }
-            batch.origin = Arc::from("rejected rows, tried again");
             batches.push(batch);
         }
         batches.extend(self.still_rejected(rejected.into_iter())?);

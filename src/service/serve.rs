@@ -11,20 +11,26 @@ use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::runtime::{Live, Progress, check_source};
 use crate::sinks::folder::OutputFormat;
-use crate::sinks::{ChangeFeed, Checksums, Sink};
+use crate::sinks::{ChangeFeed, Checksums, Committed, CurrentEpoch, Sink};
 use crate::tables::RejectedTable;
 
-use super::arriving::{Arriving, ReadEpoch};
+use super::admission::Admission;
+use super::arriving;
 use super::background::{Background, Task};
+use super::epoch::EpochOfArrivals;
 use super::import::{self, ImportSettings};
+use super::inbox::Inbox;
+use super::ingest::{Ingest, Open};
 use super::lock::StateLock;
-use super::offsets::{self, now_ms};
+use super::offsets;
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
+use super::request::WaitFor;
+use super::stats::{EpochObserver, EpochStats};
 use super::settings::ServiceConfig;
 
-/// What a running service is asked to do. Signal handlers may set it.
-#[derive(Clone, Debug, Default)]
+/// How a program, or a signal handler, talks to a service. Clones are for the same service.
+#[derive(Clone, Default)]
 pub struct Requests {
     /// To stop: to finish the epoch, publish, and end.
     pub stop: Arc<AtomicBool>,
@@ -32,12 +38,20 @@ pub struct Requests {
     pub publish: Arc<AtomicBool>,
     /// To recompute all tables from the state and compare them.
     pub verify: Arc<AtomicBool>,
+    /// Takes rows while the service is live.
+    pub ingest: Ingest,
+    /// The epoch that is committed.
+    pub current: CurrentEpoch,
+    /// Is called for each epoch.
+    pub observer: EpochObserver,
 }
 
 /// Of more bytes of changed rows than these, the tables are published anew.
 const PUBLISHED_MOST: usize = 256 << 20;
 /// After so many rows, what the tables have gathered is taken, so that it does not grow.
 const GATHERED_MOST: u64 = 2_000_000;
+/// How long the service waits for rows before it looks what else there is to do.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How long to wait before a write is tried again for which there was no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -65,13 +79,15 @@ pub fn serve(
         }
         _ => import::import(config, &disk, progress),
     };
-    let started = state.and_then(|state| Service::start(config, &state, sinks, progress));
+    let started = state.and_then(|state| Service::start(config, &state, sinks, progress, requests));
     let mut service = match started {
         Err(_) if requests.stop.load(Ordering::Relaxed) => return Ok(()),
         started => started?,
     };
     tracing::info!("live at epoch {}, as of {}", service.epoch, service.as_of);
     let served = service.follow(requests);
+    requests.ingest.set(None);
+    service.open.inbox.close();
     let ended = service.end();
     served.and(ended)
 }
@@ -111,9 +127,10 @@ struct Service<'a, S> {
     /// How many rows were taken since the last gathering.
     taken: u64,
     log: LogWriter,
-    arriving: Arriving,
+    open: Arc<Open>,
     /// The last epoch that is durable and visible.
     epoch: u64,
+    current: CurrentEpoch,
     as_of: Day,
     background: Background,
     /// When it was last begun to publish.
@@ -130,10 +147,18 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         state: &State,
         mut sinks: S,
         progress: &Arc<Progress>,
+        requests: &Requests,
     ) -> Result<Service<'a, S>> {
         let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(PUBLISHED_MOST), config.today());
-        let source = Arc::new(state.source()?);
+        let (source, current) = (Arc::new(state.source()?), requests.current.clone());
+        current.set(Committed { epoch: state.epoch(), time_ms: state.time_ms() });
         let live = start_live(config, as_of, &source, sinks(), (&checksums, &changes), progress)?;
+        let (admission, inbox) = (Arc::new(Admission::new(config, state)?), Arc::new(Inbox::default()));
+        if config.takes_files {
+            arriving::begin(&admission, state, &inbox)?;
+        }
+        let open = Arc::new(Open::new(&admission, &inbox, state)?);
+        requests.ingest.set(Some(Arc::clone(&open)));
         Ok(Service {
             config,
             sinks,
@@ -144,8 +169,9 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             since: state.epoch(),
             taken: 0,
             log: state.log(config.durability),
-            arriving: Arriving::begin(config, state)?,
+            open,
             epoch: state.epoch(),
+            current,
             as_of,
             background: Background::default(),
             published_at: Instant::now(),
@@ -159,18 +185,18 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
             self.do_in_background(requests)?;
-            if let Some(read) = self.arriving.next()? {
-                self.take(read, requests)?;
+            let arrived = self.open.inbox.take(PATIENCE)?;
+            if !arrived.is_empty() {
+                self.take(EpochOfArrivals::new(self.epoch + 1, arrived), requests)?;
             }
         }
         Ok(())
     }
 
-    /// Makes an epoch of files that have arrived.
-    fn take(&mut self, read: ReadEpoch, requests: &Requests) -> Result<()> {
-        let (rows, files, last) = (read.rows, read.files.len(), read.last.clone());
-        if self.apply(read, requests)? {
-            tracing::info!("epoch {}: {rows} rows of {files} files, the last {last}", self.epoch);
+    /// Makes an epoch of what has arrived.
+    fn take(&mut self, mut epoch: EpochOfArrivals, requests: &Requests) -> Result<()> {
+        if self.apply(&mut epoch, requests)? {
+            epoch.log();
         } else {
             self.is_cut_off = true;
         }
@@ -178,13 +204,13 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     /// Makes an epoch durable and visible; false if it was asked to stop before there was room for that.
-    fn apply(&mut self, read: ReadEpoch, requests: &Requests) -> Result<bool> {
-        let ReadEpoch { files, seen, new_columns, .. } = &read;
-        let offsets = offsets::of_epoch(self.config.incoming(), files, *seen, new_columns)?;
-        let commit = Commit { epoch: self.epoch + 1, time_ms: now_ms(), offsets, ..Commit::default() };
-        self.taken += read.rows;
-        self.live_job().begin_batches(read.batches)?;
-        for frame in &read.frames {
+    fn apply(&mut self, arrived: &mut EpochOfArrivals, requests: &Requests) -> Result<bool> {
+        let offsets = arrived.offsets(self.config.incoming(), &mut self.open.keys())?;
+        let (started, Committed { epoch, time_ms }) = (Instant::now(), arrived.epoch);
+        let commit = Commit { epoch, time_ms, offsets, ..Commit::default() };
+        self.taken += arrived.rows;
+        self.live_job().begin_batches(arrived.take_batches())?;
+        for frame in arrived.frames() {
             if !written(&mut self.log, requests, |log| log.frame(frame))? {
                 return Ok(false);
             }
@@ -193,9 +219,22 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             return Ok(false);
         }
         self.log.sync()?;
+        let committed = started.elapsed();
+        arrived.reached(WaitFor::Committed);
+        self.current.set(arrived.epoch);
         self.live_job().finish()?;
         crash::point("epoch visible");
-        self.epoch = commit.epoch;
+        self.epoch = epoch;
+        arrived.finish(&mut self.open.keys());
+        arrived.reached(WaitFor::Visible);
+        requests.observer.observe(|| EpochStats {
+            epoch,
+            tables: arrived.applied().to_vec(),
+            committed,
+            visible: started.elapsed(),
+            log_bytes: self.log.bytes(),
+            checkpoint_bytes: self.log.checkpoint_bytes(),
+        });
         Ok(true)
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use crate::config::{ByteSize, JobConfig, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute};
+use crate::config::{ByteSize, JobConfig, ListenConfig, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute};
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
@@ -20,6 +20,8 @@ pub struct ServiceConfig {
     pub run: RunConfig,
     /// The folder in which files arrive, if it is not the input folder.
     pub incoming: Option<PathBuf>,
+    /// Whether files that arrive there are taken.
+    pub takes_files: bool,
     /// The folder of the durable state.
     pub state: PathBuf,
     /// When an epoch is durable.
@@ -34,6 +36,8 @@ pub struct ServiceConfig {
     pub publish_on_stop: bool,
     /// Whether the reference date is the day in the job's time zone, and moves on at midnight.
     pub follows_today: bool,
+    /// Where it listens for HTTP requests; `None` for nowhere.
+    pub listen: Option<ListenConfig>,
 }
 
 impl ServiceConfig {
@@ -44,6 +48,7 @@ impl ServiceConfig {
         ServiceConfig {
             run,
             incoming: None,
+            takes_files: true,
             state,
             durability: Durability::default(),
             checkpoint_every: CHECKPOINT_EVERY,
@@ -51,6 +56,7 @@ impl ServiceConfig {
             reject_after: None,
             publish_on_stop: true,
             follows_today: false,
+            listen: None,
         }
     }
 
@@ -67,12 +73,14 @@ impl ServiceConfig {
         let ServeSettings {
             state,
             incoming,
+            takes_files,
             durability,
             checkpoint_every,
             publish_every,
             reject_after,
             publish_on_stop,
             follows_today,
+            listen,
         } = settings;
         let config = ServiceConfig::new(run);
         let state = state.unwrap_or_else(|| config.state.clone());
@@ -86,6 +94,7 @@ impl ServiceConfig {
         let checkpoint_every = checkpoint_every.map_or(CHECKPOINT_EVERY, ByteSize::bytes);
         Ok(ServiceConfig {
             incoming,
+            takes_files,
             state,
             durability,
             checkpoint_every,
@@ -93,6 +102,7 @@ impl ServiceConfig {
             reject_after,
             publish_on_stop,
             follows_today,
+            listen,
             ..config
         })
     }

@@ -1,64 +1,70 @@
 //! Tables in memory.
 //!
 //! ```text
-//! workers ─ batches ─▶ open epoch ─ commit: merge ─▶ rows of each table ◀─ snapshots of readers
+//! workers ─ batches ─▶ open epoch ─ commit: a sorted run ─▶ runs of each table ◀─ snapshots of readers
+//!                                                             └─ merged now and then
 //! ```
 //!
-//! Readers share the committed rows by reference and decode them outside all locks, so they never block workers. If a
-//! reader still holds a snapshot of a table that the next epoch changes, the commit copies the table.
+//! A table is a few sorted runs of rows, each at least twice as large as those after it together, as in a
+//! log-structured merge tree. Runs never change, so readers share them by reference: a snapshot stays as it was, and
+//! blocks nobody.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+mod history;
+mod kept;
+mod keys;
+mod merge;
+mod run;
+mod scan;
+mod snapshot;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::record_batch::RecordBatch;
-use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use crate::error::{Error, Result};
 use crate::model::Epoch;
 
-use super::changes::rebuild;
+use super::committed::{Committed, CurrentEpoch};
 use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-/// A sink that keeps tables in memory, sorted by their columns from left to right. Clones share the tables.
+pub use history::{ChangesAfter, EpochOfTable};
+use history::History;
+use kept::GrowingTable;
+pub use keys::KeyRange;
+pub use scan::TableScan;
+pub use snapshot::TablesSnapshot;
+
+/// A sink that keeps tables in memory, sorted by their keys. Clones share the tables.
 ///
 /// All tables advance to an epoch together, when it is committed.
 ///
-/// *Cost of an epoch*: O(log rows) for each inserted or deleted row, and a copy of each changed table of which a reader
-/// holds a snapshot. *State*: each row once, encoded.
+/// *Cost of an epoch*: a sort of the inserted and deleted rows, each of which is then merged O(log rows) times; large
+/// merges have a thread of their own. *State*: the columns of each row and its encoded key, also of the rows that were
+/// deleted, until they are merged.
 #[derive(Clone)]
 pub struct MemoryTables {
     tables: Option<Vec<String>>,
+    /// The epoch of a log, if there is one.
+    current: Option<CurrentEpoch>,
     committed: Arc<Mutex<TablesSnapshot>>,
+    growing: Arc<Mutex<BTreeMap<String, GrowingTable>>>,
+    history: Arc<Mutex<History>>,
     open: Arc<Mutex<OpenChanges>>,
 }
 
+/// The changes of so many epochs are given at a time.
+const EPOCHS_AT_A_TIME: usize = 64;
+
 /// What workers have written of epochs that are not committed.
-type OpenChanges = BTreeMap<Epoch, Vec<(String, RowChanges)>>;
-
-/// Tables as of one epoch. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct TablesSnapshot {
-    epoch: Option<Epoch>,
-    tables: HashMap<String, KeptTable>,
-}
-
-#[derive(Clone)]
-struct KeptTable {
-    info: Arc<TableInfo>,
-    converter: Arc<RowConverter>,
-    rows: Arc<RowWeights>,
-}
-
-/// The rows of a table, with their weights.
-#[derive(Clone, Default)]
-struct RowWeights(BTreeMap<OwnedRow, isize>);
+type OpenChanges = BTreeMap<Epoch, BTreeMap<String, Vec<RowChanges>>>;
 
 impl MemoryTables {
     /// Keeps all tables of the job.
     #[must_use]
     pub fn all() -> MemoryTables {
-        MemoryTables { tables: None, committed: Arc::default(), open: Arc::default() }
+        let (current, committed, growing, history, open) = Default::default();
+        MemoryTables { tables: None, current, committed, growing, history, open }
     }
 
     /// Keeps these tables.
@@ -66,6 +72,37 @@ impl MemoryTables {
     pub fn of(tables: &[&str]) -> MemoryTables {
         let tables = Some(tables.iter().map(|table| (*table).to_owned()).collect());
         MemoryTables { tables, ..MemoryTables::all() }
+    }
+
+    /// Names epochs as a log does.
+    #[must_use]
+    pub fn named_by(self, current: &CurrentEpoch) -> MemoryTables {
+        MemoryTables { current: Some(current.clone()), ..self }
+    }
+
+    /// Keeps what the last epochs changed, up to so many bytes.
+    #[must_use]
+    pub fn with_history(self, bytes: usize) -> MemoryTables {
+        MemoryTables { history: Arc::new(Mutex::new(History::new(bytes))), ..self }
+    }
+
+    /// What epochs changed in a table after one, of some epochs at a time; `None` if that is not kept.
+    ///
+    /// # Errors
+    ///
+    /// If the table is not kept.
+    pub fn changes_after(&self, table: &str, epoch: u64) -> Result<Option<ChangesAfter>> {
+        let snapshot = self.snapshot();
+        let encoder = snapshot.encoder(table)?;
+        let Some((runs, last)) = lock(&self.history).after(epoch, table, EPOCHS_AT_A_TIME) else { return Ok(None) };
+        ChangesAfter::of(&runs, last, encoder).map(Some)
+    }
+
+    /// The first and the last epoch whose changes are kept.
+    #[must_use]
+    pub fn kept_changes(&self) -> (u64, u64) {
+        let history = lock(&self.history);
+        (history.first(), history.last())
     }
 
     /// A table as of the newest committed epoch, and that epoch. To read several tables as of one epoch, take a
@@ -77,7 +114,7 @@ impl MemoryTables {
     pub fn read(&self, table: &str) -> Result<(Epoch, RecordBatch)> {
         let snapshot = self.snapshot();
         let rows = snapshot.read(table)?;
-        Ok((snapshot.epoch.ok_or_else(none_committed)?, rows))
+        Ok((snapshot.epoch().unwrap_or_default(), rows))
     }
 
     /// All tables as of the newest committed epoch. Applying further epochs does not change a snapshot.
@@ -89,37 +126,12 @@ impl MemoryTables {
     fn keeps(&self, table: &str) -> bool {
         self.tables.as_ref().is_none_or(|tables| tables.iter().any(|wanted| wanted == table))
     }
-}
 
-impl TablesSnapshot {
-    /// The epoch; `None` if no epoch was committed yet.
-    #[must_use]
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.epoch
+    /// Makes the tables as they are now visible, as those of an epoch.
+    fn show(&self, epoch: Option<Committed>, growing: &BTreeMap<String, GrowingTable>) {
+        let tables = growing.iter().map(|(name, table)| (name.clone(), table.kept.clone())).collect();
+        *lock(&self.committed) = TablesSnapshot::new(epoch, tables);
     }
-
-    /// The rows of a table.
-    ///
-    /// # Errors
-    ///
-    /// If the table is not kept, or no epoch was committed yet.
-    pub fn read(&self, table: &str) -> Result<RecordBatch> {
-        let unknown = || {
-            let mut names: Vec<_> = self.tables.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            Error::usage(format!("table {table} is not kept in memory; kept are {}", names.join(", ")))
-        };
-        let kept = self.tables.get(table).ok_or_else(unknown)?;
-        self.epoch.ok_or_else(none_committed)?;
-        let weights = kept.rows.0.iter();
-        let each = weights.flat_map(|(row, weight)| std::iter::repeat_n(row.row(), weight.unsigned_abs()));
-        let columns = kept.converter.convert_rows(each).map_err(Error::failed)?;
-        rebuild(&kept.info.schema, columns)
-    }
-}
-
-fn none_committed() -> Error {
-    Error::usage("no epoch is committed yet")
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
@@ -127,16 +139,16 @@ fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
 }
 
 impl Sink for MemoryTables {
+    /// If the sink had a job before, readers see the tables of that one until the first epoch of this one is committed.
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         job.check_has(self.tables.iter().flatten())?;
-        let mut empty = TablesSnapshot::default();
-        for info in job.tables.iter().filter(|table| self.keeps(&table.name)) {
-            let columns = info.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
-            let converter = Arc::new(RowConverter::new(columns.collect()).map_err(Error::failed)?);
-            let table = KeptTable { info: Arc::new(info.clone()), converter, rows: Arc::default() };
-            empty.tables.insert(info.name.clone(), table);
+        let kept = job.tables.iter().filter(|table| self.keeps(&table.name));
+        let empty = kept.map(|table| Ok((table.name.clone(), GrowingTable::new(table)?)));
+        let empty = empty.collect::<Result<BTreeMap<_, _>>>()?;
+        if self.snapshot().epoch().is_none() {
+            self.show(None, &empty);
         }
-        *lock(&self.committed) = empty;
+        *lock(&self.growing) = empty;
         lock(&self.open).clear();
         Ok(Opened::Ready)
     }
@@ -151,59 +163,21 @@ impl Sink for MemoryTables {
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
         let changes = lock(&self.open).remove(&epoch).unwrap_or_default();
-        let mut net: BTreeMap<String, RowWeights> = BTreeMap::new();
-        let converters = self.snapshot();
-        for (table, changes) in changes {
-            let converter = &converters.tables[&table].converter;
-            net.entry(table).or_default().add(&changes, converter)?;
+        let mut growing = lock(&self.growing);
+        let mut changed = BTreeMap::new();
+        for (name, table) in growing.iter_mut() {
+            let named = |error: Error| Error::failed(format!("{name}: epoch {epoch} {error}"));
+            changed.insert(name.clone(), table.add(changes.get(name).map_or(&[], Vec::as_slice)).map_err(named)?);
         }
-        drop(converters); // or each table would be copied
-        let mut committed = lock(&self.committed);
-        // All tables are checked before one is changed: readers never see half an epoch.
-        if let Some((table, _)) = net.iter().find(|(table, changes)| !committed.tables[*table].rows.has_all(changes)) {
-            return Err(Error::failed(format!("{table}: epoch {epoch} deletes a row that the table does not have")));
-        }
-        for (table, changes) in net.into_iter().filter(|(_, changes)| !changes.0.is_empty()) {
-            let kept = committed.tables.get_mut(&table).expect("only kept tables have parts");
-            Arc::make_mut(&mut kept.rows).apply(changes);
-        }
-        committed.epoch = Some(epoch);
-        Ok(())
-    }
-}
-
-impl RowWeights {
-    /// Adds the rows of some changes.
-    fn add(&mut self, changes: &RowChanges, converter: &RowConverter) -> Result<()> {
-        for (batch, weight) in [(&changes.plus, 1), (&changes.minus, -1)] {
-            let Some(batch) = batch else { continue };
-            let rows = converter.convert_columns(batch.columns()).map_err(Error::failed)?;
-            rows.iter().for_each(|row| self.add_row(row.owned(), weight));
+        let of_log = self.current.as_ref().map_or(Committed { epoch, time_ms: 0 }, CurrentEpoch::get);
+        // Only now: readers never see half an epoch.
+        self.show(Some(of_log), &growing);
+        let mut history = lock(&self.history);
+        match epoch {
+            0 => history.begin(of_log),
+            _ => history.add(of_log, changed),
         }
         Ok(())
-    }
-
-    /// True if these rows have all that the net changes of an epoch delete.
-    fn has_all(&self, changes: &RowWeights) -> bool {
-        let has = |row: &OwnedRow, weight: isize| self.0.get(row).is_some_and(|held| held + weight >= 0);
-        changes.0.iter().all(|(row, weight)| *weight >= 0 || has(row, *weight))
-    }
-
-    /// Adds the net changes of an epoch.
-    fn apply(&mut self, changes: RowWeights) {
-        changes.0.into_iter().for_each(|(row, weight)| self.add_row(row, weight));
-    }
-
-    fn add_row(&mut self, row: OwnedRow, weight: isize) {
-        match self.0.entry(row) {
-            Entry::Vacant(entry) => {
-                entry.insert(weight);
-            }
-            Entry::Occupied(entry) if *entry.get() == -weight => {
-                entry.remove();
-            }
-            Entry::Occupied(mut entry) => *entry.get_mut() += weight,
-        }
     }
 }
 
@@ -214,7 +188,8 @@ struct MemoryPart {
 
 impl SinkPart for MemoryPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
-        lock(&self.open).entry(epoch).or_default().push((self.table.clone(), changes.clone()));
+        let mut open = lock(&self.open);
+        open.entry(epoch).or_default().entry(self.table.clone()).or_default().push(changes.clone());
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The file source: an input folder of Parquet, CSV and JSON lines files.
+//! The file source: an input folder of Parquet, Arrow, CSV and JSON lines files.
 
 mod arrivals;
 mod common_type;
@@ -15,10 +15,11 @@ use crate::error::Result;
 use crate::model::InputTable;
 
 use super::{Source, SourceBatches, Split};
-pub(crate) use arrivals::read_json_lines;
+pub(crate) use arrivals::read_body;
 pub use arrivals::{ArrivedFile, ArrivedRows, FileLedger, FileStamp, FolderWatch};
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
+pub use find::InputFormat;
 use read::{FilePart, TableFiles};
 
 /// The files of an input folder.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::{InputSchema, OPERATION};
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Reason};
+use crate::model::{InputTable, Origin, Reason, Rejection};
 use crate::operators::Position;
 
 /// Provides the rows of the three tables. Shared by the workers.
@@ -166,6 +166,21 @@ impl SourceBatch {
             versions: self.versions.as_ref().map(select).transpose()?,
             malformed: Vec::new(),
         })
+    }
+
+    /// The malformed rows.
+    pub(crate) fn rejected(&self) -> impl Iterator<Item = Rejection> {
+        self.malformed.iter().map(|row| {
+            let origin = Some(Origin { file: Arc::clone(&self.origin), row: row.number });
+            Rejection { table: self.table.name().into(), origin, reason: row.reason.clone(), row: row.json.clone() }
+        })
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let columns = self.cores.iter().chain(&self.carried).chain(&self.operations).chain(&self.versions);
+        let malformed = self.malformed.iter().map(|row| row.json.len() + size_of::<MalformedRow>());
+        columns.map(|column| column.get_array_memory_size()).sum::<usize>() + malformed.sum::<usize>()
     }
 
     /// The number of rows, including malformed ones.

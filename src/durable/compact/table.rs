@@ -247,7 +247,7 @@ impl Unusable {
     fn add(&mut self, schema: &InputSchema, settled: SourceBatch) -> Result<()> {
         let mut unusable = settled.select(&[])?;
         unusable.malformed = settled.malformed;
-        let frame = record::encode(schema, &unusable)?.concat();
+        let frame = record::encode(schema, &unusable)?.payload()?.concat();
         self.content.extend_from_slice(&u32::try_from(frame.len()).map_err(Error::failed)?.to_le_bytes());
         self.content.extend_from_slice(&frame);
         self.rows += unusable.rows();

@@ -16,7 +16,7 @@ use crate::model::{InputTable, Reason};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
 
 use super::common_type::common_type;
-use super::find::{self, InputFile};
+use super::find::{self, InputFile, InputFormat};
 use super::options::FileOptions;
 use super::read::TableFiles;
 
@@ -168,16 +168,31 @@ impl FolderWatch {
     }
 }
 
-/// The rows of a file of JSON lines, for a table with these columns.
+/// Gives the rows of a file, for a table with these columns, to a function until it returns false; returns false then.
+/// `origin` is the name of the file for messages and `rejected`.
 ///
 /// # Errors
 ///
-/// If it can't be read, or lacks a column that the job needs.
-pub(crate) fn read_json_lines(path: &Path, schema: &InputSchema, options: &FileOptions) -> Result<Vec<SourceBatch>> {
-    let file = find::json_lines(path);
+/// If it can't be read, or lacks a column that the job needs; and those of the function.
+pub(crate) fn read_body(
+    path: &Path,
+    format: InputFormat,
+    origin: &str,
+    schema: &InputSchema,
+    options: &FileOptions,
+    mut take: impl FnMut(SourceBatch) -> Result<bool>,
+) -> Result<bool> {
+    let (path, name) = (path.to_owned(), origin.to_owned());
+    let file = InputFile { path, name, format, compression: None, partition: Vec::new() };
     let (files, _) = TableFiles::open_arrived(file, schema, options)?;
-    let batches = files.parts().into_iter().map(|part| files.read(&part, BATCH_ROWS)).collect::<Result<Vec<_>>>()?;
-    batches.into_iter().flatten().collect()
+    for part in files.parts() {
+        for batch in files.read(&part, BATCH_ROWS)? {
+            if !take(batch?)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// A file's name, size and modification time.

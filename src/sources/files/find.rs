@@ -12,18 +12,23 @@ use crate::printable::printable;
 
 use super::options::FileOrder;
 
-/// The format of an input file, determined by its extension.
+/// The format of an input file, which its extension tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InputFormat {
+pub enum InputFormat {
+    /// Parquet.
     Parquet,
+    /// The stream format of Arrow IPC, without compression.
+    ArrowStream,
+    /// CSV, in the dialect of the job.
     Csv,
+    /// A JSON object in each line.
     JsonLines,
 }
 
 impl InputFormat {
     /// True if the format does not store column types.
     pub(crate) fn is_text(self) -> bool {
-        self != InputFormat::Parquet
+        matches!(self, InputFormat::Csv | InputFormat::JsonLines)
     }
 }
 
@@ -46,8 +51,9 @@ pub(crate) struct InputFile {
     pub(crate) partition: Vec<(String, Option<String>)>,
 }
 
-const ENDINGS: [(&str, InputFormat); 5] = [
+const ENDINGS: [(&str, InputFormat); 6] = [
     ("parquet", InputFormat::Parquet),
+    ("arrows", InputFormat::ArrowStream),
     ("csv", InputFormat::Csv),
     ("jsonl", InputFormat::JsonLines),
     ("ndjson", InputFormat::JsonLines),
@@ -265,11 +271,6 @@ fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
 }
 
 /// A file of JSON lines.
-pub(super) fn json_lines(path: &Path) -> InputFile {
-    let (path, name) = (path.to_owned(), path.display().to_string());
-    InputFile { path, name, format: InputFormat::JsonLines, compression: None, partition: Vec::new() }
-}
-
 fn endings() -> String {
     let endings = ENDINGS.map(|(ending, _)| format!(".{ending}"));
     format!("{}; text files may be compressed (.gz, .zst)", endings.join(", "))

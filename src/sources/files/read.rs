@@ -1,5 +1,6 @@
 //! Reading files as record batches, in parts that are distributed over the workers.
 
+mod arrow_stream;
 mod csv;
 mod file_columns;
 mod infer;
@@ -131,6 +132,7 @@ impl TableFiles {
         let table = FileColumns { schema: &self.schema, plan, path: &opened.file.path, part: part.file, origin };
         match (&opened.metadata, opened.file.format) {
             (Some(metadata), _) => parquet::read(table, metadata, part, batch_size),
+            (None, InputFormat::ArrowStream) => arrow_stream::read(table),
             (None, InputFormat::JsonLines) => json::read(table, &opened.file, &opened.schema, batch_size),
             (None, _) => csv::read(table, &opened.file, &opened.schema, &self.dialect, batch_size),
         }
@@ -144,6 +146,7 @@ impl OpenedFile {
                 let metadata = parquet::open(&file.path)?;
                 (metadata.schema().as_ref().clone(), Some(metadata))
             }
+            InputFormat::ArrowStream => (arrow_stream::schema(&file.path)?.as_ref().clone(), None),
             InputFormat::Csv => {
                 let is_id = |name: &str| kind_of(name, table, renames) == Some(ColumnKind::Id);
                 (as_wanted(&csv::infer(&file, dialect, &is_id)?, table, renames), None)

@@ -1,0 +1,31 @@
+//! The server of a live job: rows come in, tables and their changes go out.
+//!
+//! ```text
+//! POST rows ─▶ body ─▶ Ingest ─▶ epoch ─▶ answer
+//!                                  └─▶ MemoryTables ─┬─▶ GET rows, as of one epoch
+//!                                                    └─▶ GET changes, as server-sent events
+//! ```
+//!
+//! The async runtime has one thread, in which nothing takes long: bodies are decoded and answers encoded on threads for
+//! that. Readers share the rows of an epoch by reference, so they never block the job.
+
+mod app;
+mod body;
+mod event_text;
+mod events;
+mod follow;
+mod json_elements;
+mod liveness;
+mod metrics;
+mod openapi;
+mod pinned;
+mod post;
+mod problem;
+mod query;
+mod read;
+mod rows;
+mod server;
+mod status;
+mod tls;
+
+pub use server::HttpServer;

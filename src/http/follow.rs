@@ -1,0 +1,174 @@
+//! `GET /v1/tables/{table}/changes`: what each epoch changes, as server-sent events.
+//!
+//! ```text
+//! event: snapshot   rows as of an epoch, some at a time, if asked for; the last piece has the id
+//! event: changes    the rows that an epoch inserted (plus) and deleted (minus)
+//! event: progress   the table has not changed up to this epoch
+//! event: gone       what follows is not kept any more; begin again with a snapshot
+//! ```
+//!
+//! The id of an event is its epoch: a client that was cut off goes on with `Last-Event-ID` or `?since=`. Events are made
+//! when the client takes them, from what the tables keep of the last epochs, so a client that does not read costs
+//! nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::error::Result as MillstreamResult;
+use crate::sinks::{Committed, KeyRange, TableScan};
+
+use super::app::{App, Shared, epoch_headers};
+use super::event_text::{data_of, event};
+use super::problem::Problem;
+use super::read::unknown_table;
+
+
+/// What the query of a request for changes may have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FollowQuery {
+    since: Option<u64>,
+    #[serde(default)]
+    snapshot: bool,
+}
+
+/// How long nothing may be sent: proxies close connections that are silent.
+const SILENCE: Duration = Duration::from_secs(15);
+
+pub(super) async fn follow(
+    State(app): Shared,
+    Path(table): Path<String>,
+    Query(query): Query<FollowQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.check_live()?;
+    let snapshot = app.tables.snapshot();
+    if snapshot.info(&table).is_err() {
+        return Err(unknown_table(&table, &snapshot));
+    }
+    let newest = snapshot.committed().unwrap_or_default();
+    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let since = last_id.or(query.since);
+    let wants_snapshot = query.snapshot && last_id.is_none();
+    if wants_snapshot && query.since.is_some() {
+        return Err(Problem::bad_request("snapshot: it can't be given together with since"));
+    }
+    let position = since.unwrap_or(newest.epoch);
+    if app.tables.changes_after(&table, position)?.is_none() {
+        let (first, last) = app.tables.kept_changes();
+        let detail = match position > last {
+            true => format!("epoch {position} is not there yet; the newest is {last}"),
+            false => format!(
+                "the changes after epoch {position} are not kept any more, those from epoch {first} on are; begin again \
+                 with ?snapshot=true"
+            ),
+        };
+        return Err(Problem::new(if position > last { StatusCode::BAD_REQUEST } else { StatusCode::GONE }, detail));
+    }
+    let permit = Arc::clone(&app.followers).try_acquire_owned().map_err(|_| {
+        Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "as many clients follow changes as may")
+    })?;
+    let scan = wants_snapshot.then(|| snapshot.scan(&table, &KeyRange::default())).transpose()?;
+    let follower = Follower {
+        epochs: app.epochs.clone(),
+        app,
+        table,
+        position,
+        scan: scan.map(|scan| (newest, scan)),
+        waiting: VecDeque::new(),
+        is_over: false,
+        _permit: permit,
+    };
+    let kind = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let events = stream::unfold(follower, async |mut follower| {
+        let event = follower.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(event), follower))
+    });
+    Ok((kind, epoch_headers(newest), Body::from_stream(events)).into_response())
+}
+
+/// A client that follows a table.
+struct Follower {
+    app: Arc<App>,
+    epochs: watch::Receiver<Committed>,
+    table: String,
+    /// The last epoch that the client has, or will have with what waits.
+    position: u64,
+    /// What is left of the snapshot that it asked for.
+    scan: Option<(Committed, TableScan)>,
+    waiting: VecDeque<Bytes>,
+    is_over: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            if self.is_over {
+                return None;
+            }
+            if let Some((epoch, scan)) = self.scan.take() {
+                let next = tokio::task::spawn_blocking(move || next_of_snapshot(epoch, scan)).await;
+                let (event, rest) = next.ok()?.ok()?;
+                self.scan = rest.map(|scan| (epoch, scan));
+                return Some(event);
+            }
+            self.epochs.mark_unchanged();
+            if self.epochs.borrow().epoch > self.position {
+                self.fetch().await?;
+                continue;
+            }
+            match tokio::time::timeout(SILENCE, self.epochs.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(Bytes::from_static(b": nothing has changed\n\n")),
+            }
+        }
+    }
+
+    /// Fetches the events after the position.
+    async fn fetch(&mut self) -> Option<()> {
+        let (app, table, position) = (Arc::clone(&self.app), self.table.clone(), self.position);
+        let fetched = tokio::task::spawn_blocking(move || app.events.after(&app.tables, &table, position)).await;
+        match fetched.ok()?.ok()? {
+            Some((events, last)) => {
+                self.waiting.extend(events);
+                self.position = last;
+            }
+            None => {
+                let detail = format!("the changes after epoch {} are not kept any more", self.position);
+                self.waiting.push_back(event("gone", None, &json!({ "detail": detail }).to_string()));
+                self.is_over = true;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Some rows of a snapshot as an event, and what is left of it.
+fn next_of_snapshot(epoch: Committed, mut scan: TableScan) -> MillstreamResult<(Bytes, Option<TableScan>)> {
+    Ok(match scan.next().transpose()? {
+        Some(rows) => {
+            let data = data_of(epoch, &[("rows", &rows)])?;
+            (event("snapshot", None, &data), Some(scan))
+        }
+        None => (event("snapshot", Some(epoch.epoch), &data_of(epoch, &[])?), None),
+    })
+}

@@ -1,0 +1,177 @@
+//! Metrics, in the text format of OpenMetrics.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::service::{EpochStats, Posted};
+
+/// What is measured of a service and its server.
+pub(super) struct Metrics {
+    registry: Registry,
+    pub(super) epoch: Gauge,
+    pub(super) committed_at: Gauge<f64, AtomicU64>,
+    epochs: Counter,
+    rows: Family<OfTable, Counter>,
+    rejected: Family<OfTable, Counter>,
+    epoch_rows: Histogram,
+    commit_seconds: Histogram,
+    visible_seconds: Histogram,
+    pub(super) waiting_rows: Gauge,
+    pub(super) waiting_bytes: Gauge,
+    pub(super) log_bytes: Gauge,
+    pub(super) checkpoint_bytes: Gauge,
+    pub(super) table_rows: Family<OfTable, Gauge>,
+    pub(super) table_bytes: Family<OfTable, Gauge>,
+    received_bytes: Family<OfTable, Counter>,
+    requests: Family<OfRequest, Counter>,
+    request_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+    pub(super) followers: Gauge,
+    repeated: Counter,
+}
+
+/// The label of what is measured for each table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfTable {
+    table: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    method: String,
+    route: String,
+}
+
+impl OfTable {
+    pub(super) fn named(table: &str) -> OfTable {
+        OfTable { table: table.to_owned() }
+    }
+}
+
+/// From a tenth of a millisecond to about 50 seconds.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 20))
+}
+
+impl Metrics {
+    pub(super) fn new() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("millstream"),
+            epoch: Gauge::default(),
+            committed_at: Gauge::default(),
+            epochs: Counter::default(),
+            rows: Family::default(),
+            rejected: Family::default(),
+            epoch_rows: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
+            commit_seconds: seconds(),
+            visible_seconds: seconds(),
+            waiting_rows: Gauge::default(),
+            waiting_bytes: Gauge::default(),
+            log_bytes: Gauge::default(),
+            checkpoint_bytes: Gauge::default(),
+            table_rows: Family::default(),
+            table_bytes: Family::default(),
+            received_bytes: Family::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds),
+            followers: Gauge::default(),
+            repeated: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("epoch", "The newest epoch that is durable and in all tables", self.epoch.clone());
+        let name = "committed_timestamp";
+        let help = "When that epoch was committed, since 1970";
+        registry.register_with_unit(name, help, Unit::Seconds, self.committed_at.clone());
+        registry.register("epochs", "Epochs since the start", self.epochs.clone());
+        registry.register("input_rows", "Rows that were applied, accepted or rejected, by input table", self.rows.clone());
+        registry.register("input_rejected_rows", "Rows that were rejected, by input table", self.rejected.clone());
+        registry.register("epoch_rows", "Rows of an epoch", self.epoch_rows.clone());
+        let help = "From the time an epoch is begun until it is on stable storage";
+        registry.register_with_unit("epoch_commit", help, Unit::Seconds, self.commit_seconds.clone());
+        let help = "From the time an epoch is begun until it is in all tables";
+        registry.register_with_unit("epoch_visible", help, Unit::Seconds, self.visible_seconds.clone());
+        registry.register("waiting_rows", "Rows that were read and wait to be applied", self.waiting_rows.clone());
+        let help = "Their size in the form of the log";
+        registry.register_with_unit("waiting", help, Unit::Bytes, self.waiting_bytes.clone());
+        let help = "The log that is not in the checkpoint yet";
+        registry.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
+        registry.register_with_unit("checkpoint", "The checkpoint", Unit::Bytes, self.checkpoint_bytes.clone());
+        registry.register("table_rows", "Rows of a table that can be read", self.table_rows.clone());
+        let help = "The memory of a table that can be read";
+        registry.register_with_unit("table", help, Unit::Bytes, self.table_bytes.clone());
+        let help = "Bodies of posted rows, decompressed, by input table";
+        registry.register_with_unit("received", help, Unit::Bytes, self.received_bytes.clone());
+        let help = "Posts that were answered without being applied again, because of their idempotency key";
+        registry.register("repeated_posts", help, self.repeated.clone());
+        registry.register("http_requests", "Requests, by method, route and status", self.requests.clone());
+        let help = "From the time a request is received until its answer begins, by method and route";
+        registry.register_with_unit("http_request", help, Unit::Seconds, self.request_seconds.clone());
+        registry.register("followers", "Clients that follow changes", self.followers.clone());
+    }
+
+    /// All metrics as text.
+    pub(super) fn text(&self) -> Result<String> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).map_err(Error::failed)?;
+        Ok(text)
+    }
+
+    /// An epoch is visible.
+    pub(super) fn epoch(&self, stats: &EpochStats) {
+        self.epochs.inc();
+        for of_table in &stats.tables {
+            let label = OfTable::named(of_table.table.name());
+            self.rows.get_or_create(&label).inc_by(of_table.rows);
+            self.rejected.get_or_create(&label).inc_by(of_table.rejected);
+        }
+        self.epoch_rows.observe(stats.rows() as f64);
+        self.commit_seconds.observe(stats.committed.as_secs_f64());
+        self.visible_seconds.observe(stats.visible.as_secs_f64());
+        self.log_bytes.set(i64::try_from(stats.log_bytes).unwrap_or(i64::MAX));
+        self.checkpoint_bytes.set(i64::try_from(stats.checkpoint_bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A body was received.
+    pub(super) fn received(&self, table: InputTable, bytes: u64) {
+        self.received_bytes.get_or_create(&OfTable::named(table.name())).inc_by(bytes);
+    }
+
+    /// A post is answered.
+    pub(super) fn posted(&self, posted: &Posted) {
+        self.repeated.inc_by(posted.is_repeated.into());
+    }
+
+    /// A request is answered.
+    pub(super) fn answered(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        let (method, route) = (method.to_owned(), route.to_owned());
+        self.request_seconds.get_or_create(&OfRoute { method: method.clone(), route: route.clone() }).observe(seconds);
+        self.requests.get_or_create(&OfRequest { method, route, status }).inc();
+    }
+}
+
+/// Lets an epoch be counted by who makes it.
+pub(super) fn observer(metrics: &Arc<Metrics>) -> impl Fn(&EpochStats) + Send + Sync + 'static {
+    let metrics = Arc::clone(metrics);
+    move |stats| metrics.epoch(stats)
+}

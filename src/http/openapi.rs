@@ -1,0 +1,25 @@
+//! What the server has, for people and programs.
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+/// The OpenAPI document.
+const DOCUMENT: &str = include_str!("openapi.json");
+
+pub(super) async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT)
+}
+
+/// The paths, with what they are for.
+pub(super) async fn overview() -> Json<Value> {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap_or_default();
+    let mut paths = serde_json::Map::new();
+    for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            paths.insert(format!("{} {path}", method.to_uppercase()), operation["summary"].clone());
+        }
+    }
+    Json(json!({ "name": "millstream", "version": env!("CARGO_PKG_VERSION"), "paths": paths }))
+}

@@ -1,0 +1,306 @@
+//! `GET /v1/tables` and `GET /v1/tables/{table}`: rows as of one epoch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result as MillstreamResult};
+use crate::sinks::{Committed, KeyRange, TableInfo, TableScan, TablesSnapshot};
+
+use super::app::{App, Shared, epoch_headers, timestamp};
+use super::problem::Problem;
+use super::query::ReadQuery;
+use super::rows::{RowEncoder, RowFormat};
+
+/// The tables, their columns and sizes.
+pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
+    app.check_live()?;
+    let snapshot = app.tables.snapshot();
+    let epoch = snapshot.committed().unwrap_or_default();
+    let table = |table: &TableInfo| table_json(table, snapshot.rows(&table.name).unwrap_or_default());
+    let tables: Vec<Value> = snapshot.tables().map(table).collect();
+    let body = json!({ "epoch": epoch.epoch, "committed_at": timestamp(epoch.time_ms), "tables": tables });
+    Ok((epoch_headers(epoch), Json(body)).into_response())
+}
+
+fn table_json(table: &TableInfo, rows: u64) -> Value {
+    let column = |field: &arrow::datatypes::FieldRef| {
+        json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() })
+    };
+    let columns: Vec<Value> = table.schema.fields().iter().map(column).collect();
+    json!({ "name": table.name, "key": table.key, "rows": rows, "columns": columns })
+}
+
+/// Rows of a table.
+pub(super) async fn table(
+    State(app): Shared,
+    Path(table): Path<String>,
+    RawQuery(query): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.check_live()?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
+    let query = ReadQuery::parse(query.as_deref().unwrap_or_default())?;
+    let format = RowFormat::asked(query.format.as_deref(), accept)?;
+    let snapshot = snapshot_of(&app, &query)?;
+    let is_known = snapshot.info(&table).is_ok();
+    if !is_known {
+        return Err(unknown_table(&table, &snapshot));
+    }
+    let read = Read { table, uri: uri.path().to_owned(), query, format, snapshot };
+    let (kept, reading) = (Arc::clone(&app), read);
+    let begun = tokio::task::spawn_blocking(move || reading.begin(&kept)).await;
+    begun.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "reading panicked"))?
+}
+
+pub(super) fn unknown_table(table: &str, snapshot: &TablesSnapshot) -> Problem {
+    let names: Vec<_> = snapshot.tables().map(|table| table.name.as_str()).collect();
+    Problem::not_found(format!("there is no table {table} here; there are {}", names.join(", ")))
+}
+
+/// The epoch that a request asks for.
+fn snapshot_of(app: &App, query: &ReadQuery) -> Result<TablesSnapshot, Problem> {
+    let newest = app.tables.snapshot();
+    let Some(epoch) = query.cursor.as_ref().map(|cursor| cursor.epoch).or(query.epoch) else { return Ok(newest) };
+    if newest.epoch() == Some(epoch) {
+        return Ok(newest);
+    }
+    let gone = || {
+        let newest = newest.epoch().unwrap_or_default();
+        let detail = format!("epoch {epoch} is not kept any more; the newest is {newest}: begin again without it");
+        Problem::new(StatusCode::GONE, detail)
+    };
+    app.pinned.get(epoch).ok_or_else(gone)
+}
+
+/// A request for rows.
+struct Read {
+    table: String,
+    uri: String,
+    query: ReadQuery,
+    format: RowFormat,
+    snapshot: TablesSnapshot,
+}
+
+/// Rows for an answer.
+enum Found {
+    /// All of them, and the query for those behind them.
+    Page(Vec<RecordBatch>, Option<String>),
+    /// As many as there are.
+    All(TableScan),
+}
+
+/// The most rows that are sorted, or on a page.
+const SORTED_MAX: u64 = 2_000_000;
+
+impl Read {
+    fn begin(self, app: &App) -> Result<Response, Problem> {
+        app.pinned.pin(&self.snapshot);
+        let schema = self.schema()?;
+        let epoch = self.snapshot.committed().unwrap_or_default();
+        let found = self.find()?;
+        let next = match &found {
+            Found::Page(_, Some(query)) => Some(format!("{}?{query}", self.uri)),
+            _ => None,
+        };
+        let encoder = RowEncoder::new(self.format, &schema, around(&self.table, epoch, next.as_deref()))?;
+        let body = match found {
+            Found::Page(batches, _) => Body::from(all(encoder, batches, &schema)?),
+            Found::All(scan) => streamed(Encoding { encoder, scan, schema, is_over: false }),
+        };
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(self.format.media_type()))];
+        let mut response = (kind, epoch_headers(epoch), body).into_response();
+        if let Some(link) = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok()) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        Ok(response)
+    }
+
+    /// The columns that are asked for.
+    fn schema(&self) -> Result<SchemaRef, Problem> {
+        let schema = &self.snapshot.info(&self.table)?.schema;
+        let Some(columns) = &self.query.columns else { return Ok(Arc::clone(schema)) };
+        let place = |name: &String| {
+            let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            schema.index_of(name).map_err(|_| {
+                Problem::bad_request(format!("columns: {} has no column {name}; it has {}", self.table, names.join(", ")))
+            })
+        };
+        let places = columns.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        Ok(Arc::new(schema.project(&places).map_err(Error::failed)?))
+    }
+
+    fn find(&self) -> Result<Found, Problem> {
+        let range = self.range()?;
+        if !self.query.order.is_empty() {
+            return self.sorted(&range);
+        }
+        let scan = self.snapshot.scan(&self.table, &range)?;
+        let limit = match (self.query.limit, self.format) {
+            (Some(limit), _) => limit,
+            (None, RowFormat::Json) => DEFAULT_LIMIT,
+            (None, _) => return Ok(Found::All(scan)),
+        };
+        let (mut rows, mut page, mut next) = (0, Vec::new(), None);
+        for batch in scan {
+            let batch = batch?;
+            let room = usize::try_from(limit - rows).unwrap_or(usize::MAX);
+            if batch.num_rows() > room {
+                next = self.cursor(&page, &batch, room)?;
+                page.push(batch.slice(0, room));
+                break;
+            }
+            rows += batch.num_rows() as u64;
+            page.push(batch);
+        }
+        Ok(Found::Page(page, next))
+    }
+
+    /// The query for what is behind the last row of a page.
+    fn cursor(&self, page: &[RecordBatch], batch: &RecordBatch, room: usize) -> Result<Option<String>, Problem> {
+        let last = match room {
+            0 => page.iter().rev().find(|batch| batch.num_rows() > 0).map(|batch| batch.slice(batch.num_rows() - 1, 1)),
+            room => Some(batch.slice(room - 1, 1)),
+        };
+        let Some(last) = last else { return Ok(None) };
+        let key = self.snapshot.encoded_keys(&self.table, &last)?.pop().unwrap_or_default();
+        Ok(Some(self.query.next(self.snapshot.epoch().unwrap_or_default(), &key)))
+    }
+
+    fn range(&self) -> Result<KeyRange, Problem> {
+        let values = |texts: &Option<String>| texts.as_ref().map(|text| self.values(text)).transpose();
+        let (key, from, to) = (values(&self.query.key)?, values(&self.query.from)?, values(&self.query.to)?);
+        let range = match key {
+            Some(key) if from.is_none() && to.is_none() => self.snapshot.keys_with(&self.table, &key)?,
+            Some(_) => return Err(Problem::bad_request("key: it can't be given together with from or to")),
+            None => self.snapshot.keys_between(&self.table, from.as_deref(), to.as_deref())?,
+        };
+        Ok(match &self.query.cursor {
+            Some(cursor) => range.after(&cursor.key),
+            None => range,
+        })
+    }
+
+    /// The values of key columns; if there is one column, commas belong to its value.
+    fn values(&self, text: &str) -> Result<Vec<String>, Problem> {
+        let columns = self.snapshot.info(&self.table)?.key.len();
+        Ok(match columns {
+            1 => vec![text.to_owned()],
+            _ => text.split(',').map(str::to_owned).collect(),
+        })
+    }
+
+    /// The rows of a range in the order that is asked for.
+    fn sorted(&self, range: &KeyRange) -> Result<Found, Problem> {
+        if self.query.cursor.is_some() {
+            return Err(Problem::bad_request("cursor: pages are in the order of keys; leave out order"));
+        }
+        let schema = &self.snapshot.info(&self.table)?.schema;
+        let (mut rows, mut batches) = (0, Vec::new());
+        for batch in self.snapshot.scan(&self.table, range)? {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            if rows > SORTED_MAX {
+                let detail = format!("order: more than {SORTED_MAX} rows; ask for fewer with from and to");
+                return Err(Problem::bad_request(detail));
+            }
+            batches.push(batch);
+        }
+        let all = concat_batches(schema, &batches).map_err(Error::failed)?;
+        let by = self.query.order.iter().map(|(name, descending)| {
+            let values = all.column_by_name(name).cloned();
+            let missing = || Problem::bad_request(format!("order: {} has no column {name}", self.table));
+            let options = Some(SortOptions { descending: *descending, nulls_first: !descending });
+            Ok(SortColumn { values: values.ok_or_else(missing)?, options })
+        });
+        let by = by.collect::<Result<Vec<_>, Problem>>()?;
+        let limit = self.query.limit.or((self.format == RowFormat::Json).then_some(DEFAULT_LIMIT));
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let first = lexsort_to_indices(&by, limit).map_err(Error::usage)?;
+        Ok(Found::Page(vec![take_record_batch(&all, &first).map_err(Error::failed)?], None))
+    }
+}
+
+/// How many rows an answer in JSON has if the request does not say.
+const DEFAULT_LIMIT: u64 = 1000;
+
+/// What an answer in JSON has before and behind its rows.
+fn around(table: &str, epoch: Committed, next: Option<&str>) -> (String, String) {
+    let members = json!({ "table": table, "epoch": epoch.epoch, "committed_at": timestamp(epoch.time_ms) }).to_string();
+    let members = members.trim_end_matches('}');
+    (format!("{members},\"rows\":["), format!("],\"next\":{}}}", json!(next)))
+}
+
+fn all(mut encoder: RowEncoder, batches: Vec<RecordBatch>, schema: &SchemaRef) -> MillstreamResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for batch in batches {
+        bytes.extend(encoder.rows(&projected(&batch, schema)?)?);
+    }
+    bytes.extend(encoder.finish()?);
+    Ok(bytes)
+}
+
+/// The columns of a batch that a schema has.
+fn projected(batch: &RecordBatch, schema: &SchemaRef) -> MillstreamResult<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let columns: BTreeMap<_, _> = batch.schema_ref().fields().iter().map(|field| field.name()).zip(batch.columns()).collect();
+    let columns = schema.fields().iter().map(|field| Arc::clone(columns[field.name()])).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(Error::failed)
+}
+
+/// Rows that are encoded as they are taken.
+struct Encoding {
+    encoder: RowEncoder,
+    scan: TableScan,
+    schema: SchemaRef,
+    is_over: bool,
+}
+
+impl Encoding {
+    /// The next bytes; `None` at the end.
+    fn next(&mut self) -> MillstreamResult<Option<Bytes>> {
+        while !self.is_over {
+            let bytes = match self.scan.next() {
+                Some(rows) => self.encoder.rows(&projected(&rows?, &self.schema)?)?,
+                None => {
+                    self.is_over = true;
+                    self.encoder.finish()?
+                }
+            };
+            if !bytes.is_empty() {
+                return Ok(Some(bytes.into()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A body that is encoded as the client takes it. Each piece is encoded on a thread that may take its time, and no
+/// thread waits for the client.
+fn streamed(encoding: Encoding) -> Body {
+    Body::from_stream(stream::unfold(Some(encoding), async |encoding| {
+        let mut encoding = encoding?;
+        let next = tokio::task::spawn_blocking(move || {
+            let next = encoding.next();
+            (encoding, next)
+        });
+        match next.await.map_err(Error::failed) {
+            Ok((encoding, Ok(Some(bytes)))) => Some((Ok(bytes), Some(encoding))),
+            Ok((_, Ok(None))) => None,
+            Ok((_, Err(error))) | Err(error) => Some((Err(error), None)),
+        }
+    }))
+}

@@ -1,0 +1,274 @@
+//! The server: its thread, its connections and its routes.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::error::{Error, Result};
+use crate::model::Epoch;
+use crate::runtime::Progress;
+use crate::service::{EpochObserver, Requests, ServiceConfig};
+use crate::sinks::{
+    Committed, CurrentEpoch, MemoryTables, Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport,
+};
+use crate::tables::RejectedTable;
+
+use super::app::{App, BODIES_MAX, FOLLOWERS_MAX, GRACE, Shared, authorized};
+use super::metrics::{self, Metrics};
+use super::problem::Problem;
+use super::{follow, openapi, post, read, status, tls};
+
+/// The server of a service. It stops when it is dropped.
+pub struct HttpServer {
+    address: SocketAddr,
+    tables: MemoryTables,
+    epochs: watch::Sender<Committed>,
+    current: CurrentEpoch,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How many bytes of changes are kept for those who follow them.
+const HISTORY_BYTES: usize = 64 << 20;
+/// The most connections.
+const CONNECTIONS_MAX: usize = 20_000;
+/// How long the head of a request may take, and a connection may be idle.
+const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// The table that is too large to be kept twice.
+const NOT_KEPT: &str = "enriched_data";
+
+impl HttpServer {
+    /// Starts the server of a service that is about to be [run](crate::service::serve) with these requests and the
+    /// [sinks](Self::sinks) of the server; `None` if its configuration has no address.
+    ///
+    /// # Errors
+    ///
+    /// If the address can't be listened at, or the certificate can't be used.
+    pub fn start(
+        service: &ServiceConfig,
+        requests: &mut Requests,
+        progress: &Arc<Progress>,
+    ) -> Result<Option<HttpServer>> {
+        let Some(listen) = service.listen.clone() else { return Ok(None) };
+        raise_file_limit();
+        let acceptor = listen.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+        let unusable = |cause| Error::usage(format!("serve.listen: {}: {cause}", listen.address));
+        let listener = StdListener::bind(listen.address).map_err(unusable)?;
+        listener.set_nonblocking(true).map_err(Error::failed)?;
+        let address = listener.local_addr().map_err(Error::failed)?;
+        let kept = service.run.job.tables.names().filter(|name| *name != NOT_KEPT);
+        let kept: Vec<_> = kept.chain([RejectedTable::NAME]).collect();
+        let current = requests.current.clone();
+        let tables = MemoryTables::of(&kept).named_by(&current).with_history(HISTORY_BYTES);
+        let (epochs, newest) = watch::channel(Committed::default());
+        let metrics = Arc::new(Metrics::new());
+        requests.observer = EpochObserver::new(metrics::observer(&metrics));
+        let app = Arc::new(App {
+            requests: requests.clone(),
+            tables: tables.clone(),
+            pinned: Default::default(),
+            progress: Arc::clone(progress),
+            folder: service.state.clone(),
+            service: service.clone(),
+            metrics,
+            events: Default::default(),
+            liveness: Default::default(),
+            epochs: newest,
+            bodies: Semaphore::new(BODIES_MAX),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            listen,
+        });
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
+        let runtime = runtime.map_err(Error::failed)?;
+        let (stop, stopped) = oneshot::channel();
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let thread = thread::Builder::new().name("http".into());
+        let thread = thread.spawn(move || run(runtime, listener, acceptor, &app, stopped)).map_err(Error::failed)?;
+        tracing::info!("listening at {scheme}://{address}");
+        Ok(Some(HttpServer { address, tables, epochs, current, stop: Some(stop), thread: Some(thread) }))
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sinks that have what is served.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<Box<dyn Sink>> {
+        let shown = ShownEpochs { epochs: self.epochs.clone(), current: self.current.clone() };
+        vec![Box::new(self.tables.clone()), Box::new(shown)]
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Each connection is a file.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// A sink that wakes up those who wait for the next epoch.
+struct ShownEpochs {
+    epochs: watch::Sender<Committed>,
+    current: CurrentEpoch,
+}
+
+impl Sink for ShownEpochs {
+    fn open(&mut self, _: &SinkContext) -> Result<Opened> {
+        Ok(Opened::Ready)
+    }
+
+    fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
+        None
+    }
+
+    fn part(&mut self, _: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
+        Err(Error::failed("internal error: a part of a table that is not wanted"))
+    }
+
+    fn commit(&mut self, _: Epoch, _: &mut [TableReport]) -> Result<()> {
+        self.epochs.send_replace(self.current.get());
+        Ok(())
+    }
+}
+
+fn run(
+    runtime: Runtime,
+    listener: StdListener,
+    acceptor: Option<TlsAcceptor>,
+    app: &Arc<App>,
+    stopped: oneshot::Receiver<()>,
+) {
+    runtime.block_on(async {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!("the server can't listen: {error}"),
+        };
+        let kept = Arc::clone(app);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                kept.pinned.forget_old();
+            }
+        });
+        let accepting = accept(listener, acceptor, routes(app));
+        tokio::pin!(accepting);
+        let mut accepting = accepting;
+        tokio::select! {
+            () = &mut accepting => {}
+            _ = stopped => {}
+        }
+        // Those who have sent rows get their answer.
+        let started = Instant::now();
+        while app.bodies.available_permits() < BODIES_MAX && started.elapsed() < GRACE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    });
+    runtime.shutdown_background();
+}
+
+fn routes(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(openapi::overview))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .route("/v1/openapi.json", get(openapi::document))
+        .route("/v1/status", get(status::status))
+        .route("/v1/sources", get(status::sources))
+        .route("/v1/sinks", get(status::sinks))
+        .route("/v1/tables", get(read::tables))
+        .route("/v1/tables/{table}", get(read::table))
+        .route("/v1/tables/{table}/changes", get(follow::follow))
+        .route("/v1/{table}", post(post::post))
+        .fallback(async |request: Request| {
+            Problem::not_found(format!("there is nothing at {}; / has what there is", request.uri().path()))
+        })
+        .method_not_allowed_fallback(async |method: Method| {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("found the method {method}, which is not for this path"))
+        })
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(app), authorized))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), counted))
+        .with_state(Arc::clone(app))
+}
+
+async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
+    let method = request.method().as_str().to_owned();
+    let response = next.run(request).await.into_response();
+    app.metrics.answered(&method, &route, response.status().as_u16(), started.elapsed().as_secs_f64());
+    response
+}
+
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, routes: Router) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
+            Err(error) => {
+                tracing::warn!("a connection can't be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (routes, acceptor) = (routes.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                None => answer(stream, routes).await,
+                Some(acceptor) => match tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => answer(stream, routes).await,
+                    Ok(Err(error)) => tracing::debug!("TLS: {error}"),
+                    Err(_) => {}
+                },
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Answers the requests of a connection.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Router) {
+    let service = TowerToHyperService::new(routes);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!("a connection ended: {error}");
+    }
+}
+

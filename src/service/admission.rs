@@ -1,0 +1,81 @@
+//! Admitting rows: what can be used, what is rejected, and both as the log has them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::columns::InputSchema;
+use crate::durable::{LogWriter, State};
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::panics::caught;
+use crate::sources::{Lateness, RowDecoder, SourceBatch};
+
+use super::inbox::ArrivedBatches;
+use super::offsets;
+use super::settings::ServiceConfig;
+
+/// Admits rows as they were read. Shared by all who read.
+pub(super) struct Admission {
+    tables: BTreeMap<InputTable, AdmittedTable>,
+    lateness: Option<Mutex<Lateness>>,
+    pub(super) config: ServiceConfig,
+}
+
+/// An input table of a service.
+struct AdmittedTable {
+    schema: InputSchema,
+    decoder: RowDecoder,
+}
+
+impl Admission {
+    /// Admits rows into a state.
+    ///
+    /// # Errors
+    ///
+    /// If the state is damaged.
+    pub(super) fn new(config: &ServiceConfig, state: &State) -> Result<Admission> {
+        let source = state.source()?;
+        let table = |table: &InputTable| {
+            let decoder = RowDecoder::of(&source, *table, config.run.job.conversion())?;
+            Ok((*table, AdmittedTable { schema: state.schema(*table).clone(), decoder }))
+        };
+        let tables = InputTable::ALL.iter().map(table).collect::<Result<BTreeMap<_, _>>>()?;
+        let lateness = config.reject_after.map(|days| -> Result<_> {
+            let seen = offsets::greatest_day(state, &tables[&InputTable::Orders].decoder, config.today())?;
+            Ok(Mutex::new(Lateness::new(days, seen)))
+        });
+        Ok(Admission { lateness: lateness.transpose()?, tables, config: config.clone() })
+    }
+
+    /// The columns of a table.
+    pub(super) fn schema(&self, table: InputTable) -> &InputSchema {
+        &self.tables[&table].schema
+    }
+
+    /// A batch as it may come into the log: what can't even be decoded must not, or no start could read it.
+    pub(super) fn settled(&self, batch: SourceBatch) -> Result<SourceBatch> {
+        let decoder = &self.tables[&batch.table].decoder;
+        caught(|| decoder.settled(batch)).map_err(Error::failed)?
+    }
+
+    /// The settled batches of a file or request.
+    ///
+    /// # Errors
+    ///
+    /// If the job's own columns are at fault.
+    pub(super) fn admit(&self, table: InputTable, batches: Vec<SourceBatch>) -> Result<ArrivedBatches> {
+        let AdmittedTable { schema, decoder } = &self.tables[&table];
+        let mut arrived = ArrivedBatches { batches, ..ArrivedBatches::default() };
+        if let Some(lateness) = &self.lateness {
+            let mut lateness = lateness.lock().unwrap_or_else(PoisonError::into_inner);
+            lateness.begin();
+            let on_time = arrived.batches.into_iter().map(|batch| lateness.reject(batch, self.config.today(), decoder));
+            arrived.batches = on_time.collect::<Result<_>>()?;
+            arrived.seen = lateness.seen();
+        }
+        arrived.frames = arrived.batches.iter().map(|batch| LogWriter::encode(schema, batch)).collect::<Result<_>>()?;
+        arrived.rows = arrived.batches.iter().map(SourceBatch::rows).sum();
+        arrived.bytes = arrived.frames.iter().map(|frame| frame.bytes()).sum();
+        Ok(arrived)
+    }
+}

@@ -1,0 +1,114 @@
+//! An epoch of what has arrived.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::durable::{Offset, RowsFrame};
+use crate::error::Result;
+use crate::sinks::Committed;
+use crate::sources::{FileLedger, SourceBatch};
+
+use super::inbox::{Arrival, ArrivedFrom};
+use super::offsets::{self, now_ms};
+use super::request::WaitFor;
+use super::stats::AppliedRows;
+use super::request_keys::{self, DoneRequest, RequestKey, RequestKeys};
+
+/// What has arrived, as an epoch.
+pub(super) struct EpochOfArrivals {
+    pub(super) epoch: Committed,
+    pub(super) rows: u64,
+    arrivals: Vec<Arrival>,
+    applied: Vec<AppliedRows>,
+}
+
+impl EpochOfArrivals {
+    pub(super) fn new(epoch: u64, arrivals: Vec<Arrival>) -> EpochOfArrivals {
+        let rows = arrivals.iter().map(|arrival| arrival.rows.rows).sum();
+        let mut applied: Vec<AppliedRows> = Vec::new();
+        for batch in arrivals.iter().flat_map(|arrival| &arrival.rows.batches) {
+            let (table, rows, rejected) = (batch.table, batch.rows(), batch.malformed.len() as u64);
+            match applied.iter_mut().find(|known| known.table == table) {
+                Some(known) => (known.rows, known.rejected) = (known.rows + rows, known.rejected + rejected),
+                None => applied.push(AppliedRows { table, rows, rejected }),
+            }
+        }
+        EpochOfArrivals { epoch: Committed { epoch, time_ms: now_ms() }, rows, arrivals, applied }
+    }
+
+    /// How many rows of each table it has.
+    pub(super) fn applied(&self) -> &[AppliedRows] {
+        &self.applied
+    }
+
+    /// What the commit of the epoch says of sources.
+    pub(super) fn offsets(&self, folder: &Path, keys: &mut RequestKeys) -> Result<BTreeMap<String, Offset>> {
+        let (mut files, mut columns) = (FileLedger::new(), Vec::new());
+        for arrival in &self.arrivals {
+            if let ArrivedFrom::File { name, stamp, new_columns } = &arrival.from {
+                files.insert(name.clone(), *stamp);
+                columns.extend(new_columns.iter().cloned());
+            }
+        }
+        let seen = self.arrivals.iter().filter_map(|arrival| arrival.rows.seen).max();
+        let mut offsets = offsets::of_epoch(folder, &files, seen, &columns)?;
+        let done: Vec<_> = self.done_requests().collect();
+        let done = done.iter().map(|(key, done)| (*key, done));
+        request_keys::add_to(&mut offsets, keys.forget(self.epoch.time_ms), done);
+        Ok(offsets)
+    }
+
+    /// The rows for the dataflow.
+    pub(super) fn take_batches(&mut self) -> Vec<SourceBatch> {
+        self.arrivals.iter_mut().flat_map(|arrival| std::mem::take(&mut arrival.rows.batches)).collect()
+    }
+
+    /// The rows for the log.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &RowsFrame> {
+        self.arrivals.iter().flat_map(|arrival| &arrival.rows.frames)
+    }
+
+    /// The epoch is durable.
+    pub(super) fn finish(&self, keys: &mut RequestKeys) {
+        self.done_requests().for_each(|(key, done)| keys.finish(key, done));
+    }
+
+    /// Answers the requests that wait for no more than this.
+    pub(super) fn reached(&mut self, reached: WaitFor) {
+        for arrival in &mut self.arrivals {
+            if let ArrivedFrom::Request(request) = &mut arrival.from {
+                request.reached(reached, self.epoch);
+            }
+        }
+    }
+
+    /// The requests that have a key, as they are known once the epoch is committed.
+    fn done_requests(&self) -> impl Iterator<Item = (&RequestKey, DoneRequest)> {
+        self.arrivals.iter().filter_map(|arrival| {
+            let ArrivedFrom::Request(request) = &arrival.from else { return None };
+            let key = request.key.as_ref()?;
+            let Committed { epoch, time_ms } = self.epoch;
+            Some((key, DoneRequest::new(key, epoch, time_ms, request.accepted, request.rejected)))
+        })
+    }
+
+    /// Logs the epoch: at a level of its own if it has no file, for there may be a thousand of those a second.
+    pub(super) fn log(&self) {
+        let file = |arrival: &Arrival| match &arrival.from {
+            ArrivedFrom::File { name, .. } => Some(name.clone()),
+            ArrivedFrom::Request(_) => None,
+        };
+        let files: Vec<_> = self.arrivals.iter().filter_map(file).collect();
+        let (epoch, rows, requests) = (self.epoch.epoch, self.rows, self.arrivals.len() - files.len());
+        match files.last() {
+            Some(last) if requests == 0 => {
+                tracing::info!("epoch {epoch}: {rows} rows of {} files, the last {last}", files.len());
+            }
+            Some(last) => {
+                let files = files.len();
+                tracing::info!("epoch {epoch}: {rows} rows of {files} files, the last {last}, and {requests} requests");
+            }
+            None => tracing::debug!("epoch {epoch}: {rows} rows of {requests} requests"),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What has arrived and waits to be applied.
+//!
+//! ```text
+//! files ────┐
+//! requests ─┴─ arrivals ─▶ inbox ─ when the service is free ─▶ epoch
+//! ```
+//!
+//! The service takes what there is whenever it is free, up to a number of rows and bytes. So epochs are small while
+//! little arrives, and large when much does. Of each source the order is kept.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::datatypes::FieldRef;
+
+use crate::durable::RowsFrame;
+use crate::error::{Error, Result};
+use crate::model::{Day, InputTable};
+use crate::sources::{FileStamp, SourceBatch};
+
+use super::request::WaitingRequest;
+
+/// Rows of one file or request, which lie in one epoch.
+pub(super) struct Arrival {
+    pub(super) rows: ArrivedBatches,
+    pub(super) from: ArrivedFrom,
+}
+
+/// Rows, as the dataflow and as the log take them.
+#[derive(Default)]
+pub(super) struct ArrivedBatches {
+    pub(super) batches: Vec<SourceBatch>,
+    pub(super) frames: Vec<RowsFrame>,
+    pub(super) rows: u64,
+    pub(super) bytes: usize,
+    /// The greatest day of the orders so far; `None` if late ones are accepted.
+    pub(super) seen: Option<Day>,
+}
+
+/// Where rows are from.
+pub(super) enum ArrivedFrom {
+    /// A file.
+    File {
+        name: String,
+        stamp: FileStamp,
+        /// Columns that it has and the state has not.
+        new_columns: Vec<(InputTable, FieldRef)>,
+    },
+    /// A request, which is answered once the rows are committed.
+    Request(WaitingRequest),
+}
+
+/// An epoch takes no more arrivals once it has so many rows, or bytes in the form of the log; nor does the inbox.
+const ROWS: u64 = 100_000;
+const BYTES: usize = 64 << 20;
+
+/// Arrivals, in the order in which they are applied.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    arrivals: VecDeque<Arrival>,
+    rows: u64,
+    bytes: usize,
+    /// What ended a source.
+    failed: Option<Error>,
+    is_closed: bool,
+}
+
+impl Waiting {
+    fn is_full(&self) -> bool {
+        self.rows >= ROWS || self.bytes >= BYTES
+    }
+}
+
+impl Inbox {
+    /// Adds an arrival once there is room. Once nothing is taken any more, it is dropped.
+    pub(super) fn put(&self, arrival: Arrival) {
+        let mut waiting = self.lock();
+        while waiting.is_full() && !waiting.is_closed {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !waiting.is_closed {
+            self.add(waiting, arrival);
+        }
+    }
+
+    /// Adds an arrival if there is room.
+    pub(super) fn try_put(&self, arrival: Arrival) -> std::result::Result<(), Arrival> {
+        let waiting = self.lock();
+        if waiting.is_full() || waiting.is_closed {
+            return Err(arrival);
+        }
+        self.add(waiting, arrival);
+        Ok(())
+    }
+
+    fn add(&self, mut waiting: MutexGuard<'_, Waiting>, arrival: Arrival) {
+        waiting.rows += arrival.rows.rows;
+        waiting.bytes += arrival.rows.bytes;
+        waiting.arrivals.push_back(arrival);
+        drop(waiting);
+        self.changed.notify_all();
+    }
+
+    /// True if there is no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().is_full()
+    }
+
+    /// How many rows and bytes wait.
+    pub(super) fn size(&self) -> (u64, usize) {
+        let waiting = self.lock();
+        (waiting.rows, waiting.bytes)
+    }
+
+    /// A source has ended.
+    pub(super) fn fail(&self, error: Error) {
+        self.lock().failed.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// Nothing is taken any more. What waits is dropped.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let dropped = std::mem::take(&mut waiting.arrivals);
+        drop(waiting);
+        self.changed.notify_all();
+        drop(dropped);
+    }
+
+    /// True if nothing is taken any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// What has arrived, each a part of the epoch of its own; nothing if there is nothing within some time.
+    ///
+    /// # Errors
+    ///
+    /// What ended a source.
+    pub(super) fn take(&self, patience: Duration) -> Result<Vec<Arrival>> {
+        let is_idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && waiting.failed.is_none();
+        let waiting = self.lock();
+        let waited = self.changed.wait_timeout_while(waiting, patience, is_idle);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &waiting.failed {
+            return Err(error.clone());
+        }
+        let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        while rows < ROWS
+            && bytes < BYTES
+            && let Some(mut next) = waiting.arrivals.pop_front()
+        {
+            (rows, bytes) = (rows + next.rows.rows, bytes + next.rows.bytes);
+            next.rows.batches.iter_mut().for_each(|batch| batch.part = taken.len());
+            next.rows.frames.iter_mut().for_each(|frame| frame.set_part(taken.len()));
+            taken.push(next);
+        }
+        waiting.rows -= rows;
+        waiting.bytes -= bytes;
+        drop(waiting);
+        self.changed.notify_all();
+        Ok(taken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,196 @@
+//! Rows that a program posts to a running service.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::durable::State;
+use crate::error::{Error, Result};
+use crate::model::{InputTable, Rejection};
+use crate::panics::caught;
+use crate::sinks::Committed;
+use crate::sources::{InputFormat, SourceBatch, read_body};
+
+use super::admission::Admission;
+use super::inbox::{Arrival, ArrivedFrom, Inbox};
+use super::request::{WaitFor, WaitingRequest};
+use super::request_keys::{KeyUse, RequestKey, RequestKeys};
+
+/// Takes rows for a service. Clones share it.
+#[derive(Clone, Default)]
+pub struct Ingest(Arc<Mutex<Option<Arc<Open>>>>);
+
+/// What a service that is live takes rows with.
+pub(super) struct Open {
+    pub(super) admission: Arc<Admission>,
+    pub(super) inbox: Arc<Inbox>,
+    keys: Mutex<RequestKeys>,
+}
+
+/// Rows to be applied together, in one epoch.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Their table.
+    pub table: InputTable,
+    /// The file that has them.
+    pub body: PathBuf,
+    /// Its format.
+    pub format: InputFormat,
+    /// The name of the request, for `rejected`.
+    pub origin: String,
+    /// The idempotency key, and a digest of the table and the body: a request that has the same is not applied again.
+    pub key: Option<(String, String)>,
+    /// When it is answered.
+    pub waits_for: WaitFor,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub struct Posted {
+    /// The epoch that has its rows.
+    pub epoch: Committed,
+    /// How many rows are accepted.
+    pub accepted: u64,
+    /// How many are rejected.
+    pub rejected: u64,
+    /// The first of the rejected rows, each with its number from 0; none if the request was repeated.
+    pub examples: Vec<Rejection>,
+    /// True if it was committed before, and was not applied again.
+    pub is_repeated: bool,
+}
+
+/// Why a request is not applied.
+#[derive(Clone, Debug)]
+pub enum NotPosted {
+    /// The service is not live.
+    NotLive,
+    /// Too much is waiting to be applied.
+    Busy,
+    /// A request with the same key is being applied.
+    InFlight,
+    /// A request with the same key had another table or body.
+    KeyOfAnother,
+    /// The body has more rows than an epoch takes.
+    TooLarge,
+    /// The body can't be read as its format, or lacks a column.
+    Unusable(Error),
+}
+
+/// The most rows of a request, and the most bytes that they take once they are read.
+pub const ROWS_MAX: u64 = 1_000_000;
+const BYTES_MAX: usize = 256 << 20;
+/// The most rejected rows that an answer has.
+const EXAMPLES: usize = 100;
+
+impl Ingest {
+    /// True while rows are taken.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open().is_ok_and(|open| !open.inbox.is_closed())
+    }
+
+    /// True if there is no room for rows at the moment.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.open().is_ok_and(|open| open.inbox.is_full())
+    }
+
+    /// How many rows, and bytes in the form of the log, wait to be applied.
+    #[must_use]
+    pub fn waiting(&self) -> (u64, usize) {
+        self.open().map_or((0, 0), |open| open.inbox.size())
+    }
+
+    /// Reads a body and has its rows applied. Calls `answer` once they are; if the service ends before, it is dropped,
+    /// and whether they are applied is not known.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is applied, and why.
+    pub fn post(&self, post: Post, answer: impl FnOnce(Posted) + Send + 'static) -> std::result::Result<(), NotPosted> {
+        let open = self.open()?;
+        let key = post.key.clone().map(|(key, digest)| RequestKey { key, digest });
+        if let Some(key) = &key {
+            match open.keys().begin(key) {
+                KeyUse::New => {}
+                KeyUse::Done(done) => {
+                    let epoch = Committed { epoch: done.epoch, time_ms: done.time_ms };
+                    let (accepted, rejected) = (done.accepted, done.rejected);
+                    answer(Posted { epoch, accepted, rejected, examples: Vec::new(), is_repeated: true });
+                    return Ok(());
+                }
+                KeyUse::InFlight => return Err(NotPosted::InFlight),
+                KeyUse::Other => return Err(NotPosted::KeyOfAnother),
+            }
+        }
+        let applied = open.apply(post, key.clone(), answer);
+        if let (Err(_), Some(key)) = (&applied, &key) {
+            open.keys().give_up(key);
+        }
+        applied
+    }
+
+    pub(super) fn set(&self, open: Option<Arc<Open>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    fn open(&self) -> std::result::Result<Arc<Open>, NotPosted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(NotPosted::NotLive)
+    }
+}
+
+impl Open {
+    /// Takes rows from now on.
+    pub(super) fn new(admission: &Arc<Admission>, inbox: &Arc<Inbox>, state: &State) -> Result<Open> {
+        let keys = Mutex::new(RequestKeys::of(state)?);
+        Ok(Open { admission: Arc::clone(admission), inbox: Arc::clone(inbox), keys })
+    }
+
+    /// The keys of requests.
+    pub(super) fn keys(&self) -> MutexGuard<'_, RequestKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(
+        &self,
+        post: Post,
+        key: Option<RequestKey>,
+        answer: impl FnOnce(Posted) + Send + 'static,
+    ) -> std::result::Result<(), NotPosted> {
+        let batches = self.read(&post)?;
+        let rows = self.admission.admit(post.table, batches).map_err(NotPosted::Unusable)?;
+        let rejected = rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
+        let accepted = rows.rows - rejected;
+        let examples: Vec<_> = rows.batches.iter().flat_map(SourceBatch::rejected).take(EXAMPLES).collect();
+        let answer = move |epoch| answer(Posted { epoch, accepted, rejected, examples, is_repeated: false });
+        let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
+        let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
+        let arrival = Arrival { rows, from: ArrivedFrom::Request(request) };
+        self.inbox.try_put(arrival).map_err(|_| match self.inbox.is_closed() {
+            true => NotPosted::NotLive,
+            false => NotPosted::Busy,
+        })
+    }
+
+    /// The rows of a body, settled.
+    fn read(&self, post: &Post) -> std::result::Result<Vec<SourceBatch>, NotPosted> {
+        let Admission { config, .. } = &*self.admission;
+        let schema = self.admission.schema(post.table);
+        let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        let mut is_within = |batch: &SourceBatch| {
+            (rows, bytes) = (rows + batch.rows(), bytes + batch.bytes());
+            rows <= ROWS_MAX && bytes <= BYTES_MAX
+        };
+        let read = || {
+            read_body(&post.body, post.format, &post.origin, schema, &config.run.input.files, |batch| {
+                let is_within = is_within(&batch);
+                batches.extend(is_within.then(|| self.admission.settled(batch)).transpose()?);
+                Ok(is_within)
+            })
+        };
+        let panicked = |message| Error::unusable(format!("it can't be read: {message}"));
+        match caught(read).map_err(panicked).flatten().map_err(NotPosted::Unusable)? {
+            true => Ok(batches),
+            false => Err(NotPosted::TooLarge),
+        }
+    }
+}
