@@ -1,5 +1,6 @@
 //! The command line.
 
+mod changes;
 mod demo;
 mod demo_live;
 mod display;
@@ -22,12 +23,13 @@ use crate::config::{self, ByteSize, InputConfig, JobConfig, OutputConfig, RunArg
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
+use crate::http::HttpServer;
 use crate::report::Report;
 use crate::runtime::Progress;
-use crate::http::HttpServer;
 use crate::service::{self, Requests, ServiceConfig};
 use crate::validate::{self, Check};
 
+use changes::ChangesArgs;
 use print::print_line;
 use signals::stop_on_signals;
 
@@ -56,6 +58,8 @@ enum Command {
     /// from.
     #[command(args_override_self = true)]
     Config(ServeCommand),
+    /// Follow a table of a running service: its rows, and then what each epoch changes.
+    Changes(ChangesArgs),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
     Verify(StateCommand),
     /// The rows that a stopped service could not use.
@@ -234,6 +238,7 @@ impl Cli {
             Command::Run(command) => run(&command),
             Command::Serve(command) => serve(&command),
             Command::Config(command) => show_config(&command, &self.matches),
+            Command::Changes(args) => args.run(),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -290,8 +295,11 @@ fn run(command: &RunCommand) -> Result<()> {
 fn serve(command: &ServeCommand) -> Result<()> {
     let (progress, mut requests) = (Arc::new(Progress::default()), Requests::default());
     signals::request_on_signals(&progress, &requests)?;
-    let config = ServiceConfig::resolve(&command.args, &command.serve)?;
+    let mut config = ServiceConfig::resolve(&command.args, &command.serve)?;
     config.run.validate()?;
+    if config.listen.is_some() {
+        config.replayed_rows = HttpServer::REPLAYED_ROWS;
+    }
     memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     let server = HttpServer::start(&config, &mut requests, &progress)?;

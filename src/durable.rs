@@ -40,5 +40,6 @@ pub use log::{Durability, LogWriter};
 pub use record::{Commit, Offset};
 pub(crate) use record::{RowsFrame, column_of_text, column_to_text};
 pub use simulated::{Fault, SimulatedDisk};
+pub(crate) use state::LastEpoch;
 pub use state::{Snapshot, State};
 pub use state_source::StateSource;

@@ -27,11 +27,11 @@ pub use conversion::DiscountUnit;
 pub use decode::changes;
 pub(crate) use decode::{Decoded, Notes, RowDecoder};
 pub(crate) use files::NOT_IN_DIALECTS;
-pub(crate) use files::read_body;
 pub use files::{
     ArrivedFile, ArrivedRows, CsvDialect, FileColumn, FileLedger, FileOptions, FileOrder, FileSource, FileStamp,
     FolderWatch, InputFormat, Renames, SkippedColumns, VersionColumn,
 };
+pub(crate) use files::{NewColumns, read_body};
 pub(crate) use lateness::LATE;
 pub use lateness::Lateness;
 pub(crate) use source::{MalformedRow, RowNumbers};

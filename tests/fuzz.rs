@@ -135,6 +135,11 @@ fn damaged_json_lines() {
 }
 
 #[test]
+fn damaged_arrow_streams() {
+    fuzz_orders(&contents(&corpus(".arrows")), "arrows");
+}
+
+#[test]
 fn damaged_compressed_files() {
     fuzz_orders(&contents(&corpus(".csv.gz")), "csv.gz");
     fuzz_orders(&contents(&corpus(".jsonl.zst")), "jsonl.zst");

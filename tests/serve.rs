@@ -11,86 +11,11 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use files::processes::Running;
+use files::serving::{
+    HEADER, PATIENCE, await_lines, check_published, check_published_with, drop_file, service, shop_with_folder, stop,
+    tables,
+};
 use files::{Done, Shop, as_json, check, command, finish, read_parquet};
-
-const HEADER: &str = "order_id,customer_id,product_id,order_date,quantity,discount,_op\n";
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A service on a shop.
-fn service(shop: &Shop, args: &[&str]) -> std::process::Command {
-    let mut command = command(&["serve", "--as-of", "2024-03-31", "--workers", "2"]);
-    command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(args);
-    command
-}
-
-/// Puts a file into the input folder in one step.
-fn drop_file(shop: &Shop, name: &str, content: &str) {
-    let path = shop.input().join(name);
-    let hidden = path.with_file_name(format!(".{}", path.file_name().expect("a name").to_string_lossy()));
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(&hidden, content).expect("written");
-    fs::rename(&hidden, &path).expect("renamed");
-}
-
-fn await_lines(running: &Running, words: &str, times: usize) {
-    let started = Instant::now();
-    while running.log().matches(words).count() < times {
-        assert!(started.elapsed() < PATIENCE, "{words:?} was not said {times} times: {}", running.log());
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn stop(mut running: Running) -> Done {
-    running.signal("-TERM");
-    let done = running.end();
-    check(&done, 0, &[]);
-    done
-}
-
-/// The rows of all tables of an output folder, `rejected` included.
-fn tables(output: &Path) -> Vec<(String, Vec<String>)> {
-    let mut tables = Vec::new();
-    let mut names: Vec<_> = fs::read_dir(output).expect("published").flatten().map(|entry| entry.path()).collect();
-    names.sort();
-    for path in names.into_iter().filter(|path| path.is_dir() && !path.ends_with(".millstream")) {
-        let mut rows = Vec::new();
-        add_rows(&path, "", &mut rows);
-        rows.sort();
-        tables.push((path.file_name().expect("a name").to_string_lossy().into_owned(), rows));
-    }
-    tables
-}
-
-/// Adds the rows of the files below a folder, each with the folders that it is in.
-fn add_rows(folder: &Path, partition: &str, rows: &mut Vec<String>) {
-    for path in fs::read_dir(folder).expect("a table").flatten().map(|entry| entry.path()) {
-        if path.is_dir() {
-            add_rows(&path, &format!("{partition}/{}", path.file_name().expect("a name").display()), rows);
-        } else if path.extension().is_some_and(|ending| ending == "parquet") {
-            let batches = read_parquet(&path);
-            rows.extend(batches.iter().flat_map(as_json).map(|row| format!("{partition} {row}")));
-        }
-    }
-}
-
-/// Checks that what is published is what `run` makes of the files.
-fn check_published(shop: &Shop, context: &str) {
-    check_published_with(shop, &[], context);
-}
-
-/// The same with more arguments.
-fn check_published_with(shop: &Shop, args: &[&str], context: &str) {
-    let alone = shop.path("alone");
-    let mut run = command(&["run", "--as-of", "2024-03-31", "--workers", "1"]);
-    run.args(args);
-    run.arg("--input").arg(shop.input()).arg("--output").arg(&alone);
-    check(&finish(run), 0, &[]);
-    let (found, wanted) = (tables(&shop.output()), tables(&alone));
-    assert_eq!(found.len(), wanted.len(), "{context}");
-    for (found, wanted) in found.iter().zip(&wanted) {
-        assert_eq!(found, wanted, "{context}");
-    }
-}
 
 /// A file of random changes: orders that are new, written again, deleted, or bad.
 fn changes(random: &mut Rng) -> String {
@@ -140,13 +65,6 @@ fn what_arrives_is_in_the_tables_when_the_service_stops_and_starts_again() {
 }
 
 /// A shop whose orders lie in a folder.
-fn shop_with_folder() -> Shop {
-    let shop = Shop::small();
-    fs::create_dir(shop.input().join("orders")).expect("a folder");
-    fs::rename(shop.input().join("orders.csv"), shop.input().join("orders/00.csv")).expect("moved");
-    shop
-}
-
 /// The service is killed at any moment, again and again, while files arrive; it also makes checkpoints and publishes.
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_does_nothing_twice() {

@@ -3,6 +3,7 @@
 //! It is a sequence of segments. A process begins a segment of its own, and the manifest says where the one before it
 //! ends, so nothing that an earlier process left unfinished is ever read again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use crate::columns::InputSchema;
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::model::InputTable;
 use crate::sources::SourceBatch;
 
 use super::blocks::BLOCK;
@@ -215,10 +217,41 @@ pub(super) struct LogContent {
 }
 
 /// An epoch of the log.
+#[derive(Clone)]
 pub(super) struct LoggedEpoch {
     pub(super) commit: Commit,
     /// Its frames of rows: the segment, and where in it.
     pub(super) rows: Vec<(usize, Range<usize>)>,
+}
+
+impl LogContent {
+    /// The log without its last epochs.
+    pub(super) fn up_to(&self, epochs: usize) -> LogContent {
+        let (segments, ends) = (self.segments.clone(), self.ends.clone());
+        LogContent { segments, epochs: self.epochs[..epochs].to_vec(), ends }
+    }
+
+    /// The rows of an epoch, as a source gives them.
+    pub(super) fn rows_of(
+        &self,
+        epoch: &LoggedEpoch,
+        schemas: &BTreeMap<InputTable, InputSchema>,
+    ) -> Result<Vec<SourceBatch>> {
+        let batch = |(segment, payload): &(usize, Range<usize>)| {
+            let rows = record::decode(self.segments[*segment].payload(payload.clone()))?;
+            let (table, part) = (rows.head.table()?, rows.head.part);
+            rows.into_batch(&schemas[&table], part)
+        };
+        epoch.rows.iter().map(batch).collect()
+    }
+
+    /// How many rows an epoch has.
+    pub(super) fn count_of(&self, epoch: &LoggedEpoch) -> Result<u64> {
+        let count = |(segment, payload): &(usize, Range<usize>)| {
+            Ok(record::decode_head(self.segments[*segment].payload(payload.clone()))?.count())
+        };
+        epoch.rows.iter().map(count).sum()
+    }
 }
 
 /// Reads the log.

@@ -10,12 +10,13 @@ use crate::columns::InputSchema;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
+use crate::sources::SourceBatch;
 
 use super::checkpoint;
 use super::disk::Disk;
-use super::log::{self, Durability, LogContent, LogWriter, SEGMENT_BLOCKS};
+use super::log::{self, Durability, LogContent, LogWriter, LoggedEpoch, SEGMENT_BLOCKS};
 use super::manifest::{Manifest, ManifestFile, NotReplaced};
-use super::record::{Offset, schema_of_text, schema_to_text};
+use super::record::{Commit, Offset, schema_of_text, schema_to_text};
 use super::state_source::StateSource;
 
 /// The state of a job in a folder, as of the last epoch that was committed.
@@ -180,11 +181,40 @@ impl State {
         StateSource::new(self.manifest.clone(), Arc::clone(&self.schemas), Arc::clone(&self.log))
     }
 
+    /// The rows as they were before the last epochs, and those epochs: as many as have no more than so many rows, are in
+    /// the log, and forget nothing. The first epoch is not one of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`source`](Self::source).
+    pub(crate) fn source_before_last(&self, most_rows: u64) -> Result<(StateSource, Vec<LastEpoch>)> {
+        let (mut kept, mut rows) = (self.log.epochs.len(), 0);
+        while let Some(epoch) = self.log.epochs[..kept].last() {
+            rows += self.log.count_of(epoch)?;
+            if rows > most_rows || epoch.commit.forgets_unusable || epoch.commit.epoch == 1 {
+                break;
+            }
+            kept -= 1;
+        }
+        let last = |epoch: &LoggedEpoch| {
+            Ok(LastEpoch { commit: epoch.commit.clone(), batches: self.log.rows_of(epoch, &self.schemas)? })
+        };
+        let last = self.log.epochs[kept..].iter().map(last).collect::<Result<_>>()?;
+        let log = Arc::new(self.log.up_to(kept));
+        Ok((StateSource::new(self.manifest.clone(), Arc::clone(&self.schemas), log)?, last))
+    }
+
     /// The end of the log. A state has one.
     #[must_use]
     pub fn log(&self, durability: Durability) -> LogWriter {
         LogWriter::new(self.manifest.clone(), durability, self.segment_blocks)
     }
+}
+
+/// An epoch of the log that is applied again.
+pub(crate) struct LastEpoch {
+    pub(crate) commit: Commit,
+    pub(crate) batches: Vec<SourceBatch>,
 }
 
 /// A state as its log has it at one moment, to be read while the log goes on. It can be read until a later one is

@@ -19,9 +19,9 @@ use crate::service::{Requests, ServiceConfig};
 use crate::sinks::{Committed, MemoryTables};
 
 use super::events::RecentEvents;
+use super::liveness::Liveness;
 use super::metrics::Metrics;
 use super::pinned::PinnedEpochs;
-use super::liveness::Liveness;
 use super::problem::Problem;
 
 /// What all requests share.

@@ -86,7 +86,10 @@ pub(super) async fn receive(
 
 fn too_large() -> Problem {
     let most = BODY_MAX >> 20;
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {most} MiB; send it in several requests"))
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body has more than {most} MiB; send it in several requests"),
+    )
 }
 
 fn unreadable(cause: &io::Error) -> Problem {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,7 +33,6 @@ use super::event_text::{data_of, event};
 use super::problem::Problem;
 use super::read::unknown_table;
 
-
 /// What the query of a request for changes may have.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,9 +48,10 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     State(app): Shared,
     Path(table): Path<String>,
-    Query(query): Query<FollowQuery>,
+    query: Result<Query<FollowQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Query(query) = query?;
     app.check_live()?;
     let snapshot = app.tables.snapshot();
     if snapshot.info(&table).is_err() {
@@ -75,9 +76,9 @@ pub(super) async fn follow(
         };
         return Err(Problem::new(if position > last { StatusCode::BAD_REQUEST } else { StatusCode::GONE }, detail));
     }
-    let permit = Arc::clone(&app.followers).try_acquire_owned().map_err(|_| {
-        Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "as many clients follow changes as may")
-    })?;
+    let permit = Arc::clone(&app.followers)
+        .try_acquire_owned()
+        .map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "as many clients follow changes as may"))?;
     let scan = wants_snapshot.then(|| snapshot.scan(&table, &KeyRange::default())).transpose()?;
     let follower = Follower {
         epochs: app.epochs.clone(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -104,7 +104,11 @@ impl Metrics {
         let help = "When that epoch was committed, since 1970";
         registry.register_with_unit(name, help, Unit::Seconds, self.committed_at.clone());
         registry.register("epochs", "Epochs since the start", self.epochs.clone());
-        registry.register("input_rows", "Rows that were applied, accepted or rejected, by input table", self.rows.clone());
+        registry.register(
+            "input_rows",
+            "Rows that were applied, accepted or rejected, by input table",
+            self.rows.clone(),
+        );
         registry.register("input_rejected_rows", "Rows that were rejected, by input table", self.rejected.clone());
         registry.register("epoch_rows", "Rows of an epoch", self.epoch_rows.clone());
         let help = "From the time an epoch is begun until it is on stable storage";
@@ -174,4 +178,54 @@ impl Metrics {
 pub(super) fn observer(metrics: &Arc<Metrics>) -> impl Fn(&EpochStats) + Send + Sync + 'static {
     let metrics = Arc::clone(metrics);
     move |stats| metrics.epoch(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All metrics as a table: name, type, unit, meaning.
+    fn documentation() -> String {
+        let metrics = Metrics::new();
+        let table = OfTable::named("orders");
+        metrics.rows.get_or_create(&table);
+        metrics.rejected.get_or_create(&table);
+        metrics.table_rows.get_or_create(&table);
+        metrics.table_bytes.get_or_create(&table);
+        metrics.received_bytes.get_or_create(&table);
+        metrics.answered("GET", "/v1/tables", 200, 0.0);
+        let text = metrics.text().expect("text");
+        let mut page = "# Metrics\n\n`/metrics` of the [server](http.md), in the text format of OpenMetrics.\n\n\
+                        | metric | type | labels | meaning |\n|---|---|---|---|\n"
+            .to_owned();
+        for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = help.split_once(' ').expect("a name");
+            let of = |what: &str| {
+                let prefix = format!("# {what} {name} ");
+                text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default()
+            };
+            let sample = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            let labels =
+                sample.split_once('{').map_or("", |(_, labels)| labels.split_once('}').map_or("", |(own, _)| own));
+            let labels = labels.split(',').filter_map(|label| label.split_once('='));
+            let labels: Vec<_> = labels.map(|(name, _)| format!("`{name}`")).filter(|name| name != "`le`").collect();
+            let name = if of("TYPE") == "counter" { format!("{name}_total") } else { name.to_owned() };
+            page.push_str(&format!(
+                "| `{name}` | {} | {} | {} |\n",
+                of("TYPE"),
+                labels.join(", "),
+                help.trim_end_matches('.')
+            ));
+        }
+        page
+    }
+
+    #[test]
+    fn the_documentation_has_all_metrics() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("MILLSTREAM_WRITE_DOCS").is_some() {
+            std::fs::write(path, documentation()).expect("written");
+        }
+        assert_eq!(std::fs::read_to_string(path).expect("it is there"), documentation());
+    }
 }

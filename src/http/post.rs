@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -30,12 +31,14 @@ const KEY_MAX: usize = 255;
 pub(super) async fn post(
     State(app): Shared,
     Path(table): Path<String>,
-    Query(query): Query<PostQuery>,
+    query: Result<Query<PostQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let Query(query) = query?;
     let named = InputTable::named(&table);
-    let table = named.ok_or_else(|| Problem::not_found(format!("/v1/{table}: wanted orders, products or customers")))?;
+    let table =
+        named.ok_or_else(|| Problem::not_found(format!("/v1/{table}: wanted orders, products or customers")))?;
     if !app.listen.takes_rows {
         let detail = "the service takes no rows over HTTP; wanted a source of the type http in its configuration";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -106,7 +109,8 @@ fn not_posted(why: NotPosted) -> Problem {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
         }
         NotPosted::TooLarge => {
-            let detail = format!("the body has more than {ROWS_MAX} rows, or unpacks to too much; send several requests");
+            let detail =
+                format!("the body has more than {ROWS_MAX} rows, or unpacks to too much; send several requests");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
         }
         NotPosted::Unusable(error) => error.into(),

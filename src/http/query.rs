@@ -138,12 +138,16 @@ mod tests {
         assert_eq!(first.key.as_deref(), Some("a&b c/é"));
         let next = ReadQuery::parse(&first.next(7, &[0, 255, 16])).expect("valid");
         assert_eq!(next.cursor, Some(Cursor { epoch: 7, key: vec![0, 255, 16] }));
-        assert_eq!((next.key, next.columns, next.limit, next.format), (first.key, first.columns, first.limit, first.format));
+        assert_eq!(
+            (next.key, next.columns, next.limit, next.format),
+            (first.key, first.columns, first.limit, first.format)
+        );
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for query in ["limit=0", "limit=x", "limit=100001", "epoch=-1", "cursor=1", "cursor=1-f", "key=%ff", "colums=a"] {
+        for query in ["limit=0", "limit=x", "limit=100001", "epoch=-1", "cursor=1", "cursor=1-f", "key=%ff", "colums=a"]
+        {
             assert!(ReadQuery::parse(query).is_err(), "{query}");
         }
         let order = ReadQuery::parse("order=-a,b").expect("valid").order;

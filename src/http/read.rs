@@ -34,9 +34,7 @@ pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
 }
 
 fn table_json(table: &TableInfo, rows: u64) -> Value {
-    let column = |field: &arrow::datatypes::FieldRef| {
-        json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() })
-    };
+    let column = |field: &arrow::datatypes::FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() });
     let columns: Vec<Value> = table.schema.fields().iter().map(column).collect();
     json!({ "name": table.name, "key": table.key, "rows": rows, "columns": columns })
 }
@@ -134,7 +132,11 @@ impl Read {
         let place = |name: &String| {
             let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             schema.index_of(name).map_err(|_| {
-                Problem::bad_request(format!("columns: {} has no column {name}; it has {}", self.table, names.join(", ")))
+                Problem::bad_request(format!(
+                    "columns: {} has no column {name}; it has {}",
+                    self.table,
+                    names.join(", ")
+                ))
             })
         };
         let places = columns.iter().map(place).collect::<Result<Vec<_>, _>>()?;
@@ -256,7 +258,8 @@ fn projected(batch: &RecordBatch, schema: &SchemaRef) -> MillstreamResult<Record
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }
-    let columns: BTreeMap<_, _> = batch.schema_ref().fields().iter().map(|field| field.name()).zip(batch.columns()).collect();
+    let columns: BTreeMap<_, _> =
+        batch.schema_ref().fields().iter().map(|field| field.name()).zip(batch.columns()).collect();
     let columns = schema.fields().iter().map(|field| Arc::clone(columns[field.name()])).collect();
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(Error::failed)
 }

@@ -36,9 +36,9 @@ impl RowFormat {
                 "csv" => Ok(RowFormat::Csv),
                 "arrow" => Ok(RowFormat::Arrow),
                 "parquet" => Ok(RowFormat::Parquet),
-                found => {
-                    Err(Problem::bad_request(format!("format: found {found}, wanted json, jsonl, csv, arrow or parquet")))
-                }
+                found => Err(Problem::bad_request(format!(
+                    "format: found {found}, wanted json, jsonl, csv, arrow or parquet"
+                ))),
             };
         }
         let media = accept.split(',').map(|media| media.split(';').next().unwrap_or_default().trim());
@@ -77,9 +77,15 @@ pub(super) struct RowEncoder {
 
 enum Encoder {
     /// What stands before and behind the rows, and whether there were some.
-    Json { before: String, behind: String, has_rows: bool },
+    Json {
+        before: String,
+        behind: String,
+        has_rows: bool,
+    },
     JsonLines,
-    Csv { has_header: bool },
+    Csv {
+        has_header: bool,
+    },
     Arrow(Option<StreamWriter<Buffered>>, Buffered),
     Parquet(Option<Box<ArrowWriter<Buffered>>>, Buffered),
 }
@@ -115,7 +121,9 @@ impl RowEncoder {
             RowFormat::Csv => {
                 if let Some(field) = schema.fields().iter().find(|field| is_nested(field.data_type())) {
                     let (name, found) = (field.name(), field.data_type());
-                    return Err(Error::usage(format!("column {name} is a {found}, which CSV can't have; leave it out")));
+                    return Err(Error::usage(format!(
+                        "column {name} is a {found}, which CSV can't have; leave it out"
+                    )));
                 }
                 Encoder::Csv { has_header: false }
             }

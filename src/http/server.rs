@@ -58,6 +58,9 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const NOT_KEPT: &str = "enriched_data";
 
 impl HttpServer {
+    /// So many rows of the last epochs are applied again at a start, so that who was following goes on.
+    pub const REPLAYED_ROWS: u64 = 10_000;
+
     /// Starts the server of a service that is about to be [run](crate::service::serve) with these requests and the
     /// [sinks](Self::sinks) of the server; `None` if its configuration has no address.
     ///
@@ -214,7 +217,10 @@ fn routes(app: &Arc<App>) -> Router {
             Problem::not_found(format!("there is nothing at {}; / has what there is", request.uri().path()))
         })
         .method_not_allowed_fallback(async |method: Method| {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("found the method {method}, which is not for this path"))
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("found the method {method}, which is not for this path"),
+            )
         })
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(app), authorized))
@@ -271,4 +277,3 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ro
         tracing::debug!("a connection ended: {error}");
     }
 }
-

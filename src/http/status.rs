@@ -82,7 +82,9 @@ pub(super) async fn sources(State(app): Shared) -> Json<Value> {
         sources.push(json!({ "type": "folder", "path": path.display().to_string() }));
     }
     let ListenConfig { takes_rows, .. } = listen;
-    sources.extend(takes_rows.then(|| json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] })));
+    sources.extend(
+        takes_rows.then(|| json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] })),
+    );
     Json(json!({ "sources": sources }))
 }
 

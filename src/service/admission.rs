@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use arrow::datatypes::FieldRef;
+
 use crate::columns::InputSchema;
 use crate::durable::{LogWriter, State};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::panics::caught;
-use crate::sources::{Lateness, RowDecoder, SourceBatch};
+use crate::sources::{Lateness, NewColumns, RowDecoder, SourceBatch};
 
 use super::inbox::ArrivedBatches;
 use super::offsets;
@@ -18,6 +20,7 @@ use super::settings::ServiceConfig;
 pub(super) struct Admission {
     tables: BTreeMap<InputTable, AdmittedTable>,
     lateness: Option<Mutex<Lateness>>,
+    new_columns: Mutex<NewColumns>,
     pub(super) config: ServiceConfig,
 }
 
@@ -44,7 +47,8 @@ impl Admission {
             let seen = offsets::greatest_day(state, &tables[&InputTable::Orders].decoder, config.today())?;
             Ok(Mutex::new(Lateness::new(days, seen)))
         });
-        Ok(Admission { lateness: lateness.transpose()?, tables, config: config.clone() })
+        let (lateness, new_columns) = (lateness.transpose()?, Mutex::default());
+        Ok(Admission { tables, lateness, new_columns, config: config.clone() })
     }
 
     /// The columns of a table.
@@ -58,14 +62,22 @@ impl Admission {
         caught(|| decoder.settled(batch)).map_err(Error::failed)?
     }
 
-    /// The settled batches of a file or request.
+    /// The settled batches of a file or request, which also has columns that its table has not.
     ///
     /// # Errors
     ///
     /// If the job's own columns are at fault.
-    pub(super) fn admit(&self, table: InputTable, batches: Vec<SourceBatch>) -> Result<ArrivedBatches> {
+    pub(super) fn admit(
+        &self,
+        table: InputTable,
+        batches: Vec<SourceBatch>,
+        new_columns: &[FieldRef],
+    ) -> Result<ArrivedBatches> {
         let AdmittedTable { schema, decoder } = &self.tables[&table];
-        let mut arrived = ArrivedBatches { batches, ..ArrivedBatches::default() };
+        let mut known = self.new_columns.lock().unwrap_or_else(PoisonError::into_inner);
+        let new_columns = known.found(table, new_columns);
+        drop(known);
+        let mut arrived = ArrivedBatches { batches, new_columns, ..ArrivedBatches::default() };
         if let Some(lateness) = &self.lateness {
             let mut lateness = lateness.lock().unwrap_or_else(PoisonError::into_inner);
             lateness.begin();

@@ -88,10 +88,9 @@ impl Reader {
         let (table, admission) = (file.table(), &self.admission);
         let read = self.watch.read(file, 0, admission.schema(table), |batch| admission.settled(batch))?;
         let Some(arrived) = read else { return Ok(None) };
-        let rows = admission.admit(table, arrived.batches)?;
+        let rows = admission.admit(table, arrived.batches, &arrived.new_columns)?;
         let (name, stamp) = (file.name().to_owned(), file.stamp());
-        let new_columns = arrived.new_columns.into_iter().map(|field| (table, field)).collect();
         self.ledger.insert(name.clone(), stamp);
-        Ok(Some(Arrival { rows, from: ArrivedFrom::File { name, stamp, new_columns } }))
+        Ok(Some(Arrival { rows, from: ArrivedFrom::File { name, stamp } }))
     }
 }

@@ -11,8 +11,8 @@ use crate::sources::{FileLedger, SourceBatch};
 use super::inbox::{Arrival, ArrivedFrom};
 use super::offsets::{self, now_ms};
 use super::request::WaitFor;
-use super::stats::AppliedRows;
 use super::request_keys::{self, DoneRequest, RequestKey, RequestKeys};
+use super::stats::AppliedRows;
 
 /// What has arrived, as an epoch.
 pub(super) struct EpochOfArrivals {
@@ -45,9 +45,9 @@ impl EpochOfArrivals {
     pub(super) fn offsets(&self, folder: &Path, keys: &mut RequestKeys) -> Result<BTreeMap<String, Offset>> {
         let (mut files, mut columns) = (FileLedger::new(), Vec::new());
         for arrival in &self.arrivals {
-            if let ArrivedFrom::File { name, stamp, new_columns } = &arrival.from {
+            columns.extend(arrival.rows.new_columns.iter().cloned());
+            if let ArrivedFrom::File { name, stamp } = &arrival.from {
                 files.insert(name.clone(), *stamp);
-                columns.extend(new_columns.iter().cloned());
             }
         }
         let seen = self.arrivals.iter().filter_map(|arrival| arrival.rows.seen).max();

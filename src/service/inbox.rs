@@ -36,17 +36,14 @@ pub(super) struct ArrivedBatches {
     pub(super) bytes: usize,
     /// The greatest day of the orders so far; `None` if late ones are accepted.
     pub(super) seen: Option<Day>,
+    /// Columns that they came with and the state has not.
+    pub(super) new_columns: Vec<(InputTable, FieldRef)>,
 }
 
 /// Where rows are from.
 pub(super) enum ArrivedFrom {
     /// A file.
-    File {
-        name: String,
-        stamp: FileStamp,
-        /// Columns that it has and the state has not.
-        new_columns: Vec<(InputTable, FieldRef)>,
-    },
+    File { name: String, stamp: FileStamp },
     /// A request, which is answered once the rows are committed.
     Request(WaitingRequest),
 }

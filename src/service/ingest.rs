@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::datatypes::FieldRef;
+
 use crate::durable::State;
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Rejection};
@@ -156,8 +158,8 @@ impl Open {
         key: Option<RequestKey>,
         answer: impl FnOnce(Posted) + Send + 'static,
     ) -> std::result::Result<(), NotPosted> {
-        let batches = self.read(&post)?;
-        let rows = self.admission.admit(post.table, batches).map_err(NotPosted::Unusable)?;
+        let (batches, new_columns) = self.read(&post)?;
+        let rows = self.admission.admit(post.table, batches, &new_columns).map_err(NotPosted::Unusable)?;
         let rejected = rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
         let accepted = rows.rows - rejected;
         let examples: Vec<_> = rows.batches.iter().flat_map(SourceBatch::rejected).take(EXAMPLES).collect();
@@ -171,8 +173,8 @@ impl Open {
         })
     }
 
-    /// The rows of a body, settled.
-    fn read(&self, post: &Post) -> std::result::Result<Vec<SourceBatch>, NotPosted> {
+    /// The rows of a body, settled, and the columns that their table has not.
+    fn read(&self, post: &Post) -> std::result::Result<(Vec<SourceBatch>, Vec<FieldRef>), NotPosted> {
         let Admission { config, .. } = &*self.admission;
         let schema = self.admission.schema(post.table);
         let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
@@ -188,9 +190,12 @@ impl Open {
             })
         };
         let panicked = |message| Error::unusable(format!("it can't be read: {message}"));
-        match caught(read).map_err(panicked).flatten().map_err(NotPosted::Unusable)? {
-            true => Ok(batches),
-            false => Err(NotPosted::TooLarge),
+        // The file has a name only here.
+        let path = post.body.display().to_string();
+        let named = |error: Error| NotPosted::Unusable(Error::unusable(error.to_string().replace(&path, "the body")));
+        match caught(read).map_err(panicked).flatten().map_err(named)? {
+            Some(new_columns) => Ok((batches, new_columns)),
+            None => Err(NotPosted::TooLarge),
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::durable::{Commit, Durability, State};
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Reason, Rejection};
 use crate::panics::caught;
-use crate::sources::{InputFormat, FileOptions, LATE, MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_body};
+use crate::sources::{
+    FileOptions, InputFormat, LATE, MalformedRow, RowDecoder, RowNumbers, Source, SourceBatch, read_body,
+};
 
 use super::offsets::now_ms;
 use super::settings::ServiceConfig;

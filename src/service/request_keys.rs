@@ -107,7 +107,6 @@ impl RequestKeys {
         }
         forgotten
     }
-
 }
 
 impl DoneRequest {

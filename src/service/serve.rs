@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crash;
-use crate::durable::{Commit, Compaction, Disk, LogWriter, RealDisk, Snapshot, State, StateSource};
+use crate::durable::{Commit, Compaction, Disk, LastEpoch, LogWriter, RealDisk, Snapshot, State, StateSource};
 use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::runtime::{Live, Progress, check_source};
@@ -26,8 +26,8 @@ use super::offsets;
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
 use super::request::WaitFor;
-use super::stats::{EpochObserver, EpochStats};
 use super::settings::ServiceConfig;
+use super::stats::{EpochObserver, EpochStats};
 
 /// How a program, or a signal handler, talks to a service. Clones are for the same service.
 #[derive(Clone, Default)]
@@ -150,9 +150,21 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         requests: &Requests,
     ) -> Result<Service<'a, S>> {
         let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(PUBLISHED_MOST), config.today());
-        let (source, current) = (Arc::new(state.source()?), requests.current.clone());
-        current.set(Committed { epoch: state.epoch(), time_ms: state.time_ms() });
-        let live = start_live(config, as_of, &source, sinks(), (&checksums, &changes), progress)?;
+        let (source, last) = state.source_before_last(config.replayed_rows)?;
+        let (before, current) = (state.epoch() - last.len() as u64, requests.current.clone());
+        current.set(Committed { epoch: before, time_ms: last.first().map_or(state.time_ms(), |_| 0) });
+        let mut live = start_live(config, as_of, &Arc::new(source), sinks(), (&checksums, &changes), progress)?;
+        let has_last = !last.is_empty();
+        for LastEpoch { commit, batches } in last {
+            current.set(Committed { epoch: commit.epoch, time_ms: commit.time_ms });
+            live.begin_batches(batches)?;
+            live.finish()?;
+        }
+        if has_last {
+            // What these epochs changed is in the published tables, or these are made anew.
+            live.gather()?;
+            drop(changes.take_all());
+        }
         let (admission, inbox) = (Arc::new(Admission::new(config, state)?), Arc::new(Inbox::default()));
         if config.takes_files {
             arriving::begin(&admission, state, &inbox)?;

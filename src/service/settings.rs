@@ -36,6 +36,9 @@ pub struct ServiceConfig {
     pub publish_on_stop: bool,
     /// Whether the reference date is the day in the job's time zone, and moves on at midnight.
     pub follows_today: bool,
+    /// After a start, the last epochs are applied again one by one, up to so many rows, for sinks that keep what each
+    /// epoch changed.
+    pub replayed_rows: u64,
     /// Where it listens for HTTP requests; `None` for nowhere.
     pub listen: Option<ListenConfig>,
 }
@@ -56,6 +59,7 @@ impl ServiceConfig {
             reject_after: None,
             publish_on_stop: true,
             follows_today: false,
+            replayed_rows: 0,
             listen: None,
         }
     }

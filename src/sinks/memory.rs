@@ -28,8 +28,8 @@ use crate::model::Epoch;
 use super::committed::{Committed, CurrentEpoch};
 use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-pub use history::{ChangesAfter, EpochOfTable};
 use history::History;
+pub use history::{ChangesAfter, EpochOfTable};
 use kept::GrowingTable;
 pub use keys::KeyRange;
 pub use scan::TableScan;

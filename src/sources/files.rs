@@ -3,6 +3,7 @@
 mod arrivals;
 mod common_type;
 mod find;
+mod new_columns;
 mod options;
 mod read;
 mod schema;
@@ -17,9 +18,10 @@ use crate::model::InputTable;
 use super::{Source, SourceBatches, Split};
 pub(crate) use arrivals::read_body;
 pub use arrivals::{ArrivedFile, ArrivedRows, FileLedger, FileStamp, FolderWatch};
+pub use find::InputFormat;
+pub(crate) use new_columns::NewColumns;
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
-pub use find::InputFormat;
 use read::{FilePart, TableFiles};
 
 /// The files of an input folder.

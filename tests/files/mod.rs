@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]
 
 pub mod processes;
+pub mod serving;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

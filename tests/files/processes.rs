@@ -131,6 +131,14 @@ impl Running {
     }
 }
 
+/// No process outlives its test.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Checks that all processes ended with this status and these words.
 pub fn check_all(done: &[Done], status: i32, words: &[&str]) {
     done.iter().for_each(|done| check(done, status, words));

@@ -71,7 +71,9 @@ fn repeated((rows, weights): (RecordBatch, Vec<i64>)) -> Result<RecordBatch> {
     if weights.iter().all(|weight| *weight == 1) {
         return Ok(rows);
     }
-    let times = |weight: i64| usize::try_from(weight).map_err(|_| Error::failed("an epoch deletes a row that the table does not have"));
+    let times = |weight: i64| {
+        usize::try_from(weight).map_err(|_| Error::failed("an epoch deletes a row that the table does not have"))
+    };
     let mut places = Vec::new();
     for (row, weight) in (0_u64..).zip(weights) {
         places.extend(std::iter::repeat_n(row, times(weight)?));

@@ -3,19 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::FieldRef;
 
-use crate::columns::{InputSchema, can_be_carried};
+use crate::columns::InputSchema;
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Reason};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatch};
 
-use super::common_type::common_type;
 use super::find::{self, InputFile, InputFormat};
 use super::options::FileOptions;
 use super::read::TableFiles;
@@ -29,8 +27,6 @@ pub struct FolderWatch {
     options: FileOptions,
     /// The files that were not taken, as they were when first seen so.
     waiting: BTreeMap<String, (FileStamp, Instant)>,
-    /// The new columns of each table, with a type that holds the values of all files.
-    new_columns: BTreeMap<(InputTable, String), DataType>,
     /// Warnings that were logged.
     warned: HashSet<String>,
 }
@@ -59,7 +55,7 @@ pub struct ArrivedFile {
 pub struct ArrivedRows {
     /// The rows.
     pub batches: Vec<SourceBatch>,
-    /// The columns of the file that its table has not, and that could be carried.
+    /// The columns of the file that its table has not.
     pub new_columns: Vec<FieldRef>,
 }
 
@@ -75,8 +71,8 @@ impl FolderWatch {
     #[must_use]
     pub fn new(input: &Path, options: &FileOptions) -> FolderWatch {
         let (input, options) = (input.to_owned(), options.clone());
-        let (waiting, new_columns, warned) = Default::default();
-        FolderWatch { input, options, waiting, new_columns, warned }
+        let (waiting, warned) = Default::default();
+        FolderWatch { input, options, waiting, warned }
     }
 
     /// Looks at the folder: the files that are not in the ledger and have not changed since the last look, in the order
@@ -142,22 +138,7 @@ impl FolderWatch {
             Err(error) => (vec![rejected_file(arrived, schema, &error)?], Vec::new()),
         };
         batches.iter_mut().for_each(|batch| batch.part = part);
-        let new_columns = new.iter().filter_map(|column| self.new_column(schema.table, column)).collect();
-        Ok(Some(ArrivedRows { batches, new_columns }))
-    }
-
-    /// A column that is new, as it can be carried from the next start on; `None` if it can't.
-    fn new_column(&mut self, table: InputTable, column: &FieldRef) -> Option<FieldRef> {
-        let (name, found) = (column.name(), column.data_type());
-        let known = self.new_columns.get(&(table, name.clone())).unwrap_or(found);
-        let both = common_type(known, found).unwrap_or(DataType::Utf8);
-        if both == DataType::Null || !can_be_carried(&both) {
-            self.warn_once(format!("{table}: column {name} is new, and a {found}: it is ignored"));
-            return None;
-        }
-        self.warn_once(format!("{table}: column {name} is new: it is ignored until the next start"));
-        self.new_columns.insert((table, name.clone()), both.clone());
-        Some(Arc::new(Field::new(name, both, true)))
+        Ok(Some(ArrivedRows { batches, new_columns: new }))
     }
 
     fn warn_once(&mut self, problem: String) {
@@ -168,8 +149,8 @@ impl FolderWatch {
     }
 }
 
-/// Gives the rows of a file, for a table with these columns, to a function until it returns false; returns false then.
-/// `origin` is the name of the file for messages and `rejected`.
+/// Gives the rows of a file, for a table with these columns, to a function until it returns false. Returns the columns
+/// that the table has not; `None` if the function returned false. `origin` is the name of the file for `rejected`.
 ///
 /// # Errors
 ///
@@ -181,18 +162,18 @@ pub(crate) fn read_body(
     schema: &InputSchema,
     options: &FileOptions,
     mut take: impl FnMut(SourceBatch) -> Result<bool>,
-) -> Result<bool> {
+) -> Result<Option<Vec<FieldRef>>> {
     let (path, name) = (path.to_owned(), origin.to_owned());
     let file = InputFile { path, name, format, compression: None, partition: Vec::new() };
-    let (files, _) = TableFiles::open_arrived(file, schema, options)?;
+    let (files, new) = TableFiles::open_arrived(file, schema, options)?;
     for part in files.parts() {
         for batch in files.read(&part, BATCH_ROWS)? {
             if !take(batch?)? {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
-    Ok(true)
+    Ok(Some(new))
 }
 
 /// A file's name, size and modification time.

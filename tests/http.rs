@@ -1,0 +1,795 @@
+//! The server: rows that are posted, tables that are read, changes that are followed, against a real process over the
+//! network.
+
+mod files;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Date32Array, Float64Array, Int32Array, Int64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use fastrand::Rng;
+use files::processes::Running;
+use files::serving::{PATIENCE, check_published, service, shop_with_folder, stop};
+use files::{Shop, as_json, check, command, finish};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::Response;
+
+/// A service that listens, and its address.
+struct Served {
+    running: Running,
+    base: String,
+    agent: Agent,
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn of(mut response: Response<ureq::Body>) -> Answer {
+        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.as_str().to_owned(), value.to_str().expect("text").to_owned())
+        };
+        let (status, headers) = (response.status().as_u16(), response.headers().iter().map(header).collect());
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a whole body");
+        Answer { status, headers, body }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("text")
+    }
+
+    fn epoch(&self) -> u64 {
+        self.headers["millstream-epoch"].parse().expect("a number")
+    }
+
+    /// Checks the status, and that a problem is told as one.
+    fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", self.text());
+        if status >= 400 {
+            assert_eq!(self.headers["content-type"], "application/problem+json");
+            assert_eq!(self.json()["status"], status);
+        }
+        self
+    }
+}
+
+fn agent() -> Agent {
+    Agent::config_builder().http_status_as_error(false).build().new_agent()
+}
+
+impl Served {
+    fn start(shop: &Shop, args: &[&str]) -> Served {
+        Served::start_command(service(shop, &[&["--listen", "127.0.0.1:0"], args].concat()))
+    }
+
+    fn start_command(command: std::process::Command) -> Served {
+        let served = Served::start_loading(command);
+        let started = Instant::now();
+        while served.get("/readyz").status != 200 {
+            assert!(started.elapsed() < PATIENCE, "{}", served.running.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+        served
+    }
+
+    fn start_loading(command: std::process::Command) -> Served {
+        let mut running = Running::start(command);
+        running.await_line("listening at ");
+        let log = running.log();
+        let base =
+            log.split("listening at ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+        Served { base: base.to_owned(), running, agent: agent() }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Answer::of(self.agent.get(format!("{}{path}", self.base)).call().expect("an answer"))
+    }
+
+    fn post(&self, table: &str, kind: &str, body: &[u8]) -> Answer {
+        self.post_with(table, &[("content-type", kind)], body)
+    }
+
+    fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let request = self.agent.post(format!("{}/v1/{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Answer::of(request.send(body).expect("an answer"))
+    }
+
+    fn post_json(&self, table: &str, rows: &Value) -> Answer {
+        self.post(table, "application/json", rows.to_string().as_bytes())
+    }
+
+    /// All rows of a table.
+    fn rows(&self, table: &str) -> Vec<Value> {
+        let lines = self.get(&format!("/v1/tables/{table}?format=jsonl")).expect(200).text();
+        lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
+    }
+}
+
+/// A product that costs ten.
+const PEN: u64 = 900;
+
+fn pen() -> Value {
+    json!({ "product_id": PEN, "product_name": "Pen", "category": "Office", "price": 10 })
+}
+
+fn order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> Value {
+    json!({ "order_id": id, "customer_id": customer, "product_id": product, "order_date": day, "quantity": quantity })
+}
+
+/// Orders in columns.
+fn orders(rows: &[(i64, i64, i64, i32, i32)]) -> RecordBatch {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let schema = Schema::new(vec![
+        field("order_id", DataType::Int64),
+        field("customer_id", DataType::Int64),
+        field("product_id", DataType::Int64),
+        field("order_date", DataType::Date32),
+        field("quantity", DataType::Int32),
+        field("discount", DataType::Float64),
+    ]);
+    let columns: Vec<arrow::array::ArrayRef> = vec![
+        std::sync::Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
+        std::sync::Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1))),
+        std::sync::Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2))),
+        std::sync::Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| row.3))),
+        std::sync::Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.4))),
+        std::sync::Arc::new(Float64Array::from_iter_values(rows.iter().map(|_| 0.0))),
+    ];
+    RecordBatch::try_new(schema.into(), columns).expect("a batch")
+}
+
+#[test]
+fn a_posted_row_is_in_all_tables_when_it_is_answered() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    served.post_json("products", &pen()).expect(200);
+    let day = "/v1/tables/daily_sales?key=2024-03-09";
+    assert_eq!(served.get(day).expect(200).json()["rows"], json!([]));
+    for quantity in 1..20 {
+        let posted = served.post_json("orders", &json!([order(500, 1, PEN, "2024-03-09", quantity)])).expect(200);
+        let (answer, read) = (posted.json(), served.get(day).expect(200));
+        assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!([])));
+        assert_eq!((posted.epoch(), answer["epoch"].as_u64()), (read.epoch(), Some(read.epoch())));
+        let row = &read.json()["rows"][0];
+        assert_eq!(row["daily_revenue"].as_f64(), Some(10.0 * quantity as f64), "{row}");
+    }
+    let deleted = served.post_json("orders", &json!({ "order_id": 500, "_op": "d" })).expect(200);
+    assert_eq!(deleted.json()["accepted"], 1);
+    assert_eq!(served.get(day).expect(200).json()["rows"], json!([]));
+    stop(served.running);
+}
+
+/// The same rows in every format, and how they are compressed; what is published is what `run` makes of them.
+#[test]
+fn rows_are_taken_in_every_format() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let batch = |first: i64| orders(&[(first, 1, 1, 19_800, 2), (first + 1, 2, 2, 19_801, 3)]);
+    let lines = |first: i64| as_json(&batch(first)).join("\n");
+    let csv =
+        "order_id,customer_id,product_id,order_date,quantity,discount\n730,1,2,2024-03-17,4,0\n731,,9,2024-03-18,1,\n";
+    let mut stream = StreamWriter::try_new(Vec::new(), &batch(0).schema()).expect("a writer");
+    stream.write(&batch(740)).and_then(|()| stream.write(&batch(742))).expect("written");
+    let stream = stream.into_inner().expect("finished");
+    let mut parquet = ArrowWriter::try_new(Vec::new(), batch(0).schema(), None).expect("a writer");
+    parquet.write(&batch(750)).expect("written");
+    let parquet = parquet.into_inner().expect("finished");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(lines(760).as_bytes()).expect("written");
+    let gzip = gzip.finish().expect("finished");
+    let zstd = zstd::encode_all(lines(770).as_bytes(), 0).expect("encoded");
+    let array = format!("[{}]", as_json(&batch(700)).join(",\n"));
+    let ndjson = "application/x-ndjson";
+    let bodies: [(&str, &str, &[u8], u64); 7] = [
+        ("application/json", "", array.as_bytes(), 2),
+        (ndjson, "", lines(710).leak().as_bytes(), 2),
+        ("text/csv; charset=utf-8", "", csv.as_bytes(), 2),
+        ("application/vnd.apache.arrow.stream", "", &stream, 4),
+        ("application/vnd.apache.parquet", "", &parquet, 2),
+        (ndjson, "gzip", &gzip, 2),
+        (ndjson, "zstd", &zstd, 2),
+    ];
+    for (kind, encoding, body, rows) in bodies {
+        let headers = [("content-type", kind), ("content-encoding", encoding)];
+        let headers = &headers[..if encoding.is_empty() { 1 } else { 2 }];
+        let answer = served.post_with("orders", headers, body).expect(200).json();
+        assert_eq!(answer["accepted"], rows, "{kind} {encoding}: {answer}");
+    }
+    stop(served.running);
+    // What was posted, as files.
+    let folder = shop.input().join("orders");
+    fs::write(folder.join("1.jsonl"), as_json(&batch(700)).join("\n") + "\n" + &lines(710)).expect("written");
+    fs::write(folder.join("2.csv"), csv).expect("written");
+    fs::write(folder.join("3.arrows"), stream).expect("written");
+    fs::write(folder.join("4.parquet"), parquet).expect("written");
+    fs::write(folder.join("5.jsonl.gz"), gzip).expect("written");
+    fs::write(folder.join("6.jsonl.zst"), zstd).expect("written");
+    check_published(&shop, "after posts in all formats");
+}
+
+#[test]
+fn a_bad_row_is_rejected_and_a_bad_request_refused() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let rows = json!([order(1, 1, 1, "2024-03-01", 1), order(2, 1, 1, "soon", 1), 5, { "order_id": null }]);
+    let answer = served.post_json("orders", &rows).expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["rejected_rows"]), (&json!(1), &json!(3)), "{answer}");
+    let mut numbers: Vec<_> =
+        answer["rejected"].as_array().expect("rows").iter().map(|row| &row["row_number"]).collect();
+    numbers.sort_by_key(|number| number.as_u64());
+    assert_eq!(numbers, [2, 3, 4]);
+    assert!(answer["rejected"].to_string().contains("order_date soon"), "{answer}");
+    let rejected = served.get("/v1/tables/rejected").expect(200).json();
+    assert!(rejected["rows"].to_string().contains("soon"), "{rejected}");
+    let epoch = served.get("/v1/status").json()["epoch"].clone();
+    let json = "application/json";
+    let mut stream = StreamWriter::try_new(Vec::new(), &orders(&[]).schema()).expect("a writer");
+    stream.write(&orders(&[(1, 1, 1, 1, 1)])).expect("written");
+    let stream = stream.into_inner().expect("finished");
+    let bodies: [(&str, &[(&str, &str)], &[u8], u16, &str); 14] = [
+        ("order", &[("content-type", json)], b"[]", 404, "wanted orders, products or customers"),
+        ("orders", &[("content-type", "text/plain")], b"[]", 415, "found \\\"text/plain\\\""),
+        ("orders", &[("content-type", json), ("content-encoding", "br")], b"[]", 415, "found br, wanted gzip or zstd"),
+        ("orders", &[("content-type", json), ("content-encoding", "gzip")], b"[]", 400, "can't be read"),
+        ("orders", &[("content-type", json)], b"[{", 400, "ends within an element"),
+        ("orders", &[("content-type", json)], b"[{\"a\": 1}]", 400, "the body: no column order_id"),
+        ("orders", &[("content-type", "text/csv")], b"a,b\n1,2\n", 400, "the body: no column order_id"),
+        ("orders", &[("content-type", "application/vnd.apache.parquet")], b"PAR1", 400, "the body: not a Parquet file"),
+        (
+            "orders",
+            &[("content-type", "application/vnd.apache.arrow.stream")],
+            b"ARROW1",
+            400,
+            "the body: not an Arrow",
+        ),
+        (
+            "orders",
+            &[("content-type", "application/vnd.apache.arrow.stream")],
+            &stream[..stream.len() - 60],
+            400,
+            "the body: not an Arrow",
+        ),
+        ("orders?wait=long", &[("content-type", json)], b"[]", 400, "wanted visible or committed"),
+        ("orders?when=now", &[("content-type", json)], b"[]", 400, "unknown field"),
+        ("orders", &[("content-type", json), ("idempotency-key", "")], b"[]", 400, "wanted 1 to 255"),
+        ("orders", &[("content-type", json), ("content-length", "99999999999")], b"", 413, "more than 64 MiB"),
+    ];
+    for (path, headers, body, status, words) in bodies {
+        let (status_line, text) = raw_post(&served, path, headers, body);
+        assert!(
+            status_line.contains(&format!(" {status} ")) && text.contains(words),
+            "{path} {headers:?}: {status_line} {text}"
+        );
+    }
+    assert_eq!(served.get("/v1/status").json()["epoch"], epoch, "nothing was applied");
+    stop(served.running);
+}
+
+/// A post as a client that knows no better would send it; the first line of the answer, and the rest.
+fn raw_post(served: &Served, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (String, String) {
+    let address = served.base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let mut head = format!("POST /v1/{path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    if !headers.iter().any(|(name, _)| *name == "content-length") {
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes()).expect("sent");
+    stream.write_all(body).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (first, rest) = answer.split_once("\r\n").unwrap_or((&answer, ""));
+    (first.to_owned(), rest.to_owned())
+}
+
+#[test]
+fn rows_are_read_in_every_format_and_by_key() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let days: Vec<Value> =
+        (1..=28).map(|day| order(800 + day, day % 3 + 1, day % 4 + 1, &format!("2024-02-{day:02}"), day)).collect();
+    served.post_json("orders", &json!(days)).expect(200);
+    let mut wanted = served.rows("daily_sales");
+    assert!(wanted.len() >= 28);
+    // Our reader of the other formats leaves nulls out.
+    for row in &mut wanted {
+        row.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+    }
+    let arrow = served.get("/v1/tables/daily_sales?format=arrow").expect(200);
+    let batches = StreamReader::try_new(Cursor::new(&arrow.body), None).expect("a stream");
+    let parse = |lines: Vec<String>| lines.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let found: Vec<Value> = parse(batches.flat_map(|batch| as_json(&batch.expect("a batch"))).collect());
+    assert_eq!(found, wanted);
+    let parquet = served.get("/v1/tables/daily_sales?format=parquet").expect(200);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(parquet.body)).expect("Parquet");
+    let batches = reader.build().expect("a reader");
+    let found: Vec<Value> = parse(batches.flat_map(|batch| as_json(&batch.expect("a batch"))).collect());
+    assert_eq!(found, wanted);
+    let csv = served.get("/v1/tables/daily_sales?format=csv").expect(200).text();
+    assert_eq!(csv.lines().count(), wanted.len() + 1);
+    // Pages, while the table changes.
+    let (mut path, mut found) =
+        (Some("/v1/tables/daily_sales?limit=5&columns=order_date,daily_revenue".to_owned()), Vec::new());
+    let first = served.get("/v1/status").epoch();
+    while let Some(page) = path {
+        let answer = served.get(&page).expect(200);
+        assert_eq!(answer.epoch(), first);
+        assert_eq!(answer.headers.contains_key("link"), !answer.json()["next"].is_null());
+        found.extend(answer.json()["rows"].as_array().expect("rows").clone());
+        path = answer.json()["next"].as_str().map(str::to_owned);
+        served.post_json("orders", &json!(order(801, 1, 1, "2024-02-27", found.len() as u64))).expect(200);
+    }
+    let dates = |rows: &[Value]| {
+        rows.iter().filter_map(|row| row["order_date"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(dates(&found), dates(&wanted));
+    // Ranges, an order, an older epoch.
+    let of = |query: &str| served.get(&format!("/v1/tables/daily_sales?{query}")).expect(200).json();
+    let range = of("from=2024-02-10&to=2024-02-12");
+    assert_eq!(dates(range["rows"].as_array().expect("rows")), ["2024-02-10", "2024-02-11", "2024-02-12"]);
+    assert_eq!(of(&format!("epoch={first}&format=json&key=2024-02-27"))["epoch"], first);
+    let sorted = of("order=-daily_revenue&limit=3&columns=daily_revenue");
+    let revenues: Vec<_> =
+        sorted["rows"].as_array().expect("rows").iter().map(|row| row["daily_revenue"].as_f64()).collect();
+    assert!(revenues.len() == 3 && revenues.is_sorted_by(|one, next| one >= next), "{revenues:?}");
+    for (path, status, words) in [
+        ("/v1/tables/nothing", 404, "there is no table nothing here; there are "),
+        ("/v1/tables/daily_sales?key=soon", 400, "key: order_date: found \"soon\", wanted a value of Date32"),
+        ("/v1/tables/daily_sales?columns=a", 400, "has no column a; it has order_date"),
+        ("/v1/tables/daily_sales?order=a", 400, "has no column a"),
+        ("/v1/tables/daily_sales?epoch=1", 410, "epoch 1 is not kept any more"),
+        ("/v1/tables/daily_sales?key=2024-01-01&to=2024-01-02", 400, "can't be given together"),
+        ("/v1/tables/daily_sales/changes?since=100000", 400, "epoch 100000 is not there yet"),
+        ("/v1/tables/daily_sales/changes?since=0", 410, "begin again with ?snapshot=true"),
+        ("/nothing", 404, "there is nothing at /nothing"),
+    ] {
+        let problem = served.get(path).expect(status).json();
+        assert!(problem["detail"].as_str().expect("text").contains(words), "{path}: {problem}");
+    }
+    stop(served.running);
+}
+
+/// A server-sent event.
+#[derive(Debug)]
+struct SentEvent {
+    kind: String,
+    id: Option<u64>,
+    data: Value,
+}
+
+/// The events of a stream.
+fn events(served: &Served, path: &str, last: Option<u64>) -> impl Iterator<Item = SentEvent> + use<> {
+    let request = agent().get(format!("{}{path}", served.base));
+    let request = last.iter().fold(request, |request, id| request.header("last-event-id", id.to_string()));
+    let response = request.call().expect("an answer");
+    assert_eq!(response.status(), 200);
+    let mut lines = BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok);
+    std::iter::from_fn(move || {
+        let mut event = SentEvent { kind: String::new(), id: None, data: Value::Null };
+        loop {
+            let line = lines.next()?;
+            match line.split_once(": ") {
+                Some(("id", id)) => event.id = id.parse().ok(),
+                Some(("event", kind)) => kind.clone_into(&mut event.kind),
+                Some(("data", data)) => event.data = serde_json::from_str(data).expect("JSON"),
+                _ if line.is_empty() && !event.kind.is_empty() => return Some(event),
+                _ => {}
+            }
+        }
+    })
+}
+
+/// The rows of a table as a client has them that follows it.
+#[derive(Default)]
+struct Followed(BTreeMap<String, i64>);
+
+impl Followed {
+    fn apply(&mut self, event: &SentEvent) {
+        for (member, weight) in [("rows", 1), ("plus", 1), ("minus", -1)] {
+            for row in event.data[member].as_array().into_iter().flatten() {
+                *self.0.entry(row.to_string()).or_default() += weight;
+            }
+        }
+        self.0.retain(|_, weight| *weight != 0);
+    }
+
+    fn rows(&self) -> Vec<String> {
+        assert!(self.0.values().all(|weight| *weight == 1));
+        self.0.keys().cloned().collect()
+    }
+}
+
+fn sorted(rows: &[Value]) -> Vec<String> {
+    let mut rows: Vec<_> = rows.iter().map(Value::to_string).collect();
+    rows.sort();
+    rows
+}
+
+fn random_orders(random: &mut Rng) -> Value {
+    let row = |_| match random.u8(..5) {
+        0 => json!({ "order_id": random.u64(1..40), "_op": "d" }),
+        _ => order(random.u64(1..40), random.u64(1..4), random.u64(1..5), "2024-03-05", random.u64(1..9)),
+    };
+    let rows: Vec<Value> = (0..random_count()).map(row).collect();
+    json!(rows)
+}
+
+fn random_count() -> usize {
+    fastrand::usize(1..6)
+}
+
+/// A snapshot and the changes since are the table, at every epoch, also across `kill -9`.
+#[test]
+fn who_follows_a_table_has_it_also_after_a_kill() {
+    let (shop, mut random) = (shop_with_folder(), Rng::with_seed(3));
+    let tables = ["daily_sales", "customer_patterns", "product_sales", "rfm_analysis", "customer_product_matrix"];
+    let mut followed: BTreeMap<&str, (Followed, Option<u64>)> = BTreeMap::new();
+    for round in 0..4 {
+        let served = Served::start(&shop, &["--workers", if round % 2 == 0 { "2" } else { "1" }]);
+        let mut streams: Vec<_> = tables
+            .iter()
+            .map(|table| {
+                let last = followed.get(table).and_then(|(_, last)| *last);
+                let query = if last.is_none() { "?snapshot=true" } else { "" };
+                (*table, events(&served, &format!("/v1/tables/{table}/changes{query}"), last))
+            })
+            .collect();
+        let mut epoch = 0;
+        for _ in 0..8 {
+            epoch = served.post_json("orders", &random_orders(&mut random)).expect(200).epoch();
+        }
+        for (table, events) in &mut streams {
+            let (rows, last) = followed.entry(table).or_default();
+            for event in events {
+                assert_ne!(event.kind, "gone", "{table}");
+                rows.apply(&event);
+                *last = event.id.or(*last);
+                if event.id == Some(epoch) {
+                    break;
+                }
+            }
+            assert_eq!(rows.rows(), sorted(&served.rows(table)), "{table} at epoch {epoch}");
+        }
+        // These rows nobody has received when the process is killed.
+        served.post_json("orders", &random_orders(&mut random)).expect(200);
+        let mut running = served.running;
+        running.kill();
+        running.end();
+    }
+}
+
+#[test]
+fn a_request_that_is_repeated_is_applied_once_also_after_a_kill() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let headers = [("content-type", "application/json"), ("idempotency-key", "first")];
+    let of = |quantity| order(700, 1, PEN, "2024-03-09", quantity).to_string();
+    let (first, second) = (of(1), of(7));
+    served.post_json("products", &pen()).expect(200);
+    let answer = served.post_with("orders", &headers, first.as_bytes()).expect(200).json();
+    assert_eq!((&answer["repeated"], &answer["accepted"]), (&json!(false), &json!(1)));
+    served.post("orders", "application/json", second.as_bytes()).expect(200);
+    let check_repeated = |served: &Served| {
+        let again = served.post_with("orders", &headers, first.as_bytes()).expect(200).json();
+        assert_eq!((&again["repeated"], &again["epoch"]), (&json!(true), &answer["epoch"]), "{again}");
+        served.post_with("orders", &headers, second.as_bytes()).expect(422);
+        served.post_with("products", &headers, first.as_bytes()).expect(422);
+        let day = served.get("/v1/tables/daily_sales?key=2024-03-09").json();
+        assert_eq!(day["rows"][0]["daily_revenue"].as_f64(), Some(70.0), "{day}");
+    };
+    check_repeated(&served);
+    let mut running = served.running;
+    running.kill();
+    running.end();
+    let served = Served::start(&shop, &["--checkpoint-every", "1KB"]);
+    check_repeated(&served);
+    let mut running = served.running;
+    running.await_line("made a checkpoint");
+    running.kill();
+    running.end();
+    let served = Served::start(&shop, &[]);
+    check_repeated(&served);
+    stop(served.running);
+}
+
+/// Clients post with retries while the process is killed again and again. Each has orders of its own, whose last value
+/// that was acknowledged must be there in the end.
+#[test]
+fn killed_at_any_moment_it_loses_no_acknowledged_request_and_applies_none_twice() {
+    let kills = std::env::var("MILLSTREAM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8_u64);
+    let (shop, mut random) = (shop_with_folder(), Rng::with_seed(11));
+    let port = files::processes::hosts(1).rsplit_once(':').map(|(_, port)| port.to_owned()).expect("a port");
+    let listen = format!("127.0.0.1:{port}");
+    let (base, is_over) = (format!("http://{listen}"), AtomicBool::new(false));
+    let start = || {
+        let args = ["--listen", &listen, "--checkpoint-every", "20KB", "--publish-every", "500ms"];
+        Running::start(service(&shop, &args))
+    };
+    let mut running = start();
+    running.await_line("live at epoch");
+    let posted = agent().post(format!("{base}/v1/products")).header("content-type", "application/json");
+    assert_eq!(posted.send(pen().to_string()).expect("an answer").status(), 200);
+    let values: Vec<(u64, u64)> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                scope.spawn({
+                    let (base, is_over) = (&base, &is_over);
+                    move || post_until(base, client, is_over)
+                })
+            })
+            .collect();
+        for _ in 0..kills {
+            thread::sleep(Duration::from_millis(random.u64(300..2500)));
+            running.kill();
+            while !running.is_over() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            running = start();
+        }
+        running.await_line("live at epoch");
+        thread::sleep(Duration::from_secs(1));
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().expect("no client panicked")).collect()
+    });
+    for (client, (value, _)) in values.iter().enumerate() {
+        let day = Answer::of(
+            agent()
+                .get(format!("{base}/v1/tables/daily_sales?key=2023-01-{:02}", client + 1))
+                .call()
+                .expect("an answer"),
+        );
+        let revenue = day.expect(200).json()["rows"][0]["daily_revenue"].as_f64().unwrap_or_default();
+        assert_eq!(revenue, (10 * value) as f64, "client {client}");
+    }
+    let acknowledged: u64 = values.iter().map(|(_, acknowledged)| acknowledged).sum();
+    println!("{kills} kills, {acknowledged} acknowledged");
+    assert!(acknowledged > 0);
+    stop(running);
+}
+
+/// Writes ever new quantities of an order of a client's own day, and repeats each until it is answered. Returns the last
+/// one, and how many were acknowledged.
+fn post_until(base: &str, client: u64, is_over: &AtomicBool) -> (u64, u64) {
+    let (agent, mut quantity, started) = (agent(), 0, Instant::now());
+    while !is_over.load(Ordering::Relaxed) {
+        quantity += 1;
+        let body = json!([order(1000 + client, 1, PEN, &format!("2023-01-{:02}", client + 1), quantity)]).to_string();
+        loop {
+            let request = agent.post(format!("{base}/v1/orders")).header("content-type", "application/json");
+            match request.header("idempotency-key", format!("{client}-{quantity}")).send(&body) {
+                Ok(response) if response.status() == 200 => break,
+                Ok(response) => assert!(matches!(response.status().as_u16(), 409 | 429 | 503), "{response:?}"),
+                Err(_) => {}
+            }
+            assert!(started.elapsed() < 10 * PATIENCE, "client {client} gets no answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    (quantity, quantity)
+}
+
+/// While rows are posted, the sums of three tables are the same in every epoch that is read.
+#[test]
+fn all_tables_are_of_one_epoch() {
+    let (shop, is_over) = (shop_with_folder(), AtomicBool::new(false));
+    let served = Served::start(&shop, &[]);
+    let reads = thread::scope(|scope| {
+        let posting = scope.spawn(|| {
+            let mut random = Rng::with_seed(5);
+            while !is_over.load(Ordering::Relaxed) {
+                let known = |order: &Value| order["customer_id"].as_u64().is_some_and(|id| id <= 2);
+                let rows: Vec<Value> = random_orders(&mut random)
+                    .as_array()
+                    .expect("rows")
+                    .iter()
+                    .filter(|row| known(row))
+                    .cloned()
+                    .collect();
+                served.post_json("orders", &json!(rows)).expect(200);
+            }
+        });
+        let mut reads = 0;
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(3) {
+            let first = served.get("/v1/tables/daily_sales?format=jsonl").expect(200);
+            let sum = |text: &str, column: &str| -> i64 {
+                let cents = |line: &str| {
+                    serde_json::from_str::<Value>(line).expect("a row")[column].as_f64().unwrap_or_default()
+                };
+                text.lines().map(|line| (cents(line) * 10_000.0).round() as i64).sum()
+            };
+            let wanted = sum(&first.text(), "daily_revenue");
+            for (table, column) in [("product_sales", "total_revenue"), ("customer_patterns", "total_spent")] {
+                let other = served.get(&format!("/v1/tables/{table}?format=jsonl&epoch={}", first.epoch()));
+                if other.status == 410 {
+                    continue; // so many epochs later
+                }
+                assert_eq!(sum(&other.expect(200).text(), column), wanted, "{table} at epoch {}", first.epoch());
+                reads += 1;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        posting.join().expect("no post failed");
+        reads
+    });
+    assert!(reads > 0);
+    stop(served.running);
+}
+
+#[test]
+fn whom_others_can_reach_asks_for_a_token() {
+    let shop = shop_with_folder();
+    check(&finish(service(&shop, &["--listen", "0.0.0.0:0"])), 2, &["which others can reach, and no token"]);
+    fs::write(shop.path("token"), "open sesame\n").expect("written");
+    let token = shop.path("token").display().to_string();
+    let served = Served::start(&shop, &["--listen", "127.0.0.1:0", "--token-file", &token]);
+    assert!(!served.running.log().contains("sesame"));
+    for path in ["/", "/metrics", "/v1/tables", "/v1/tables/daily_sales/changes", "/v1/openapi.json", "/nothing"] {
+        let refused = served.get(path).expect(401);
+        assert_eq!(refused.headers["www-authenticate"], "Bearer");
+    }
+    served.get("/healthz").expect(200);
+    for (sent, status) in
+        [("Bearer open sesame", 200), ("bearer open sesame", 200), ("Bearer open", 401), ("Basic x", 401)]
+    {
+        let request = served.agent.get(format!("{}/v1/tables", served.base)).header("authorization", sent);
+        assert_eq!(request.call().expect("an answer").status(), status, "{sent}");
+    }
+    let refused = served.post_json("orders", &json!([]));
+    refused.expect(401);
+    stop(served.running);
+}
+
+#[test]
+fn tls_is_spoken_with_the_certificate_of_the_configuration() {
+    let shop = shop_with_folder();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (shop.path("cert.pem"), shop.path("key.pem"));
+    fs::write(&cert, made.cert.pem()).expect("written");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let config = |cert: &std::path::Path| {
+        let tls =
+            format!("serve: {{listen: 'localhost:0', tls: {{cert: '{}', key: '{}'}}}}", cert.display(), key.display());
+        fs::write(shop.path("tls.yaml"), tls).expect("written");
+        shop.path("tls.yaml").display().to_string()
+    };
+    let of_key = config(&key);
+    check(&finish(service(&shop, &["--config", &of_key])), 2, &["serve.tls: ", "it has no certificate"]);
+    let right = config(&cert);
+    let mut running = Running::start(service(&shop, &["--config", &right]));
+    running.await_line("live at epoch");
+    let log = running.log();
+    let port = log.split("https://127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a port");
+    let root = ureq::tls::Certificate::from_pem(made.cert.pem().as_bytes()).expect("a certificate");
+    let tls = ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::new_with_certs(&[root])).build();
+    let agent = Agent::config_builder().tls_config(tls).build().new_agent();
+    let answer = Answer::of(agent.get(format!("https://localhost:{port}/v1/tables")).call().expect("an answer"));
+    assert!(answer.expect(200).json()["tables"].as_array().is_some_and(|tables| tables.len() > 5));
+    // Who does not speak it gets nothing, and disturbs nobody.
+    let mut plain = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    let mut nothing = Vec::new();
+    let _ = plain.read_to_end(&mut nothing);
+    assert!(!nothing.starts_with(b"HTTP"));
+    stop(running);
+}
+
+/// Each path and method of the OpenAPI document is there, and answers only as the document says.
+#[test]
+fn the_openapi_document_is_true() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let document = served.get("/v1/openapi.json").expect(200).json();
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let concrete = path.replace("{table}", "daily_sales").replace("{input}", "orders");
+        for (method, operation) in methods.as_object().expect("methods") {
+            operations += 1;
+            let answers = match method.as_str() {
+                "post" => vec![
+                    served.post_json("orders", &json!([order(1, 1, 1, "2024-03-01", 1)])),
+                    served.post("orders", "text/plain", b""),
+                    served.post("orders", "application/json", b"["),
+                    served.post("none", "application/json", b"[]"),
+                ],
+                _ if path.ends_with("changes") => vec![
+                    served.get(&format!("{concrete}?since=100000")),
+                    served.get(&format!("{concrete}?since=x")),
+                    served.get("/v1/tables/none/changes"),
+                ],
+                _ => vec![served.get(&concrete), served.get(&path.replace("{table}", "none"))],
+            };
+            for answer in answers {
+                let known = &operation["responses"][answer.status.to_string()];
+                assert!(known.is_object(), "{method} {path}: {} {}", answer.status, answer.text());
+                let kind = answer.headers["content-type"].split(';').next().expect("a type").to_owned();
+                let content = known["content"].as_object().expect("content");
+                assert!(content.contains_key(&kind), "{method} {path}: {} {kind}", answer.status);
+                if answer.status == 200 && kind == "application/json" {
+                    let schema = &content[&kind]["schema"];
+                    let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
+                    let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
+                    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                    let (body, members) = (answer.json(), required.collect::<Vec<_>>());
+                    assert!(members.iter().all(|member| body.get(member).is_some()), "{method} {path}: {body}");
+                }
+            }
+        }
+    }
+    assert_eq!(operations, 12);
+    // And nothing is there that the document does not have.
+    let overview = served.get("/").expect(200).json();
+    assert_eq!(overview["paths"].as_object().map(serde_json::Map::len), Some(operations));
+    stop(served.running);
+}
+
+#[test]
+fn while_it_loads_it_says_so_and_when_it_stops_it_answers_what_it_took() {
+    let shop = Shop::generated("0.02");
+    let served = Served::start_loading(service(&shop, &["--listen", "127.0.0.1:0", "--as-of", "2024-12-31"]));
+    let early = [served.get("/readyz"), served.get("/v1/tables"), served.post_json("orders", &json!([]))];
+    for answer in early.into_iter().filter(|answer| answer.status != 200) {
+        assert_eq!(answer.expect(503).headers["retry-after"], "1");
+    }
+    served.get("/healthz").expect(200);
+    let started = Instant::now();
+    while served.get("/readyz").status != 200 {
+        assert!(started.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(5));
+    }
+    let metrics = served.get("/metrics").expect(200).text();
+    for name in
+        ["millstream_epoch 1\n", "millstream_table_rows{table=\"daily_sales\"}", "millstream_log_bytes 0\n", "# EOF\n"]
+    {
+        assert!(metrics.contains(name), "{name}: {metrics}");
+    }
+    let mut stream = events(&served, "/v1/tables/daily_sales/changes", None);
+    let Served { mut running, base, .. } = served;
+    let posting = thread::spawn(move || {
+        let (agent, mut last) = (agent(), None);
+        for id in 0.. {
+            let body = json!([order(90_000_000 + id, 1, 1, "2024-05-01", 1)]).to_string();
+            let request = agent.post(format!("{base}/v1/orders")).header("content-type", "application/json");
+            match request.send(&body).map(Answer::of) {
+                Ok(answer) if answer.status == 200 => last = Some(answer.epoch()),
+                Ok(answer) => return (last, Some(answer.expect(503).status)),
+                Err(_) => return (last, None),
+            }
+        }
+        (last, None)
+    });
+    thread::sleep(Duration::from_millis(500));
+    running.signal("-TERM");
+    let (last, _) = posting.join().expect("no client panicked");
+    let done = running.end();
+    check(&done, 0, &[]);
+    let last = last.expect("some were answered");
+    assert!(done.stderr.contains(&format!("published epoch {last}")), "{last}: {}", done.stderr);
+    // Who follows changes has all of them, or is cut off.
+    while stream.next().is_some() {}
+    check(&finish(command(&["health"])), 2, &[]);
+}
