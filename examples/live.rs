@@ -14,7 +14,7 @@ use millstream::config::RunConfig;
 use millstream::generate::generate;
 use millstream::model::Day;
 use millstream::runtime::{Phase, Progress};
-use millstream::service::{Requests, ServiceConfig, serve};
+use millstream::service::{ServiceConfig, ServiceHandle, serve};
 use millstream::sinks::{ChangeFeed, Sink};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +54,7 @@ fn follow(
     feed: &ChangeFeed,
     meanwhile: impl FnOnce() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
-    let (requests, progress) = (Requests::default(), Arc::new(Progress::default()));
+    let (requests, progress) = (ServiceHandle::default(), Arc::new(Progress::default()));
     let sinks = || vec![Box::new(feed.clone()) as Box<dyn Sink>];
     thread::scope(|scope| {
         let service = scope.spawn(|| serve(config, sinks, &progress, &requests));

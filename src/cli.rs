@@ -26,7 +26,7 @@ use crate::grouped::grouped;
 use crate::http::HttpServer;
 use crate::report::Report;
 use crate::runtime::Progress;
-use crate::service::{self, Requests, ServiceConfig};
+use crate::service::{self, ServiceConfig, ServiceHandle};
 use crate::validate::{self, Check};
 
 use changes::ChangesArgs;
@@ -293,7 +293,7 @@ fn run(command: &RunCommand) -> Result<()> {
 }
 
 fn serve(command: &ServeCommand) -> Result<()> {
-    let (progress, mut requests) = (Arc::new(Progress::default()), Requests::default());
+    let (progress, mut requests) = (Arc::new(Progress::default()), ServiceHandle::default());
     signals::request_on_signals(&progress, &requests)?;
     let mut config = ServiceConfig::resolve(&command.args, &command.serve)?;
     config.run.validate()?;
@@ -302,6 +302,8 @@ fn serve(command: &ServeCommand) -> Result<()> {
     }
     memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
+    // Or the message would be that its address is taken.
+    service::check_not_running(&config)?;
     let server = HttpServer::start(&config, &mut requests, &progress)?;
     let sinks = || server.as_ref().map_or_else(Vec::new, HttpServer::sinks);
     let served = service::serve(&config, sinks, &progress, &requests);

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
 use crate::runtime::Progress;
-use crate::service::{self, Requests, ServiceConfig};
+use crate::service::{self, ServiceConfig, ServiceHandle};
 use crate::sinks::{ChangeFeed, Sink, TableChanges};
 
 use super::print::print_line;
@@ -51,7 +51,7 @@ impl LiveDemo<'_> {
         let args = RunArgs { input: Some(shop), output: Some(output), workers: self.workers, ..RunArgs::default() };
         let mut config = ServiceConfig::new(RunConfig::resolve(&args)?);
         (config.incoming, config.follows_today) = (Some(incoming), true);
-        let (progress, requests) = (Arc::new(Progress::default()), Requests::default());
+        let (progress, requests) = (Arc::new(Progress::default()), ServiceHandle::default());
         signals::request_on_signals(&progress, &requests)?;
         let (folder, rate) = (self.folder.display(), grouped(self.rate.into()));
         print_line(format_args!(
@@ -83,7 +83,7 @@ impl LiveDemo<'_> {
     }
 
     /// Writes a file of orders every second.
-    fn stream(&self, folder: &Path, written: &AtomicU64, requests: &Requests) -> Result<()> {
+    fn stream(&self, folder: &Path, written: &AtomicU64, requests: &ServiceHandle) -> Result<()> {
         let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
         // Later than those of an earlier demo.
         let first = u64::try_from(micros).map_err(Error::failed)?;
@@ -166,7 +166,7 @@ struct Moved {
 }
 
 /// Shows every second what has moved.
-fn show(feed: &ChangeFeed, written: &AtomicU64, requests: &Requests) -> Result<()> {
+fn show(feed: &ChangeFeed, written: &AtomicU64, requests: &ServiceHandle) -> Result<()> {
     let (mut tables, mut epochs, mut lines) = (BTreeMap::<String, Moved>::new(), 0, 0);
     let started = Instant::now();
     while !requests.stop.load(Ordering::Relaxed) {

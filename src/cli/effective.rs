@@ -118,7 +118,11 @@ fn of_file(setting: &Setting, file: &Value) -> Option<(String, String)> {
     let value = setting.key?.split('.').try_fold(file, |value, key| value.get(key))?;
     let text = match value {
         Value::Null => return None,
-        Value::String(text) if setting.key == Some("serve.token") && !text.starts_with("${") => "(a secret)".into(),
+        Value::String(text)
+            if setting.key == Some("serve.token") && !(text.starts_with("${") && text.ends_with('}')) =>
+        {
+            "(a secret)".into()
+        }
         Value::String(text) => text.clone(),
         value => value.to_string(),
     };

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Result};
 use crate::runtime::{Phase, Progress};
-use crate::service::Requests;
+use crate::service::ServiceHandle;
 
 /// How long a cancelled run may take to end in order: to remove its files, and to tell other processes.
 const GRACE: Duration = Duration::from_millis(700);
@@ -47,7 +47,7 @@ pub(super) fn stop_on_signals(progress: &Arc<Progress>) -> Result<()> {
 
 /// Makes signals requests to a service: SIGUSR1 to publish, SIGUSR2 to verify, SIGTERM, SIGINT and SIGHUP to stop. A
 /// service that is still loading is cancelled, and a second signal ends the process at once: nothing is lost by that.
-pub(super) fn request_on_signals(progress: &Arc<Progress>, requests: &Requests) -> Result<()> {
+pub(super) fn request_on_signals(progress: &Arc<Progress>, requests: &ServiceHandle) -> Result<()> {
     flag::register(SIGUSR1, Arc::clone(&requests.publish)).map_err(Error::failed)?;
     flag::register(SIGUSR2, Arc::clone(&requests.verify)).map_err(Error::failed)?;
     let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));

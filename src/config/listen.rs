@@ -61,8 +61,8 @@ impl ListenConfig {
         let address = address_of(text)?;
         let token = match (token_file.or(file_of_file), token) {
             (Some(path), _) => read_secret(path)?,
-            (None, Some(token)) => Secret::new(expanded(&token)?.as_bytes()),
-            (None, None) => default_token.map_or_else(Secret::default, |token| Secret::new(token.as_bytes())),
+            (None, Some(token)) => Secret::new(expanded(&token)?.trim().as_bytes()),
+            (None, None) => default_token.map_or_else(Secret::default, |token| Secret::new(token.trim().as_bytes())),
         };
         if !address.ip().is_loopback() && token.is_empty() {
             return Err(Error::usage(format!(

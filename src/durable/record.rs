@@ -35,6 +35,9 @@ pub struct Commit {
     /// True if the rows of earlier epochs that can't be used are forgotten with it.
     #[serde(default)]
     pub forgets_unusable: bool,
+    /// True if the tables are made in another way from it on: earlier epochs are not applied again one by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub makes_anew: bool,
 }
 
 /// The kinds of frames.

@@ -182,7 +182,7 @@ impl State {
     }
 
     /// The rows as they were before the last epochs, and those epochs: as many as have no more than so many rows, are in
-    /// the log, and forget nothing. The first epoch is not one of them.
+    /// the log, and neither forget rows nor make the tables anew. The first epoch is not one of them.
     ///
     /// # Errors
     ///
@@ -191,7 +191,9 @@ impl State {
         let (mut kept, mut rows) = (self.log.epochs.len(), 0);
         while let Some(epoch) = self.log.epochs[..kept].last() {
             rows += self.log.count_of(epoch)?;
-            if rows > most_rows || epoch.commit.forgets_unusable || epoch.commit.epoch == 1 {
+            let Commit { epoch: number, forgets_unusable, makes_anew, .. } = epoch.commit;
+            let is_last = forgets_unusable || makes_anew || number == 1;
+            if is_last || rows > most_rows || self.log.epochs.len() - kept >= LAST_EPOCHS_MAX {
                 break;
             }
             kept -= 1;
@@ -210,6 +212,9 @@ impl State {
         LogWriter::new(self.manifest.clone(), durability, self.segment_blocks)
     }
 }
+
+/// The most epochs that are applied again.
+const LAST_EPOCHS_MAX: usize = 2000;
 
 /// An epoch of the log that is applied again.
 pub(crate) struct LastEpoch {

@@ -1,7 +1,9 @@
 //! What all requests share.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -11,11 +13,11 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::{ListenConfig, Secret};
-use crate::runtime::{Phase, Progress};
-use crate::service::{Requests, ServiceConfig};
+use crate::runtime::Progress;
+use crate::service::{ServiceConfig, ServiceHandle};
 use crate::sinks::{Committed, MemoryTables};
 
 use super::events::RecentEvents;
@@ -26,7 +28,7 @@ use super::problem::Problem;
 
 /// What all requests share.
 pub(super) struct App {
-    pub(super) requests: Requests,
+    pub(super) requests: ServiceHandle,
     pub(super) tables: MemoryTables,
     pub(super) pinned: PinnedEpochs,
     pub(super) progress: Arc<Progress>,
@@ -39,23 +41,69 @@ pub(super) struct App {
     pub(super) liveness: Liveness,
     /// The newest epoch that is in all tables.
     pub(super) epochs: watch::Receiver<Committed>,
-    /// So many bodies are received at a time.
-    pub(super) bodies: Semaphore,
-    /// So many clients follow changes at a time.
+    /// Limits the bodies that are received and decoded.
+    pub(super) bodies: Arc<Semaphore>,
+    pub(super) small_decodes: Arc<Semaphore>,
+    pub(super) large_decodes: Arc<Semaphore>,
+    /// The posts that wait for their answer.
+    pub(super) answers: Answers,
+    /// Limits the clients that follow changes.
     pub(super) followers: Arc<Semaphore>,
+    /// Limits the answers that are encoded as they are taken.
+    pub(super) streams: Arc<Semaphore>,
+    /// True once all tables could be read.
+    pub(super) was_live: AtomicBool,
+}
+
+/// Counts posts that wait for their answer.
+#[derive(Default)]
+pub(super) struct Answers(Arc<AtomicUsize>);
+
+/// A post that waits for its answer.
+pub(super) struct WaitingAnswer(Arc<AtomicUsize>);
+
+impl Answers {
+    pub(super) fn begin(&self) -> WaitingAnswer {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        WaitingAnswer(Arc::clone(&self.0))
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for WaitingAnswer {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(super) type Shared = State<Arc<App>>;
 
-/// The most bodies that are received at a time; what they may take of memory and disk is bounded by that.
+/// Maximum number of concurrent request bodies.
 pub(super) const BODIES_MAX: usize = 64;
-/// The most clients that follow changes.
+/// Maximum number of small, and of large, bodies that are decoded concurrently.
+pub(super) const SMALL_DECODES_MAX: usize = 16;
+pub(super) const LARGE_DECODES_MAX: usize = 2;
+/// Maximum number of clients that follow changes.
 pub(super) const FOLLOWERS_MAX: usize = 2000;
+/// Maximum number of answers that are encoded as they are taken.
+pub(super) const STREAMS_MAX: usize = 256;
 
 impl App {
-    /// True once all tables can be read.
+    /// True once all tables can be read. They stay readable while the job is started anew for another day.
     pub(super) fn is_live(&self) -> bool {
-        self.progress.phase() == Phase::Live && self.tables.snapshot().epoch().is_some()
+        if self.requests.ingest.is_open() {
+            self.was_live.store(true, Ordering::Relaxed);
+        }
+        self.was_live.load(Ordering::Relaxed)
+    }
+
+    /// Begins an answer that is encoded as it is taken.
+    pub(super) fn begin_stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        permit.map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "too many clients read whole tables"))
     }
 
     /// Fails while tables can't be read yet.
@@ -67,8 +115,13 @@ impl App {
     }
 }
 
-/// Lets those through who know the token.
+/// Refuses requests without the token. Where none is needed, refuses those that a page in a browser sends under another
+/// name for this machine.
 pub(super) async fn authorized(State(app): Shared, request: Request, next: Next) -> Response {
+    if app.listen.token.is_empty() && !is_local(request.headers()) {
+        let detail = "Host: wanted localhost or the address of this machine's loopback, since no token is configured";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
     let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
     if is_open || knows(request.headers(), &app.listen.token) {
         return next.run(request).await;
@@ -76,6 +129,15 @@ pub(super) async fn authorized(State(app): Shared, request: Request, next: Next)
     let detail = "wanted the header `Authorization: Bearer TOKEN` with the token of the service";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
     problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
+}
+
+/// True if a request is for this machine by one of the names that only it has.
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let host = host.to_str().unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn knows(headers: &HeaderMap, token: &Secret) -> bool {
@@ -105,5 +167,7 @@ pub(super) fn epoch_headers(epoch: Committed) -> [(&'static str, String); 2] {
     [("millstream-epoch", epoch.epoch.to_string()), ("millstream-committed-at", timestamp(epoch.time_ms))]
 }
 
+/// How long a client may take to read a table.
+pub(super) const STREAM_PATIENCE: Duration = Duration::from_secs(600);
 /// How long to wait for a service that is stopping.
 pub(super) const GRACE: Duration = Duration::from_secs(5);

@@ -18,7 +18,8 @@ use flate2::write::MultiGzDecoder;
 use http_body_util::BodyExt;
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
 use sha2::{Digest, Sha256};
-use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use tokio::time::Instant;
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::json_elements::JsonElements;
 use super::problem::Problem;
@@ -33,7 +34,7 @@ pub(super) enum Encoding {
 
 /// A body that was received as a whole.
 pub(super) struct ReceivedBody {
-    /// It has the body for as long as it is open.
+    /// The path is that of the body for as long as this file is open.
     _file: File,
     pub(super) path: PathBuf,
     /// Of what it has, in hexadecimal digits.
@@ -41,12 +42,19 @@ pub(super) struct ReceivedBody {
     pub(super) bytes: u64,
 }
 
+impl ReceivedBody {
+    pub(super) fn is_small(&self) -> bool {
+        self.bytes <= SMALL
+    }
+}
+
 /// The most bytes of a body, as it is sent and decompressed.
 pub(super) const BODY_MAX: u64 = 64 << 20;
 /// Bodies up to this size stay in memory.
 const SMALL: u64 = 1 << 20;
-/// How long the next piece of a body may take.
+/// How long a body may take, and the bytes a second by which that is extended.
 const PATIENCE: Duration = Duration::from_secs(30);
+const SLOWEST: u64 = 50 << 10;
 
 /// Receives a body. Larger ones are put into a folder.
 pub(super) async fn receive(
@@ -65,10 +73,12 @@ pub(super) async fn receive(
         Problem::retry(StatusCode::INSUFFICIENT_STORAGE, 60, format!("the body can't be stored: {cause}"))
     })?;
     let mut decoder = BodyDecoder::new(StoredBody { file, hasher: Sha256::new(), bytes: 0 }, encoding, has_elements)?;
-    let mut received = 0;
+    let (started, mut received) = (Instant::now(), 0);
     loop {
-        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
-        let frame = frame.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not go on for 30 s"))?;
+        let until = started + PATIENCE + Duration::from_secs(received / SLOWEST);
+        let frame = tokio::time::timeout_at(until, body.frame()).await;
+        let slow = "the body came too slowly: wanted 50 KiB a second after the first 30 seconds";
+        let frame = frame.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, slow))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|cause| Problem::bad_request(format!("the body was cut off: {cause}")))?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -76,7 +86,14 @@ pub(super) async fn receive(
         if received > BODY_MAX {
             return Err(too_large());
         }
-        decoder.write_all(&piece).map_err(|cause| unreadable(&cause))?;
+        // What is compressed may be a thousand times as large.
+        if encoding == Encoding::Identity {
+            decoder.write_all(&piece).map_err(|cause| unreadable(&cause))?;
+            continue;
+        }
+        let written = tokio::task::spawn_blocking(move || decoder.write_all(&piece).map(|()| decoder)).await;
+        let written = written.unwrap_or_else(|_| Err(io::Error::other("decompressing panicked")));
+        decoder = written.map_err(|cause| unreadable(&cause))?;
     }
     let stored = decoder.finish().map_err(|cause| unreadable(&cause))?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", stored.file.as_raw_fd()));
@@ -95,7 +112,7 @@ fn too_large() -> Problem {
 fn unreadable(cause: &io::Error) -> Problem {
     match cause.kind() {
         ErrorKind::FileTooLarge => too_large(),
-        ErrorKind::StorageFull => {
+        _ if cause.raw_os_error().is_some() => {
             Problem::retry(StatusCode::INSUFFICIENT_STORAGE, 60, format!("the body can't be stored: {cause}"))
         }
         _ => Problem::bad_request(format!("the body can't be read: {cause}")),
@@ -183,7 +200,9 @@ impl BodyDecoder {
             Encoding::Identity => BodyDecoder::Identity(contents),
             Encoding::Gzip => BodyDecoder::Gzip(MultiGzDecoder::new(contents)),
             Encoding::Zstd => {
-                let decoder = Decoder::new().map_err(|cause| unreadable(&cause))?;
+                let mut decoder = Decoder::new().map_err(|cause| unreadable(&cause))?;
+                let limited = decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX));
+                limited.map_err(|cause| unreadable(&cause))?;
                 BodyDecoder::Zstd(Box::new(ZstdDecoder { decoder, contents, is_within: true }))
             }
         })
@@ -207,6 +226,9 @@ impl BodyDecoder {
     }
 }
 
+/// The largest window that a client may ask for (RFC 9659), as a power of two.
+const WINDOW_LOG_MAX: u32 = 23;
+
 /// A decoder that knows whether a frame has ended.
 struct ZstdDecoder {
     decoder: Decoder<'static>,
@@ -228,7 +250,7 @@ impl ZstdDecoder {
             self.is_within = hint != 0;
             self.contents.write_all(&buffer[..written])?;
             rest = &rest[read..];
-            if rest.is_empty() && written < buffer.len() {
+            if rest.is_empty() && (hint == 0 || written < buffer.len()) {
                 return Ok(());
             }
         }
@@ -254,7 +276,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_compressed_body_is_whole_or_refused() {
-        let text = "{\"a\": 1}\n".repeat(5000);
+        // Also of exactly as many bytes as are decompressed at a time.
+        let line = "{\"abcd\": 1234567}\n".repeat(1 << 10);
+        let text = line[..1 << 14].to_owned();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(text.as_bytes()).expect("written");
         let gzip = gzip.finish().expect("finished");

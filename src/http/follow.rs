@@ -11,9 +11,8 @@
 //! when the client takes them, from what the tables keep of the last epochs, so a client that does not read costs
 //! nothing.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -25,11 +24,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::error::Result as MillstreamResult;
+use crate::error::{Error, Result as MillstreamResult};
 use crate::sinks::{Committed, KeyRange, TableScan};
 
-use super::app::{App, Shared, epoch_headers};
+use super::app::{App, STREAM_PATIENCE, Shared, epoch_headers};
 use super::event_text::{data_of, event};
+use super::events::NextEvent;
 use super::problem::Problem;
 use super::read::unknown_table;
 
@@ -42,6 +42,8 @@ pub(super) struct FollowQuery {
     snapshot: bool,
 }
 
+/// How often it is told that a table has not changed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing may be sent: proxies close connections that are silent.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -58,14 +60,16 @@ pub(super) async fn follow(
         return Err(unknown_table(&table, &snapshot));
     }
     let newest = snapshot.committed().unwrap_or_default();
-    let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let last_id = headers.get("last-event-id").map(|id| id.to_str().ok()?.parse::<u64>().ok());
+    let last_id = last_id.map(|id| id.ok_or_else(|| Problem::bad_request("Last-Event-ID: wanted the id of an event")));
+    let last_id = last_id.transpose()?;
     let since = last_id.or(query.since);
     let wants_snapshot = query.snapshot && last_id.is_none();
     if wants_snapshot && query.since.is_some() {
         return Err(Problem::bad_request("snapshot: it can't be given together with since"));
     }
     let position = since.unwrap_or(newest.epoch);
-    if app.tables.changes_after(&table, position)?.is_none() {
+    if !app.tables.has_changes_after(position) {
         let (first, last) = app.tables.kept_changes();
         let detail = match position > last {
             true => format!("epoch {position} is not there yet; the newest is {last}"),
@@ -78,7 +82,8 @@ pub(super) async fn follow(
     }
     let permit = Arc::clone(&app.followers)
         .try_acquire_owned()
-        .map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "as many clients follow changes as may"))?;
+        .map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "too many clients follow changes"))?;
+    let stream = wants_snapshot.then(|| app.begin_stream()).transpose()?;
     let scan = wants_snapshot.then(|| snapshot.scan(&table, &KeyRange::default())).transpose()?;
     let follower = Follower {
         epochs: app.epochs.clone(),
@@ -86,7 +91,10 @@ pub(super) async fn follow(
         table,
         position,
         scan: scan.map(|scan| (newest, scan)),
-        waiting: VecDeque::new(),
+        stream,
+        begun: Instant::now(),
+        waiting: None,
+        progress: None,
         is_over: false,
         _permit: permit,
     };
@@ -110,7 +118,13 @@ struct Follower {
     position: u64,
     /// What is left of the snapshot that it asked for.
     scan: Option<(Committed, TableScan)>,
-    waiting: VecDeque<Bytes>,
+    /// Held until the snapshot is sent.
+    stream: Option<OwnedSemaphorePermit>,
+    begun: Instant,
+    /// The event that is sent next.
+    waiting: Option<Bytes>,
+    /// That the table has not changed, and since when that is not told.
+    progress: Option<(Instant, Bytes)>,
     is_over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -119,16 +133,25 @@ impl Follower {
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.waiting.take() {
                 return Some(event);
             }
             if self.is_over {
                 return None;
             }
+            if self.scan.is_none() {
+                self.stream = None;
+            } else if self.begun.elapsed() > STREAM_PATIENCE {
+                return None;
+            }
             if let Some((epoch, scan)) = self.scan.take() {
                 let next = tokio::task::spawn_blocking(move || next_of_snapshot(epoch, scan)).await;
-                let (event, rest) = next.ok()?.ok()?;
+                let next = next.map_err(Error::failed).flatten();
+                let (event, rest) = next.inspect_err(|error| tracing::error!("{}: {error}", self.table)).ok()?;
                 self.scan = rest.map(|scan| (epoch, scan));
+                return Some(event);
+            }
+            if let Some((_, event)) = self.progress.take_if(|(since, _)| since.elapsed() >= PROGRESS_EVERY) {
                 return Some(event);
             }
             self.epochs.mark_unchanged();
@@ -136,26 +159,34 @@ impl Follower {
                 self.fetch().await?;
                 continue;
             }
-            match tokio::time::timeout(SILENCE, self.epochs.changed()).await {
+            let patience = if self.progress.is_some() { PROGRESS_EVERY } else { SILENCE };
+            match tokio::time::timeout(patience, self.epochs.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
+                Err(_) if self.progress.is_some() => {}
                 Err(_) => return Some(Bytes::from_static(b": nothing has changed\n\n")),
             }
         }
     }
 
-    /// Fetches the events after the position.
+    /// Fetches the next event after the position.
     async fn fetch(&mut self) -> Option<()> {
-        let (app, table, position) = (Arc::clone(&self.app), self.table.clone(), self.position);
-        let fetched = tokio::task::spawn_blocking(move || app.events.after(&app.tables, &table, position)).await;
-        match fetched.ok()?.ok()? {
-            Some((events, last)) => {
-                self.waiting.extend(events);
-                self.position = last;
+        let fetched = self.app.events.after(&self.app.tables, &self.table, self.position).await;
+        match fetched.inspect_err(|error| tracing::error!("changes of {}: {error}", self.table)).ok()? {
+            Some(NextEvent { event, epoch, is_change }) => {
+                self.position = epoch;
+                // Many epochs may change nothing here; that is told once a second.
+                match is_change {
+                    true => (self.waiting, self.progress) = (Some(event), None),
+                    false => {
+                        self.progress =
+                            Some((self.progress.take().map_or_else(Instant::now, |(since, _)| since), event))
+                    }
+                }
             }
             None => {
                 let detail = format!("the changes after epoch {} are not kept any more", self.position);
-                self.waiting.push_back(event("gone", None, &json!({ "detail": detail }).to_string()));
+                self.waiting = Some(event("gone", None, &json!({ "detail": detail }).to_string()));
                 self.is_over = true;
             }
         }

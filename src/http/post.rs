@@ -1,5 +1,7 @@
 //! `POST /v1/{table}`: rows that are applied in one epoch.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -55,8 +57,8 @@ pub(super) async fn post(
     if !ingest.is_open() {
         return Err(not_posted(NotPosted::NotLive));
     }
-    let permit = app.bodies.try_acquire().ok().filter(|_| !ingest.is_busy());
-    let _permit = permit.ok_or_else(|| not_posted(NotPosted::Busy))?;
+    let permit = Arc::clone(&app.bodies).try_acquire_owned().ok().filter(|_| !ingest.is_busy());
+    let permit = permit.ok_or_else(|| not_posted(NotPosted::Busy))?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let received = body::receive(body, encoding, has_elements, length, &app.folder).await?;
     app.metrics.received(table, received.bytes);
@@ -64,7 +66,13 @@ pub(super) async fn post(
     let key = key.map(digest);
     let origin = key.as_ref().map_or_else(|| "request".to_owned(), |(key, _)| format!("request {key}"));
     let (answer, answered) = oneshot::channel();
+    // Few large bodies are decoded at a time: each may take a quarter of a gigabyte.
+    let decodes = if received.is_small() { &app.small_decodes } else { &app.large_decodes };
+    let decode = Arc::clone(decodes).acquire_owned().await;
+    let _answer = app.answers.begin();
     let posted = tokio::task::spawn_blocking(move || {
+        // The body and the permits live until the rows wait, whether or not the client is still there.
+        let (received, _permits) = (received, (permit, decode));
         let post = Post { table, body: received.path.clone(), format, origin, key, waits_for };
         ingest.post(post, |posted| _ = answer.send(posted))
     });

@@ -57,6 +57,9 @@ impl From<QueryRejection> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("a request failed: {}", self.detail);
+        }
         let title = self.status.canonical_reason().unwrap_or("Error");
         let body = json!({ "status": self.status.as_u16(), "title": title, "detail": self.detail });
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

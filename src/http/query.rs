@@ -26,7 +26,7 @@ pub(super) struct Cursor {
 }
 
 /// The most rows of a page.
-const LIMIT_MAX: u64 = 100_000;
+pub(super) const LIMIT_MAX: u64 = 100_000;
 
 impl ReadQuery {
     pub(super) fn parse(query: &str) -> Result<ReadQuery, Problem> {

@@ -1,7 +1,7 @@
 //! `GET /v1/tables` and `GET /v1/tables/{table}`: rows as of one epoch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -13,13 +13,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Result as MillstreamResult};
 use crate::sinks::{Committed, KeyRange, TableInfo, TableScan, TablesSnapshot};
 
-use super::app::{App, Shared, epoch_headers, timestamp};
+use super::app::{App, STREAM_PATIENCE, Shared, epoch_headers, timestamp};
 use super::problem::Problem;
-use super::query::ReadQuery;
+use super::query::{LIMIT_MAX, ReadQuery};
 use super::rows::{RowEncoder, RowFormat};
 
 /// The tables, their columns and sizes.
@@ -104,10 +105,13 @@ const SORTED_MAX: u64 = 2_000_000;
 
 impl Read {
     fn begin(self, app: &App) -> Result<Response, Problem> {
-        app.pinned.pin(&self.snapshot);
+        app.pinned.pin(&self.snapshot, self.query.cursor.is_some() || self.query.epoch.is_some());
         let schema = self.schema()?;
         let epoch = self.snapshot.committed().unwrap_or_default();
         let found = self.find()?;
+        if matches!(found, Found::Page(_, Some(_))) {
+            app.pinned.pin(&self.snapshot, true);
+        }
         let next = match &found {
             Found::Page(_, Some(query)) => Some(format!("{}?{query}", self.uri)),
             _ => None,
@@ -115,7 +119,7 @@ impl Read {
         let encoder = RowEncoder::new(self.format, &schema, around(&self.table, epoch, next.as_deref()))?;
         let body = match found {
             Found::Page(batches, _) => Body::from(all(encoder, batches, &schema)?),
-            Found::All(scan) => streamed(Encoding { encoder, scan, schema, is_over: false }),
+            Found::All(scan) => streamed(AnswerRows { encoder, scan, schema, is_over: false }, app.begin_stream()?),
         };
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(self.format.media_type()))];
         let mut response = (kind, epoch_headers(epoch), body).into_response();
@@ -129,6 +133,9 @@ impl Read {
     fn schema(&self) -> Result<SchemaRef, Problem> {
         let schema = &self.snapshot.info(&self.table)?.schema;
         let Some(columns) = &self.query.columns else { return Ok(Arc::clone(schema)) };
+        if columns.is_empty() {
+            return Err(Problem::bad_request("columns: wanted the names of some columns, separated by commas"));
+        }
         let place = |name: &String| {
             let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             schema.index_of(name).map_err(|_| {
@@ -154,30 +161,38 @@ impl Read {
             (None, RowFormat::Json) => DEFAULT_LIMIT,
             (None, _) => return Ok(Found::All(scan)),
         };
-        let (mut rows, mut page, mut next) = (0, Vec::new(), None);
+        let (mut rows, mut page, mut last_key) = (0, Vec::new(), None);
         for batch in scan {
             let batch = batch?;
-            let room = usize::try_from(limit - rows).unwrap_or(usize::MAX);
-            if batch.num_rows() > room {
-                next = self.cursor(&page, &batch, room)?;
-                page.push(batch.slice(0, room));
-                break;
+            let room = usize::try_from(limit.saturating_sub(rows)).unwrap_or(usize::MAX);
+            if batch.num_rows() <= room {
+                rows += batch.num_rows() as u64;
+                page.push(batch);
+                continue;
             }
-            rows += batch.num_rows() as u64;
-            page.push(batch);
+            let keys = self.snapshot.encoded_keys(&self.table, &batch)?;
+            let last = match room {
+                0 => last_key.clone().map_or_else(|| self.last_key(&page), Ok)?,
+                room => keys[room - 1].clone(),
+            };
+            // Rows of one key are on one page.
+            let end = room + keys[room..].iter().take_while(|key| **key == last).count();
+            page.push(batch.slice(0, end));
+            rows += end as u64;
+            if end < batch.num_rows() {
+                let next = self.query.next(self.snapshot.epoch().unwrap_or_default(), &last);
+                return Ok(Found::Page(page, Some(next)));
+            }
+            last_key = Some(last);
         }
-        Ok(Found::Page(page, next))
+        Ok(Found::Page(page, None))
     }
 
-    /// The query for what is behind the last row of a page.
-    fn cursor(&self, page: &[RecordBatch], batch: &RecordBatch, room: usize) -> Result<Option<String>, Problem> {
-        let last = match room {
-            0 => page.iter().rev().find(|batch| batch.num_rows() > 0).map(|batch| batch.slice(batch.num_rows() - 1, 1)),
-            room => Some(batch.slice(room - 1, 1)),
-        };
-        let Some(last) = last else { return Ok(None) };
-        let key = self.snapshot.encoded_keys(&self.table, &last)?.pop().unwrap_or_default();
-        Ok(Some(self.query.next(self.snapshot.epoch().unwrap_or_default(), &key)))
+    /// The key of the last row of a page that has some.
+    fn last_key(&self, page: &[RecordBatch]) -> Result<Vec<u8>, Problem> {
+        let last = page.iter().rev().find(|batch| batch.num_rows() > 0);
+        let keys = last.map(|batch| self.snapshot.encoded_keys(&self.table, &batch.slice(batch.num_rows() - 1, 1)));
+        Ok(keys.transpose()?.and_then(|mut keys| keys.pop()).unwrap_or_default())
     }
 
     fn range(&self) -> Result<KeyRange, Problem> {
@@ -227,9 +242,9 @@ impl Read {
             Ok(SortColumn { values: values.ok_or_else(missing)?, options })
         });
         let by = by.collect::<Result<Vec<_>, Problem>>()?;
-        let limit = self.query.limit.or((self.format == RowFormat::Json).then_some(DEFAULT_LIMIT));
-        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        let first = lexsort_to_indices(&by, limit).map_err(Error::usage)?;
+        let default = if self.format == RowFormat::Json { DEFAULT_LIMIT } else { LIMIT_MAX };
+        let limit = usize::try_from(self.query.limit.unwrap_or(default)).unwrap_or(usize::MAX);
+        let first = lexsort_to_indices(&by, Some(limit)).map_err(Error::usage)?;
         Ok(Found::Page(vec![take_record_batch(&all, &first).map_err(Error::failed)?], None))
     }
 }
@@ -265,14 +280,14 @@ fn projected(batch: &RecordBatch, schema: &SchemaRef) -> MillstreamResult<Record
 }
 
 /// Rows that are encoded as they are taken.
-struct Encoding {
+struct AnswerRows {
     encoder: RowEncoder,
     scan: TableScan,
     schema: SchemaRef,
     is_over: bool,
 }
 
-impl Encoding {
+impl AnswerRows {
     /// The next bytes; `None` at the end.
     fn next(&mut self) -> MillstreamResult<Option<Bytes>> {
         while !self.is_over {
@@ -292,18 +307,27 @@ impl Encoding {
 }
 
 /// A body that is encoded as the client takes it. Each piece is encoded on a thread that may take its time, and no
-/// thread waits for the client.
-fn streamed(encoding: Encoding) -> Body {
-    Body::from_stream(stream::unfold(Some(encoding), async |encoding| {
-        let mut encoding = encoding?;
+/// thread waits for the client. What a client has not taken in ten minutes it does not get.
+fn streamed(rows: AnswerRows, permit: OwnedSemaphorePermit) -> Body {
+    let rows = Arc::new(Mutex::new(Some((rows, permit))));
+    let kept = Arc::downgrade(&rows);
+    tokio::spawn(async move {
+        tokio::time::sleep(STREAM_PATIENCE).await;
+        kept.upgrade().map(|rows| rows.lock().unwrap_or_else(PoisonError::into_inner).take());
+    });
+    Body::from_stream(stream::unfold(rows, async |rows| {
+        let taken = Arc::clone(&rows);
         let next = tokio::task::spawn_blocking(move || {
-            let next = encoding.next();
-            (encoding, next)
+            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let slow = || Error::failed("the client took more than ten minutes");
+            taken.as_mut().ok_or_else(slow).and_then(|(rows, _)| rows.next())
         });
-        match next.await.map_err(Error::failed) {
-            Ok((encoding, Ok(Some(bytes)))) => Some((Ok(bytes), Some(encoding))),
-            Ok((_, Ok(None))) => None,
-            Ok((_, Err(error))) | Err(error) => Some((Err(error), None)),
+        match next.await.map_err(Error::failed).flatten() {
+            Ok(bytes) => bytes.map(|bytes| (Ok(bytes), rows)),
+            Err(error) => {
+                tracing::warn!("an answer is cut off: {error}");
+                Some((Err(error), rows))
+            }
         }
     }))
 }

@@ -25,13 +25,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::{Error, Result};
 use crate::model::Epoch;
 use crate::runtime::Progress;
-use crate::service::{EpochObserver, Requests, ServiceConfig};
+use crate::service::{EpochObserver, ServiceConfig, ServiceHandle};
 use crate::sinks::{
     Committed, CurrentEpoch, MemoryTables, Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport,
 };
 use crate::tables::RejectedTable;
 
-use super::app::{App, BODIES_MAX, FOLLOWERS_MAX, GRACE, Shared, authorized};
+use super::app::{
+    App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, SMALL_DECODES_MAX, STREAMS_MAX, Shared, authorized,
+};
 use super::metrics::{self, Metrics};
 use super::problem::Problem;
 use super::{follow, openapi, post, read, status, tls};
@@ -50,8 +52,12 @@ pub struct HttpServer {
 const HISTORY_BYTES: usize = 64 << 20;
 /// The most connections.
 const CONNECTIONS_MAX: usize = 20_000;
+/// As many files as the job itself may have open.
+const FILES_OF_THE_JOB: usize = 512;
 /// How long the head of a request may take, and a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// The most bytes of the head of a request.
+const HEAD_BYTES: usize = 64 << 10;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// The table that is too large to be kept twice.
@@ -69,11 +75,10 @@ impl HttpServer {
     /// If the address can't be listened at, or the certificate can't be used.
     pub fn start(
         service: &ServiceConfig,
-        requests: &mut Requests,
+        requests: &mut ServiceHandle,
         progress: &Arc<Progress>,
     ) -> Result<Option<HttpServer>> {
         let Some(listen) = service.listen.clone() else { return Ok(None) };
-        raise_file_limit();
         let acceptor = listen.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
         let unusable = |cause| Error::usage(format!("serve.listen: {}: {cause}", listen.address));
         let listener = StdListener::bind(listen.address).map_err(unusable)?;
@@ -97,16 +102,24 @@ impl HttpServer {
             events: Default::default(),
             liveness: Default::default(),
             epochs: newest,
-            bodies: Semaphore::new(BODIES_MAX),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
+            small_decodes: Arc::new(Semaphore::new(SMALL_DECODES_MAX)),
+            large_decodes: Arc::new(Semaphore::new(LARGE_DECODES_MAX)),
+            answers: Default::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            was_live: Default::default(),
             listen,
         });
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
         let runtime = runtime.map_err(Error::failed)?;
         let (stop, stopped) = oneshot::channel();
+        let connections = connections();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let thread = thread::Builder::new().name("http".into());
-        let thread = thread.spawn(move || run(runtime, listener, acceptor, &app, stopped)).map_err(Error::failed)?;
+        let thread = thread
+            .spawn(move || run(runtime, listener, acceptor, connections, &app, stopped))
+            .map_err(Error::failed)?;
         tracing::info!("listening at {scheme}://{address}");
         Ok(Some(HttpServer { address, tables, epochs, current, stop: Some(stop), thread: Some(thread) }))
     }
@@ -132,10 +145,13 @@ impl Drop for HttpServer {
     }
 }
 
-/// Each connection is a file.
-fn raise_file_limit() {
+/// How many connections there may be. Each is a file, and the job needs some, too.
+fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let files =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    files.saturating_sub(FILES_OF_THE_JOB).clamp(16, CONNECTIONS_MAX)
 }
 
 /// A sink that wakes up those who wait for the next epoch.
@@ -167,6 +183,7 @@ fn run(
     runtime: Runtime,
     listener: StdListener,
     acceptor: Option<TlsAcceptor>,
+    connections: usize,
     app: &Arc<App>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -182,7 +199,7 @@ fn run(
                 kept.pinned.forget_old();
             }
         });
-        let accepting = accept(listener, acceptor, routes(app));
+        let accepting = accept(listener, acceptor, connections, routes(app));
         tokio::pin!(accepting);
         let mut accepting = accepting;
         tokio::select! {
@@ -191,7 +208,7 @@ fn run(
         }
         // Those who have sent rows get their answer.
         let started = Instant::now();
-        while app.bodies.available_permits() < BODIES_MAX && started.elapsed() < GRACE {
+        while app.answers.waiting() > 0 && started.elapsed() < GRACE {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -214,13 +231,10 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/tables/{table}/changes", get(follow::follow))
         .route("/v1/{table}", post(post::post))
         .fallback(async |request: Request| {
-            Problem::not_found(format!("there is nothing at {}; / has what there is", request.uri().path()))
+            Problem::not_found(format!("no such path: {}; GET / lists the paths", request.uri().path()))
         })
         .method_not_allowed_fallback(async |method: Method| {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                format!("found the method {method}, which is not for this path"),
-            )
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not a method of this path"))
         })
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(app), authorized))
@@ -231,14 +245,15 @@ fn routes(app: &Arc<App>) -> Router {
 async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("other", |path| path.as_str()).to_owned();
-    let method = request.method().as_str().to_owned();
+    let known = [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH];
+    let method = if known.contains(request.method()) { request.method().as_str() } else { "other" }.to_owned();
     let response = next.run(request).await.into_response();
     app.metrics.answered(&method, &route, response.status().as_u16(), started.elapsed().as_secs_f64());
     response
 }
 
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, routes: Router) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, connections: usize, routes: Router) {
+    let connections = Arc::new(Semaphore::new(connections));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -272,6 +287,7 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ro
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!("a connection ended: {error}");

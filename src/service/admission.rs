@@ -62,24 +62,29 @@ impl Admission {
         caught(|| decoder.settled(batch)).map_err(Error::failed)?
     }
 
-    /// The settled batches of a file or request, which also has columns that its table has not.
+    /// Gives the settled batches of a file or request to a function that puts them into the inbox, with the columns that
+    /// their table has not. If it refuses them, they have not been seen.
     ///
     /// # Errors
     ///
-    /// If the job's own columns are at fault.
-    pub(super) fn admit(
+    /// If the job's own columns are at fault, and those of the function.
+    pub(super) fn admit<E: From<Error>>(
         &self,
         table: InputTable,
         batches: Vec<SourceBatch>,
         new_columns: &[FieldRef],
-    ) -> Result<ArrivedBatches> {
+        put: impl FnOnce(ArrivedBatches) -> Result<(), E>,
+    ) -> Result<(), E> {
         let AdmittedTable { schema, decoder } = &self.tables[&table];
         let mut known = self.new_columns.lock().unwrap_or_else(PoisonError::into_inner);
         let new_columns = known.found(table, new_columns);
         drop(known);
         let mut arrived = ArrivedBatches { batches, new_columns, ..ArrivedBatches::default() };
-        if let Some(lateness) = &self.lateness {
-            let mut lateness = lateness.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is late is decided in the order in which rows are applied.
+        let mut lateness =
+            self.lateness.as_ref().map(|lateness| lateness.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = lateness.as_deref().cloned();
+        if let Some(lateness) = &mut seen {
             lateness.begin();
             let on_time = arrived.batches.into_iter().map(|batch| lateness.reject(batch, self.config.today(), decoder));
             arrived.batches = on_time.collect::<Result<_>>()?;
@@ -88,6 +93,8 @@ impl Admission {
         arrived.frames = arrived.batches.iter().map(|batch| LogWriter::encode(schema, batch)).collect::<Result<_>>()?;
         arrived.rows = arrived.batches.iter().map(SourceBatch::rows).sum();
         arrived.bytes = arrived.frames.iter().map(|frame| frame.bytes()).sum();
-        Ok(arrived)
+        put(arrived)?;
+        lateness.iter_mut().zip(seen).for_each(|(lateness, seen)| **lateness = seen);
+        Ok(())
     }
 }

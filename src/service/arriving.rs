@@ -63,11 +63,7 @@ impl Reader {
     fn read(mut self, inbox: &Inbox) -> Result<()> {
         while !inbox.is_closed() {
             match self.next_file() {
-                Some(file) => {
-                    if let Some(arrival) = self.read_file(&file)? {
-                        inbox.put(arrival);
-                    }
-                }
+                Some(file) => self.read_file(&file, inbox)?,
                 None => thread::sleep(NAP),
             }
         }
@@ -83,14 +79,17 @@ impl Reader {
         self.arrived.pop_front()
     }
 
-    /// The rows of a file; `None` if it is not whole yet.
-    fn read_file(&mut self, file: &ArrivedFile) -> Result<Option<Arrival>> {
+    /// Puts the rows of a file into the inbox, unless it is not whole yet.
+    fn read_file(&mut self, file: &ArrivedFile, inbox: &Inbox) -> Result<()> {
         let (table, admission) = (file.table(), &self.admission);
         let read = self.watch.read(file, 0, admission.schema(table), |batch| admission.settled(batch))?;
-        let Some(arrived) = read else { return Ok(None) };
-        let rows = admission.admit(table, arrived.batches, &arrived.new_columns)?;
+        let Some(arrived) = read else { return Ok(()) };
         let (name, stamp) = (file.name().to_owned(), file.stamp());
-        self.ledger.insert(name.clone(), stamp);
-        Ok(Some(Arrival { rows, from: ArrivedFrom::File { name, stamp } }))
+        admission.admit(table, arrived.batches, &arrived.new_columns, |rows| {
+            inbox.put(Arrival { rows, from: ArrivedFrom::File { name: name.clone(), stamp } });
+            Ok::<_, Error>(())
+        })?;
+        self.ledger.insert(name, stamp);
+        Ok(())
     }
 }

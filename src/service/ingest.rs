@@ -9,7 +9,7 @@ use crate::durable::State;
 use crate::error::{Error, Result};
 use crate::model::{InputTable, Rejection};
 use crate::panics::caught;
-use crate::sinks::Committed;
+use crate::sinks::{Committed, CurrentEpoch};
 use crate::sources::{InputFormat, SourceBatch, read_body};
 
 use super::admission::Admission;
@@ -26,6 +26,7 @@ pub(super) struct Open {
     pub(super) admission: Arc<Admission>,
     pub(super) inbox: Arc<Inbox>,
     keys: Mutex<RequestKeys>,
+    current: CurrentEpoch,
 }
 
 /// Rows to be applied together, in one epoch.
@@ -75,6 +76,12 @@ pub enum NotPosted {
     TooLarge,
     /// The body can't be read as its format, or lacks a column.
     Unusable(Error),
+}
+
+impl From<Error> for NotPosted {
+    fn from(error: Error) -> NotPosted {
+        NotPosted::Unusable(error)
+    }
 }
 
 /// The most rows of a request, and the most bytes that they take once they are read.
@@ -142,9 +149,14 @@ impl Ingest {
 
 impl Open {
     /// Takes rows from now on.
-    pub(super) fn new(admission: &Arc<Admission>, inbox: &Arc<Inbox>, state: &State) -> Result<Open> {
-        let keys = Mutex::new(RequestKeys::of(state)?);
-        Ok(Open { admission: Arc::clone(admission), inbox: Arc::clone(inbox), keys })
+    pub(super) fn new(
+        admission: &Arc<Admission>,
+        inbox: &Arc<Inbox>,
+        state: &State,
+        current: &CurrentEpoch,
+    ) -> Result<Open> {
+        let (keys, current) = (Mutex::new(RequestKeys::of(state)?), current.clone());
+        Ok(Open { admission: Arc::clone(admission), inbox: Arc::clone(inbox), keys, current })
     }
 
     /// The keys of requests.
@@ -159,17 +171,22 @@ impl Open {
         answer: impl FnOnce(Posted) + Send + 'static,
     ) -> std::result::Result<(), NotPosted> {
         let (batches, new_columns) = self.read(&post)?;
-        let rows = self.admission.admit(post.table, batches, &new_columns).map_err(NotPosted::Unusable)?;
-        let rejected = rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
-        let accepted = rows.rows - rejected;
-        let examples: Vec<_> = rows.batches.iter().flat_map(SourceBatch::rejected).take(EXAMPLES).collect();
-        let answer = move |epoch| answer(Posted { epoch, accepted, rejected, examples, is_repeated: false });
-        let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
-        let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
-        let arrival = Arrival { rows, from: ArrivedFrom::Request(request) };
-        self.inbox.try_put(arrival).map_err(|_| match self.inbox.is_closed() {
-            true => NotPosted::NotLive,
-            false => NotPosted::Busy,
+        self.admission.admit(post.table, batches, &new_columns, |rows| {
+            let rejected = rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
+            let accepted = rows.rows - rejected;
+            let examples: Vec<_> = rows.batches.iter().flat_map(SourceBatch::rejected).take(EXAMPLES).collect();
+            let answer = move |epoch| answer(Posted { epoch, accepted, rejected, examples, is_repeated: false });
+            if rows.rows == 0 && key.is_none() {
+                answer(self.current.get());
+                return Ok(());
+            }
+            let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
+            let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
+            let arrival = Arrival { rows, from: ArrivedFrom::Request(request) };
+            self.inbox.try_put(arrival).map_err(|_| match self.inbox.is_closed() {
+                true => NotPosted::NotLive,
+                false => NotPosted::Busy,
+            })
         })
     }
 

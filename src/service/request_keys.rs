@@ -15,7 +15,7 @@ const NAME: &str = "requests";
 /// How long a key is known, in milliseconds: a day.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many keys are known; of more, the oldest are forgotten.
-const KEPT_MOST: usize = 1_000_000;
+const KEPT_MOST: usize = 200_000;
 
 /// A request that has a key.
 #[derive(Clone, Debug)]

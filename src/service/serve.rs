@@ -22,7 +22,8 @@ use super::import::{self, ImportSettings};
 use super::inbox::Inbox;
 use super::ingest::{Ingest, Open};
 use super::lock::StateLock;
-use super::offsets;
+use super::made_by::MadeBy;
+use super::offsets::{self, now_ms};
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
 use super::request::WaitFor;
@@ -31,7 +32,7 @@ use super::stats::{EpochObserver, EpochStats};
 
 /// How a program, or a signal handler, talks to a service. Clones are for the same service.
 #[derive(Clone, Default)]
-pub struct Requests {
+pub struct ServiceHandle {
     /// To stop: to finish the epoch, publish, and end.
     pub stop: Arc<AtomicBool>,
     /// To publish the tables now.
@@ -68,7 +69,7 @@ pub fn serve(
     config: &ServiceConfig,
     sinks: impl FnMut() -> Vec<Box<dyn Sink>>,
     progress: &Arc<Progress>,
-    requests: &Requests,
+    requests: &ServiceHandle,
 ) -> Result<()> {
     let _lock = StateLock::take(&config.state)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -147,12 +148,20 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         state: &State,
         mut sinks: S,
         progress: &Arc<Progress>,
-        requests: &Requests,
+        requests: &ServiceHandle,
     ) -> Result<Service<'a, S>> {
         let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(PUBLISHED_MOST), config.today());
-        let (source, last) = state.source_before_last(config.replayed_rows)?;
-        let (before, current) = (state.epoch() - last.len() as u64, requests.current.clone());
-        current.set(Committed { epoch: before, time_ms: last.first().map_or(state.time_ms(), |_| 0) });
+        let mut log = state.log(config.durability);
+        let made_anew = match config.replayed_rows {
+            0 => None,
+            _ => MadeBy::new(config, as_of, state).begin(state, &mut log)?,
+        };
+        let replayed = if made_anew.is_none() { config.replayed_rows } else { 0 };
+        let (source, last) = state.source_before_last(replayed)?;
+        let epoch = made_anew.unwrap_or(Committed { epoch: state.epoch(), time_ms: state.time_ms() });
+        let (before, current) = (epoch.epoch - last.len() as u64, requests.current.clone());
+        let time_ms = last.first().map_or(epoch.time_ms, |next| next.commit.time_ms);
+        current.set(Committed { epoch: before, time_ms });
         let mut live = start_live(config, as_of, &Arc::new(source), sinks(), (&checksums, &changes), progress)?;
         let has_last = !last.is_empty();
         for LastEpoch { commit, batches } in last {
@@ -169,7 +178,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         if config.takes_files {
             arriving::begin(&admission, state, &inbox)?;
         }
-        let open = Arc::new(Open::new(&admission, &inbox, state)?);
+        let open = Arc::new(Open::new(&admission, &inbox, state, &current)?);
         requests.ingest.set(Some(Arc::clone(&open)));
         Ok(Service {
             config,
@@ -178,11 +187,11 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             live: Some(live),
             checksums,
             changes,
-            since: state.epoch(),
+            since: epoch.epoch,
             taken: 0,
-            log: state.log(config.durability),
+            log,
             open,
-            epoch: state.epoch(),
+            epoch: epoch.epoch,
             current,
             as_of,
             background: Background::default(),
@@ -193,7 +202,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     /// Takes what arrives until asked to stop.
-    fn follow(&mut self, requests: &Requests) -> Result<()> {
+    fn follow(&mut self, requests: &ServiceHandle) -> Result<()> {
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
             self.do_in_background(requests)?;
@@ -206,7 +215,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     /// Makes an epoch of what has arrived.
-    fn take(&mut self, mut epoch: EpochOfArrivals, requests: &Requests) -> Result<()> {
+    fn take(&mut self, mut epoch: EpochOfArrivals, requests: &ServiceHandle) -> Result<()> {
         if self.apply(&mut epoch, requests)? {
             epoch.log();
         } else {
@@ -216,7 +225,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     /// Makes an epoch durable and visible; false if it was asked to stop before there was room for that.
-    fn apply(&mut self, arrived: &mut EpochOfArrivals, requests: &Requests) -> Result<bool> {
+    fn apply(&mut self, arrived: &mut EpochOfArrivals, requests: &ServiceHandle) -> Result<bool> {
         let offsets = arrived.offsets(self.config.incoming(), &mut self.open.keys())?;
         let (started, Committed { epoch, time_ms }) = (Instant::now(), arrived.epoch);
         let commit = Commit { epoch, time_ms, offsets, ..Commit::default() };
@@ -251,7 +260,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     }
 
     /// Begins what is due in the background.
-    fn do_in_background(&mut self, requests: &Requests) -> Result<()> {
+    fn do_in_background(&mut self, requests: &ServiceHandle) -> Result<()> {
         if self.background.is_busy() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
@@ -329,14 +338,20 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         Publication { epoch: self.epoch, as_of: self.as_of, fingerprints, since, changes }
     }
 
-    /// Starts the live job anew as of today.
+    /// Starts the live job anew as of today, in an epoch without rows.
     fn change_day(&mut self) -> Result<()> {
         let snapshot = match Snapshot::of(&mut self.log) {
             Ok(snapshot) => snapshot,
             Err(error) => return self.wait_for_room(error),
         };
         let (state, as_of) = (snapshot.read()?, self.config.today());
-        tracing::info!("the day is {as_of} now");
+        let epoch = Committed { epoch: self.epoch + 1, time_ms: now_ms() };
+        if let Err(error) = MadeBy::new(self.config, as_of, &state).commit(epoch, &mut self.log) {
+            return self.wait_for_room(error);
+        }
+        self.epoch = epoch.epoch;
+        self.current.set(epoch);
+        tracing::info!("epoch {}: the day is {as_of} now", epoch.epoch);
         self.live.take().map_or(Ok(()), Live::stop)?;
         let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
         self.changes = ChangeFeed::gathered(PUBLISHED_MOST);
@@ -356,7 +371,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.background.finish();
         let is_published = || Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
         let publication = match self.config.publish_on_stop && !is_published() {
-            true if self.is_cut_off => Some(self.publication_without_changes()),
+            true if self.is_cut_off || self.live.is_none() => Some(self.publication_without_changes()),
             true => Some(self.publication()?),
             false => None,
         };
@@ -401,7 +416,11 @@ fn start_live(
 }
 
 /// Writes to the log; while that is not possible, tries again until the service is asked to stop. False if it was.
-fn written(log: &mut LogWriter, requests: &Requests, write: impl Fn(&mut LogWriter) -> Result<()>) -> Result<bool> {
+fn written(
+    log: &mut LogWriter,
+    requests: &ServiceHandle,
+    write: impl Fn(&mut LogWriter) -> Result<()>,
+) -> Result<bool> {
     let mut is_told = false;
     loop {
         match write(log) {

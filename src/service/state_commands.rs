@@ -9,6 +9,15 @@ use crate::error::{Error, Result};
 use super::lock::StateLock;
 use super::settings::ServiceConfig;
 
+/// Checks that no service has the state.
+///
+/// # Errors
+///
+/// If one has; the message names it.
+pub fn check_not_running(config: &ServiceConfig) -> Result<()> {
+    StateLock::take(&config.state).map(drop)
+}
+
 /// Opens the state of a service that has stopped, and keeps others from it.
 pub(super) fn open(config: &ServiceConfig) -> Result<(StateLock, State)> {
     let missing = || Error::usage(format!("{}: there is no state", config.state.display()));

@@ -16,6 +16,8 @@ mod merge;
 mod run;
 mod scan;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +30,7 @@ use crate::model::Epoch;
 use super::committed::{Committed, CurrentEpoch};
 use super::sink::{Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-use history::History;
+use history::{ChangedTables, History};
 pub use history::{ChangesAfter, EpochOfTable};
 use kept::GrowingTable;
 pub use keys::KeyRange;
@@ -51,10 +53,12 @@ pub struct MemoryTables {
     growing: Arc<Mutex<BTreeMap<String, GrowingTable>>>,
     history: Arc<Mutex<History>>,
     open: Arc<Mutex<OpenChanges>>,
+    /// The tables of the job before, until the first epoch of this one.
+    former: Arc<Mutex<Option<TablesSnapshot>>>,
 }
 
-/// The changes of so many epochs are given at a time.
-const EPOCHS_AT_A_TIME: usize = 64;
+/// The changes of so many epochs that change a table are given at a time.
+const EPOCHS_AT_A_TIME: usize = 1;
 
 /// What workers have written of epochs that are not committed.
 type OpenChanges = BTreeMap<Epoch, BTreeMap<String, Vec<RowChanges>>>;
@@ -63,8 +67,8 @@ impl MemoryTables {
     /// Keeps all tables of the job.
     #[must_use]
     pub fn all() -> MemoryTables {
-        let (current, committed, growing, history, open) = Default::default();
-        MemoryTables { tables: None, current, committed, growing, history, open }
+        let (current, committed, growing, history, open, former) = Default::default();
+        MemoryTables { tables: None, current, committed, growing, history, open, former }
     }
 
     /// Keeps these tables.
@@ -96,6 +100,12 @@ impl MemoryTables {
         let encoder = snapshot.encoder(table)?;
         let Some((runs, last)) = lock(&self.history).after(epoch, table, EPOCHS_AT_A_TIME) else { return Ok(None) };
         ChangesAfter::of(&runs, last, encoder).map(Some)
+    }
+
+    /// True if what epochs changed after one is kept.
+    #[must_use]
+    pub fn has_changes_after(&self, epoch: u64) -> bool {
+        lock(&self.history).has_after(epoch)
     }
 
     /// The first and the last epoch whose changes are kept.
@@ -139,15 +149,18 @@ fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
 }
 
 impl Sink for MemoryTables {
-    /// If the sink had a job before, readers see the tables of that one until the first epoch of this one is committed.
+    /// If the sink had a job before, readers see the tables of that one until the first epoch of this one is committed,
+    /// which changes what differs.
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         job.check_has(self.tables.iter().flatten())?;
         let kept = job.tables.iter().filter(|table| self.keeps(&table.name));
         let empty = kept.map(|table| Ok((table.name.clone(), GrowingTable::new(table)?)));
         let empty = empty.collect::<Result<BTreeMap<_, _>>>()?;
-        if self.snapshot().epoch().is_none() {
+        let former = Some(self.snapshot()).filter(|snapshot| snapshot.epoch().is_some());
+        if former.is_none() {
             self.show(None, &empty);
         }
+        *lock(&self.former) = former;
         *lock(&self.growing) = empty;
         lock(&self.open).clear();
         Ok(Opened::Ready)
@@ -167,18 +180,38 @@ impl Sink for MemoryTables {
         let mut changed = BTreeMap::new();
         for (name, table) in growing.iter_mut() {
             let named = |error: Error| Error::failed(format!("{name}: epoch {epoch} {error}"));
-            changed.insert(name.clone(), table.add(changes.get(name).map_or(&[], Vec::as_slice)).map_err(named)?);
+            let runs = table.add(changes.get(name).map_or(&[], Vec::as_slice)).map_err(named)?;
+            if !runs.is_empty() {
+                changed.insert(name.clone(), runs);
+            }
         }
         let of_log = self.current.as_ref().map_or(Committed { epoch, time_ms: 0 }, CurrentEpoch::get);
+        let former = lock(&self.former).take();
+        let changed = match (epoch, former) {
+            (0, Some(former)) => differences(&growing, &former)?,
+            (0, None) => None,
+            _ => Some(changed),
+        };
         // Only now: readers never see half an epoch.
-        self.show(Some(of_log), &growing);
         let mut history = lock(&self.history);
-        match epoch {
-            0 => history.begin(of_log),
-            _ => history.add(of_log, changed),
+        self.show(Some(of_log), &growing);
+        match changed {
+            Some(changed) => history.add(of_log, changed),
+            None => history.begin(of_log),
         }
         Ok(())
     }
+}
+
+/// What has changed since other tables; `None` if they do not have the same columns.
+fn differences(growing: &BTreeMap<String, GrowingTable>, former: &TablesSnapshot) -> Result<Option<ChangedTables>> {
+    let mut changed = ChangedTables::new();
+    for (name, table) in growing {
+        let Ok(before) = former.table(name) else { return Ok(None) };
+        let Some(runs) = table.kept.difference(before)? else { return Ok(None) };
+        changed.insert(name.clone(), runs);
+    }
+    Ok(Some(changed))
 }
 
 struct MemoryPart {

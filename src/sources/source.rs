@@ -180,7 +180,9 @@ impl SourceBatch {
     pub(crate) fn bytes(&self) -> usize {
         let columns = self.cores.iter().chain(&self.carried).chain(&self.operations).chain(&self.versions);
         let malformed = self.malformed.iter().map(|row| row.json.len() + size_of::<MalformedRow>());
-        columns.map(|column| column.get_array_memory_size()).sum::<usize>() + malformed.sum::<usize>()
+        // Several arrays may share a buffer, of which each has a slice.
+        let of_column = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+        columns.map(of_column).sum::<usize>() + malformed.sum::<usize>()
     }
 
     /// The number of rows, including malformed ones.

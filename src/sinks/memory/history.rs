@@ -58,8 +58,11 @@ impl History {
     }
 
     pub(super) fn add(&mut self, epoch: Committed, changes: ChangedTables) {
-        // An epoch that only completes what was there before is not one of the log.
         if epoch.epoch <= self.last() {
+            // An epoch of the job that is not one of the log changes nothing, unless the tables are others.
+            if changes.values().any(|runs| !runs.is_empty()) {
+                self.begin(epoch);
+            }
             return;
         }
         self.bytes += size_of_changes(&changes);
@@ -81,10 +84,15 @@ impl History {
         self.epochs.back().map_or(self.before, |(epoch, _)| epoch.epoch)
     }
 
+    /// True if what epochs changed after one is known.
+    pub(super) fn has_after(&self, epoch: u64) -> bool {
+        (self.before..=self.last()).contains(&epoch)
+    }
+
     /// What the epochs after one changed in a table, some at a time, and the last epoch that was looked at; `None` if
     /// they are not known.
     pub(super) fn after(&self, epoch: u64, table: &str, most: usize) -> Option<(Vec<ChangedRuns>, Committed)> {
-        if epoch < self.before || epoch > self.last() {
+        if !self.has_after(epoch) {
             return None;
         }
         let first = self.epochs.partition_point(|(known, _)| known.epoch <= epoch);
@@ -93,7 +101,7 @@ impl History {
             if found.len() >= most {
                 break;
             }
-            found.extend(changes.get(table).filter(|runs| !runs.is_empty()).map(|runs| (*epoch, runs.clone())));
+            found.extend(changes.get(table).map(|runs| (*epoch, runs.clone())));
             last = *epoch;
         }
         Some((found, last))

@@ -31,6 +31,17 @@ impl KeptTable {
         Ok(KeptTable { info: Arc::new(info.clone()), encoder, runs: Vec::new(), rows: 0 })
     }
 
+    /// What changes if this table takes the place of another one; `None` if their columns are not the same.
+    pub(super) fn difference(&self, former: &KeptTable) -> Result<Option<Vec<Arc<Run>>>> {
+        if self.info.schema != former.info.schema || self.info.key != former.info.key {
+            return Ok(None);
+        }
+        let deleted = former.runs.iter().map(|run| run.negated(&self.encoder).map(Arc::new));
+        let runs = self.runs.iter().cloned().map(Ok).chain(deleted).collect::<Result<Vec<_>>>()?;
+        let run = merged(&runs, &self.encoder, false)?;
+        Ok(Some(if run.len() > 0 { vec![Arc::new(run)] } else { Vec::new() }))
+    }
+
     pub(super) fn key_columns(&self) -> Vec<FieldRef> {
         self.encoder.columns().iter().map(|place| Arc::clone(&self.info.schema.fields()[*place])).collect()
     }
@@ -61,7 +72,7 @@ impl GrowingTable {
         Ok(GrowingTable { kept: KeptTable::new(info)?, merge: None })
     }
 
-    /// Adds the rows of an epoch, and returns them. If that fails, the table is as it was.
+    /// Adds the rows of an epoch, and returns them. If that fails, the job ends.
     pub(super) fn add(&mut self, changes: &[RowChanges]) -> Result<Vec<Arc<Run>>> {
         let side = |of: fn(&RowChanges) -> &Option<RecordBatch>| -> Vec<RecordBatch> {
             let batches = changes.iter().filter_map(|changes| of(changes).clone());
@@ -136,7 +147,7 @@ fn in_parts(batches: Vec<RecordBatch>) -> Vec<Vec<RecordBatch>> {
     parts
 }
 
-/// The first of the last runs that are to be merged: each is at least half as large as what follows it.
+/// The first of the last runs that are to be merged: each of them is at most twice as large as those after it together.
 fn to_merge(runs: &[Arc<Run>], free: usize) -> Option<usize> {
     let (mut first, mut rows, mut bytes) = (runs.len(), 0, 0);
     let mut wanted = None;

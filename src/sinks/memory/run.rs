@@ -76,6 +76,12 @@ impl Run {
         Ok(Run { rows, keys, weights })
     }
 
+    /// The same rows, deleted.
+    pub(super) fn negated(&self, encoder: &KeyEncoder) -> Result<Run> {
+        let weights = (0..self.len()).map(|row| -self.weight(row)).collect();
+        Run::of_sorted(self.rows.clone(), weights, encoder)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.num_rows()
     }

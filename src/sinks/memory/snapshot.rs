@@ -124,7 +124,7 @@ impl TablesSnapshot {
         Ok(&self.table(table)?.encoder)
     }
 
-    fn table(&self, table: &str) -> Result<&KeptTable> {
+    pub(super) fn table(&self, table: &str) -> Result<&KeptTable> {
         self.tables.get(table).ok_or_else(|| {
             let names: Vec<_> = self.tables.keys().map(String::as_str).collect();
             Error::usage(format!("table {table} is not kept in memory; kept are {}", names.join(", ")))

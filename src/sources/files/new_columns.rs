@@ -14,8 +14,12 @@ use super::common_type::common_type;
 #[derive(Default)]
 pub(crate) struct NewColumns(BTreeMap<(InputTable, String), DataType>);
 
+/// More new columns are ignored: somebody writes values where names belong.
+const MOST: usize = 200;
+
 impl NewColumns {
-    /// Columns that were found in a file or request: those that can be carried from the next start on, as they are.
+    /// Columns that were found in a file or request: those that can be carried from the next start on, and are new or
+    /// have another type than was known.
     pub(crate) fn found(&mut self, table: InputTable, columns: &[FieldRef]) -> Vec<(InputTable, FieldRef)> {
         columns.iter().filter_map(|column| Some((table, self.found_one(table, column)?))).collect()
     }
@@ -23,6 +27,9 @@ impl NewColumns {
     fn found_one(&mut self, table: InputTable, column: &FieldRef) -> Option<FieldRef> {
         let (name, found) = (column.name(), column.data_type());
         let known = self.0.get(&(table, name.clone()));
+        if known == Some(found) || known.is_none() && self.0.len() >= MOST {
+            return None;
+        }
         let both = known.map_or(Some(found.clone()), |known| common_type(known, found)).unwrap_or(DataType::Utf8);
         let can_be = both != DataType::Null && can_be_carried(&both);
         if known.is_none() {
@@ -31,7 +38,8 @@ impl NewColumns {
                 false => tracing::warn!("{table}: column {name} is new, and a {found}: it is ignored"),
             }
         }
+        let is_other = known != Some(&both);
         self.0.insert((table, name.clone()), both.clone());
-        can_be.then(|| Arc::new(Field::new(name, both, true)))
+        (can_be && is_other).then(|| Arc::new(Field::new(name, both, true)))
     }
 }

@@ -108,6 +108,11 @@ fn significant(number: &str) -> String {
     digits.trim_matches('0').to_owned()
 }
 
+/// The most keys of the objects of a file. With more, values were written where names belong.
+const KEYS_MAX: usize = 2000;
+/// The most keys whose objects and arrays are kept as such; others are kept as text.
+const NESTED_MAX: usize = 50;
+
 /// The keys of all objects in the order in which they appear, with their types. Lines that are not objects are
 /// skipped.
 pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
@@ -121,12 +126,17 @@ pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
             }
             continue;
         };
+        if types.len() > KEYS_MAX {
+            let path = file.path.display();
+            return Err(Error::unusable(format!("{path}: found more than {KEYS_MAX} keys, wanted names of columns")));
+        }
         for (key, value) in members {
             let (known, numbers) = types.entry(key).or_insert((JsonType::Nothing, IdNumbers::default()));
             *known = known.widen(JsonType::of(value));
             numbers.see(if value.get() == "null" { "" } else { value.get() });
         }
     }
+    let mut nested = 0;
     let column = |(key, (json, numbers)): (String, (JsonType, IdNumbers))| {
         let data_type = match json {
             JsonType::Nothing => DataType::Null,
@@ -134,7 +144,11 @@ pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
             JsonType::Integer(_) => DataType::Int64,
             JsonType::Double => DataType::Float64,
             JsonType::Text => DataType::Utf8,
-            JsonType::Nested => nested_type(file, &key)?,
+            JsonType::Nested => {
+                nested += 1;
+                // For each, the file is read twice.
+                if nested <= NESTED_MAX { nested_type(file, &key)? } else { DataType::Utf8 }
+            }
         };
         Ok(InferredColumn { name: key, data_type, numbers })
     };
