@@ -8,6 +8,8 @@
 //!
 //! The yardstick is what `fdatasync` of 4 KiB takes in the folder of the state, in the same run.
 
+#![allow(clippy::cast_possible_truncation, reason = "sizes of shops are small")]
+
 mod common;
 
 use std::fs::{self, File};
@@ -179,7 +181,7 @@ impl Bench {
                 .map(|_| {
                     scope.spawn(|| {
                         let mut connection = Connection::open(&service.address);
-                        let mut next = || bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize);
+                        let next = || bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize);
                         while let Some(body) = next() {
                             connection.post(kind, body);
                         }

@@ -186,7 +186,7 @@ impl Write for Contents {
 
 enum BodyDecoder {
     Identity(Contents),
-    Gzip(MultiGzDecoder<Contents>),
+    Gzip(Box<MultiGzDecoder<Contents>>),
     Zstd(Box<ZstdDecoder>),
 }
 
@@ -198,7 +198,7 @@ impl BodyDecoder {
         };
         Ok(match encoding {
             Encoding::Identity => BodyDecoder::Identity(contents),
-            Encoding::Gzip => BodyDecoder::Gzip(MultiGzDecoder::new(contents)),
+            Encoding::Gzip => BodyDecoder::Gzip(Box::new(MultiGzDecoder::new(contents))),
             Encoding::Zstd => {
                 let mut decoder = Decoder::new().map_err(|cause| unreadable(&cause))?;
                 let limited = decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX));

@@ -188,11 +188,11 @@ mod tests {
     fn documentation() -> String {
         let metrics = Metrics::new();
         let table = OfTable::named("orders");
-        metrics.rows.get_or_create(&table);
-        metrics.rejected.get_or_create(&table);
-        metrics.table_rows.get_or_create(&table);
-        metrics.table_bytes.get_or_create(&table);
-        metrics.received_bytes.get_or_create(&table);
+        drop(metrics.rows.get_or_create(&table));
+        drop(metrics.rejected.get_or_create(&table));
+        drop(metrics.table_rows.get_or_create(&table));
+        drop(metrics.table_bytes.get_or_create(&table));
+        drop(metrics.received_bytes.get_or_create(&table));
         metrics.answered("GET", "/v1/tables", 200, 0.0);
         let text = metrics.text().expect("text");
         let mut page = "# Metrics\n\n`/metrics` of the [server](http.md), in the text format of OpenMetrics.\n\n\

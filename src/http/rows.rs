@@ -86,7 +86,7 @@ enum Encoder {
     Csv {
         has_header: bool,
     },
-    Arrow(Option<StreamWriter<Buffered>>, Buffered),
+    Arrow(Option<Box<StreamWriter<Buffered>>>, Buffered),
     Parquet(Option<Box<ArrowWriter<Buffered>>>, Buffered),
 }
 
@@ -129,7 +129,7 @@ impl RowEncoder {
             }
             RowFormat::Arrow => {
                 let writer = StreamWriter::try_new(buffered.clone(), schema).map_err(Error::failed)?;
-                Encoder::Arrow(Some(writer), buffered)
+                Encoder::Arrow(Some(Box::new(writer)), buffered)
             }
             RowFormat::Parquet => {
                 let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();

@@ -201,7 +201,6 @@ fn run(
         });
         let accepting = accept(listener, acceptor, connections, routes(app));
         tokio::pin!(accepting);
-        let mut accepting = accepting;
         tokio::select! {
             () = &mut accepting => {}
             _ = stopped => {}

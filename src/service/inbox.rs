@@ -88,14 +88,14 @@ impl Inbox {
         }
     }
 
-    /// Adds an arrival if there is room.
-    pub(super) fn try_put(&self, arrival: Arrival) -> std::result::Result<(), Arrival> {
+    /// Adds an arrival if there is room; false if there is none, or nothing is taken any more.
+    pub(super) fn try_put(&self, arrival: Arrival) -> bool {
         let waiting = self.lock();
         if waiting.is_full() || waiting.is_closed {
-            return Err(arrival);
+            return false;
         }
         self.add(waiting, arrival);
-        Ok(())
+        true
     }
 
     fn add(&self, mut waiting: MutexGuard<'_, Waiting>, arrival: Arrival) {

@@ -183,10 +183,11 @@ impl Open {
             let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
             let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
             let arrival = Arrival { rows, from: ArrivedFrom::Request(request) };
-            self.inbox.try_put(arrival).map_err(|_| match self.inbox.is_closed() {
-                true => NotPosted::NotLive,
-                false => NotPosted::Busy,
-            })
+            match self.inbox.try_put(arrival) {
+                true => Ok(()),
+                false if self.inbox.is_closed() => Err(NotPosted::NotLive),
+                false => Err(NotPosted::Busy),
+            }
         })
     }
 

@@ -119,7 +119,7 @@ impl Both {
         assert_eq!(scanned(&shop), wanted.iter().filter(|row| row.0 == from).cloned().collect::<Vec<_>>());
         if let Some(row) = wanted.get(random.usize(..wanted.len().max(1))) {
             let key = snapshot.keys_with(TABLE, &[row.0.to_string(), row.1.clone()]).expect("keys");
-            assert_eq!(scanned(&key), [row.clone()]);
+            assert_eq!(scanned(&key), std::slice::from_ref(row));
             let encoded = snapshot.encoded_keys(TABLE, &batch(std::slice::from_ref(row))).expect("kept");
             let behind = scanned(&KeyRange::default().after(&encoded[0]));
             assert_eq!(behind, wanted.iter().filter(|other| *other > row).cloned().collect::<Vec<_>>());
