@@ -1,5 +1,5 @@
-//! What the server of a service takes: rows that are posted, keys that are looked up, tables that are read, changes that
-//! are followed, over a connection on this machine.
+//! What the server of a service takes: rows that are posted, keys that are looked up, tables that are read, changes
+//! that are followed, over a connection on this machine.
 //!
 //! ```text
 //! cargo bench --bench http                # scale 1: takes two minutes
@@ -125,7 +125,7 @@ impl Bench {
     /// How much later than the answer to a post its event comes.
     fn events(&self, service: &Service, many: usize) -> Histogram<u64> {
         let mut events = TcpStream::connect(&service.address).expect("connected");
-        let request = "GET /v1/tables/customer_patterns/changes HTTP/1.1\r\nhost: bench\r\n\r\n";
+        let request = "GET /v1/tables/customer_patterns/changes HTTP/1.1\r\nhost: localhost\r\n\r\n";
         events.write_all(request.as_bytes()).expect("sent");
         let mut events = BufReader::new(events).lines().map_while(Result::ok);
         let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(2));
@@ -263,7 +263,7 @@ impl Connection {
     fn post(&mut self, kind: &str, body: &[u8]) -> Vec<u8> {
         let length = body.len();
         let head = format!(
-            "POST /v1/orders HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+            "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
         );
         loop {
             let (status, answer) = self.exchange(&[head.as_bytes(), body].concat());
@@ -276,7 +276,7 @@ impl Connection {
     }
 
     fn get(&mut self, path: &str) -> Vec<u8> {
-        let (status, answer) = self.exchange(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes());
+        let (status, answer) = self.exchange(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
         assert_eq!(status, 200, "{path}");
         answer
     }

@@ -25,6 +25,7 @@ mod query;
 mod read;
 mod rows;
 mod server;
+mod stamp;
 mod status;
 mod tls;
 

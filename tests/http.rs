@@ -292,7 +292,7 @@ fn a_bad_row_is_rejected_and_a_bad_request_refused() {
 fn raw_post(served: &Served, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (String, String) {
     let address = served.base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).expect("connected");
-    let mut head = format!("POST /v1/{path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    let mut head = format!("POST /v1/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     if !headers.iter().any(|(name, _)| *name == "content-length") {
         head.push_str(&format!("content-length: {}\r\n", body.len()));
@@ -364,7 +364,7 @@ fn rows_are_read_in_every_format_and_by_key() {
         ("/v1/tables/daily_sales?key=2024-01-01&to=2024-01-02", 400, "can't be given together"),
         ("/v1/tables/daily_sales/changes?since=100000", 400, "epoch 100000 is not there yet"),
         ("/v1/tables/daily_sales/changes?since=0", 410, "begin again with ?snapshot=true"),
-        ("/nothing", 404, "there is nothing at /nothing"),
+        ("/nothing", 404, "no such path: /nothing"),
     ] {
         let problem = served.get(path).expect(status).json();
         assert!(problem["detail"].as_str().expect("text").contains(words), "{path}: {problem}");
@@ -483,6 +483,31 @@ fn who_follows_a_table_has_it_also_after_a_kill() {
     }
 }
 
+/// After a start with other tiers, the tables are others: who followed begins again.
+#[test]
+fn who_follows_begins_again_when_the_tables_are_made_in_another_way() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let epoch = served.post_json("orders", &json!([order(700, 1, 10, "2024-03-09", 1)])).expect(200).epoch();
+    let mut running = served.running;
+    running.kill();
+    running.end();
+    let served = Served::start(&shop, &[]);
+    let changes = |served: &Served, since| served.get(&format!("/v1/tables/customer_patterns/changes?since={since}"));
+    assert_eq!(served.get("/v1/status").epoch(), epoch, "nothing is made in another way");
+    let mut running = served.running;
+    running.kill();
+    running.end();
+    fs::write(shop.path("tiers.yaml"), "tiers: [{name: Best, from: 1}, {name: Rest}]").expect("written");
+    let served = Served::start(&shop, &["--config", shop.path("tiers.yaml").to_str().expect("text")]);
+    assert_eq!(served.get("/v1/status").epoch(), epoch + 1);
+    changes(&served, epoch - 1).expect(410);
+    changes(&served, epoch).expect(410);
+    let first = events(&served, "/v1/tables/customer_patterns/changes?snapshot=true", None).next().expect("an event");
+    assert!(first.data.to_string().contains("Best"), "{first:?}");
+    stop(served.running);
+}
+
 #[test]
 fn a_request_that_is_repeated_is_applied_once_also_after_a_kill() {
     let shop = shop_with_folder();
@@ -572,8 +597,8 @@ fn killed_at_any_moment_it_loses_no_acknowledged_request_and_applies_none_twice(
     stop(running);
 }
 
-/// Writes ever new quantities of an order of a client's own day, and repeats each until it is answered. Returns the last
-/// one, which is also how many were acknowledged.
+/// Writes ever new quantities of an order of a client's own day, and repeats each until it is answered. Returns the
+/// last one, which is also how many were acknowledged.
 fn post_until(base: &str, client: u64, is_over: &AtomicBool) -> i64 {
     let (agent, mut quantity, started) = (agent(), 0_i64, Instant::now());
     while !is_over.load(Ordering::Relaxed) {
@@ -631,6 +656,44 @@ fn all_tables_are_of_one_epoch() {
         reads
     });
     assert!(reads > 0);
+    stop(served.running);
+}
+
+/// Clients that go away as soon as they have sent their rows do not disturb those of others, and what they sent is
+/// applied as a whole or not at all.
+#[test]
+fn clients_that_go_away_do_not_disturb_others() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let rows = |client: u64| -> String {
+        let rows =
+            (0..200).map(|row| order(10_000 * (client + 1) + row, 1, PEN, &format!("2022-01-{:02}", client + 1), 1));
+        rows.map(|row| row.to_string() + "\n").collect()
+    };
+    served.post_json("products", &pen()).expect(200);
+    let address = served.base.trim_start_matches("http://");
+    for client in 0..20 {
+        let (body, mut stream) = (rows(client), TcpStream::connect(address).expect("connected"));
+        let head = "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n";
+        let head = format!("{head}idempotency-key: {client}\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("sent");
+        drop(stream);
+    }
+    for client in 0..20 {
+        let (body, key) = (rows(client), client.to_string());
+        let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", &key)];
+        let started = Instant::now();
+        loop {
+            let answer = served.post_with("orders", &headers, body.as_bytes());
+            if answer.status == 200 {
+                assert_eq!(answer.json()["accepted"], 200);
+                break;
+            }
+            assert!(matches!(answer.status, 409 | 429) && started.elapsed() < PATIENCE, "{answer:?}");
+        }
+        let day = served.get(&format!("/v1/tables/daily_sales?key=2022-01-{:02}", client + 1)).expect(200).json();
+        assert_eq!(day["rows"][0]["daily_revenue"].as_f64(), Some(2000.0), "client {client}: {day}");
+    }
     stop(served.running);
 }
 

@@ -15,7 +15,7 @@ use files::serving::{
     HEADER, PATIENCE, await_lines, check_published, check_published_with, drop_file, service, shop_with_folder, stop,
     tables,
 };
-use files::{Done, Shop, as_json, check, command, finish, read_parquet};
+use files::{Shop, as_json, check, command, finish};
 
 /// A file of random changes: orders that are new, written again, deleted, or bad.
 fn changes(random: &mut Rng) -> String {

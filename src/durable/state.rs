@@ -181,8 +181,8 @@ impl State {
         StateSource::new(self.manifest.clone(), Arc::clone(&self.schemas), Arc::clone(&self.log))
     }
 
-    /// The rows as they were before the last epochs, and those epochs: as many as have no more than so many rows, are in
-    /// the log, and neither forget rows nor make the tables anew. The first epoch is not one of them.
+    /// The rows as they were before the last epochs, and those epochs: as many as have no more than so many rows, are
+    /// in the log, and neither forget rows nor make the tables anew. The first epoch is not one of them.
     ///
     /// # Errors
     ///

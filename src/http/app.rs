@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, SecondsFormat};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -154,17 +153,6 @@ fn knows(headers: &HeaderMap, token: &Secret) -> bool {
     };
     let wanted = digest(token.bytes()).finalize().into_bytes();
     sent.is_some_and(|(_, sent)| digest(sent).verify_slice(&wanted).is_ok())
-}
-
-/// A time in milliseconds since 1970, as RFC 3339 has it.
-pub(super) fn timestamp(time_ms: u64) -> String {
-    let time = i64::try_from(time_ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default();
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// The headers that say of which epoch an answer is.
-pub(super) fn epoch_headers(epoch: Committed) -> [(&'static str, String); 2] {
-    [("millstream-epoch", epoch.epoch.to_string()), ("millstream-committed-at", timestamp(epoch.time_ms))]
 }
 
 /// How long a client may take to read a table.

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::error::Result;
 use crate::sinks::Committed;
 
-use super::app::timestamp;
 use super::rows::json_rows;
+use super::stamp::timestamp;
 
 /// The data of an event: the epoch, and rows by name.
 pub(super) fn data_of(epoch: Committed, rows: &[(&str, &RecordBatch)]) -> Result<String> {

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::sinks::{ChangesAfter, Committed, MemoryTables};
 
-use super::app::timestamp;
 use super::event_text::{data_of, event};
+use super::stamp::timestamp;
 
 /// Events that were made a short time ago.
 #[derive(Default)]

@@ -7,8 +7,8 @@
 //! event: gone       what follows is not kept any more; begin again with a snapshot
 //! ```
 //!
-//! The id of an event is its epoch: a client that was cut off goes on with `Last-Event-ID` or `?since=`. Events are made
-//! when the client takes them, from what the tables keep of the last epochs, so a client that does not read costs
+//! The id of an event is its epoch: a client that was cut off goes on with `Last-Event-ID` or `?since=`. Events are
+//! made when the client takes them, from what the tables keep of the last epochs, so a client that does not read costs
 //! nothing.
 
 use std::sync::Arc;
@@ -27,11 +27,12 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::error::{Error, Result as MillstreamResult};
 use crate::sinks::{Committed, KeyRange, TableScan};
 
-use super::app::{App, STREAM_PATIENCE, Shared, epoch_headers};
+use super::app::{App, STREAM_PATIENCE, Shared};
 use super::event_text::{data_of, event};
 use super::events::NextEvent;
 use super::problem::Problem;
 use super::read::unknown_table;
+use super::stamp::epoch_headers;
 
 /// What the query of a request for changes may have.
 #[derive(Deserialize)]
@@ -74,8 +75,8 @@ pub(super) async fn follow(
         let detail = match position > last {
             true => format!("epoch {position} is not there yet; the newest is {last}"),
             false => format!(
-                "the changes after epoch {position} are not kept any more, those from epoch {first} on are; begin again \
-                 with ?snapshot=true"
+                "the changes after epoch {position} are not kept any more, those from epoch {first} on are; begin \
+                 again with ?snapshot=true"
             ),
         };
         return Err(Problem::new(if position > last { StatusCode::BAD_REQUEST } else { StatusCode::GONE }, detail));

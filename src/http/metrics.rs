@@ -128,7 +128,7 @@ impl Metrics {
         registry.register_with_unit("received", help, Unit::Bytes, self.received_bytes.clone());
         let help = "Posts that were answered without being applied again, because of their idempotency key";
         registry.register("repeated_posts", help, self.repeated.clone());
-        registry.register("http_requests", "ServiceHandle, by method, route and status", self.requests.clone());
+        registry.register("http_requests", "Requests, by method, route and status", self.requests.clone());
         let help = "From the time a request is received until its answer begins, by method and route";
         registry.register_with_unit("http_request", help, Unit::Seconds, self.request_seconds.clone());
         registry.register("followers", "Clients that follow changes", self.followers.clone());

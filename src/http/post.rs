@@ -16,9 +16,10 @@ use crate::model::{InputTable, Rejection};
 use crate::service::{NotPosted, Post, Posted, ROWS_MAX, WaitFor};
 use crate::sources::InputFormat;
 
-use super::app::{Shared, epoch_headers, timestamp};
+use super::app::Shared;
 use super::body::{self, Encoding};
 use super::problem::Problem;
+use super::stamp::{epoch_headers, timestamp};
 
 /// What the query of a request may have.
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -18,10 +18,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::{Error, Result as MillstreamResult};
 use crate::sinks::{Committed, KeyRange, TableInfo, TableScan, TablesSnapshot};
 
-use super::app::{App, STREAM_PATIENCE, Shared, epoch_headers, timestamp};
+use super::app::{App, STREAM_PATIENCE, Shared};
 use super::problem::Problem;
 use super::query::{LIMIT_MAX, ReadQuery};
 use super::rows::{RowEncoder, RowFormat};
+use super::stamp::{epoch_headers, timestamp};
 
 /// The tables, their columns and sizes.
 pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
@@ -35,7 +36,10 @@ pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
 }
 
 fn table_json(table: &TableInfo, rows: u64) -> Value {
-    let column = |field: &arrow::datatypes::FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() });
+    let column = |field: &FieldRef| {
+        let data_type = field.data_type().to_string();
+        json!({ "name": field.name(), "type": data_type, "nullable": field.is_nullable() })
+    };
     let columns: Vec<Value> = table.schema.fields().iter().map(column).collect();
     json!({ "name": table.name, "key": table.key, "rows": rows, "columns": columns })
 }
@@ -93,7 +97,7 @@ struct Read {
 }
 
 /// Rows for an answer.
-enum Found {
+enum FoundRows {
     /// All of them, and the query for those behind them.
     Page(Vec<RecordBatch>, Option<String>),
     /// As many as there are.
@@ -109,17 +113,17 @@ impl Read {
         let schema = self.schema()?;
         let epoch = self.snapshot.committed().unwrap_or_default();
         let found = self.find()?;
-        if matches!(found, Found::Page(_, Some(_))) {
+        if matches!(found, FoundRows::Page(_, Some(_))) {
             app.pinned.pin(&self.snapshot, true);
         }
         let next = match &found {
-            Found::Page(_, Some(query)) => Some(format!("{}?{query}", self.uri)),
+            FoundRows::Page(_, Some(query)) => Some(format!("{}?{query}", self.uri)),
             _ => None,
         };
         let encoder = RowEncoder::new(self.format, &schema, around(&self.table, epoch, next.as_deref()))?;
         let body = match found {
-            Found::Page(batches, _) => Body::from(all(encoder, batches, &schema)?),
-            Found::All(scan) => streamed(AnswerRows { encoder, scan, schema, is_over: false }, app.begin_stream()?),
+            FoundRows::Page(batches, _) => Body::from(all(encoder, batches, &schema)?),
+            FoundRows::All(scan) => streamed(AnswerRows { encoder, scan, schema, is_over: false }, app.begin_stream()?),
         };
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(self.format.media_type()))];
         let mut response = (kind, epoch_headers(epoch), body).into_response();
@@ -150,7 +154,7 @@ impl Read {
         Ok(Arc::new(schema.project(&places).map_err(Error::failed)?))
     }
 
-    fn find(&self) -> Result<Found, Problem> {
+    fn find(&self) -> Result<FoundRows, Problem> {
         let range = self.range()?;
         if !self.query.order.is_empty() {
             return self.sorted(&range);
@@ -159,7 +163,7 @@ impl Read {
         let limit = match (self.query.limit, self.format) {
             (Some(limit), _) => limit,
             (None, RowFormat::Json) => DEFAULT_LIMIT,
-            (None, _) => return Ok(Found::All(scan)),
+            (None, _) => return Ok(FoundRows::All(scan)),
         };
         let (mut rows, mut page, mut last_key) = (0, Vec::new(), None);
         for batch in scan {
@@ -181,11 +185,11 @@ impl Read {
             rows += end as u64;
             if end < batch.num_rows() {
                 let next = self.query.next(self.snapshot.epoch().unwrap_or_default(), &last);
-                return Ok(Found::Page(page, Some(next)));
+                return Ok(FoundRows::Page(page, Some(next)));
             }
             last_key = Some(last);
         }
-        Ok(Found::Page(page, None))
+        Ok(FoundRows::Page(page, None))
     }
 
     /// The key of the last row of a page that has some.
@@ -219,7 +223,7 @@ impl Read {
     }
 
     /// The rows of a range in the order that is asked for.
-    fn sorted(&self, range: &KeyRange) -> Result<Found, Problem> {
+    fn sorted(&self, range: &KeyRange) -> Result<FoundRows, Problem> {
         if self.query.cursor.is_some() {
             return Err(Problem::bad_request("cursor: pages are in the order of keys; leave out order"));
         }
@@ -245,7 +249,7 @@ impl Read {
         let default = if self.format == RowFormat::Json { DEFAULT_LIMIT } else { LIMIT_MAX };
         let limit = usize::try_from(self.query.limit.unwrap_or(default)).unwrap_or(usize::MAX);
         let first = lexsort_to_indices(&by, Some(limit)).map_err(Error::usage)?;
-        Ok(Found::Page(vec![take_record_batch(&all, &first).map_err(Error::failed)?], None))
+        Ok(FoundRows::Page(vec![take_record_batch(&all, &first).map_err(Error::failed)?], None))
     }
 }
 

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::config::ListenConfig;
 
-use super::app::{App, FOLLOWERS_MAX, Shared, epoch_headers, timestamp};
+use super::app::{App, FOLLOWERS_MAX, Shared};
 use super::metrics::OfTable;
 use super::pinned::{KEPT_FOR, KEPT_MOST};
 use super::problem::Problem;
+use super::stamp::{epoch_headers, timestamp};
 
 /// The process runs.
 pub(super) async fn healthz(State(app): Shared) -> Result<&'static str, Problem> {

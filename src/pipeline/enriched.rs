@@ -88,11 +88,11 @@ pub(crate) struct EnrichedJoin<T: Epochs, I: Id> {
     gathered: Option<(T, EpochChanges<I>)>,
     /// The last epoch that was joined.
     joined: Option<T>,
-    current: Option<CurrentEpoch<T, I>>,
+    current: Option<JoinedEpoch<T, I>>,
 }
 
 /// The epoch that is being joined.
-struct CurrentEpoch<T, I> {
+struct JoinedEpoch<T, I> {
     /// The first epoch that is joined together with it.
     first: T,
     epoch: T,
@@ -180,7 +180,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         for _ in 0..PARTS_AT_A_TIME {
             let next = self.current.take().or_else(|| self.begin_next(frontier, gathering));
             let Some(mut current) = next else { return Ok(false) };
-            let CurrentEpoch { first, epoch, work } = &mut current;
+            let JoinedEpoch { first, epoch, work } = &mut current;
             let is_more = match work {
                 Remaining::First { next, items } => self.join_first(epoch, next, items, &mut give)?,
                 Remaining::Customers { former, customers } => {
@@ -197,7 +197,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     }
 
     /// The least epoch before the frontier that has changes, which the state then contains.
-    fn begin_next(&mut self, frontier: AntichainRef<'_, T>, gathering: Option<&T>) -> Option<CurrentEpoch<T, I>> {
+    fn begin_next(&mut self, frontier: AntichainRef<'_, T>, gathering: Option<&T>) -> Option<JoinedEpoch<T, I>> {
         let is_first = self.accounts.is_empty() && self.products.is_empty();
         if !is_first && let Some(asked) = gathering {
             return self.begin_gathered(frontier, asked);
@@ -216,7 +216,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// Gathers the changes of all epochs before the frontier up to one that is asked for, and begins to join them once
     /// that one is complete.
-    fn begin_gathered(&mut self, frontier: AntichainRef<'_, T>, asked: &T) -> Option<CurrentEpoch<T, I>> {
+    fn begin_gathered(&mut self, frontier: AntichainRef<'_, T>, asked: &T) -> Option<JoinedEpoch<T, I>> {
         let is_open = self.joined.as_ref().is_none_or(|joined| joined < asked);
         while let Some(epoch) = self.next_epoch(frontier).filter(|epoch| !is_open || epoch <= asked) {
             let mut changes = self.changes.remove(&epoch).unwrap_or_default();
@@ -234,7 +234,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         Some(self.begin(first, asked.clone(), changes, false))
     }
 
-    fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> CurrentEpoch<T, I> {
+    fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> JoinedEpoch<T, I> {
         let EpochChanges { accounts, products, customers, .. } = changes;
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
         let items = if is_first { ItemPositions::of_distinct(&products) } else { None };
@@ -250,7 +250,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             let customers = self.affected(&epoch, &former, customers).into_iter();
             Remaining::Customers { former, customers }
         };
-        CurrentEpoch { first, epoch, work }
+        JoinedEpoch { first, epoch, work }
     }
 
     /// The customers whose rows may differ, in order.

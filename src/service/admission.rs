@@ -62,8 +62,8 @@ impl Admission {
         caught(|| decoder.settled(batch)).map_err(Error::failed)?
     }
 
-    /// Gives the settled batches of a file or request to a function that puts them into the inbox, with the columns that
-    /// their table has not. If it refuses them, they have not been seen.
+    /// Gives the settled batches of a file or request to a function that puts them into the inbox, with the columns
+    /// that their table has not. If it refuses them, they have not been seen.
     ///
     /// # Errors
     ///

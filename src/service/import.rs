@@ -16,6 +16,7 @@ use crate::model::InputTable;
 use crate::runtime::Progress;
 use crate::sources::{Conversion, FileSource, RowDecoder, Source, Split};
 
+use super::made_by::MadeBy;
 use super::offsets::{now_ms, offset_name};
 use super::settings::ServiceConfig;
 
@@ -48,12 +49,11 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
     let offset = serde_json::json!({ "files": ledger });
     let name = offset_name(&config.run.input.path);
-    log.commit(&Commit {
-        epoch: 1,
-        time_ms: now_ms(),
-        offsets: BTreeMap::from([(name, offset)]),
-        ..Commit::default()
-    })?;
+    let mut offsets = BTreeMap::from([(name, offset)]);
+    if config.replayed_rows > 0 {
+        offsets.extend([MadeBy::new(config, config.today(), &state).offset()]);
+    }
+    log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets, ..Commit::default() })?;
     log.sync()?;
     drop(log);
     State::open(disk, &config.state)?.ok_or_else(|| Error::failed("internal error: the state is gone"))

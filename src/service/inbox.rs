@@ -48,8 +48,8 @@ pub(super) enum ArrivedFrom {
     Request(WaitingRequest),
 }
 
-/// An epoch takes no more arrivals once it has so many rows, or bytes in the form of the log. The inbox refuses arrivals
-/// beyond the same limits.
+/// An epoch takes no more arrivals once it has so many rows, or bytes in the form of the log. The inbox refuses
+/// arrivals beyond the same limits.
 const ROWS: u64 = 100_000;
 const BYTES: usize = 64 << 20;
 

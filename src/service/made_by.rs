@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use twox_hash::XxHash3_64;
 
-use crate::durable::{Commit, LogWriter, State};
+use crate::durable::{Commit, LogWriter, Offset, State};
 use crate::error::Result;
 use crate::model::{Day, InputTable};
 use crate::sinks::Committed;
@@ -42,10 +42,15 @@ impl MadeBy {
         self.commit(epoch, log).map(|()| Some(epoch))
     }
 
+    /// What a commit says of it.
+    pub(super) fn offset(&self) -> (String, Offset) {
+        (NAME.to_owned(), json!(self.0))
+    }
+
     /// Commits an epoch from which on the tables are made by this.
     pub(super) fn commit(&self, epoch: Committed, log: &mut LogWriter) -> Result<()> {
         let Committed { epoch, time_ms } = epoch;
-        let offsets = BTreeMap::from([(NAME.to_owned(), json!(self.0))]);
+        let offsets = BTreeMap::from([self.offset()]);
         log.commit(&Commit { epoch, time_ms, offsets, makes_anew: true, ..Commit::default() })?;
         log.sync()
     }
