@@ -10,7 +10,7 @@ use std::io::{self, Error, ErrorKind, Write};
 /// What the elements are is for the reader of the lines to check; only what separates them is checked here.
 pub(super) struct JsonElements<W> {
     lines: W,
-    place: Place,
+    place: JsonPlace,
     /// How deep within an element.
     depth: u64,
     in_text: bool,
@@ -18,7 +18,7 @@ pub(super) struct JsonElements<W> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum JsonPlace {
     /// Before the array or the first object.
     Start,
     /// In the array, before its first element or its end.
@@ -39,7 +39,7 @@ enum Place {
 
 impl<W: Write> JsonElements<W> {
     pub(super) fn new(lines: W) -> JsonElements<W> {
-        JsonElements { lines, place: Place::Start, depth: 0, in_text: false, is_escaped: false }
+        JsonElements { lines, place: JsonPlace::Start, depth: 0, in_text: false, is_escaped: false }
     }
 
     /// Where the lines were written.
@@ -49,7 +49,7 @@ impl<W: Write> JsonElements<W> {
     /// If the body ended within an element or the array.
     pub(super) fn finish(self) -> io::Result<W> {
         match self.place {
-            Place::Start | Place::Between | Place::End => Ok(self.lines),
+            JsonPlace::Start | JsonPlace::Between | JsonPlace::End => Ok(self.lines),
             place => Err(invalid(format!("the body ends {}", place.text()))),
         }
     }
@@ -60,7 +60,7 @@ impl<W: Write> JsonElements<W> {
         while at < bytes.len() {
             let byte = bytes[at];
             match self.place {
-                Place::Nested { in_array } => {
+                JsonPlace::Nested { in_array } => {
                     let is_break = matches!(byte, b'\n' | b'\r');
                     if self.in_text {
                         match byte {
@@ -86,20 +86,20 @@ impl<W: Write> JsonElements<W> {
                     if self.depth == 0 && !self.in_text {
                         self.lines.write_all(&bytes[from..=at])?;
                         self.lines.write_all(b"\n")?;
-                        self.place = if in_array { Place::Behind } else { Place::Between };
+                        self.place = if in_array { JsonPlace::Behind } else { JsonPlace::Between };
                     }
                 }
-                Place::Plain if byte.is_ascii_whitespace() || matches!(byte, b',' | b']') => {
+                JsonPlace::Plain if byte.is_ascii_whitespace() || matches!(byte, b',' | b']') => {
                     self.lines.write_all(&bytes[from..at])?;
                     self.lines.write_all(b"\n")?;
-                    self.place = Place::Behind;
+                    self.place = JsonPlace::Behind;
                     continue;
                 }
-                Place::Plain => {}
+                JsonPlace::Plain => {}
                 _ if byte.is_ascii_whitespace() => {}
                 place => {
                     self.place = self.after(place, byte)?;
-                    if matches!(self.place, Place::Nested { .. } | Place::Plain) {
+                    if matches!(self.place, JsonPlace::Nested { .. } | JsonPlace::Plain) {
                         from = at;
                         continue;
                     }
@@ -108,20 +108,21 @@ impl<W: Write> JsonElements<W> {
             at += 1;
         }
         match self.place {
-            Place::Nested { .. } | Place::Plain => self.lines.write_all(&bytes[from..]),
+            JsonPlace::Nested { .. } | JsonPlace::Plain => self.lines.write_all(&bytes[from..]),
             _ => Ok(()),
         }
     }
 
     /// Where a byte that is not a space leads from between elements.
-    fn after(&self, place: Place, byte: u8) -> io::Result<Place> {
-        let element = if matches!(byte, b'{' | b'[' | b'"') { Place::Nested { in_array: true } } else { Place::Plain };
+    fn after(&self, place: JsonPlace, byte: u8) -> io::Result<JsonPlace> {
+        let is_nested = matches!(byte, b'{' | b'[' | b'"');
+        let element = if is_nested { JsonPlace::Nested { in_array: true } } else { JsonPlace::Plain };
         match (place, byte) {
-            (Place::Start, b'[') => Ok(Place::First),
-            (Place::Start | Place::Between, b'{') => Ok(Place::Nested { in_array: false }),
-            (Place::First | Place::Behind, b']') => Ok(Place::End),
-            (Place::Behind, b',') => Ok(Place::Element),
-            (Place::First | Place::Element, byte) if !matches!(byte, b',' | b']' | b'}' | b':') => Ok(element),
+            (JsonPlace::Start, b'[') => Ok(JsonPlace::First),
+            (JsonPlace::Start | JsonPlace::Between, b'{') => Ok(JsonPlace::Nested { in_array: false }),
+            (JsonPlace::First | JsonPlace::Behind, b']') => Ok(JsonPlace::End),
+            (JsonPlace::Behind, b',') => Ok(JsonPlace::Element),
+            (JsonPlace::First | JsonPlace::Element, byte) if !matches!(byte, b',' | b']' | b'}' | b':') => Ok(element),
             _ => Err(invalid(format!("found `{}` {}", byte.escape_ascii(), place.text()))),
         }
     }
@@ -138,15 +139,15 @@ impl<W: Write> Write for JsonElements<W> {
     }
 }
 
-impl Place {
+impl JsonPlace {
     fn text(self) -> &'static str {
         match self {
-            Place::Start => "where an array or an object was wanted",
-            Place::First | Place::Element => "where an element of the array was wanted",
-            Place::Behind => "behind an element of the array, where `,` or `]` was wanted",
-            Place::End => "behind the array",
-            Place::Between => "behind an object, where another was wanted",
-            Place::Nested { .. } | Place::Plain => "within an element",
+            JsonPlace::Start => "where an array or an object was wanted",
+            JsonPlace::First | JsonPlace::Element => "where an element of the array was wanted",
+            JsonPlace::Behind => "behind an element of the array, where `,` or `]` was wanted",
+            JsonPlace::End => "behind the array",
+            JsonPlace::Between => "behind an object, where another was wanted",
+            JsonPlace::Nested { .. } | JsonPlace::Plain => "within an element",
         }
     }
 }
