@@ -214,7 +214,7 @@ impl State {
 }
 
 /// The most epochs that are applied again.
-const LAST_EPOCHS_MAX: usize = 2000;
+const LAST_EPOCHS_MAX: usize = 500;
 
 /// An epoch of the log that is applied again.
 pub(crate) struct LastEpoch {

@@ -42,6 +42,7 @@ pub(super) struct App {
     pub(super) epochs: watch::Receiver<Committed>,
     /// Limits the bodies that are received and decoded.
     pub(super) bodies: Arc<Semaphore>,
+    pub(super) small_bodies: Arc<Semaphore>,
     pub(super) small_decodes: Arc<Semaphore>,
     pub(super) large_decodes: Arc<Semaphore>,
     /// The posts that wait for their answer.
@@ -80,7 +81,8 @@ impl Drop for WaitingAnswer {
 
 pub(super) type Shared = State<Arc<App>>;
 
-/// Maximum number of concurrent request bodies.
+/// Maximum number of concurrent request bodies: of those up to a mebibyte, and of others.
+pub(super) const SMALL_BODIES_MAX: usize = 1024;
 pub(super) const BODIES_MAX: usize = 64;
 /// Maximum number of small, and of large, bodies that are decoded concurrently.
 pub(super) const SMALL_DECODES_MAX: usize = 16;

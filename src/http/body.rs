@@ -67,8 +67,7 @@ pub(super) async fn receive(
     if expected.is_some_and(|expected| expected > BODY_MAX) {
         return Err(too_large());
     }
-    let is_small = encoding == Encoding::Identity && expected.is_some_and(|expected| expected <= SMALL);
-    let file = if is_small { in_memory() } else { unnamed(folder) };
+    let file = if is_small(encoding, expected) { in_memory() } else { unnamed(folder) };
     let file = file.map_err(|cause| {
         Problem::retry(StatusCode::INSUFFICIENT_STORAGE, 60, format!("the body can't be stored: {cause}"))
     })?;
@@ -99,6 +98,11 @@ pub(super) async fn receive(
     let path = PathBuf::from(format!("/proc/self/fd/{}", stored.file.as_raw_fd()));
     let digest = stored.hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     Ok(ReceivedBody { _file: stored.file, path, digest, bytes: stored.bytes })
+}
+
+/// True for a body that says itself that it is small.
+pub(super) fn is_small(encoding: Encoding, expected: Option<u64>) -> bool {
+    encoding == Encoding::Identity && expected.is_some_and(|expected| expected <= SMALL)
 }
 
 fn too_large() -> Problem {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -50,11 +50,11 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn follow(
     State(app): Shared,
-    Path(table): Path<String>,
+    table: Result<Path<String>, PathRejection>,
     query: Result<Query<FollowQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(query) = query?;
+    let (Path(table), Query(query)) = (table?, query?);
     app.check_live()?;
     let snapshot = app.tables.snapshot();
     if snapshot.info(&table).is_err() {

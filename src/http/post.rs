@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,12 +33,12 @@ const KEY_MAX: usize = 255;
 
 pub(super) async fn post(
     State(app): Shared,
-    Path(table): Path<String>,
+    table: Result<Path<String>, PathRejection>,
     query: Result<Query<PostQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Query(query) = query?;
+    let (Path(table), Query(query)) = (table?, query?);
     let named = InputTable::named(&table);
     let table =
         named.ok_or_else(|| Problem::not_found(format!("/v1/{table}: wanted orders, products or customers")))?;
@@ -51,6 +51,11 @@ pub(super) async fn post(
         Some("committed") => WaitFor::Committed,
         Some(found) => return Err(Problem::bad_request(format!("wait: found {found}, wanted visible or committed"))),
     };
+    for name in [header::CONTENT_TYPE.as_str(), header::CONTENT_ENCODING.as_str(), "idempotency-key"] {
+        if headers.get_all(name).iter().count() > 1 {
+            return Err(Problem::bad_request(format!("{name}: found it twice, wanted it once")));
+        }
+    }
     let (format, has_elements) = format_of(&headers)?;
     let encoding = encoding_of(&headers)?;
     let key = key_of(&headers)?;
@@ -58,9 +63,10 @@ pub(super) async fn post(
     if !ingest.is_open() {
         return Err(not_posted(NotPosted::NotLive));
     }
-    let permit = Arc::clone(&app.bodies).try_acquire_owned().ok().filter(|_| !ingest.is_busy());
-    let permit = permit.ok_or_else(|| not_posted(NotPosted::Busy))?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let bodies = if body::is_small(encoding, length) { &app.small_bodies } else { &app.bodies };
+    let permit = Arc::clone(bodies).try_acquire_owned().ok().filter(|_| !ingest.is_busy());
+    let permit = permit.ok_or_else(|| not_posted(NotPosted::Busy))?;
     let received = body::receive(body, encoding, has_elements, length, &app.folder).await?;
     app.metrics.received(table, received.bytes);
     let digest = |key| (key, format!("{table} {}", received.digest));

@@ -1,6 +1,6 @@
 //! Errors as clients get them: problem details (RFC 9457).
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -46,6 +46,12 @@ impl From<Error> for Problem {
             ErrorKind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Problem::new(status, error.to_string())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Problem {
+        Problem::bad_request(rejection.body_text())
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use axum::Json;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -47,11 +48,12 @@ fn table_json(table: &TableInfo, rows: u64) -> Value {
 /// Rows of a table.
 pub(super) async fn table(
     State(app): Shared,
-    Path(table): Path<String>,
+    table: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let Path(table) = table?;
     app.check_live()?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
     let query = ReadQuery::parse(query.as_deref().unwrap_or_default())?;

@@ -32,7 +32,8 @@ use crate::sinks::{
 use crate::tables::RejectedTable;
 
 use super::app::{
-    App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, SMALL_DECODES_MAX, STREAMS_MAX, Shared, authorized,
+    App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, SMALL_BODIES_MAX, SMALL_DECODES_MAX, STREAMS_MAX, Shared,
+    authorized,
 };
 use super::metrics::{self, Metrics};
 use super::problem::Problem;
@@ -103,6 +104,7 @@ impl HttpServer {
             liveness: Default::default(),
             epochs: newest,
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
+            small_bodies: Arc::new(Semaphore::new(SMALL_BODIES_MAX)),
             small_decodes: Arc::new(Semaphore::new(SMALL_DECODES_MAX)),
             large_decodes: Arc::new(Semaphore::new(LARGE_DECODES_MAX)),
             answers: Default::default(),

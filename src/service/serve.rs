@@ -95,8 +95,9 @@ pub fn serve(
 
 /// A state that carries the columns that files had and it did not have, if a job can be made of them.
 fn with_new_columns(config: &ServiceConfig, mut state: State) -> Result<State> {
-    let mut is_other = false;
-    for (table, column) in offsets::new_columns(&state)? {
+    let (mut is_other, mut columns) = (false, offsets::new_columns(&state)?);
+    columns.truncate(NEW_COLUMNS_MAX);
+    for (table, column) in columns {
         let Some(next) = state.with_column(table, &column)? else { continue };
         let name = column.name();
         match check_source(&config.run.job, Arc::new(next.source()?)) {
@@ -114,6 +115,9 @@ fn with_new_columns(config: &ServiceConfig, mut state: State) -> Result<State> {
     }
     Ok(state)
 }
+
+/// The most columns that a start adds.
+const NEW_COLUMNS_MAX: usize = 100;
 
 /// A service that is running.
 struct Service<'a, S> {

@@ -15,7 +15,7 @@ use super::common_type::common_type;
 pub(crate) struct NewColumns(BTreeMap<(InputTable, String), DataType>);
 
 /// More new columns are ignored: somebody writes values where names belong.
-const MOST: usize = 200;
+const MOST: usize = 100;
 
 impl NewColumns {
     /// Columns that were found in a file or request: those that can be carried from the next start on, and are new or

@@ -80,7 +80,7 @@ impl Stream<'_> {
                 self.rest = Buffer::from_vec(chunk);
             }
             let decoded: Result<Option<RecordBatch>, ArrowError> =
-                caught(|| self.decoder.decode(&mut self.rest)).map_err(|panic| self.damaged(&panic))?;
+                caught(|| self.decoder.decode(&mut self.rest)).map_err(|_| self.damaged(&"its parts do not fit"))?;
             match decoded.map_err(|cause| self.damaged(&cause))? {
                 // Each row has an id, so there are fewer rows than bytes, unless a column without contents says so.
                 Some(batch) if batch.num_rows() > self.bytes => {
