@@ -87,6 +87,11 @@ impl Bench {
         service.stop();
         let service = self.start("none");
         results.push(latency("one order posted, durability none", &self.posts(&service, self.times(2000))));
+        let busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        let mut busy = busy.expect("another process starts");
+        let beside = self.posts(&service, self.times(1000));
+        results.push(latency("the same beside a process that keeps a core busy", &beside));
+        busy.kill().and_then(|()| busy.wait()).expect("it ends");
         service.stop();
         results
     }
@@ -103,6 +108,10 @@ impl Bench {
         let address = find("listening at http://");
         let address = address.rsplit("http://").next().expect("an address").to_owned();
         find("live at epoch");
+        if self.is_full {
+            // What was imported is compacted.
+            find("made a checkpoint");
+        }
         thread::spawn(move || lines.for_each(drop));
         // Memory that loading needed goes back to the system.
         thread::sleep(Duration::from_secs(if self.is_full { 5 } else { 0 }));

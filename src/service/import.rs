@@ -10,7 +10,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::AtomicFile;
-use crate::durable::{Commit, Disk, LogWriter, State};
+use crate::durable::{Commit, Disk, Durability, LogWriter, State};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::runtime::Progress;
@@ -32,7 +32,9 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     let schemas: Vec<_> = InputTable::ALL.iter().map(|table| source.schema(*table).clone().with_operations()).collect();
     ImportSettings::of(config).write(&config.state)?;
     let state = State::create(disk, &config.state, schemas.iter())?;
-    let log = Mutex::new(state.log(config.durability));
+    // What is imported is read back from the file.
+    let durability = if config.durability == Durability::None { Durability::Os } else { config.durability };
+    let log = Mutex::new(state.log(durability));
     let conversion = config.run.job.conversion();
     let (splits, next) = (source.splits(), AtomicUsize::new(0));
     let work = || {
