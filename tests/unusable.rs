@@ -91,7 +91,7 @@ fn a_file_that_is_cut_off_or_of_another_kind_is_named() {
     fs::write(&file, "no Parquet at all").expect("written");
     refused(&shop, &["part-00000.parquet", "not a Parquet file"]);
     fs::rename(&file, shop.input().join("orders/notes.txt")).expect("renamed");
-    refused(&shop, &["notes.txt", "the extension .txt", ".parquet, .csv, .jsonl, .ndjson, .json"]);
+    refused(&shop, &["notes.txt", "the extension .txt", ".parquet, .arrows, .csv, .jsonl, .ndjson, .json"]);
 }
 
 #[test]
