@@ -1,11 +1,10 @@
-//! The server: rows that are posted, tables that are read, changes that are followed, against a real process over the
-//! network.
+//! The server: rows that are posted, who may ask, and what it says of itself, against a real process over the network.
 
 mod files;
+mod served;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Cursor, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,131 +12,16 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Date32Array, Float64Array, Int32Array, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
 use fastrand::Rng;
 use files::processes::Running;
 use files::serving::{PATIENCE, check_published, service, shop_with_folder, stop};
 use files::{Shop, as_json, check, command, finish};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
+use served::{Answer, PEN, Served, agent, events, order, pen, ten_thousandths};
 use ureq::Agent;
-use ureq::http::Response;
-
-/// A service that listens, and its address.
-struct Served {
-    running: Running,
-    base: String,
-    agent: Agent,
-}
-
-/// An answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn of(mut response: Response<ureq::Body>) -> Answer {
-        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
-            (name.as_str().to_owned(), value.to_str().expect("text").to_owned())
-        };
-        let (status, headers) = (response.status().as_u16(), response.headers().iter().map(header).collect());
-        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().expect("a whole body");
-        Answer { status, headers, body }
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).expect("text")
-    }
-
-    fn epoch(&self) -> u64 {
-        self.headers["millstream-epoch"].parse().expect("a number")
-    }
-
-    /// Checks the status, and that a problem is told as one.
-    fn expect(self, status: u16) -> Answer {
-        assert_eq!(self.status, status, "{}", self.text());
-        if status >= 400 {
-            assert_eq!(self.headers["content-type"], "application/problem+json");
-            assert_eq!(self.json()["status"], status);
-        }
-        self
-    }
-}
-
-fn agent() -> Agent {
-    Agent::config_builder().http_status_as_error(false).build().new_agent()
-}
-
-impl Served {
-    fn start(shop: &Shop, args: &[&str]) -> Served {
-        Served::start_command(service(shop, &[&["--listen", "127.0.0.1:0"], args].concat()))
-    }
-
-    fn start_command(command: std::process::Command) -> Served {
-        let served = Served::start_loading(command);
-        let started = Instant::now();
-        while served.get("/readyz").status != 200 {
-            assert!(started.elapsed() < PATIENCE, "{}", served.running.log());
-            thread::sleep(Duration::from_millis(5));
-        }
-        served
-    }
-
-    fn start_loading(command: std::process::Command) -> Served {
-        let mut running = Running::start(command);
-        running.await_line("listening at ");
-        let log = running.log();
-        let base =
-            log.split("listening at ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
-        Served { base: base.to_owned(), running, agent: agent() }
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        Answer::of(self.agent.get(format!("{}{path}", self.base)).call().expect("an answer"))
-    }
-
-    fn post(&self, table: &str, kind: &str, body: &[u8]) -> Answer {
-        self.post_with(table, &[("content-type", kind)], body)
-    }
-
-    fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let request = self.agent.post(format!("{}/v1/{path}", self.base));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        Answer::of(request.send(body).expect("an answer"))
-    }
-
-    fn post_json(&self, table: &str, rows: &Value) -> Answer {
-        self.post(table, "application/json", rows.to_string().as_bytes())
-    }
-
-    /// All rows of a table.
-    fn rows(&self, table: &str) -> Vec<Value> {
-        let lines = self.get(&format!("/v1/tables/{table}?format=jsonl")).expect(200).text();
-        lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
-    }
-}
-
-/// A product that costs ten.
-const PEN: u64 = 900;
-
-fn pen() -> Value {
-    json!({ "product_id": PEN, "product_name": "Pen", "category": "Office", "price": 10 })
-}
-
-fn order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> Value {
-    json!({ "order_id": id, "customer_id": customer, "product_id": product, "order_date": day, "quantity": quantity })
-}
 
 /// Orders in columns.
 fn orders(rows: &[(i64, i64, i64, i32, i32)]) -> RecordBatch {
@@ -306,209 +190,6 @@ fn raw_post(served: &Served, path: &str, headers: &[(&str, &str)], body: &[u8]) 
 }
 
 #[test]
-fn rows_are_read_in_every_format_and_by_key() {
-    let shop = shop_with_folder();
-    let served = Served::start(&shop, &[]);
-    let days: Vec<Value> =
-        (1..=28).map(|day| order(800 + day, day % 3 + 1, day % 4 + 1, &format!("2024-02-{day:02}"), day)).collect();
-    served.post_json("orders", &json!(days)).expect(200);
-    let mut wanted = served.rows("daily_sales");
-    assert!(wanted.len() >= 28);
-    // Our reader of the other formats leaves nulls out.
-    for row in &mut wanted {
-        row.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
-    }
-    let arrow = served.get("/v1/tables/daily_sales?format=arrow").expect(200);
-    let batches = StreamReader::try_new(Cursor::new(&arrow.body), None).expect("a stream");
-    let parse = |lines: Vec<String>| lines.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
-    let found: Vec<Value> = parse(batches.flat_map(|batch| as_json(&batch.expect("a batch"))).collect());
-    assert_eq!(found, wanted);
-    let parquet = served.get("/v1/tables/daily_sales?format=parquet").expect(200);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(parquet.body)).expect("Parquet");
-    let batches = reader.build().expect("a reader");
-    let found: Vec<Value> = parse(batches.flat_map(|batch| as_json(&batch.expect("a batch"))).collect());
-    assert_eq!(found, wanted);
-    let csv = served.get("/v1/tables/daily_sales?format=csv").expect(200).text();
-    assert_eq!(csv.lines().count(), wanted.len() + 1);
-    // Pages, while the table changes.
-    let (mut path, mut found) =
-        (Some("/v1/tables/daily_sales?limit=5&columns=order_date,daily_revenue".to_owned()), Vec::new());
-    let first = served.get("/v1/status").epoch();
-    while let Some(page) = path {
-        let answer = served.get(&page).expect(200);
-        assert_eq!(answer.epoch(), first);
-        assert_eq!(answer.headers.contains_key("link"), !answer.json()["next"].is_null());
-        found.extend(answer.json()["rows"].as_array().expect("rows").clone());
-        path = answer.json()["next"].as_str().map(str::to_owned);
-        served.post_json("orders", &json!(order(801, 1, 1, "2024-02-27", found.len() as u64))).expect(200);
-    }
-    let dates = |rows: &[Value]| {
-        rows.iter().filter_map(|row| row["order_date"].as_str().map(str::to_owned)).collect::<Vec<_>>()
-    };
-    assert_eq!(dates(&found), dates(&wanted));
-    // Ranges, an order, an older epoch.
-    let of = |query: &str| served.get(&format!("/v1/tables/daily_sales?{query}")).expect(200).json();
-    let range = of("from=2024-02-10&to=2024-02-12");
-    assert_eq!(dates(range["rows"].as_array().expect("rows")), ["2024-02-10", "2024-02-11", "2024-02-12"]);
-    assert_eq!(of(&format!("epoch={first}&format=json&key=2024-02-27"))["epoch"], first);
-    let sorted = of("order=-daily_revenue&limit=3&columns=daily_revenue");
-    let revenues: Vec<_> =
-        sorted["rows"].as_array().expect("rows").iter().map(|row| row["daily_revenue"].as_f64()).collect();
-    assert!(revenues.len() == 3 && revenues.is_sorted_by(|one, next| one >= next), "{revenues:?}");
-    for (path, status, words) in [
-        ("/v1/tables/nothing", 404, "there is no table nothing here; there are "),
-        ("/v1/tables/daily_sales?key=soon", 400, "key: order_date: found \"soon\", wanted a value of Date32"),
-        ("/v1/tables/daily_sales?columns=a", 400, "has no column a; it has order_date"),
-        ("/v1/tables/daily_sales?order=a", 400, "has no column a"),
-        ("/v1/tables/daily_sales?epoch=1", 410, "epoch 1 is not kept any more"),
-        ("/v1/tables/daily_sales?key=2024-01-01&to=2024-01-02", 400, "can't be given together"),
-        ("/v1/tables/daily_sales/changes?since=100000", 400, "epoch 100000 is not there yet"),
-        ("/v1/tables/daily_sales/changes?since=0", 410, "begin again with ?snapshot=true"),
-        ("/nothing", 404, "no such path: /nothing"),
-    ] {
-        let problem = served.get(path).expect(status).json();
-        assert!(problem["detail"].as_str().expect("text").contains(words), "{path}: {problem}");
-    }
-    stop(served.running);
-}
-
-/// A server-sent event.
-#[derive(Debug)]
-struct SentEvent {
-    kind: String,
-    id: Option<u64>,
-    data: Value,
-}
-
-/// The events of a stream.
-fn events(served: &Served, path: &str, last: Option<u64>) -> impl Iterator<Item = SentEvent> + use<> {
-    let request = agent().get(format!("{}{path}", served.base));
-    let request = last.iter().fold(request, |request, id| request.header("last-event-id", id.to_string()));
-    let response = request.call().expect("an answer");
-    assert_eq!(response.status(), 200);
-    let mut lines = BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok);
-    std::iter::from_fn(move || {
-        let mut event = SentEvent { kind: String::new(), id: None, data: Value::Null };
-        loop {
-            let line = lines.next()?;
-            match line.split_once(": ") {
-                Some(("id", id)) => event.id = id.parse().ok(),
-                Some(("event", kind)) => kind.clone_into(&mut event.kind),
-                Some(("data", data)) => event.data = serde_json::from_str(data).expect("JSON"),
-                _ if line.is_empty() && !event.kind.is_empty() => return Some(event),
-                _ => {}
-            }
-        }
-    })
-}
-
-/// The rows of a table as a client has them that follows it.
-#[derive(Default)]
-struct Followed(BTreeMap<String, i64>);
-
-impl Followed {
-    fn apply(&mut self, event: &SentEvent) {
-        for (member, weight) in [("rows", 1), ("plus", 1), ("minus", -1)] {
-            for row in event.data[member].as_array().into_iter().flatten() {
-                *self.0.entry(row.to_string()).or_default() += weight;
-            }
-        }
-        self.0.retain(|_, weight| *weight != 0);
-    }
-
-    fn rows(&self) -> Vec<String> {
-        assert!(self.0.values().all(|weight| *weight == 1));
-        self.0.keys().cloned().collect()
-    }
-}
-
-/// An amount in units of 10⁻⁴, in which sums are exact; a null is nothing.
-fn ten_thousandths(amount: &Value) -> i64 {
-    format!("{:.4}", amount.as_f64().unwrap_or_default()).replace('.', "").parse().expect("digits")
-}
-
-fn sorted(rows: &[Value]) -> Vec<String> {
-    let mut rows: Vec<_> = rows.iter().map(Value::to_string).collect();
-    rows.sort();
-    rows
-}
-
-/// Some orders of customers and products that are known, and deletes.
-fn random_orders(random: &mut Rng) -> Value {
-    let mut row = || match random.u8(..5) {
-        0 => json!({ "order_id": random.u64(1..40), "_op": "d" }),
-        _ => order(random.u64(1..40), random.u64(1..3), random.u64(10..13), "2024-03-05", random.u64(1..9)),
-    };
-    let rows = [row(), row(), row()];
-    json!(rows)
-}
-
-/// A snapshot and the changes since are the table, at every epoch, also across `kill -9`.
-#[test]
-fn who_follows_a_table_has_it_also_after_a_kill() {
-    let (shop, mut random) = (shop_with_folder(), Rng::with_seed(3));
-    let tables = ["daily_sales", "customer_patterns", "product_sales", "rfm_analysis", "customer_product_matrix"];
-    let mut followed: BTreeMap<&str, (Followed, Option<u64>)> = BTreeMap::new();
-    for round in 0..4 {
-        let served = Served::start(&shop, &["--workers", if round % 2 == 0 { "2" } else { "1" }]);
-        let mut streams: Vec<_> = tables
-            .iter()
-            .map(|table| {
-                let last = followed.get(table).and_then(|(_, last)| *last);
-                let query = if last.is_none() { "?snapshot=true" } else { "" };
-                (*table, events(&served, &format!("/v1/tables/{table}/changes{query}"), last))
-            })
-            .collect();
-        let mut epoch = 0;
-        for _ in 0..8 {
-            epoch = served.post_json("orders", &random_orders(&mut random)).expect(200).epoch();
-        }
-        for (table, events) in &mut streams {
-            let (rows, last) = followed.entry(table).or_default();
-            for event in events {
-                assert_ne!(event.kind, "gone", "{table}");
-                rows.apply(&event);
-                *last = event.id.or(*last);
-                if event.id == Some(epoch) {
-                    break;
-                }
-            }
-            assert_eq!(rows.rows(), sorted(&served.rows(table)), "{table} at epoch {epoch}");
-        }
-        // These rows nobody has received when the process is killed.
-        served.post_json("orders", &random_orders(&mut random)).expect(200);
-        let mut running = served.running;
-        running.kill();
-        running.end();
-    }
-}
-
-/// After a start with other tiers, the tables are others: who followed begins again.
-#[test]
-fn who_follows_begins_again_when_the_tables_are_made_in_another_way() {
-    let shop = shop_with_folder();
-    let served = Served::start(&shop, &[]);
-    let epoch = served.post_json("orders", &json!([order(700, 1, 10, "2024-03-09", 1)])).expect(200).epoch();
-    let mut running = served.running;
-    running.kill();
-    running.end();
-    let served = Served::start(&shop, &[]);
-    let changes = |served: &Served, since| served.get(&format!("/v1/tables/customer_patterns/changes?since={since}"));
-    assert_eq!(served.get("/v1/status").epoch(), epoch, "nothing is made in another way");
-    let mut running = served.running;
-    running.kill();
-    running.end();
-    fs::write(shop.path("tiers.yaml"), "tiers: [{name: Best, from: 1}, {name: Rest}]").expect("written");
-    let served = Served::start(&shop, &["--config", shop.path("tiers.yaml").to_str().expect("text")]);
-    assert_eq!(served.get("/v1/status").epoch(), epoch + 1);
-    changes(&served, epoch - 1).expect(410);
-    changes(&served, epoch).expect(410);
-    let first = events(&served, "/v1/tables/customer_patterns/changes?snapshot=true", None).next().expect("an event");
-    assert!(first.data.to_string().contains("Best"), "{first:?}");
-    stop(served.running);
-}
-
-#[test]
 fn a_request_that_is_repeated_is_applied_once_also_after_a_kill() {
     let shop = shop_with_folder();
     let served = Served::start(&shop, &[]);
@@ -618,45 +299,6 @@ fn post_until(base: &str, client: u64, is_over: &AtomicBool) -> i64 {
         }
     }
     quantity
-}
-
-/// While rows are posted, the sums of three tables are the same in every epoch that is read.
-#[test]
-fn all_tables_are_of_one_epoch() {
-    let (shop, is_over) = (shop_with_folder(), AtomicBool::new(false));
-    let served = Served::start(&shop, &[]);
-    let reads = thread::scope(|scope| {
-        let posting = scope.spawn(|| {
-            let mut random = Rng::with_seed(5);
-            while !is_over.load(Ordering::Relaxed) {
-                let rows = random_orders(&mut random);
-                served.post_json("orders", &json!(rows)).expect(200);
-            }
-        });
-        let mut reads = 0;
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(3) {
-            let first = served.get("/v1/tables/daily_sales?format=jsonl").expect(200);
-            let sum = |text: &str, column: &str| -> i64 {
-                let value = |line| serde_json::from_str::<Value>(line).expect("a row")[column].clone();
-                text.lines().map(|line| ten_thousandths(&value(line))).sum()
-            };
-            let wanted = sum(&first.text(), "daily_revenue");
-            for (table, column) in [("product_sales", "total_revenue"), ("customer_patterns", "total_spent")] {
-                let other = served.get(&format!("/v1/tables/{table}?format=jsonl&epoch={}", first.epoch()));
-                if other.status == 410 {
-                    continue; // so many epochs later
-                }
-                assert_eq!(sum(&other.expect(200).text(), column), wanted, "{table} at epoch {}", first.epoch());
-                reads += 1;
-            }
-        }
-        is_over.store(true, Ordering::Relaxed);
-        posting.join().expect("no post failed");
-        reads
-    });
-    assert!(reads > 0);
-    stop(served.running);
 }
 
 /// Clients that go away as soon as they have sent their rows do not disturb those of others, and what they sent is

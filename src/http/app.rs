@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -45,38 +45,14 @@ pub(super) struct App {
     pub(super) small_bodies: Arc<Semaphore>,
     pub(super) small_decodes: Arc<Semaphore>,
     pub(super) large_decodes: Arc<Semaphore>,
-    /// The posts that wait for their answer.
-    pub(super) answers: Answers,
+    /// Held by each post that waits for its answer.
+    pub(super) answers: Arc<()>,
     /// Limits the clients that follow changes.
     pub(super) followers: Arc<Semaphore>,
     /// Limits the answers that are encoded as they are taken.
     pub(super) streams: Arc<Semaphore>,
     /// True once all tables could be read.
     pub(super) was_live: AtomicBool,
-}
-
-/// Counts posts that wait for their answer.
-#[derive(Default)]
-pub(super) struct Answers(Arc<AtomicUsize>);
-
-/// A post that waits for its answer.
-pub(super) struct WaitingAnswer(Arc<AtomicUsize>);
-
-impl Answers {
-    pub(super) fn begin(&self) -> WaitingAnswer {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        WaitingAnswer(Arc::clone(&self.0))
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for WaitingAnswer {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -99,6 +75,11 @@ impl App {
             self.was_live.store(true, Ordering::Relaxed);
         }
         self.was_live.load(Ordering::Relaxed)
+    }
+
+    /// True while posts wait for their answer.
+    pub(super) fn has_waiting_posts(&self) -> bool {
+        Arc::strong_count(&self.answers) > 1
     }
 
     /// Begins an answer that is encoded as it is taken.

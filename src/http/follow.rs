@@ -9,7 +9,7 @@
 //!
 //! The id of an event is its epoch: a client that was cut off goes on with `Last-Event-ID` or `?since=`. Events are
 //! made when the client takes them, from what the tables keep of the last epochs, so a client that does not read costs
-//! nothing.
+//! its connection and one event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -76,7 +76,7 @@ pub(super) async fn post(
     // Few large bodies are decoded at a time: each may take a quarter of a gigabyte.
     let decodes = if received.is_small() { &app.small_decodes } else { &app.large_decodes };
     let decode = Arc::clone(decodes).acquire_owned().await;
-    let _answer = app.answers.begin();
+    let _waiting = Arc::clone(&app.answers);
     let posted = tokio::task::spawn_blocking(move || {
         // The body and the permits live until the rows wait, whether or not the client is still there.
         let (received, _permits) = (received, (permit, decode));

@@ -1,5 +1,9 @@
 //! What the query of a request for rows may have.
 
+use std::borrow::Cow;
+
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
+
 use super::problem::Problem;
 
 /// The query of a request for rows.
@@ -102,29 +106,11 @@ impl Cursor {
 
 /// A value of a query without its escapes.
 fn decoded(value: &str) -> Option<String> {
-    let bytes = value.as_bytes();
-    let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        let escaped = || u8::from_str_radix(value.get(at + 1..at + 3)?, 16).ok();
-        match bytes[at] {
-            b'+' => decoded.push(b' '),
-            b'%' if let Some(byte) = escaped() => {
-                decoded.push(byte);
-                at += 2;
-            }
-            byte => decoded.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8(decoded).ok()
+    percent_decode_str(&value.replace('+', " ")).decode_utf8().ok().map(Cow::into_owned)
 }
 
-fn encoded(value: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b',' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    value.bytes().map(byte).collect()
+fn encoded(value: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(value, NON_ALPHANUMERIC)
 }
 
 #[cfg(test)]

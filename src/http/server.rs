@@ -209,7 +209,7 @@ fn run(
         }
         // Those who have sent rows get their answer.
         let started = Instant::now();
-        while app.answers.waiting() > 0 && started.elapsed() < GRACE {
+        while app.has_waiting_posts() && started.elapsed() < GRACE {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

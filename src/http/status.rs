@@ -91,25 +91,9 @@ pub(super) async fn sources(State(app): Shared) -> Json<Value> {
 
 /// Where tables go.
 pub(super) async fn sinks(State(app): Shared) -> Json<Value> {
-    let ServiceSink { path, every_seconds, on_stop } = ServiceSink::of(&app);
-    let sink = json!({ "type": "folder", "path": path, "every_seconds": every_seconds, "on_stop": on_stop });
+    let service = &app.service;
+    let (path, every) = (service.run.output.path.display().to_string(), service.publish_every);
+    let every = every.map(|every| every.as_secs());
+    let sink = json!({ "type": "folder", "path": path, "every_seconds": every, "on_stop": service.publish_on_stop });
     Json(json!({ "sinks": [sink] }))
-}
-
-/// The folder in which tables are published.
-struct ServiceSink {
-    path: String,
-    every_seconds: Option<u64>,
-    on_stop: bool,
-}
-
-impl ServiceSink {
-    fn of(app: &App) -> ServiceSink {
-        let service = &app.service;
-        ServiceSink {
-            path: service.run.output.path.display().to_string(),
-            every_seconds: service.publish_every.map(|every| every.as_secs()),
-            on_stop: service.publish_on_stop,
-        }
-    }
 }

@@ -167,17 +167,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let time_ms = last.first().map_or(epoch.time_ms, |next| next.commit.time_ms);
         current.set(Committed { epoch: before, time_ms });
         let mut live = start_live(config, as_of, &Arc::new(source), sinks(), (&checksums, &changes), progress)?;
-        let has_last = !last.is_empty();
-        for LastEpoch { commit, batches } in last {
-            current.set(Committed { epoch: commit.epoch, time_ms: commit.time_ms });
-            live.begin_batches(batches)?;
-            live.finish()?;
-        }
-        if has_last {
-            // What these epochs changed is in the published tables, or these are made anew.
-            live.gather()?;
-            drop(changes.take_all());
-        }
+        apply_again(last, &mut live, &current, &changes)?;
         let (admission, inbox) = (Arc::new(Admission::new(config, state)?), Arc::new(Inbox::default()));
         if config.takes_files {
             arriving::begin(&admission, state, &inbox)?;
@@ -417,6 +407,22 @@ fn start_live(
     let live = Live::start(&config.job_as_of(as_of), Arc::clone(source) as _, sinks, progress)?;
     source.release();
     Ok(live)
+}
+
+/// Applies the last epochs of the log one by one.
+fn apply_again(last: Vec<LastEpoch>, live: &mut Live, current: &CurrentEpoch, changes: &ChangeFeed) -> Result<()> {
+    if last.is_empty() {
+        return Ok(());
+    }
+    for LastEpoch { commit, batches } in last {
+        current.set(Committed { epoch: commit.epoch, time_ms: commit.time_ms });
+        live.begin_batches(batches)?;
+        live.finish()?;
+    }
+    // What these epochs changed is in the published tables, or these are made anew.
+    live.gather()?;
+    drop(changes.take_all());
+    Ok(())
 }
 
 /// Writes to the log; while that is not possible, tries again until the service is asked to stop. False if it was.
