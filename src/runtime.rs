@@ -21,12 +21,12 @@ mod inputs;
 mod intake;
 mod job_sinks;
 mod live;
-mod probe;
 mod profile;
 mod progress;
 mod rejections;
 mod saved_model;
 mod worker;
+mod worker_epochs;
 
 pub(crate) use batch::run_opened;
 pub use batch::run_with;

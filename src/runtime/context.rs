@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use arrow::datatypes::SchemaRef;
+use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 
 use crate::config::JobConfig;
@@ -23,9 +24,9 @@ use super::cluster::{Cluster, POLL_INTERVAL};
 use super::failure::FirstError;
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
-use super::probe::SealedEpochs;
 use super::profile::Profile;
 use super::rejections::RejectionCount;
+use super::worker_epochs::WorkerEpochs;
 
 /// How long a sink may take to become ready: files may become visible late on a network volume.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,13 +65,14 @@ pub(super) struct RunContext {
     parts: Mutex<Vec<Vec<TableParts>>>,
     /// The number of parts of `rejected` in this process that are not finished.
     rejected_parts: AtomicUsize,
-    pub(super) sealed: SealedEpochs,
+    /// The epochs before these are handed over to the sinks.
+    pub(super) sealed: WorkerEpochs,
+    /// What wakes the workers.
+    bells: Mutex<Vec<Option<SyncActivator>>>,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
     /// The newest epoch in which what was gathered is asked for.
     pub(super) gathering: AtomicU64,
-    /// True if there is a sink.
-    pub(super) has_sinks: bool,
     workers: usize,
     pub(super) rejections: Arc<RejectionCount>,
     failure: Arc<FirstError>,
@@ -116,10 +118,10 @@ impl RunContext {
             run_id: new_run_id(),
             parts: Mutex::default(),
             rejected_parts: AtomicUsize::new(0),
-            sealed: SealedEpochs::new(config.workers),
+            sealed: WorkerEpochs::new(config.workers),
+            bells: Mutex::new(vec![None; config.workers]),
             stays: false,
             gathering: AtomicU64::new(0),
-            has_sinks: false,
             workers: config.workers,
             rejections: Arc::clone(intake.rejections()),
             failure: Arc::clone(failure),
@@ -156,6 +158,19 @@ impl RunContext {
     /// How many workers this process has.
     pub(super) fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Keeps what wakes a worker.
+    pub(super) fn set_bell(&self, worker: usize, bell: SyncActivator) {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner)[worker] = Some(bell);
+    }
+
+    /// Wakes a worker: there is something for it. One that has ended is not there to be woken.
+    pub(super) fn wake(&self, worker: usize) {
+        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = &bells[worker] {
+            let _ = bell.activate();
+        }
     }
 
     pub(super) fn model(&self) -> Option<Arc<Forest>> {
@@ -254,7 +269,6 @@ pub(super) fn open_sinks(context: &mut RunContext, config: &JobConfig, sinks: &m
     for sink in sinks.iter_mut() {
         open(sink.as_mut(), &job, context)?;
     }
-    context.has_sinks = !sinks.is_empty();
     let parts = parts(&context.infos, config.workers, sinks)?;
     let of_rejected = parts.iter().filter_map(|tables| tables.last()).map(|rejected| rejected.parts.len());
     context.rejected_parts = AtomicUsize::new(of_rejected.sum());

@@ -15,14 +15,9 @@ use crate::tables::JobId;
 use super::context::RunContext;
 use super::ends::Ends;
 use super::inputs::Inputs;
-use super::probe::EpochProbe;
 
 /// Builds the dataflow, from the inputs of a worker to the ends of the tables.
-pub(super) fn build<I: JobId>(
-    scope: Scope<'_, Epoch>,
-    inputs: &mut Inputs<I>,
-    context: &Arc<RunContext>,
-) -> EpochProbe {
+pub(super) fn build<I: JobId>(scope: Scope<'_, Epoch>, inputs: &mut Inputs<I>, context: &Arc<RunContext>) {
     let (intake, of_products, of_customers) = (&context.intake, InputTable::Products, InputTable::Customers);
     let products = inputs.products.stream(scope, of_products);
     let products = latest_inspect(products, "Products by id", intake.count_conflicts(of_products));
@@ -46,5 +41,5 @@ pub(super) fn build<I: JobId>(
         let context = Arc::clone(context);
         models.inspect(move |(model, _, diff)| (0..*diff).for_each(|_| context.set_model(model)));
     }
-    ends.build(rejected)
+    ends.build(rejected);
 }

@@ -6,8 +6,6 @@
 //! A table is wanted while a sink takes its rows, or while a sink takes `rejected` and the table has functions. Epochs
 //! of a table that are not wanted are neither encoded nor given to functions.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,7 +17,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::frontier::MutableAntichain;
-use timely::scheduling::Activator;
+use timely::scheduling::{Activator, SyncActivator};
 
 use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
@@ -28,7 +26,6 @@ use crate::sinks::RowChanges;
 use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, Wanted, rows_end};
 
 use super::context::{PartOfSink, RunContext, TableParts};
-use super::probe::EpochProbe;
 use super::profile::{REJECTED_ROWS, TABLES};
 
 type RejectionUpdate = (Rejection, Epoch, isize);
@@ -80,23 +77,22 @@ impl<'scope> Ends<'scope> {
 
     /// Ends the rejected rows, and builds the operators. `rejected` are those of the sources; `None` if no sink takes
     /// rejected rows.
-    pub(super) fn build(mut self, rejected: Option<VecCollection<'scope, Epoch, Rejection>>) -> EpochProbe {
+    pub(super) fn build(mut self, rejected: Option<VecCollection<'scope, Epoch, Rejection>>) {
         let Some(rejected) = rejected else {
-            return operator(&self.context, self.scope, TABLES, self.ends, true).0;
+            return drop(operator(&self.context, self.scope, TABLES, self.ends, true));
         };
         let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
         if self.context.derived.is_empty() {
             self.add(|context| end_of(rejected, context));
-            return operator(&self.context, self.scope, TABLES, self.ends, true).0;
+            return drop(operator(&self.context, self.scope, TABLES, self.ends, true));
         }
         // Functions reject rows where tables end, so the rejected rows end after the tables.
         let tables = std::mem::take(&mut self.ends);
-        let (probe, by_functions) = operator(&self.context, self.scope, TABLES, tables, false);
+        let by_functions = operator(&self.context, self.scope, TABLES, tables, false);
         let by_functions = by_functions.expect("only the last operator has no output");
         let rejected = rejected.concat(by_functions.as_collection());
         self.add(|context| end_of(rejected, context));
-        let (last, _) = operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
-        probe.and(last)
+        operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
     }
 }
 
@@ -107,7 +103,7 @@ fn operator<'scope>(
     name: &str,
     ends: Vec<NamedEnd<'scope>>,
     is_last: bool,
-) -> (EpochProbe, Option<StreamVec<'scope, Epoch, RejectionUpdate>>) {
+) -> Option<StreamVec<'scope, Epoch, RejectionUpdate>> {
     let mut builder = OperatorBuilder::new(name.into(), scope);
     let mut connected: Vec<ConnectedEnd> = Vec::new();
     for NamedEnd { name, end, parts } in ends {
@@ -123,9 +119,12 @@ fn operator<'scope>(
         let (output, rejected) = builder.new_output();
         (Some(OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<RejectionUpdate>>>::from(output)), Some(rejected))
     };
-    let activator = Activator::new(builder.operator_info().address, scope.activations());
-    let (probe, frontier) = EpochProbe::new();
-    let mut ends = AllEnds { context: Arc::clone(context), ends: connected, worker: scope.index(), is_last, frontier };
+    let (address, worker) = (builder.operator_info().address, scope.index() % context.workers());
+    if is_last {
+        context.set_bell(worker, SyncActivator::new(address.to_vec(), scope.activations().borrow().sync()));
+    }
+    let activator = Activator::new(address, scope.activations());
+    let mut ends = AllEnds { context: Arc::clone(context), ends: connected, worker, is_last, open: 0 };
     builder.build_reschedule(move |mut capabilities| {
         let mut capability = capabilities.pop();
         move |frontiers| {
@@ -137,7 +136,7 @@ fn operator<'scope>(
                         output.session(&held.delayed(&update.1)).give(update);
                     }
                 }
-                match ends.frontier.get() {
+                match ends.open {
                     Epoch::MAX => capability = None,
                     epoch => held.downgrade(&epoch),
                 }
@@ -148,7 +147,7 @@ fn operator<'scope>(
             is_more
         }
     });
-    (probe, rejected)
+    rejected
 }
 
 /// The tables that end in one operator.
@@ -157,7 +156,8 @@ struct AllEnds {
     ends: Vec<ConnectedEnd>,
     worker: usize,
     is_last: bool,
-    frontier: Rc<Cell<Epoch>>,
+    /// The first epoch that is not sealed.
+    open: Epoch,
 }
 
 struct ConnectedEnd {
@@ -184,7 +184,7 @@ impl AllEnds {
             }
         }
         let open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
-        if !is_more && open > self.frontier.get() {
+        if !is_more && open > self.open {
             self.seal(open);
         }
         (is_more, rejected)
@@ -204,9 +204,9 @@ impl AllEnds {
                 }
             }
         }
-        self.frontier.set(upper);
+        self.open = upper;
         if self.is_last {
-            self.context.sealed.set(self.worker % self.context.workers(), upper);
+            self.context.sealed.set(self.worker, upper);
         }
     }
 }

@@ -12,10 +12,6 @@ impl JobSinks {
         JobSinks(sinks)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
         self.0.iter_mut()
     }

@@ -1,11 +1,11 @@
 //! A live job: loaded once, then changed, one epoch at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::DataType;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, TryRecvError, unbounded};
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
@@ -25,7 +25,6 @@ use super::context::{RunContext, open_sinks};
 use super::inputs::Inputs;
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
-use super::probe::EpochProbe;
 use super::progress::{Phase, Progress};
 use super::worker::{self, Alarm};
 
@@ -69,7 +68,6 @@ pub struct Live {
     /// Dropped before `guards`, which wait for workers that wait for changes.
     send: Option<Box<dyn FnMut(NextEpoch) -> Result<()> + Send>>,
     guards: Option<WorkerGuards<()>>,
-    done: Receiver<()>,
     report: Report,
     epoch: Epoch,
     /// True while an epoch is begun and not finished.
@@ -92,12 +90,8 @@ struct EpochInput<I> {
     model: Option<Arc<Forest>>,
 }
 
-/// How the workers of a live job and the program that applies changes talk to each other.
-struct Followers<I> {
-    inputs: Mutex<Option<Receiver<EpochInput<I>>>>,
-    loaded: Sender<()>,
-    done: Sender<()>,
-}
+/// The workers of a live job, and what the program hands over to them.
+struct Followers<I>(Receiver<EpochInput<I>>);
 
 impl Live {
     /// Loads a source, commits the first epoch in the sinks, and stays.
@@ -147,21 +141,17 @@ impl Live {
         let model = saved_model(config, &context, sinks)?;
         let context = Arc::new(context);
         let (sender, receiver) = unbounded();
-        let ((loaded, is_loaded), (done, is_done)) = (unbounded(), unbounded());
-        let followers = Followers { inputs: Mutex::new(Some(receiver)), loaded, done };
-        let guards = worker::start::<I>(config, &context, move |worker, context, inputs, probe| {
-            followers.follow(worker, context, inputs, probe);
+        let followers = Followers(receiver);
+        let guards = worker::start::<I>(config, &context, move |worker, context, inputs| {
+            followers.follow(worker, context, inputs);
         })?;
-        let has_loaded = is_loaded.recv().is_ok();
-        let ended = || Error::failed("internal error: the workers ended before the tables were loaded");
-        let report = context.check().and_then(|()| match has_loaded {
-            true => commit_first_epoch(config, &context, sinks, model, started),
-            false => Err(ended()),
-        });
+        let loaded = await_sealed(&context, 0);
+        let report = loaded.and_then(|()| commit_first_epoch(config, &context, sinks, model, started));
         let report = match report {
             Ok(report) => report,
             Err(error) => {
                 drop(sender); // or the workers would wait for changes while they are waited for
+                context.wake(0);
                 guards.join();
                 return Err(context.check().err().unwrap_or(error));
             }
@@ -172,11 +162,13 @@ impl Live {
             shared.layout.check_payloads(&changes)?;
             let typed = |change| typed::<I>(change, &shared.layout);
             let changes = changes.into_iter().map(typed).collect::<Result<_>>()?;
-            sender.send(EpochInput { changes, batches, model }).map_err(|_| ended_error(&shared))
+            sender.send(EpochInput { changes, batches, model }).map_err(|_| ended_error(&shared))?;
+            shared.wake(0);
+            Ok(())
         };
         let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
         let sinks = JobSinks::default();
-        Ok(Live { config, started, context, sinks, send, guards, done: is_done, report, epoch: 0, is_open: false })
+        Ok(Live { config, started, context, sinks, send, guards, report, epoch: 0, is_open: false })
     }
 
     /// The report of the first epoch.
@@ -279,7 +271,8 @@ impl Live {
     /// Waits until all tables have the epoch that was begun, and commits it in all sinks.
     pub(crate) fn finish(&mut self) -> Result<Epoch> {
         let epoch = self.epoch + 1;
-        receive(&self.done, &self.context).ok_or_else(|| ended_error(&self.context))?;
+        await_sealed(&self.context, epoch)?;
+        self.context.intake.progress().set_epochs(epoch + 1);
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
         (self.epoch, self.is_open) = (epoch, false);
         Ok(epoch)
@@ -302,6 +295,7 @@ impl Live {
 
     fn end(&mut self) -> Result<()> {
         self.send = None;
+        self.context.wake(0);
         self.guards.take().map(WorkerGuards::join);
         self.sinks.end(self.context.check())
     }
@@ -311,6 +305,19 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         let _ = self.end();
+    }
+}
+
+/// Waits until all workers have handed an epoch over to the sinks.
+fn await_sealed(context: &RunContext, epoch: Epoch) -> Result<()> {
+    loop {
+        let is_sealed = context.sealed.wait(epoch + 1, ASLEEP);
+        let _ = context.has_failed(); // which looks whether the job was cancelled
+        context.check()?;
+        if is_sealed {
+            return Ok(());
+        }
+        context.intake.progress().step();
     }
 }
 
@@ -344,60 +351,28 @@ fn typed<I: JobId>(change: Change<AnyId>, layout: &Layout) -> Result<Change<I>> 
 }
 
 impl<I: JobId> Followers<I> {
-    /// Finishes the first epoch, then makes an epoch of each input, until there are no more.
-    fn follow(&self, worker: &mut Worker, context: &RunContext, mut inputs: Inputs<I>, probe: &EpochProbe) {
+    /// Makes an epoch of each input, until there are no more.
+    fn follow(&self, worker: &mut Worker, context: &RunContext, mut inputs: Inputs<I>) {
         inputs.advance_to(1);
         // All changes enter at the first worker. The others only do what these cause.
-        if worker.index() != 0 {
-            drop(inputs);
-            let mut idle = Idle::new();
-            while worker.has_dataflows() && !context.has_failed() {
-                match idle.patience(probe) {
-                    // The program that applies changes may need this core to do so.
-                    None => {
-                        worker.step();
-                        std::thread::yield_now();
+        let mut entrance = (worker.index() == 0).then_some((inputs, 1));
+        while worker.has_dataflows() && !context.has_failed() {
+            if let Some((inputs, epoch)) = &mut entrance {
+                match self.0.try_recv() {
+                    Ok(input) => {
+                        if let Err(error) = send(input, *epoch, inputs, context) {
+                            return context.fail(error);
+                        }
+                        *epoch += 1;
+                        inputs.advance_to(*epoch);
                     }
-                    patience => drop(worker.step_or_park(patience)),
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => entrance = None,
                 }
             }
-            return;
-        }
-        finish_epoch(worker, context, probe, 1);
-        if context.has_failed() {
-            return;
-        }
-        let _ = self.loaded.send(());
-        let waiting = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let next = || receive(waiting.as_ref()?, context);
-        for (input, epoch) in std::iter::from_fn(next).zip(1..) {
-            if let Err(error) = send(input, epoch, &mut inputs, context) {
-                return context.fail(error);
-            }
-            inputs.advance_to(epoch + 1);
-            finish_epoch(worker, context, probe, epoch + 1);
-            if context.has_failed() {
-                return; // without reporting the epoch as done
-            }
-            let _ = self.done.send(());
-        }
-        drop(inputs);
-        while worker.has_dataflows() && !context.has_failed() {
-            worker.step_or_park(Some(Duration::from_millis(1)));
+            worker.step_or_park(Some(ASLEEP));
         }
     }
-}
-
-/// Works until all tables, and all sinks on all workers, have the epochs before this one.
-fn finish_epoch(worker: &mut Worker, context: &RunContext, probe: &EpochProbe, upper: Epoch) {
-    while probe.is_open_before(upper) && !context.has_failed() {
-        worker.step();
-    }
-    while context.has_sinks && !context.sealed.all_before(upper) && !context.has_failed() {
-        worker.step();
-        std::thread::yield_now();
-    }
-    context.intake.progress().set_epochs(upper);
 }
 
 /// Sends what enters in an epoch into the dataflow.
@@ -423,47 +398,5 @@ fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, co
     Ok(())
 }
 
-/// Waits for what another thread sends; `None` if it sends no more, or the job has failed.
-fn receive<E>(receiver: &Receiver<E>, context: &RunContext) -> Option<E> {
-    let started = Instant::now();
-    while started.elapsed() < AWAKE {
-        match receiver.try_recv() {
-            Ok(element) => return Some(element),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
-        }
-    }
-    loop {
-        match receiver.recv_timeout(ASLEEP) {
-            Ok(element) => return Some(element),
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if context.has_failed() => return None,
-            Err(RecvTimeoutError::Timeout) => context.intake.progress().step(),
-        }
-    }
-}
-
-/// How long a thread that has nothing to do stays awake: waking up would take it longer than an epoch takes.
-const AWAKE: Duration = Duration::from_millis(5);
-/// How long a thread that has nothing to do sleeps before it looks whether the job was cancelled.
+/// How long a thread that waits sleeps before it looks whether the job was cancelled.
 const ASLEEP: Duration = Duration::from_millis(100);
-
-/// How long a worker may sleep: not at all while there is something to do now and then.
-struct Idle {
-    open: Epoch,
-    since: Instant,
-}
-
-impl Idle {
-    fn new() -> Idle {
-        Idle { open: 0, since: Instant::now() }
-    }
-
-    /// For how long to sleep until there is something to do; `None` for not at all.
-    fn patience(&mut self, probe: &EpochProbe) -> Option<Duration> {
-        if probe.frontier() != self.open {
-            (self.open, self.since) = (probe.frontier(), Instant::now());
-        }
-        (self.since.elapsed() >= AWAKE).then_some(ASLEEP)
-    }
-}

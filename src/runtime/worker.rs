@@ -15,21 +15,25 @@ use crate::tables::JobId;
 use super::context::RunContext;
 use super::dataflow;
 use super::inputs::Inputs;
-use super::probe::EpochProbe;
 use super::progress::Phase;
+
+/// How long a worker with nothing to do stays awake. Waking up takes it about as long. More is lost where another
+/// process wants the core: the scheduler then makes this thread wait when there is something to do.
+const AWAKE: Duration = Duration::from_micros(30);
 
 /// Starts the workers: each reads its share of the source, and then does what `then` says with its inputs.
 pub(super) fn start<I: JobId>(
     config: &JobConfig,
     context: &Arc<RunContext>,
-    then: impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe) + Send + Sync + 'static,
+    then: impl Fn(&mut Worker, &RunContext, Inputs<I>) + Send + Sync + 'static,
 ) -> Result<WorkerGuards<()>> {
     let (workers, threads) = match context.cluster() {
         None => Config::Process(config.workers).try_build().map_err(Error::failed)?,
         Some(cluster) => cluster.workers(config.workers)?,
     };
     let context = Arc::clone(context);
-    let guards = execute_from(workers, threads, WorkerConfig::default(), move |worker| {
+    let config = WorkerConfig::default().idle_spin(AWAKE);
+    let guards = execute_from(workers, threads, config, move |worker| {
         let _alarm = Alarm::new(&context, "internal error: a worker panicked; see the panic message above");
         context.follow(worker);
         if let Err(error) = work(worker, &context, &then) {
@@ -66,22 +70,22 @@ impl Drop for Alarm<'_> {
 fn work<I: JobId>(
     worker: &mut Worker,
     context: &Arc<RunContext>,
-    then: &impl Fn(&mut Worker, &RunContext, Inputs<I>, &EpochProbe),
+    then: &impl Fn(&mut Worker, &RunContext, Inputs<I>),
 ) -> Result<()> {
     let mut inputs = Inputs::new(context.intake.source());
     let model = context.model();
-    let probe = worker.dataflow_named("millstream", |scope| dataflow::build(scope, &mut inputs, context));
+    worker.dataflow_named("millstream", |scope| dataflow::build(scope, &mut inputs, context));
     if let Some(model) = model.filter(|_| worker.index() == 0) {
         inputs.models.send((model, 0, 1));
     }
     read(worker, context, &mut inputs)?;
     context.intake.progress().enter(Phase::Computing);
-    then(worker, context, inputs, &probe);
+    then(worker, context, inputs);
     Ok(())
 }
 
 /// Closes the inputs, and works until the dataflow is done.
-pub(super) fn finish<I: JobId>(worker: &mut Worker, context: &RunContext, inputs: Inputs<I>, _: &EpochProbe) {
+pub(super) fn finish<I: JobId>(worker: &mut Worker, context: &RunContext, inputs: Inputs<I>) {
     drop(inputs);
     while worker.has_dataflows() && !context.has_failed() {
         context.intake.progress().step();
