@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
@@ -167,6 +168,58 @@ fn epochs_that_are_gathered_move_together_what_they_move_one_by_one() {
         assert_eq!(gathered.gather().is_empty(), 10 % together == 0, "what is left");
         assert_eq!(gathered.gather(), Moved::new(), "nothing twice");
     }
+}
+
+#[test]
+fn epochs_that_are_applied_while_others_are_gathered_are_gathered_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("shop");
+    generate(0.01, &input).expect("a shop");
+    let (orders, _) = sample(&input, 600, 1);
+    let correct = |number: usize, orders: &[(AnyId, Order<AnyId>)]| -> Vec<_> {
+        let quantity = i32::try_from(number).expect("a few");
+        orders.iter().map(|(id, order)| Change::Order(id.clone(), Some(Order { quantity, ..order.clone() }))).collect()
+    };
+    for workers in [1, 2] {
+        let mut each = start(&input, workers, Some("enriched_data"));
+        let mut gathered = start_with(&input, workers, Some("enriched_data"), ChangeFeed::gathered(1 << 30));
+        let (mut now, mut later) = (BTreeMap::<_, isize>::new(), BTreeMap::new());
+        let (mut number, mut beside) = (0, 0);
+        for _ in 0..20 {
+            // Of some customers all rows differ, which are thousands.
+            number += 1;
+            let many = correct(number, &orders);
+            add(&mut now, each.apply(many.clone()));
+            gathered.live.apply(many).expect("the job is live");
+            gathered.live.begin_gathering().expect("the job is live");
+            while !gathered.live.is_gathered(Duration::ZERO).expect("the job is live") {
+                number += 1;
+                let few = correct(number, &orders[number % 500..][..2]);
+                add(&mut later, each.apply(few.clone()));
+                gathered.live.apply(few).expect("the job is live");
+                beside += 1;
+            }
+            let found = moved(gathered.feed.take_all().net().expect("taken").expect("few"));
+            assert!(found == net(&now), "{workers} workers, {beside} epochs beside");
+            now = std::mem::take(&mut later);
+            if beside > 20 {
+                break;
+            }
+        }
+        assert!(beside > 0, "an epoch is applied before all is gathered");
+        assert!(gathered.gather() == net(&now), "{workers} workers: what is left");
+    }
+}
+
+/// Adds what an epoch moved to what others did.
+fn add(all: &mut BTreeMap<(String, Vec<String>), isize>, moved: Moved) {
+    moved.into_iter().for_each(|(table, row, weight)| *all.entry((table, row)).or_default() += weight);
+}
+
+/// What some epochs moved together.
+fn net(all: &BTreeMap<(String, Vec<String>), isize>) -> Moved {
+    let rows = all.iter().filter(|(_, weight)| **weight != 0);
+    rows.map(|((table, row), weight)| (table.clone(), row.clone(), *weight)).collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod changed_lines;
 mod epoch_changes;
 mod line_cursor;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -67,6 +67,25 @@ pub(crate) enum EnrichedRows<'a, I> {
     Differing(&'a [(Enriched<I>, isize)]),
 }
 
+/// When epochs that are gathered are joined.
+pub(crate) struct GatheredJoin<'a, T> {
+    /// The newest epoch that asks for those since the last such one.
+    pub(crate) asked: &'a T,
+    /// True if there is time for some of them now.
+    pub(crate) is_free: bool,
+}
+
+/// What is left to be joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unjoined {
+    /// Nothing.
+    Nothing,
+    /// Epochs that were gathered and asked for, as of which the state is until they are joined.
+    Gathered,
+    /// Complete epochs.
+    Epochs,
+}
+
 /// The most rows of a part of an epoch.
 const ROWS_MAX: usize = 1 << 12;
 
@@ -80,13 +99,13 @@ pub(crate) struct EnrichedJoin<T: Epochs, I: Id> {
     /// All lines; `None` if nothing changes after the first epoch.
     trace: Option<Trace<T, I>>,
     /// Lines that changed in epochs that are not joined yet, in the order of their times.
-    lines: Vec<ChangedLines<T, I>>,
+    lines: VecDeque<ChangedLines<T, I>>,
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: UniqueRows<Option<I>, Arc<Account>>,
     products: UniqueRows<I, Arc<Product>>,
     /// Complete epochs that are gathered until they are asked for, and the first of them.
     gathered: Option<(T, EpochChanges<I>)>,
-    /// The last epoch that was joined.
+    /// The last epoch that was joined, or begun to be.
     joined: Option<T>,
     current: Option<JoinedEpoch<T, I>>,
 }
@@ -96,6 +115,7 @@ struct JoinedEpoch<T, I> {
     /// The first epoch that is joined together with it.
     first: T,
     epoch: T,
+    is_gathered: bool,
     work: Remaining<I>,
 }
 
@@ -159,10 +179,10 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         }
     }
 
-    /// Gives some rows of the epochs before the frontier; true if more are left.
+    /// Gives some rows of the epochs before the frontier; returns what is left.
     ///
-    /// With `gathering`, the epochs after the first that has rows are given together once that epoch is before the
-    /// frontier, as rows of it.
+    /// With `gathering`, the epochs after the first that has rows are given together once the one that asks for them is
+    /// before the frontier, as rows of it, a part in each call.
     ///
     /// # Errors
     ///
@@ -174,13 +194,31 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     pub(crate) fn join<E>(
         &mut self,
         frontier: AntichainRef<'_, T>,
-        gathering: Option<&T>,
+        gathering: Option<GatheredJoin<'_, T>>,
         mut give: impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
-    ) -> Result<bool, E> {
-        for _ in 0..PARTS_AT_A_TIME {
-            let next = self.current.take().or_else(|| self.begin_next(frontier, gathering));
-            let Some(mut current) = next else { return Ok(false) };
-            let JoinedEpoch { first, epoch, work } = &mut current;
+    ) -> Result<Unjoined, E> {
+        let gathered_at_a_time = usize::from(gathering.as_ref().is_none_or(|gathering| gathering.is_free));
+        let mut parts = 0;
+        loop {
+            // The first epoch is not gathered.
+            let may_gather = self.current.as_ref().map_or(!self.is_empty(), |current| current.is_gathered);
+            let asked = gathering.as_ref().map(|gathering| gathering.asked).filter(|_| may_gather);
+            asked.into_iter().for_each(|asked| self.gather(frontier, asked));
+            let next = self.current.take().or_else(|| match asked {
+                Some(asked) => self.begin_gathered(frontier, asked),
+                None => self.begin_next(frontier),
+            });
+            let Some(mut current) = next else { return Ok(Unjoined::Nothing) };
+            let (left, at_a_time) = match current.is_gathered {
+                true => (Unjoined::Gathered, gathered_at_a_time),
+                false => (Unjoined::Epochs, PARTS_AT_A_TIME),
+            };
+            if parts >= at_a_time {
+                self.current = Some(current);
+                return Ok(left);
+            }
+            parts += 1;
+            let JoinedEpoch { first, epoch, work, .. } = &mut current;
             let is_more = match work {
                 Remaining::First { next, items } => self.join_first(epoch, next, items, &mut give)?,
                 Remaining::Customers { former, customers } => {
@@ -193,45 +231,66 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
                 self.finish(current.epoch);
             }
         }
-        Ok(true)
+    }
+
+    /// True before the first epoch.
+    fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.products.is_empty()
     }
 
     /// The least epoch before the frontier that has changes, which the state then contains.
-    fn begin_next(&mut self, frontier: AntichainRef<'_, T>, gathering: Option<&T>) -> Option<JoinedEpoch<T, I>> {
-        let is_first = self.accounts.is_empty() && self.products.is_empty();
-        if !is_first && let Some(asked) = gathering {
-            return self.begin_gathered(frontier, asked);
-        }
-        let epoch = self.next_epoch(frontier)?;
+    fn begin_next(&mut self, frontier: AntichainRef<'_, T>) -> Option<JoinedEpoch<T, I>> {
+        let (epoch, is_first) = (self.next_epoch(frontier)?, self.is_empty());
         let changes = self.changes.remove(&epoch).unwrap_or_default();
         Some(self.begin(epoch.clone(), epoch, changes, is_first))
     }
 
     /// The least epoch that has changes, if it is before the frontier.
     fn next_epoch(&self, frontier: AntichainRef<'_, T>) -> Option<T> {
-        let of_lines = self.lines.first().map(|lines| lines.first());
+        let of_lines = self.lines.front().map(|lines| lines.first());
         let epoch = of_lines.into_iter().chain(self.changes.keys().next()).min()?;
         (!frontier.less_equal(epoch)).then(|| epoch.clone())
     }
 
-    /// Gathers the changes of all epochs before the frontier up to one that is asked for, and begins to join them once
-    /// that one is complete.
-    fn begin_gathered(&mut self, frontier: AntichainRef<'_, T>, asked: &T) -> Option<JoinedEpoch<T, I>> {
-        let is_open = self.joined.as_ref().is_none_or(|joined| joined < asked);
-        while let Some(epoch) = self.next_epoch(frontier).filter(|epoch| !is_open || epoch <= asked) {
+    /// True if an epoch asks for what is gathered that was not joined since, nor begun to be.
+    fn is_asked(&self, asked: &T) -> bool {
+        self.joined.as_ref().is_none_or(|joined| joined < asked)
+    }
+
+    /// Gathers the changes of all epochs before the frontier, up to one that asks for them.
+    fn gather(&mut self, frontier: AntichainRef<'_, T>, asked: &T) {
+        let is_asked = self.is_asked(asked);
+        while let Some(epoch) = self.next_epoch(frontier).filter(|epoch| !is_asked || epoch <= asked) {
             let mut changes = self.changes.remove(&epoch).unwrap_or_default();
-            for lines in &self.lines {
+            for lines in self.lines_through(&epoch) {
                 changes.customers.extend(lines.customers(&epoch).cloned());
             }
-            self.lines = std::mem::take(&mut self.lines).into_iter().filter_map(|lines| lines.after(&epoch)).collect();
+            self.drop_lines_through(&epoch);
             self.gathered.get_or_insert_with(|| (epoch, EpochChanges::default())).1.add(changes);
         }
-        if !is_open || frontier.less_equal(asked) {
+    }
+
+    /// Begins to join what is gathered if an epoch before the frontier asks for it.
+    fn begin_gathered(&mut self, frontier: AntichainRef<'_, T>, asked: &T) -> Option<JoinedEpoch<T, I>> {
+        if !self.is_asked(asked) || frontier.less_equal(asked) {
             return None;
         }
         self.joined = Some(asked.clone());
         let (first, changes) = self.gathered.take()?;
-        Some(self.begin(first, asked.clone(), changes, false))
+        Some(JoinedEpoch { is_gathered: true, ..self.begin(first, asked.clone(), changes, false) })
+    }
+
+    /// The batches that have lines of an epoch, or of earlier ones.
+    fn lines_through(&self, epoch: &T) -> impl Iterator<Item = &ChangedLines<T, I>> {
+        self.lines.iter().take_while(move |lines| lines.first() <= epoch)
+    }
+
+    /// Drops the lines of an epoch, and of those before it.
+    fn drop_lines_through(&mut self, epoch: &T) {
+        while self.lines.front().is_some_and(|lines| lines.first() <= epoch) {
+            let later = self.lines.pop_front().and_then(|lines| lines.after(epoch));
+            later.into_iter().for_each(|later| self.lines.push_front(later));
+        }
     }
 
     fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> JoinedEpoch<T, I> {
@@ -250,14 +309,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             let customers = self.affected(&epoch, &former, customers).into_iter();
             Remaining::Customers { former, customers }
         };
-        JoinedEpoch { first, epoch, work }
+        JoinedEpoch { first, epoch, is_gathered: false, work }
     }
 
     /// The customers whose rows may differ, in order.
     fn affected(&self, epoch: &T, former: &Former<I>, others: Vec<Option<I>>) -> Vec<(Option<I>, Affected)> {
         let changed = former.accounts.keys().cloned();
         let mut customers: BTreeMap<_, _> = changed.chain(others).map(|customer| (customer, Affected::All)).collect();
-        for lines in &self.lines {
+        for lines in self.lines_through(epoch) {
             for customer in lines.customers(epoch) {
                 customers.entry(customer.clone()).or_insert(Affected::Changed);
             }
@@ -273,7 +332,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         items: &ItemPositions<I>,
         give: &mut impl FnMut(&T, EnrichedRows<'_, I>) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let Some(lines) = self.lines.first().filter(|lines| lines.first() == epoch) else { return Ok(false) };
+        let Some(lines) = self.lines.front().filter(|lines| lines.first() == epoch) else { return Ok(false) };
         let mut rows = Vec::with_capacity(ROWS_MAX);
         let is_more = lines.some_of_first(next, ROWS_MAX, |customer, values| {
             // A customer without an account has lines in later epochs only.
@@ -309,7 +368,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
             if affected == Affected::All {
                 all_lines.seek(customer, (first, epoch), |line, was, is| joined.add(line, was, is));
             } else {
-                for lines in &self.lines {
+                for lines in self.lines.iter().take_while(|lines| lines.first() <= epoch) {
                     lines.of_customer(customer, epoch, |line, diff| joined.add(line, (-diff).max(0), diff.max(0)));
                 }
             }
@@ -322,7 +381,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
 
     /// Drops what is joined.
     fn finish(&mut self, epoch: T) {
-        self.lines = std::mem::take(&mut self.lines).into_iter().filter_map(|lines| lines.after(&epoch)).collect();
+        self.drop_lines_through(&epoch);
         if let Some(trace) = &mut self.trace {
             trace.set_logical_compaction(AntichainRef::new(std::slice::from_ref(&epoch)));
         }

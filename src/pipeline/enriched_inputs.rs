@@ -18,7 +18,7 @@ use timely::scheduling::Activator;
 use crate::model::{Account, Id, Line, Product};
 use crate::operators::{Batch, Epochs, to_all_workers};
 
-use super::enriched::{Enriched, EnrichedJoin, EnrichedRows};
+use super::enriched::{Enriched, EnrichedJoin, EnrichedRows, Unjoined};
 use super::job::Job;
 use super::lookup::buyers_of_changed;
 
@@ -71,13 +71,13 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
                 let frontier = least(frontiers);
                 if let Some(held) = &mut capability {
                     let mut output = output.activate();
-                    let is_more = join.join(frontier.borrow(), None, |epoch, rows| {
+                    let left = join.join(frontier.borrow(), None, |epoch, rows| {
                         let mut session = output.session(&held);
                         rows.for_each(|row, diff| session.give((row, epoch.clone(), diff)));
                         Ok::<(), std::convert::Infallible>(())
                     });
-                    let Ok(is_more) = is_more;
-                    if is_more {
+                    let Ok(left) = left;
+                    if left != Unjoined::Nothing {
                         activator.activate();
                         return true;
                     }

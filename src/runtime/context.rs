@@ -71,8 +71,12 @@ pub(super) struct RunContext {
     bells: Mutex<Vec<Option<SyncActivator>>>,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
+    /// The newest epoch that was begun.
+    pub(super) begun: AtomicU64,
     /// The newest epoch in which what was gathered is asked for.
     pub(super) gathering: AtomicU64,
+    /// The newest such epoch for which each worker has handed everything over to the sinks.
+    pub(super) gathered: WorkerEpochs,
     workers: usize,
     pub(super) rejections: Arc<RejectionCount>,
     failure: Arc<FirstError>,
@@ -121,7 +125,9 @@ impl RunContext {
             sealed: WorkerEpochs::new(config.workers),
             bells: Mutex::new(vec![None; config.workers]),
             stays: false,
+            begun: AtomicU64::new(0),
             gathering: AtomicU64::new(0),
+            gathered: WorkerEpochs::new(config.workers),
             workers: config.workers,
             rejections: Arc::clone(intake.rejections()),
             failure: Arc::clone(failure),

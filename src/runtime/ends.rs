@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use differential_dataflow::{AsCollection, VecCollection};
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
 use crate::pipeline::{Job, least};
 use crate::sinks::RowChanges;
-use crate::tables::{EndContext, EndOfTable, JobId, RejectedTable, TableEnd, Wanted, rows_end};
+use crate::tables::{EndContext, EndOfTable, Gathering, JobId, Left, RejectedTable, TableEnd, Wanted, rows_end};
 
 use super::context::{PartOfSink, RunContext, TableParts};
 use super::profile::{REJECTED_ROWS, TABLES};
@@ -67,7 +67,7 @@ impl<'scope> Ends<'scope> {
         let context = EndContext {
             layout: Arc::clone(&self.context.layout),
             schema: Arc::clone(schema),
-            is_wanted: wanted(&self.context, name, &parts).is_some(),
+            is_wanted: wanted(&self.context, name, &parts, Gathering::default()).is_some(),
             together,
             stays: self.context.stays,
         };
@@ -124,11 +124,12 @@ fn operator<'scope>(
         context.set_bell(worker, SyncActivator::new(address.to_vec(), scope.activations().borrow().sync()));
     }
     let activator = Activator::new(address, scope.activations());
-    let mut ends = AllEnds { context: Arc::clone(context), ends: connected, worker, is_last, open: 0 };
+    let (context, turns) = (Arc::clone(context), Turns::default());
+    let mut ends = AllEnds { context, ends: connected, worker, is_last, has_tables: name == TABLES, turns, open: 0 };
     builder.build_reschedule(move |mut capabilities| {
         let mut capability = capabilities.pop();
         move |frontiers| {
-            let (is_more, rejections) = ends.advance(frontiers);
+            let (left, rejections) = ends.advance(frontiers);
             if let (Some(held), Some(output)) = (&mut capability, &mut output) {
                 if !rejections.is_empty() {
                     let mut output = output.activate();
@@ -141,10 +142,12 @@ fn operator<'scope>(
                     epoch => held.downgrade(&epoch),
                 }
             }
-            if is_more {
-                activator.activate();
+            match left {
+                Left::Nothing => {}
+                Left::Gathered if !ends.turns.had_turn => activator.activate_after(TURN),
+                Left::Gathered | Left::Epochs => activator.activate(),
             }
-            is_more
+            left != Left::Nothing
         }
     });
     rejected
@@ -156,6 +159,9 @@ struct AllEnds {
     ends: Vec<ConnectedEnd>,
     worker: usize,
     is_last: bool,
+    /// True in the operator of the tables, beside which that of the rejected rows gathers nothing.
+    has_tables: bool,
+    turns: Turns,
     /// The first epoch that is not sealed.
     open: Epoch,
 }
@@ -171,23 +177,29 @@ struct ConnectedEnd {
 }
 
 impl AllEnds {
-    /// Passes the batches of complete epochs to the sinks; true if some are left. Also returns the rows that
-    /// functions reject.
-    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (bool, Vec<RejectionUpdate>) {
-        let (mut is_more, mut rejected, mut first) = (false, Vec::new(), 0);
+    /// Passes the batches of complete epochs to the sinks; returns what is left, and the rows that functions reject.
+    fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (Left, Vec<RejectionUpdate>) {
+        let (mut left, mut rejected, mut first) = (Left::Nothing, Vec::new(), 0);
+        let (asked, open) = (self.context.gathering.load(Ordering::Acquire), self.open);
+        let gathering = Gathering { asked, open, is_free: self.turns.is_free(&self.context) };
+        let started = Instant::now();
         for end in &mut self.ends {
             let own = &frontiers[first..first + end.inputs];
             first += end.inputs;
-            match end.advance(&self.context, own, &mut rejected) {
-                Ok(more) => is_more |= more,
+            match end.advance(&self.context, own, gathering, &mut rejected) {
+                Ok(of_end) => left = left.max(of_end),
                 Err(error) => self.context.fail(error),
             }
         }
         let open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
-        if !is_more && open > self.open {
+        if left < Left::Epochs && open > self.open {
             self.seal(open);
         }
-        (is_more, rejected)
+        self.turns.end(left, gathering, started.elapsed());
+        if left == Left::Nothing && self.has_tables && asked < self.open {
+            self.context.gathered.set(self.worker, asked);
+        }
+        (left, rejected)
     }
 
     /// Seals the parts: all epochs before this one are complete.
@@ -211,17 +223,53 @@ impl AllEnds {
     }
 }
 
+/// How long what is asked for waits for its next turn while an epoch is on its way.
+const TURN: Duration = Duration::from_millis(1);
+
+/// When a worker goes on with what is asked for: between epochs, and beside them for half of its time at most.
+#[derive(Default)]
+struct Turns {
+    /// Since when something is asked for, and how much of the time was spent on it.
+    since: Option<Instant>,
+    spent: Duration,
+    /// True if the last turn was used.
+    had_turn: bool,
+}
+
+impl Turns {
+    /// True if there is time for a turn.
+    fn is_free(&self, context: &RunContext) -> bool {
+        let Some(since) = self.since else { return true };
+        let begun = context.begun.load(Ordering::Acquire);
+        2 * self.spent <= since.elapsed() || context.sealed.have_reached(begun + 1)
+    }
+
+    /// A turn has ended, after which this is left.
+    fn end(&mut self, left: Left, gathering: Gathering, took: Duration) {
+        if left != Left::Gathered {
+            *self = Turns::default();
+            return;
+        }
+        self.since.get_or_insert_with(Instant::now);
+        self.had_turn = gathering.is_free;
+        if gathering.is_free {
+            self.spent += took;
+        }
+    }
+}
+
 impl ConnectedEnd {
     fn advance(
         &mut self,
         context: &RunContext,
         frontiers: &[MutableAntichain<Epoch>],
+        gathering: Gathering,
         rejected: &mut Vec<RejectionUpdate>,
-    ) -> Result<bool> {
+    ) -> Result<Left> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
-        let wanted = wanted(context, name, parts);
-        let is_more = end.advance(frontiers, wanted, &mut |epoch, changes| {
+        let wanted = wanted(context, name, parts, gathering);
+        let left = end.advance(frontiers, wanted, &mut |epoch, changes| {
             if context.has_failed() {
                 return Ok(());
             }
@@ -236,18 +284,18 @@ impl ConnectedEnd {
             taking.try_for_each(|part| part.part.write(epoch, &changes))
         });
         started.into_iter().for_each(|(profile, started)| profile.add(stage, started.elapsed()));
-        is_more
+        left
     }
 }
 
 /// What sinks take of a table, or of the rows rejected by its functions.
-fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink]) -> Option<Wanted> {
+fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink], gathering: Gathering) -> Option<Wanted> {
     if context.derived.has(table) && context.takes_rejected() {
         return Some(Wanted { from: 0, gathering: None });
     }
     let from = parts.iter().map(|part| part.from).min()?;
     let is_gathered = parts.iter().all(|part| part.gathered);
-    Some(Wanted { from, gathering: is_gathered.then(|| context.gathering.load(Ordering::Acquire)) })
+    Some(Wanted { from, gathering: is_gathered.then_some(gathering) })
 }
 
 /// Adds the columns computed by functions. Rows that a function can't handle are rejected.

@@ -72,6 +72,8 @@ pub struct Live {
     epoch: Epoch,
     /// True while an epoch is begun and not finished.
     is_open: bool,
+    /// True while what was gathered is asked for and not committed.
+    is_gathering: bool,
 }
 
 /// What enters the dataflow in one epoch.
@@ -168,7 +170,18 @@ impl Live {
         };
         let (config, send, guards) = (config.clone(), Some(Box::new(send) as _), Some(guards));
         let sinks = JobSinks::default();
-        Ok(Live { config, started, context, sinks, send, guards, report, epoch: 0, is_open: false })
+        Ok(Live {
+            config,
+            started,
+            context,
+            sinks,
+            send,
+            guards,
+            report,
+            epoch: 0,
+            is_open: false,
+            is_gathering: false,
+        })
     }
 
     /// The report of the first epoch.
@@ -235,18 +248,46 @@ impl Live {
     }
 
     /// Gives the sinks that take the changes of several epochs [together](crate::sinks::PartOptions::gathered) what
-    /// they have not got yet, in an epoch of its own that changes nothing.
+    /// they have not got yet, in epochs that change nothing. Returns the last of these.
     ///
     /// # Errors
     ///
     /// If the job has ended, or an epoch is begun and not finished.
     pub fn gather(&mut self) -> Result<Epoch> {
+        self.begin_gathering()?;
+        while !self.is_gathered(ASLEEP)? {}
+        Ok(self.epoch)
+    }
+
+    /// Asks for what [`gather`](Self::gather) gives, which is the changes up to now: of epochs that are applied until it
+    /// is [there](Self::is_gathered) it has nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`gather`](Self::gather).
+    pub fn begin_gathering(&mut self) -> Result<()> {
         if self.is_open {
             return Err(Error::failed("internal error: gathering within an epoch"));
         }
+        while !self.is_gathered(ASLEEP)? {}
         self.context.gathering.store(self.epoch + 1, Ordering::Release);
-        self.begin(NextEpoch::default())?;
-        self.finish()
+        self.is_gathering = true;
+        self.apply([]).map(drop)
+    }
+
+    /// True if the sinks have committed what was asked for last. Waits for that for at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// As [`gather`](Self::gather).
+    pub fn is_gathered(&mut self, most: Duration) -> Result<bool> {
+        if self.is_gathering && self.context.gathered.wait(self.context.gathering.load(Ordering::Acquire), most) {
+            // What was not ready in the epoch that asked for it belongs to the one that was open then.
+            self.is_gathering = false;
+            self.apply([])?;
+        }
+        self.check()?;
+        Ok(!self.is_gathering)
     }
 
     /// Scores all orders by this model from now on, in an epoch of its own: every score changes. A function
@@ -263,6 +304,7 @@ impl Live {
     fn begin(&mut self, input: NextEpoch) -> Result<()> {
         self.context.check()?;
         let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
+        self.context.begun.store(self.epoch + 1, Ordering::Release);
         send(input)?;
         self.is_open = true;
         Ok(())

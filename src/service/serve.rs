@@ -138,6 +138,8 @@ struct Service<'a, S> {
     current: CurrentEpoch,
     as_of: Day,
     background: Background,
+    /// What is to be done once the changes of the tables are gathered.
+    gathering: Option<AfterGathering>,
     /// When it was last begun to publish.
     published_at: Instant,
     /// True if the live job has begun an epoch for which there was no room in the log.
@@ -189,6 +191,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             current,
             as_of,
             background: Background::default(),
+            gathering: None,
             published_at: Instant::now(),
             is_cut_off: false,
             retry_at: None,
@@ -255,6 +258,13 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     /// Begins what is due in the background.
     fn do_in_background(&mut self, requests: &ServiceHandle) -> Result<()> {
+        if let Some(after) = self.gathering.take() {
+            match self.live_job().is_gathered(Duration::ZERO)? {
+                true => self.begin_after(after),
+                false => self.gathering = Some(after),
+            }
+            return Ok(());
+        }
         if self.background.is_busy() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
@@ -263,15 +273,13 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         }
         let is_large = self.log.bytes() >= self.config.checkpoint_every.max(self.log.checkpoint_bytes() / 2);
         if is_large && self.background.may_compact() {
-            return self.begin(Task::Compact(Compaction::of(&self.log))).map(drop);
+            return self.compact();
         }
         if requests.verify.load(Ordering::Relaxed) {
-            let task = Task::Verify(self.as_of, self.fingerprints()?);
             // If there is no room to begin, it stays requested.
-            return self.begin(task).map(|has_begun| requests.verify.store(!has_begun, Ordering::Relaxed));
-        }
-        if self.taken >= GATHERED_MOST {
-            self.fingerprints()?;
+            let has_begun = self.gather_for(AfterGathering::Verify)?;
+            requests.verify.store(!has_begun, Ordering::Relaxed);
+            return Ok(());
         }
         let is_due = self.config.publish_every.is_some_and(|every| self.published_at.elapsed() >= every);
         if requests.publish.load(Ordering::Relaxed) || is_due {
@@ -280,22 +288,47 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             if is_published && !is_due {
                 tracing::info!("epoch {} is published already", self.epoch);
             }
-            let is_done = is_published || {
-                let publication = self.publication()?;
-                self.begin(Task::Publish(publication))?
-            };
+            let is_done = is_published || self.gather_for(AfterGathering::Publish)?;
             requests.publish.store(!is_done, Ordering::Relaxed);
+        } else if self.taken >= GATHERED_MOST {
+            self.live_job().begin_gathering()?;
+            (self.taken, self.gathering) = (0, Some(AfterGathering::Nothing));
         }
         Ok(())
     }
 
-    /// Begins a task; false if there is no room for that.
-    fn begin(&mut self, task: Task) -> Result<bool> {
+    /// Asks for what the tables have changed up to now, to do this with it; false if there is no room to begin.
+    fn gather_for(&mut self, then: fn(u64, Snapshot) -> AfterGathering) -> Result<bool> {
         match Snapshot::of(&mut self.log) {
-            Ok(snapshot) => self.background.begin(self.config.clone(), self.epoch, snapshot, task),
-            Err(error) => return self.wait_for_room(error).map(|()| false),
+            Ok(snapshot) => {
+                self.live_job().begin_gathering()?;
+                (self.taken, self.gathering) = (0, Some(then(self.epoch, snapshot)));
+                Ok(true)
+            }
+            Err(error) => self.wait_for_room(error).map(|()| false),
         }
-        Ok(true)
+    }
+
+    /// Begins what the changes of the tables were gathered for.
+    fn begin_after(&mut self, after: AfterGathering) {
+        let (epoch, snapshot, task) = match after {
+            AfterGathering::Nothing => return,
+            AfterGathering::Publish(epoch, snapshot) => (epoch, snapshot, Task::Publish(self.publication(epoch))),
+            AfterGathering::Verify(epoch, snapshot) => (epoch, snapshot, Task::Verify(self.as_of, self.fingerprints())),
+        };
+        self.background.begin(self.config.clone(), epoch, snapshot, task);
+    }
+
+    /// Begins to compact the log.
+    fn compact(&mut self) -> Result<()> {
+        match Snapshot::of(&mut self.log) {
+            Ok(snapshot) => {
+                let task = Task::Compact(Compaction::of(&self.log));
+                self.background.begin(self.config.clone(), self.epoch, snapshot, task);
+                Ok(())
+            }
+            Err(error) => self.wait_for_room(error),
+        }
     }
 
     /// Waits a while after the log could not be written; fails if it is unusable.
@@ -308,22 +341,20 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         Ok(())
     }
 
-    /// What the tables have now.
-    fn fingerprints(&mut self) -> Result<Fingerprints> {
-        self.live_job().gather()?;
-        self.taken = 0;
+    /// What the tables have, as far as it is gathered.
+    fn fingerprints(&self) -> Fingerprints {
         let is_comparable = |name: &&str| *name != SCORES || !trains_model(self.config);
         let names = self.config.run.job.tables.names().filter(is_comparable);
         let names = names.chain([RejectedTable::NAME]);
-        Ok(names.filter_map(|name| Some((name.to_owned(), self.checksums.fingerprint(name)?))).collect())
+        names.filter_map(|name| Some((name.to_owned(), self.checksums.fingerprint(name)?))).collect()
     }
 
-    /// The tables as they are to be published now.
-    fn publication(&mut self) -> Result<Publication> {
-        let (epoch, as_of, fingerprints) = (self.epoch, self.as_of, self.fingerprints()?);
+    /// The tables of an epoch, as they are to be published. They are gathered.
+    fn publication(&mut self, epoch: u64) -> Publication {
         let since = std::mem::replace(&mut self.since, epoch);
         let since = updates_folder(self.config).then_some(since);
-        Ok(Publication { epoch, as_of, fingerprints, since, changes: self.changes.take_all() })
+        let (as_of, fingerprints, changes) = (self.as_of, self.fingerprints(), self.changes.take_all());
+        Publication { epoch, as_of, fingerprints, since, changes }
     }
 
     /// The tables as they are to be published of a job that has begun an epoch that is not committed.
@@ -364,9 +395,13 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn end(mut self) -> Result<()> {
         self.background.finish();
         let is_published = || Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
-        let publication = match self.config.publish_on_stop && !is_published() {
+        let is_asked = matches!(self.gathering, Some(AfterGathering::Publish(..))) || self.config.publish_on_stop;
+        let publication = match is_asked && !is_published() {
             true if self.is_cut_off || self.live.is_none() => Some(self.publication_without_changes()),
-            true => Some(self.publication()?),
+            true => {
+                self.live_job().gather()?;
+                Some(self.publication(self.epoch))
+            }
             false => None,
         };
         self.live.take().map_or(Ok(()), Live::stop)?;
@@ -376,6 +411,14 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         }
         self.log.end()
     }
+}
+
+/// What is to be done with the changes of the tables up to an epoch, whose state this is.
+enum AfterGathering {
+    /// Nothing: they were many.
+    Nothing,
+    Publish(u64, Snapshot),
+    Verify(u64, Snapshot),
 }
 
 /// The table of anomaly scores.

@@ -86,8 +86,8 @@ pub struct PartOptions {
     /// The first epoch whose rows are written to the parts of this sink. Rows of earlier epochs are not encoded for it;
     /// [`seal`](SinkPart::seal) and [`commit`](Sink::commit) are still called for those epochs.
     pub from: Epoch,
-    /// The changes of several epochs are gathered and come together, as those of the epoch in which
-    /// [`Live::gather`](crate::runtime::Live::gather) asks for them; the first epoch comes at once. If another sink
+    /// The changes of several epochs are gathered and come together, in the epochs of which
+    /// [`Live::gather`](crate::runtime::Live::gather) returns the last; the first epoch comes at once. If another sink
     /// takes the table epoch by epoch, so does this one. Buffered changes are not encoded; for `enriched_data`, only
     /// the affected customers are kept.
     pub gathered: bool,

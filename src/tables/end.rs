@@ -39,8 +39,8 @@ pub(crate) struct TableEnd<'scope>(
 
 /// The end of a table on one worker.
 pub(crate) trait EndOfTable {
-    /// Receives what has arrived at the inputs of this table, and gives the batches of complete epochs; true if some of
-    /// these are left. `frontiers` are those of the inputs.
+    /// Receives what has arrived at the inputs of this table, and gives batches of complete epochs; returns what is left
+    /// to be given. `frontiers` are those of the inputs.
     ///
     /// Once the table is not wanted at all, it gives nothing and drops its state.
     fn advance(
@@ -48,7 +48,18 @@ pub(crate) trait EndOfTable {
         frontiers: &[MutableAntichain<Epoch>],
         wanted: Option<Wanted>,
         give: &mut Give<'_>,
-    ) -> Result<bool>;
+    ) -> Result<Left>;
+}
+
+/// What is left to be given of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Left {
+    /// Nothing.
+    Nothing,
+    /// What was gathered and asked for. Later epochs need not wait for it.
+    Gathered,
+    /// Batches of complete epochs.
+    Epochs,
 }
 
 /// What is wanted of a table.
@@ -56,9 +67,19 @@ pub(crate) trait EndOfTable {
 pub(crate) struct Wanted {
     /// The first epoch that is wanted.
     pub(crate) from: Epoch,
-    /// `None` if each epoch is given by itself. Otherwise the newest epoch in which those since the last such one are
-    /// given together; the first epoch is always given.
-    pub(crate) gathering: Option<Epoch>,
+    /// `None` if each epoch is given by itself.
+    pub(crate) gathering: Option<Gathering>,
+}
+
+/// When the changes of several epochs are given together. Those of the first epoch are always given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gathering {
+    /// The newest epoch that asks for the changes since the last such one.
+    pub(crate) asked: Epoch,
+    /// The first epoch that is not sealed. What is not ready when `asked` is complete is given as its changes.
+    pub(crate) open: Epoch,
+    /// True if there is time for that now.
+    pub(crate) is_free: bool,
 }
 
 /// Takes the batches of a table.
@@ -78,13 +99,13 @@ impl<'scope> TableEnd<'scope> {
     }
 }
 
-impl<F: FnMut(&[MutableAntichain<Epoch>], Option<Wanted>, &mut Give<'_>) -> Result<bool>> EndOfTable for F {
+impl<F: FnMut(&[MutableAntichain<Epoch>], Option<Wanted>, &mut Give<'_>) -> Result<Left>> EndOfTable for F {
     fn advance(
         &mut self,
         frontiers: &[MutableAntichain<Epoch>],
         wanted: Option<Wanted>,
         give: &mut Give<'_>,
-    ) -> Result<bool> {
+    ) -> Result<Left> {
         self(frontiers, wanted, give)
     }
 }

@@ -16,10 +16,10 @@ use crate::columns::{ShopId, is_decimal};
 use crate::error::{Error, Result};
 use crate::model::money::e4_to_f64;
 use crate::model::{Account, Epoch, Id, InputTable, Line, Price, Product};
-use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, Job, LinePart, least};
+use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, GatheredJoin, Job, LinePart, Unjoined, least};
 use crate::sinks::RowChanges;
 
-use super::end::{EndContext, Give, TableEnd, Wanted};
+use super::end::{EndContext, Give, Left, TableEnd, Wanted};
 use super::layout::{EnrichedColumn, EnrichedSource as Source};
 use super::{Layout, Table, TableColumn};
 
@@ -121,23 +121,28 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
             let Some(Wanted { from, gathering }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
                 (join, items) = (EnrichedJoin::new(None), None);
-                return Ok(false);
+                return Ok(Left::Nothing);
             };
             let frontier = least(frontiers);
-            let is_more = join.join(frontier.borrow(), gathering.as_ref(), |epoch, rows| match rows {
+            let gathered = gathering.as_ref().map(|of| GatheredJoin { asked: &of.asked, is_free: of.is_free });
+            let left = join.join(frontier.borrow(), gathered, |epoch, rows| match rows {
                 _ if *epoch < from => Ok(()),
                 EnrichedRows::First(parts, products) => {
                     let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
                     let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
                     give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), minus: None })
                 }
-                EnrichedRows::Differing(rows) => give_differing(*epoch, rows, &layout, &schema, give),
+                EnrichedRows::Differing(rows) => {
+                    let open = gathering.map_or(*epoch, |gathering| gathering.open);
+                    give_differing(open.max(*epoch), rows, &layout, &schema, give)
+                }
             })?;
-            if !is_more {
-                items = None;
-                join.compact(frontier.borrow());
+            join.compact(frontier.borrow());
+            if left == Unjoined::Epochs {
+                return Ok(Left::Epochs);
             }
-            Ok(is_more)
+            items = None;
+            Ok(if left == Unjoined::Gathered { Left::Gathered } else { Left::Nothing })
         })
     })
 }
@@ -150,7 +155,7 @@ fn parts_only<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>) -> TableEnd<'scope
         Box::new(move |_: &[MutableAntichain<Epoch>], _: Option<Wanted>, _: &mut Give<'_>| {
             lines.for_each(|_, spans| spans.clear());
             accounts.for_each(|_, updates| updates.clear());
-            Ok(false)
+            Ok(Left::Nothing)
         })
     })
 }

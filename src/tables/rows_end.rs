@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::model::Epoch;
 use crate::sinks::RowChanges;
 
-use super::end::{EndContext, Give, TableEnd, Wanted, batch_of};
+use super::end::{EndContext, Give, Left, TableEnd, Wanted, batch_of};
 use super::layout::Layout;
 use super::table::Table;
 
@@ -51,10 +51,10 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
             let Some(Wanted { from, gathering }) = wanted else {
                 receive(&mut Vec::clear);
                 end.clear();
-                return Ok(false);
+                return Ok(Left::Nothing);
             };
             receive(&mut |updates| end.take(updates, from));
-            end.give_ready(&frontiers[0], gathering, give).map(|()| false)
+            end.give_ready(&frontiers[0], gathering.map(|gathering| gathering.asked), give).map(|()| Left::Nothing)
         })
     })
 }
