@@ -9,8 +9,11 @@
 //! The async runtime has one thread, in which nothing takes long: bodies are decoded and answers encoded on threads for
 //! that. Readers share the rows of an epoch by reference, so they never block the job.
 
+mod answer;
 mod app;
 mod body;
+mod enriched;
+mod enriched_info;
 mod event_text;
 mod events;
 mod follow;

@@ -63,8 +63,8 @@ mod train;
 
 pub use crate::operators::Epochs;
 pub use customers::CustomerReductions;
-pub use enriched::Enriched;
-pub(crate) use enriched::{EnrichedJoin, EnrichedRows, GatheredJoin, LinePart, Unjoined};
+pub use enriched::{Enriched, EnrichedRowsOf};
+pub(crate) use enriched::{EnrichedJoin, EnrichedReader, EnrichedRows, GatheredJoin, LineLook, LinePart, Unjoined};
 pub(crate) use enriched_inputs::least;
 pub use job::{Job, Settings, Shop};
 pub use lines::OnConflict;

@@ -3,7 +3,7 @@
 mod files;
 mod served;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
 use fastrand::Rng;
 use files::as_json;
-use files::serving::{shop_with_folder, stop};
+use files::serving::{shop_with_folder, stop, tables};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use served::{SentEvent, Served, events, order, random_orders, ten_thousandths};
@@ -213,5 +213,126 @@ fn all_tables_are_of_one_epoch() {
         reads
     });
     assert!(reads > 0);
+    stop(served.running);
+}
+
+/// The rows of an answer, without nulls.
+fn rows_of(answer: &Value) -> Vec<Value> {
+    let mut rows = answer["rows"].as_array().expect("rows").clone();
+    for row in &mut rows {
+        row.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
+    }
+    rows
+}
+
+/// The values of a column, each once.
+fn values(rows: &[Value], column: &str) -> BTreeSet<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    rows.iter().filter(|row| !row[column].is_null()).map(|row| text(&row[column])).collect()
+}
+
+/// By order, by customer and by day the same rows are found, after every change and a restart; they are those that are
+/// published.
+#[test]
+fn rows_of_enriched_data_are_looked_up() {
+    let (shop, mut random) = (shop_with_folder(), Rng::with_seed(8));
+    let path = |column: &str, value: &str| format!("/v1/tables/enriched_data?{column}={value}");
+    let mut last = Vec::new();
+    for workers in ["1", "2", "4"] {
+        let served = Served::start(&shop, &["--workers", workers]);
+        let find = |column: &str, value: &str| {
+            let answer = served.get(&path(column, value)).expect(200);
+            assert_eq!(answer.epoch(), served.get("/v1/status").epoch());
+            rows_of(&answer.json())
+        };
+        for round in 0..4 {
+            served.post_json("orders", &random_orders(&mut random)).expect(200);
+            let changes = [
+                ("products", json!({ "product_id": 11, "product_name": format!("Tea {round}"), "price": 1 + round })),
+                ("customers", json!({ "customer_id": 2, "customer_name": format!("name {round}") })),
+                ("orders", order(900 + round, 1 + round, 999, "2024-03-06", 1)),
+                ("products", json!({ "product_id": 12, "_op": if round == 1 { "d" } else { "u" }, "price": 3 })),
+            ];
+            let (table, row) = &changes[usize::try_from(round).expect("small")];
+            served.post_json(table, &json!([row])).expect(200);
+            let by_order: Vec<Value> =
+                (1..45).chain(900..904).flat_map(|id: u64| find("order_id", &id.to_string())).collect();
+            assert!(by_order.len() > 5);
+            for column in ["order_date", "customer_id"] {
+                let found: Vec<_> = values(&by_order, column).iter().flat_map(|value| find(column, value)).collect();
+                let wanted: Vec<_> = by_order.iter().filter(|row| !row[column].is_null()).cloned().collect();
+                assert_eq!(sorted(&found), sorted(&wanted), "{column}, round {round}, {workers} workers");
+            }
+            last = by_order;
+        }
+        stop(served.running);
+        let published = tables(&shop.output());
+        let (_, rows) = published.iter().find(|(table, _)| table == "enriched_data").expect("it is published");
+        let published: Vec<Value> =
+            rows.iter().map(|row| serde_json::from_str(row.trim()).expect("an object")).collect();
+        assert_eq!(sorted(&published), sorted(&last), "{workers} workers");
+    }
+    let served = Served::start(&shop, &[]);
+    let day = values(&last, "order_date").pop_first().expect("a day");
+    let of_day: Vec<_> = last.iter().filter(|row| row["order_date"] == day.as_str()).collect();
+    let csv = served.get(&format!("{}&format=csv&columns=order_id,total_spent", path("order_date", &day))).expect(200);
+    assert_eq!(csv.text().lines().next(), Some("order_id,total_spent"));
+    assert_eq!(csv.text().lines().count(), of_day.len() + 1);
+    let arrow = served.get(&format!("{}&format=arrow&order=-order_id&limit=1", path("order_date", &day))).expect(200);
+    let batches = StreamReader::try_new(Cursor::new(&arrow.body), None).expect("a stream");
+    assert_eq!(batches.map(|batch| batch.expect("a batch").num_rows()).sum::<usize>(), 1);
+    let listed = served.get("/v1/tables").expect(200).json();
+    let listed = listed["tables"].as_array().expect("tables").iter().find(|table| table["name"] == "enriched_data");
+    assert_eq!(listed.expect("it is listed")["looked_up_by"], json!(["order_id", "customer_id", "order_date"]));
+    assert_eq!(rows_of(&served.get(&path("key", "1000000")).expect(200).json()), [] as [Value; 0]);
+    for (query, words) in [
+        ("", "wanted one of order_id, customer_id and order_date"),
+        ("order_id=1&customer_id=1", "wanted one of order_id, customer_id and order_date"),
+        ("order_id=1&epoch=1", "can't be given together with order_id"),
+        ("order_id=one", "order_id: found one, wanted an integer"),
+        ("order_date=soon", "order_date: found soon, wanted a day such as 2024-12-31"),
+        ("order_date=2024-03-05&columns=a", "has no column a"),
+        ("order_date=2024-03-05&order=a", "has no column a"),
+    ] {
+        let problem = served.get(&format!("/v1/tables/enriched_data?{query}")).expect(400).json();
+        assert!(problem["detail"].as_str().expect("text").contains(words), "{query}: {problem}");
+    }
+    let problem = served.get("/v1/tables/daily_sales?order_date=2024-03-05").expect(400).json();
+    assert!(problem.to_string().contains("it is one of enriched_data"), "{problem}");
+    stop(served.running);
+}
+
+/// While rows are posted, the rows that are looked up are of one epoch: the one that the answer names.
+#[test]
+fn rows_that_are_looked_up_are_of_one_epoch() {
+    let (shop, is_over) = (shop_with_folder(), AtomicBool::new(false));
+    let served = Served::start(&shop, &["--workers", "2"]);
+    let (customers, days) = thread::scope(|scope| {
+        let posting = scope.spawn(|| {
+            let mut random = Rng::with_seed(6);
+            while !is_over.load(Ordering::Relaxed) {
+                served.post_json("orders", &random_orders(&mut random)).expect(200);
+            }
+        });
+        let sum = |rows: &[Value]| rows.iter().map(|row| ten_thousandths(&row["total_amount"])).sum::<i64>();
+        let (mut customers, mut days) = (0, 0);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(3) || customers == 0 || days == 0 {
+            let rows = rows_of(&served.get("/v1/tables/enriched_data?customer_id=1").expect(200).json());
+            assert!(rows.iter().all(|row| ten_thousandths(&row["total_spent"]) == sum(&rows)), "{rows:?}");
+            customers += 1;
+            let sales = || served.get("/v1/tables/daily_sales?key=2024-03-05&columns=daily_revenue").expect(200);
+            let (before, found) = (sales(), served.get("/v1/tables/enriched_data?order_date=2024-03-05").expect(200));
+            if before.epoch() == found.epoch() {
+                let revenue = rows_of(&before.json()).first().map_or(0, |row| ten_thousandths(&row["daily_revenue"]));
+                assert_eq!(sum(&rows_of(&found.json())), revenue, "epoch {}", found.epoch());
+                days += 1;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        posting.join().expect("no post failed");
+        (customers, days)
+    });
+    assert!(customers > 0 && days > 0);
     stop(served.running);
 }

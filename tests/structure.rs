@@ -43,7 +43,7 @@ const LAYERS: &[&str] = &[
 ];
 
 /// What the runtime may name of the tables: what all tables have in common, and the table of rejected rows.
-const TABLES_IN_RUNTIME: &[&str] = &["catalog", "table", "end", "rows_end", "layout", "derived", "rejected"];
+const TABLES_IN_RUNTIME: &[&str] = &["catalog", "table", "end", "rows_end", "layout", "derived", "rejected", "lookups"];
 
 /// The longest line, in characters. A row of a table in documentation may be longer, because it can't be broken.
 const LINE_MAX: usize = 120;

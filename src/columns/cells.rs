@@ -35,6 +35,14 @@ pub trait ShopId: Id {
     /// The id with this text value; `None` if the type can't represent it.
     fn of_text(text: &str) -> Option<Self>;
 
+    /// The id with the value of any other; `None` if the type can't represent it.
+    fn of_any(id: &AnyId) -> Option<Self> {
+        match id {
+            AnyId::Int(integer) => Self::of_integer(*integer),
+            AnyId::Text(text) => Self::of_text(text),
+        }
+    }
+
     /// Builds a column of ids.
     fn column<'a>(ids: impl Iterator<Item = Option<&'a Self>>) -> ArrayRef;
 }

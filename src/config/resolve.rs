@@ -93,6 +93,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         training: None,
     };
     let config = JobConfig {
+        with_lookups: false,
         workers: args.workers.or(file.processing.parallelism).unwrap_or_else(job::cores),
         batch_size: args.batch_size.or(file.processing.batch_size).unwrap_or(10_000),
         zone,

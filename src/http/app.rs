@@ -19,6 +19,7 @@ use crate::runtime::Progress;
 use crate::service::{ServiceConfig, ServiceHandle};
 use crate::sinks::{Committed, MemoryTables};
 
+use super::enriched_info::EnrichedInfo;
 use super::events::RecentEvents;
 use super::liveness::Liveness;
 use super::metrics::Metrics;
@@ -30,6 +31,7 @@ pub(super) struct App {
     pub(super) requests: ServiceHandle,
     pub(super) tables: MemoryTables,
     pub(super) pinned: PinnedEpochs,
+    pub(super) enriched: Arc<EnrichedInfo>,
     pub(super) progress: Arc<Progress>,
     pub(super) listen: ListenConfig,
     /// Where large bodies are stored while they are received.

@@ -109,7 +109,8 @@ fn rejected_row(rejection: &Rejection) -> Value {
     json!({ "row_number": number, "reason": rejection.reason.text, "row": rejection.row })
 }
 
-fn not_posted(why: NotPosted) -> Problem {
+/// Why rows are not taken, or looked up.
+pub(super) fn not_posted(why: NotPosted) -> Problem {
     match why {
         NotPosted::NotLive => {
             Problem::retry(StatusCode::SERVICE_UNAVAILABLE, 1, "the service is not live: it loads, or it stops")

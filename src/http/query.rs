@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 
+use super::enriched_info::LOOKED_UP_BY;
 use super::problem::Problem;
 
 /// The query of a request for rows.
@@ -11,6 +12,8 @@ use super::problem::Problem;
 pub(super) struct ReadQuery {
     pub(super) format: Option<String>,
     pub(super) key: Option<String>,
+    /// Columns by which rows of `enriched_data` are looked up, and their values.
+    pub(super) values: Vec<(String, String)>,
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
     pub(super) columns: Option<Vec<String>>,
@@ -66,6 +69,7 @@ impl ReadQuery {
                     let wanted = || Problem::bad_request("cursor: wanted the one of the link to the next page");
                     parsed.cursor = Some(Cursor::parse(&value).ok_or_else(wanted)?);
                 }
+                column if LOOKED_UP_BY.contains(&column) => parsed.values.push((column.to_owned(), value)),
                 found => {
                     let known = "format, key, from, to, columns, order, limit, epoch and cursor";
                     return Err(Problem::bad_request(format!("unknown parameter {found}; there are {known}")));

@@ -29,12 +29,13 @@ use crate::service::{EpochObserver, ServiceConfig, ServiceHandle};
 use crate::sinks::{
     Committed, CurrentEpoch, MemoryTables, Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport,
 };
-use crate::tables::RejectedTable;
+use crate::tables::{EnrichedDataTable, RejectedTable};
 
 use super::app::{
     App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, SMALL_BODIES_MAX, SMALL_DECODES_MAX, STREAMS_MAX, Shared,
     authorized,
 };
+use super::enriched_info::EnrichedInfo;
 use super::metrics::{self, Metrics};
 use super::problem::Problem;
 use super::{follow, openapi, post, read, status, tls};
@@ -43,8 +44,7 @@ use super::{follow, openapi, post, read, status, tls};
 pub struct HttpServer {
     address: SocketAddr,
     tables: MemoryTables,
-    epochs: watch::Sender<Committed>,
-    current: CurrentEpoch,
+    shown: ShownEpochs,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,8 +61,6 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 const HEAD_BYTES: usize = 64 << 10;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// The table that is too large to be kept twice.
-const NOT_KEPT: &str = "enriched_data";
 
 impl HttpServer {
     /// So many rows of the last epochs are applied again at a start, so that who was following goes on.
@@ -85,17 +83,18 @@ impl HttpServer {
         let listener = StdListener::bind(listen.address).map_err(unusable)?;
         listener.set_nonblocking(true).map_err(Error::failed)?;
         let address = listener.local_addr().map_err(Error::failed)?;
-        let kept = service.run.job.tables.names().filter(|name| *name != NOT_KEPT);
+        let kept = service.run.job.tables.names().filter(|name| *name != EnrichedDataTable::NAME);
         let kept: Vec<_> = kept.chain([RejectedTable::NAME]).collect();
         let current = requests.current.clone();
         let tables = MemoryTables::of(&kept).named_by(&current).with_history(HISTORY_BYTES);
         let (epochs, newest) = watch::channel(Committed::default());
-        let metrics = Arc::new(Metrics::new());
+        let (metrics, enriched) = (Arc::new(Metrics::new()), Arc::<EnrichedInfo>::default());
         requests.observer = EpochObserver::new(metrics::observer(&metrics));
         let app = Arc::new(App {
             requests: requests.clone(),
             tables: tables.clone(),
             pinned: Default::default(),
+            enriched: Arc::clone(&enriched),
             progress: Arc::clone(progress),
             folder: service.state.clone(),
             service: service.clone(),
@@ -123,7 +122,8 @@ impl HttpServer {
             .spawn(move || run(runtime, listener, acceptor, connections, &app, stopped))
             .map_err(Error::failed)?;
         tracing::info!("listening at {scheme}://{address}");
-        Ok(Some(HttpServer { address, tables, epochs, current, stop: Some(stop), thread: Some(thread) }))
+        let shown = ShownEpochs { epochs, current, enriched };
+        Ok(Some(HttpServer { address, tables, shown, stop: Some(stop), thread: Some(thread) }))
     }
 
     /// Where it listens.
@@ -135,8 +135,7 @@ impl HttpServer {
     /// The sinks that have what is served.
     #[must_use]
     pub fn sinks(&self) -> Vec<Box<dyn Sink>> {
-        let shown = ShownEpochs { epochs: self.epochs.clone(), current: self.current.clone() };
-        vec![Box::new(self.tables.clone()), Box::new(shown)]
+        vec![Box::new(self.tables.clone()), Box::new(self.shown.clone())]
     }
 }
 
@@ -157,13 +156,16 @@ fn connections() -> usize {
 }
 
 /// A sink that wakes up those who wait for the next epoch.
+#[derive(Clone)]
 struct ShownEpochs {
     epochs: watch::Sender<Committed>,
     current: CurrentEpoch,
+    enriched: Arc<EnrichedInfo>,
 }
 
 impl Sink for ShownEpochs {
-    fn open(&mut self, _: &SinkContext) -> Result<Opened> {
+    fn open(&mut self, job: &SinkContext) -> Result<Opened> {
+        self.enriched.set(&job.tables);
         Ok(Opened::Ready)
     }
 

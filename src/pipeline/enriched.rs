@@ -16,14 +16,14 @@
 mod changed_lines;
 mod epoch_changes;
 mod line_cursor;
+mod reader;
+mod row;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use differential_dataflow::trace::TraceReader;
 use foldhash::fast::FixedState;
-use serde::{Deserialize, Serialize};
 use timely::progress::frontier::AntichainRef;
 
 use crate::model::{Account, Id, Line, Product};
@@ -32,19 +32,9 @@ use crate::operators::{Epochs, UniqueRows};
 use changed_lines::{ChangedLines, Lines};
 use epoch_changes::EpochChanges;
 use line_cursor::{LineCursor, Trace};
-
-/// A row of `enriched_data`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Enriched<I> {
-    /// Who ordered; `None` for a guest.
-    pub customer: Option<I>,
-    /// The order.
-    pub line: Line<I>,
-    /// The product; `None` where it is unknown.
-    pub item: Option<Arc<Product>>,
-    /// What is known of the customer.
-    pub account: Arc<Account>,
-}
+pub use reader::EnrichedRowsOf;
+pub(crate) use reader::{EnrichedReader, LineLook};
+pub use row::Enriched;
 
 /// A line with its account, by reference.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ use timely::scheduling::Activator;
 use crate::model::{Account, Id, Line, Product};
 use crate::operators::{Batch, Epochs, to_all_workers};
 
-use super::enriched::{Enriched, EnrichedJoin, EnrichedRows, Unjoined};
+use super::enriched::{Enriched, EnrichedJoin, EnrichedReader, EnrichedRows, Unjoined};
 use super::job::Job;
 use super::lookup::buyers_of_changed;
 
@@ -34,8 +34,8 @@ pub(crate) struct EnrichedInputs<'scope, T: Epochs, I: Id> {
     buyers: Option<StreamVec<'scope, T, (Option<I>, T, isize)>>,
 }
 
-/// Takes what has arrived at the inputs of the join.
-pub(crate) type Receive<T, I> = Box<dyn FnMut(&mut EnrichedJoin<T, I>)>;
+/// Takes what has arrived at the inputs of the join, also for look-ups.
+pub(crate) type Receive<T, I> = Box<dyn FnMut(&mut EnrichedJoin<T, I>, Option<&mut EnrichedReader<T, I>>)>;
 
 impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// The parts of `enriched_data`: lines, accounts, products, and, if anything may change after the first epoch, who
@@ -67,7 +67,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         builder.build_reschedule(move |mut capabilities| {
             let mut capability = capabilities.pop();
             move |frontiers| {
-                receive(&mut join);
+                receive(&mut join, None);
                 let frontier = least(frontiers);
                 if let Some(held) = &mut capability {
                     let mut output = output.activate();
@@ -104,6 +104,11 @@ pub(crate) fn least<T: Epochs>(frontiers: &[MutableAntichain<T>]) -> Antichain<T
 }
 
 impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
+    /// What looks rows up; `None` if nothing changes after the first epoch.
+    pub(crate) fn reader(&self) -> Option<EnrichedReader<T, I>> {
+        self.trace.clone().map(EnrichedReader::new)
+    }
+
     /// Makes the streams inputs of an operator.
     pub(crate) fn connect(self, builder: &mut OperatorBuilder<'scope, T>) -> (EnrichedJoin<T, I>, Receive<T, I>) {
         let (products, to_worker) = to_all_workers(self.products, "Products to all workers");
@@ -113,15 +118,20 @@ impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
         let by_customer =
             Exchange::new(|(customer, _, _): &(Option<I>, T, isize)| differential_dataflow::Hashable::hashed(customer));
         let mut buyers = self.buyers.map(|buyers| builder.new_input(buyers, by_customer));
-        let receive = move |join: &mut EnrichedJoin<T, I>| {
+        let receive = move |join: &mut EnrichedJoin<T, I>, mut reader: Option<&mut EnrichedReader<T, I>>| {
             lines.for_each(|_, spans| {
                 spans.drain(..).filter_map(|span| span.inner).for_each(|batch| join.take_lines(batch))
             });
-            accounts.for_each(|_, updates| join.take_accounts(updates.drain(..)));
+            accounts.for_each(|_, updates| {
+                reader.iter_mut().for_each(|reader| reader.take_accounts(updates));
+                join.take_accounts(updates.drain(..));
+            });
             products.for_each(|message, updates| {
                 // Products are given from outside, so their messages may have no time, and no effect.
-                let updates = updates.drain(..).filter(|_| !message.stamp().is_empty());
-                join.take_products(updates.map(|(_, update)| update));
+                if !message.stamp().is_empty() {
+                    reader.iter_mut().for_each(|reader| reader.take_products(updates.iter().map(|(_, update)| update)));
+                    join.take_products(updates.drain(..).map(|(_, update)| update));
+                }
             });
             buyers.iter_mut().for_each(|buyers| buyers.for_each(|_, updates| join.take_buyers(updates.drain(..))));
         };

@@ -17,7 +17,7 @@ use crate::pipeline::Settings;
 use crate::report::Report;
 use crate::sinks::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo};
 use crate::sources::Source;
-use crate::tables::{AnyTable, Catalog, Derived, Layout, RejectedTable};
+use crate::tables::{AnyTable, Catalog, Derived, Layout, LookupQueues, RejectedTable};
 use crate::udf::anomaly_score;
 
 use super::cluster::{Cluster, POLL_INTERVAL};
@@ -71,6 +71,8 @@ pub(super) struct RunContext {
     bells: Mutex<Vec<Option<SyncActivator>>>,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
+    /// The look-ups of rows of `enriched_data`, if there may be some.
+    pub(super) lookups: Option<LookupQueues>,
     /// The newest epoch that was begun.
     pub(super) begun: AtomicU64,
     /// The newest epoch in which what was gathered is asked for.
@@ -125,6 +127,7 @@ impl RunContext {
             sealed: WorkerEpochs::new(config.workers),
             bells: Mutex::new(vec![None; config.workers]),
             stays: false,
+            lookups: config.with_lookups.then(|| LookupQueues::new(config.workers)),
             begun: AtomicU64::new(0),
             gathering: AtomicU64::new(0),
             gathered: WorkerEpochs::new(config.workers),

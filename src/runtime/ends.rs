@@ -70,6 +70,7 @@ impl<'scope> Ends<'scope> {
             is_wanted: wanted(&self.context, name, &parts, Gathering::default()).is_some(),
             together,
             stays: self.context.stays,
+            lookups: self.context.lookups.clone().map(|queues| (queues, self.scope.index())),
         };
         self.ends.push(NamedEnd { name: name.to_owned(), end: end(&context), parts });
         self.ended += 1;

@@ -13,10 +13,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
+use arrow::record_batch::RecordBatch;
 
 use crate::durable::RowsFrame;
 use crate::error::{Error, Result};
-use crate::model::{Day, InputTable};
+use crate::model::{AnyId, Day, InputTable};
+use crate::pipeline::EnrichedRowsOf;
+use crate::sinks::Committed;
 use crate::sources::{FileStamp, SourceBatch};
 
 use super::request::WaitingRequest;
@@ -53,6 +56,18 @@ pub(super) enum ArrivedFrom {
 const ROWS: u64 = 100_000;
 const BYTES: usize = 64 << 20;
 
+/// The most look-ups that wait.
+const LOOKUPS_MAX: usize = 1000;
+
+/// Rows of `enriched_data` that are looked up between epochs.
+pub(super) struct WaitingLookup {
+    pub(super) rows_of: EnrichedRowsOf<AnyId>,
+    pub(super) answer: LookupAnswer,
+}
+
+/// What is called with the rows, and the epoch as of which they are.
+pub(super) type LookupAnswer = Box<dyn FnOnce(Committed, Result<Vec<RecordBatch>>) + Send>;
+
 /// Arrivals, in the order in which they are applied.
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -65,6 +80,7 @@ struct Waiting {
     arrivals: VecDeque<Arrival>,
     rows: u64,
     bytes: usize,
+    lookups: VecDeque<WaitingLookup>,
     /// What ended a source.
     failed: Option<Error>,
     is_closed: bool,
@@ -98,6 +114,18 @@ impl Inbox {
         true
     }
 
+    /// Adds a look-up if there is room; false if there is none, or nothing is taken any more.
+    pub(super) fn try_look_up(&self, lookup: WaitingLookup) -> bool {
+        let mut waiting = self.lock();
+        if waiting.lookups.len() >= LOOKUPS_MAX || waiting.is_closed {
+            return false;
+        }
+        waiting.lookups.push_back(lookup);
+        drop(waiting);
+        self.changed.notify_all();
+        true
+    }
+
     fn add(&self, mut waiting: MutexGuard<'_, Waiting>, arrival: Arrival) {
         waiting.rows += arrival.rows.rows;
         waiting.bytes += arrival.rows.bytes;
@@ -127,7 +155,7 @@ impl Inbox {
     pub(super) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_closed = true;
-        let dropped = std::mem::take(&mut waiting.arrivals);
+        let dropped = (std::mem::take(&mut waiting.arrivals), std::mem::take(&mut waiting.lookups));
         drop(waiting);
         self.changed.notify_all();
         drop(dropped);
@@ -138,13 +166,16 @@ impl Inbox {
         self.lock().is_closed
     }
 
-    /// What has arrived, each a part of the epoch of its own; nothing if there is nothing within some time.
+    /// What has arrived, each a part of the epoch of its own, and what is looked up before; nothing if there is nothing
+    /// within some time.
     ///
     /// # Errors
     ///
     /// What ended a source.
-    pub(super) fn take(&self, patience: Duration) -> Result<Vec<Arrival>> {
-        let is_idle = |waiting: &mut Waiting| waiting.arrivals.is_empty() && waiting.failed.is_none();
+    pub(super) fn take(&self, patience: Duration) -> Result<(Vec<WaitingLookup>, Vec<Arrival>)> {
+        let is_idle = |waiting: &mut Waiting| {
+            waiting.arrivals.is_empty() && waiting.lookups.is_empty() && waiting.failed.is_none()
+        };
         let waiting = self.lock();
         let waited = self.changed.wait_timeout_while(waiting, patience, is_idle);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -163,9 +194,10 @@ impl Inbox {
         }
         waiting.rows -= rows;
         waiting.bytes -= bytes;
+        let lookups = waiting.lookups.drain(..).collect();
         drop(waiting);
         self.changed.notify_all();
-        Ok(taken)
+        Ok((lookups, taken))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

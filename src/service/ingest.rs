@@ -4,20 +4,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::FieldRef;
+use arrow::record_batch::RecordBatch;
 
 use crate::durable::State;
 use crate::error::{Error, Result};
-use crate::model::{InputTable, Rejection};
+use crate::model::{AnyId, InputTable, Rejection};
 use crate::panics::caught;
+use crate::pipeline::EnrichedRowsOf;
 use crate::sinks::{Committed, CurrentEpoch};
 use crate::sources::{InputFormat, SourceBatch, read_body};
 
 use super::admission::Admission;
-use super::inbox::{Arrival, ArrivedFrom, Inbox};
+use super::inbox::{Arrival, ArrivedFrom, Inbox, WaitingLookup};
 use super::request::{WaitFor, WaitingRequest};
 use super::request_keys::{KeyUse, RequestKey, RequestKeys};
 
-/// Takes rows for a service. Clones share it.
+/// Takes rows for a service, and looks rows up. Clones share it.
 #[derive(Clone, Default)]
 pub struct Ingest(Arc<Mutex<Option<Arc<Open>>>>);
 
@@ -136,6 +138,25 @@ impl Ingest {
             open.keys().give_up(key);
         }
         applied
+    }
+
+    /// Looks up rows of `enriched_data` as of the newest epoch, of which `answer` is told. If the service ends before,
+    /// it is dropped. See [`Live::look_up`](crate::runtime::Live::look_up).
+    ///
+    /// # Errors
+    ///
+    /// If the service is not live, or too much is looked up at the moment.
+    pub fn look_up(
+        &self,
+        rows_of: EnrichedRowsOf<AnyId>,
+        answer: impl FnOnce(Committed, Result<Vec<RecordBatch>>) + Send + 'static,
+    ) -> std::result::Result<(), NotPosted> {
+        let open = self.open()?;
+        match open.inbox.try_look_up(WaitingLookup { rows_of, answer: Box::new(answer) }) {
+            true => Ok(()),
+            false if open.inbox.is_closed() => Err(NotPosted::NotLive),
+            false => Err(NotPosted::Busy),
+        }
     }
 
     pub(super) fn set(&self, open: Option<Arc<Open>>) {

@@ -19,7 +19,7 @@ use super::arriving;
 use super::background::{Background, Task};
 use super::epoch::EpochOfArrivals;
 use super::import::{self, ImportSettings};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, WaitingLookup};
 use super::ingest::{Ingest, Open};
 use super::lock::StateLock;
 use super::made_by::MadeBy;
@@ -203,7 +203,11 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
             self.do_in_background(requests)?;
-            let arrived = self.open.inbox.take(PATIENCE)?;
+            let (lookups, arrived) = self.open.inbox.take(PATIENCE)?;
+            for WaitingLookup { rows_of, answer } in lookups {
+                let epoch = self.current.get();
+                self.live_job().look_up(rows_of, move |rows| answer(epoch, rows))?;
+            }
             if !arrived.is_empty() {
                 self.take(EpochOfArrivals::new(self.epoch + 1, arrived), requests)?;
             }

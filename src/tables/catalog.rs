@@ -232,14 +232,6 @@ pub(crate) trait JobId: ShopId {
 
     /// The id as one of any type.
     fn to_any(&self) -> AnyId;
-
-    /// Converts an id; `None` if the type can't represent it.
-    fn of_any(id: &AnyId) -> Option<Self> {
-        match id {
-            AnyId::Int(integer) => Self::of_integer(*integer),
-            AnyId::Text(text) => Self::of_text(text),
-        }
-    }
 }
 
 impl JobId for IntId {

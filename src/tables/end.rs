@@ -14,6 +14,7 @@ use crate::model::Epoch;
 use crate::sinks::RowChanges;
 
 use super::layout::Layout;
+use super::lookups::LookupQueues;
 
 /// The name of a column, and its values.
 pub type TableColumn = (Cow<'static, str>, ArrayRef);
@@ -30,6 +31,8 @@ pub(crate) struct EndContext {
     pub(crate) together: bool,
     /// True if there are epochs after the first.
     pub(crate) stays: bool,
+    /// The look-ups of rows of `enriched_data`, if there may be some, and the number of this worker.
+    pub(crate) lookups: Option<(LookupQueues, usize)>,
 }
 
 /// The end of a table, to be connected to the operator in which all tables end.
@@ -39,8 +42,8 @@ pub(crate) struct TableEnd<'scope>(
 
 /// The end of a table on one worker.
 pub(crate) trait EndOfTable {
-    /// Receives what has arrived at the inputs of this table, and gives batches of complete epochs; returns what is left
-    /// to be given. `frontiers` are those of the inputs.
+    /// Receives what has arrived at the inputs of this table, and gives batches of complete epochs; returns what is
+    /// left to be given. `frontiers` are those of the inputs.
     ///
     /// Once the table is not wanted at all, it gives nothing and drops its state.
     fn advance(

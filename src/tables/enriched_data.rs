@@ -20,7 +20,9 @@ use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, GatheredJoin
 use crate::sinks::RowChanges;
 
 use super::end::{EndContext, Give, Left, TableEnd, Wanted};
+use super::enriched_lookups::WorkerLookups;
 use super::layout::{EnrichedColumn, EnrichedSource as Source};
+use super::lookups::LookupQueues;
 use super::{Layout, Table, TableColumn};
 
 /// The columns of products, with a row for each product.
@@ -83,11 +85,16 @@ impl ItemColumn {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EnrichedDataTable;
 
+impl EnrichedDataTable {
+    /// Its name.
+    pub const NAME: &str = LookupQueues::TABLE;
+}
+
 impl Table for EnrichedDataTable {
     type Row<I: Id> = Enriched<I>;
 
     fn name(&self) -> &str {
-        "enriched_data"
+        Self::NAME
     }
 
     fn key(&self) -> &[&str] {
@@ -112,15 +119,17 @@ pub(crate) fn enriched_end<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, conte
 /// An end at which the rows are joined.
 fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) -> TableEnd<'scope> {
     let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
+    let lookups = context.lookups.as_ref().zip(inputs.reader());
+    let mut lookups = lookups.map(|((queues, worker), reader)| WorkerLookups::new(queues, *worker, reader));
     let schema = Arc::clone(&context.schema);
     TableEnd::new(move |builder| {
         let (mut join, mut receive) = inputs.connect(builder);
         let mut items = None;
         Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
-            receive(&mut join);
+            receive(&mut join, lookups.as_mut().map(|lookups| &mut lookups.reader));
             let Some(Wanted { from, gathering }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
-                (join, items) = (EnrichedJoin::new(None), None);
+                (join, items, lookups) = (EnrichedJoin::new(None), None, None);
                 return Ok(Left::Nothing);
             };
             let frontier = least(frontiers);
@@ -142,7 +151,10 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
                 return Ok(Left::Epochs);
             }
             items = None;
-            Ok(if left == Unjoined::Gathered { Left::Gathered } else { Left::Nothing })
+            let is_free = gathering.is_none_or(|gathering| gathering.is_free) && left == Unjoined::Nothing;
+            let encode = |rows: &[Enriched<I>]| batch(&schema, arrays_of(rows, &layout)?);
+            let is_looking = lookups.as_mut().is_some_and(|lookups| lookups.advance(&frontier, is_free, encode));
+            Ok(if left == Unjoined::Gathered || is_looking { Left::Gathered } else { Left::Nothing })
         })
     })
 }
