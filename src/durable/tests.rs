@@ -278,6 +278,44 @@ fn parts_without_a_change_keep_their_files_and_the_number_of_parts_may_change() 
     assert_eq!(malformed, 6, "each row that is none is there once");
 }
 
+/// Whichever call fails while rows are logged and compacted, for the disk is broken or full: what was committed is
+/// there, also after a power cut, and the next compaction succeeds.
+#[test]
+fn after_any_call_that_fails_nothing_is_lost_and_the_next_compaction_succeeds() {
+    let number = |id: i64| u32::try_from(id).expect("small");
+    let all: Rows = (0..40).map(|id| (id, Some(number(id)))).collect();
+    let changes: Rows = vec![(5, Some(500)), (7, None), (41, Some(1))];
+    let (base, mut random) = (SimulatedDisk::new(), Rng::with_seed(4));
+    compact(&base, &all, 8).expect("compacted");
+    let whole = base.copy();
+    compact(&whole, &changes, 8).expect("compacted");
+    assert!(whole.calls() > 20, "{} calls", whole.calls());
+    let mut failed = 0;
+    for call in 1..=whole.calls() {
+        for fault in [Fault::FailsAt(call), Fault::FullFrom(call)] {
+            let disk = base.copy();
+            disk.set_fault(Some(fault));
+            let done = compact(&disk, &changes, 8);
+            failed += usize::from(done.is_err());
+            disk.set_fault(None);
+            for image in 0..4 {
+                let context = format!("{fault:?}, image {image}");
+                let found = disk.crash(|| image == 0 || random.bool());
+                let state = open(&found).expect(&context);
+                assert!(state.epoch() == 2 || done.is_err(), "{context}: it is committed");
+                let mut rows = all.clone();
+                rows.extend(changes.iter().filter(|_| state.epoch() == 2));
+                assert_eq!(table_of(&state).expect(&context), applied(rows.iter().copied()), "{context}");
+                compact(&found, &[(50, Some(5))], 8).expect(&context);
+                rows.push((50, Some(5)));
+                let state = open(&found).expect(&context);
+                assert_eq!(table_of(&state).expect(&context), applied(rows.into_iter()), "{context}: the next one");
+            }
+        }
+    }
+    assert!(failed > 20, "{failed} compactions failed");
+}
+
 #[test]
 fn a_full_disk_is_an_error_after_which_the_log_goes_on() {
     let disk = SimulatedDisk::new();
