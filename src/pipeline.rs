@@ -64,7 +64,7 @@ mod train;
 pub use crate::operators::Epochs;
 pub use customers::CustomerReductions;
 pub use enriched::{Enriched, EnrichedRowsOf};
-pub(crate) use enriched::{EnrichedJoin, EnrichedReader, EnrichedRows, GatheredJoin, LineLook, LinePart, Unjoined};
+pub(crate) use enriched::{EnrichedJoin, EnrichedReader, EnrichedRows, GatheredJoin, LinePart, RowSearch, Unjoined};
 pub(crate) use enriched_inputs::least;
 pub use job::{Job, Settings, Shop};
 pub use lines::OnConflict;

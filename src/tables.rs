@@ -38,7 +38,7 @@ pub use daily_sales::{DailySales, DailySalesTable};
 pub(crate) use derived::Derived;
 pub use derived::{DerivedColumn, OnFailure};
 pub use end::TableColumn;
-pub(crate) use end::{EndContext, EndOfTable, Gathering, Left, TableEnd, Wanted};
+pub(crate) use end::{EndContext, EndOfTable, Left, TableEnd, Turn, Wanted};
 pub use enriched_data::EnrichedDataTable;
 pub use first_purchase_cohorts::{FirstPurchaseCohortsTable, NewCustomers};
 pub use layout::Layout;

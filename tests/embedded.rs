@@ -189,7 +189,7 @@ fn opened(sink: &mut dyn Sink) -> (TableInfo, Box<dyn SinkPart>) {
 
 fn changes(plus: &[i64], minus: &[i64]) -> RowChanges {
     let ids = |ids: &[i64]| Some(batch(vec![("id", column(Int64Array::from(ids.to_vec())))]));
-    RowChanges { plus: ids(plus), minus: ids(minus) }
+    RowChanges { plus: ids(plus), minus: ids(minus), is_late: false }
 }
 
 #[test]

@@ -16,11 +16,11 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use fastrand::Rng;
 use files::processes::Running;
-use files::serving::{PATIENCE, check_published, service, shop_with_folder, stop};
+use files::serving::{PATIENCE, await_lines, check_published, service, shop_with_folder, stop};
 use files::{Shop, as_json, check, command, finish};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
-use served::{Answer, PEN, Served, agent, events, order, pen, ten_thousandths};
+use served::{Answer, IsOver, PEN, Served, agent, events, order, pen, random_orders, ten_thousandths};
 use ureq::Agent;
 
 /// Orders in columns.
@@ -468,7 +468,7 @@ fn while_it_loads_it_says_so_and_when_it_stops_it_answers_what_it_took() {
         assert!(metrics.contains(name), "{name}: {metrics}");
     }
     let mut stream = events(&served, "/v1/tables/daily_sales/changes", None);
-    let Served { mut running, base, .. } = served;
+    let Served { running, base, .. } = served;
     let posting = thread::spawn(move || {
         let (agent, mut last) = (agent(), None);
         for id in 0.. {
@@ -492,4 +492,52 @@ fn while_it_loads_it_says_so_and_when_it_stops_it_answers_what_it_took() {
     // Who follows changes has all of them, or is cut off.
     while stream.next().is_some() {}
     check(&finish(command(&["health"])), 2, &[]);
+}
+
+/// What is published and verified while rows are posted is of one epoch, in all tables.
+#[test]
+fn publications_and_verifications_beside_posts_are_of_one_epoch() {
+    for workers in ["1", "2"] {
+        let (shop, is_over) = (shop_with_folder(), AtomicBool::new(false));
+        let served = Served::start(&shop, &["--workers", workers]);
+        thread::scope(|scope| {
+            let posting = scope.spawn(|| {
+                let mut random = Rng::with_seed(11);
+                while !is_over.load(Ordering::Relaxed) {
+                    served.post_json("orders", &random_orders(&mut random)).expect(200);
+                }
+            });
+            let over = IsOver(&is_over);
+            for times in 1..=4 {
+                served.running.signal("-USR1");
+                await_lines(&served.running, "published epoch", times);
+                served.running.signal("-USR2");
+                await_lines(&served.running, "verified epoch", times);
+            }
+            drop(over);
+            posting.join().expect("no post failed");
+        });
+        let log = served.running.log();
+        assert!(!log.contains("in the background"), "{log}");
+        let done = stop(served.running);
+        assert!(done.stderr.contains("files written"), "the changes are written: {}", done.stderr);
+        let mut verify = command(&["verify", "--as-of", "2024-03-31"]);
+        verify.arg("--input").arg(shop.input()).arg("--output").arg(shop.output());
+        check(&finish(verify), 0, &[]);
+    }
+}
+
+/// A column that a function computes is one of the rows that are looked up; a service that has nothing else to do
+/// answers.
+#[test]
+fn rows_that_are_looked_up_have_the_columns_of_functions() {
+    let shop = shop_with_folder();
+    fs::write(shop.path("udfs.yaml"), "udfs: [{function: clean_text, columns: [product_name], as: clean}]")
+        .expect("written");
+    let served = Served::start(&shop, &["--config", shop.path("udfs.yaml").to_str().expect("text")]);
+    for path in ["order_id=1", "customer_id=1"] {
+        let found = served.get(&format!("/v1/tables/enriched_data?{path}&columns=clean")).expect(200).json();
+        assert_eq!(found["rows"][0]["clean"], "teapot", "{found}");
+    }
+    stop(served.running);
 }

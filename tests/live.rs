@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int32Array, StringArray};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use chrono_tz::Tz;
 use millstream::config::{InputConfig, JobConfig};
 use millstream::generate::generate;
 use millstream::model::{AnyId, Change, Day, InputTable, Order, Price, Product};
+use millstream::pipeline::EnrichedRowsOf;
 use millstream::runtime::{Live, Progress};
 use millstream::sinks::{ChangeFeed, Sink, TableChanges};
-use millstream::sources::changes;
+use millstream::sources::{BatchSource, changes};
 use millstream::tables::Catalog;
 
 /// The updates of an epoch: table, cells, diff.
@@ -274,6 +276,57 @@ fn a_feed_keeps_nothing_of_too_many_changes_and_then_goes_on() {
             .iter()
             .any(|(table, row, weight)| table == "enriched_data" && row.contains(&"999".into()) && *weight == 1)
     );
+}
+
+#[test]
+fn look_ups_need_a_sink_of_the_table_and_know_ids_of_any_integer_type() {
+    let ids = |ids: &[i32]| Arc::new(Int32Array::from(ids.to_vec())) as ArrayRef;
+    let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let batch = |columns: Vec<(&str, ArrayRef)>| RecordBatch::try_from_iter(columns).expect("a batch");
+    let orders = batch(vec![
+        ("order_id", ids(&[7])),
+        ("customer_id", ids(&[70])),
+        ("product_id", ids(&[1])),
+        ("order_date", text("2024-05-01")),
+        ("quantity", ids(&[2])),
+        ("discount", ids(&[0])),
+    ]);
+    let products = batch(vec![("product_id", ids(&[1])), ("price", ids(&[3])), ("category", text("Drinks"))]);
+    let customers = batch(vec![("customer_id", ids(&[70]))]);
+    let start = |sinks| {
+        let schemas = [orders.schema(), products.schema(), customers.schema()];
+        let source = BatchSource::new(
+            (&schemas[0], vec![orders.clone()]),
+            (&schemas[1], vec![products.clone()]),
+            (&schemas[2], vec![customers.clone()]),
+        );
+        let config =
+            JobConfig { workers: 2, with_lookups: true, ..JobConfig::new(Day::from_ymd(2024, 12, 31).expect("a day")) };
+        Live::start(&config, Arc::new(source.expect("a source")), sinks, &Arc::new(Progress::default()))
+            .expect("the job starts")
+    };
+    let mut live = start(vec![Box::new(ChangeFeed::of(&["enriched_data"])) as Box<dyn Sink>]);
+    let found = |live: &mut Live, rows_of| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        live.look_up(rows_of, move |rows| sender.send(rows).expect("it is received")).expect("the job is live");
+        let rows = receiver.recv().expect("answered");
+        rows.map(|batches| batches.iter().map(RecordBatch::num_rows).sum::<usize>())
+    };
+    for id in [AnyId::from(7), AnyId::from("7"), AnyId::from("007")] {
+        assert_eq!(found(&mut live, EnrichedRowsOf::Order(id)).expect("found"), 1);
+    }
+    assert_eq!(found(&mut live, EnrichedRowsOf::Order(AnyId::from(i64::MAX))).expect("none"), 0);
+    assert!(found(&mut live, EnrichedRowsOf::Order("A-7".into())).is_err());
+    // Of ids of 32 bits one more is taken, and one of 64 bits is refused; the job goes on.
+    let order = Order { day: Day::from_ymd(2024, 5, 2), ..Order::of(AnyId::from(70), AnyId::from(1)) };
+    live.apply([Change::Order(8.into(), Some(order.clone()))]).expect("taken");
+    live.apply([Change::Order((1_i64 << 40).into(), Some(order))]).expect_err("refused");
+    assert_eq!(found(&mut live, EnrichedRowsOf::Customer(70.into())).expect("found"), 2);
+    assert_eq!(found(&mut live, EnrichedRowsOf::Day(Day::from_ymd(2024, 5, 2).expect("a day"))).expect("found"), 1);
+    live.stop().expect("it ends");
+    // Where nobody takes the table, its rows are not joined.
+    let mut live = start(vec![Box::new(ChangeFeed::of(&["daily_sales"])) as Box<dyn Sink>]);
+    live.look_up(EnrichedRowsOf::Order(7.into()), |_| ()).expect_err("refused");
 }
 
 #[test]

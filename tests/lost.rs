@@ -61,7 +61,7 @@ fn a_process_that_is_told_to_stop_while_it_sorts_does_so() {
     let config = shop.path("config.yaml");
     std::fs::write(&config, "output: {sort_by: [order_id], target_file_size: 64KB}").expect("written");
     let args = ["--config", config.to_str().expect("text")];
-    let mut running = start_two(&shop, [&args, &args]);
+    let running = start_two(&shop, [&args, &args]);
     // Nothing is written before it is sorted; then file after file is.
     let started = Instant::now();
     let is_sorting = |run: &PathBuf| std::fs::read_dir(run.join("enriched_data")).is_ok_and(|files| files.count() > 0);

@@ -597,11 +597,11 @@ fn the_live_demo_goes_on_after_it_was_killed() {
             thread::sleep(Duration::from_millis(20));
         }
     };
-    let mut running = demo();
+    let running = demo();
     shown(&running, "3 epochs are in all tables");
     running.signal("-KILL");
     running.end();
-    let mut running = demo();
+    let running = demo();
     shown(&running, "1 epochs are in all tables");
     running.signal("-INT");
     check(&running.end(), 0, &[]);

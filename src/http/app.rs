@@ -53,6 +53,8 @@ pub(super) struct App {
     pub(super) followers: Arc<Semaphore>,
     /// Limits the answers that are encoded as they are taken.
     pub(super) streams: Arc<Semaphore>,
+    /// Limits the look-ups of rows.
+    pub(super) lookups: Arc<Semaphore>,
     /// True once all tables could be read.
     pub(super) was_live: AtomicBool,
 }
@@ -69,6 +71,8 @@ pub(super) const LARGE_DECODES_MAX: usize = 2;
 pub(super) const FOLLOWERS_MAX: usize = 2000;
 /// Maximum number of answers that are encoded as they are taken.
 pub(super) const STREAMS_MAX: usize = 256;
+/// Maximum number of concurrent look-ups of rows.
+pub(super) const LOOKUPS_MAX: usize = 64;
 
 impl App {
     /// True once all tables can be read. They stay readable while the job is started anew for another day.

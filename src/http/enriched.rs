@@ -1,6 +1,9 @@
 //! `GET /v1/tables/enriched_data`: rows that are looked up, since the table is not kept.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::NaiveDate;
 use tokio::sync::oneshot;
@@ -9,7 +12,7 @@ use crate::error::Error;
 use crate::model::{AnyId, Day};
 use crate::pipeline::EnrichedRowsOf;
 use crate::service::NotPosted;
-use crate::sinks::TableInfo;
+use crate::sinks::{Committed, TableInfo};
 
 use super::answer::{Answer, sorted};
 use super::app::App;
@@ -28,16 +31,25 @@ pub(super) async fn rows(
     format: RowFormat,
 ) -> Result<Response, Problem> {
     let rows_of = rows_of(&query)?;
+    let mut answer = Answer { table, uri, query, format, epoch: Committed::default() };
+    if answer.query.order.is_empty() {
+        answer.query.order = vec![(LOOKED_UP_BY[0].to_owned(), false)];
+    }
+    answer.schema()?;
+    sorted(&answer.table, &[], &answer.query.order, None)?;
+    let busy = || Problem::retry(StatusCode::TOO_MANY_REQUESTS, 1, "too much is looked up at the moment");
+    let permit = Arc::clone(&app.lookups).try_acquire_owned().map_err(|_| busy())?;
     let (found, finding) = oneshot::channel();
-    let look_up = app.requests.ingest.look_up(rows_of, |epoch, rows| _ = found.send((epoch, rows)));
-    look_up.map_err(not_posted)?;
-    let (epoch, rows) = finding.await.map_err(|_| not_posted(NotPosted::NotLive))?;
+    // The permit lives until the rows are found and encoded, whether or not the client is still there.
+    let look_up = app.requests.ingest.look_up(rows_of, |epoch, rows| _ = found.send((epoch, rows, permit)));
+    look_up.map_err(|why| if matches!(why, NotPosted::Busy) { busy() } else { not_posted(why) })?;
+    let stuck = || Problem::retry(StatusCode::SERVICE_UNAVAILABLE, 1, "rows can't be looked up now: the job is stuck");
+    let (epoch, rows, permit) = finding.await.map_err(|_| stuck())?;
     let rows: Vec<RecordBatch> = rows?;
-    let answer = Answer { table, uri, query, format, epoch };
+    answer.epoch = epoch;
     let encoded = tokio::task::spawn_blocking(move || {
-        let key = [(LOOKED_UP_BY[0].to_owned(), false)];
-        let order = if answer.query.order.is_empty() { &key[..] } else { &answer.query.order };
-        let rows = sorted(&answer.table, &rows, order, answer.query.limit)?;
+        let _permit = permit;
+        let rows = sorted(&answer.table, &rows, &answer.query.order, answer.query.limit)?;
         answer.of_page(vec![rows], None)
     });
     encoded.await.map_err(Error::failed)?

@@ -57,6 +57,10 @@ pub(super) async fn follow(
     let (Path(table), Query(query)) = (table?, query?);
     app.check_live()?;
     let snapshot = app.tables.snapshot();
+    if app.enriched.get().is_some_and(|enriched| enriched.name == table) {
+        let detail = format!("what changes in {table} can't be followed: it is not kept; the published files have it");
+        return Err(Problem::not_found(detail));
+    }
     if snapshot.info(&table).is_err() {
         return Err(unknown_table(&table, &snapshot));
     }

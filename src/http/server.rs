@@ -32,8 +32,8 @@ use crate::sinks::{
 use crate::tables::{EnrichedDataTable, RejectedTable};
 
 use super::app::{
-    App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, SMALL_BODIES_MAX, SMALL_DECODES_MAX, STREAMS_MAX, Shared,
-    authorized,
+    App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, LOOKUPS_MAX, SMALL_BODIES_MAX, SMALL_DECODES_MAX,
+    STREAMS_MAX, Shared, authorized,
 };
 use super::enriched_info::EnrichedInfo;
 use super::metrics::{self, Metrics};
@@ -109,6 +109,7 @@ impl HttpServer {
             answers: Default::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             was_live: Default::default(),
             listen,
         });

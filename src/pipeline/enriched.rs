@@ -33,7 +33,7 @@ use changed_lines::{ChangedLines, Lines};
 use epoch_changes::EpochChanges;
 use line_cursor::{LineCursor, Trace};
 pub use reader::EnrichedRowsOf;
-pub(crate) use reader::{EnrichedReader, LineLook};
+pub(crate) use reader::{EnrichedReader, RowSearch};
 pub use row::Enriched;
 
 /// A line with its account, by reference.
@@ -191,8 +191,13 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let mut parts = 0;
         loop {
             // The first epoch is not gathered.
-            let may_gather = self.current.as_ref().map_or(!self.is_empty(), |current| current.is_gathered);
+            let may_gather = self.current.as_ref().map_or(!self.is_first(), |current| current.is_gathered);
             let asked = gathering.as_ref().map(|gathering| gathering.asked).filter(|_| may_gather);
+            if asked.is_some() && frontier.is_empty() {
+                // The job ends, and nobody waits for what is gathered any more.
+                self.current = None;
+                return Ok(Unjoined::Nothing);
+            }
             asked.into_iter().for_each(|asked| self.gather(frontier, asked));
             let next = self.current.take().or_else(|| match asked {
                 Some(asked) => self.begin_gathered(frontier, asked),
@@ -223,14 +228,14 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         }
     }
 
-    /// True before the first epoch.
-    fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.products.is_empty()
+    /// True before the first epoch is joined.
+    fn is_first(&self) -> bool {
+        self.joined.is_none()
     }
 
     /// The least epoch before the frontier that has changes, which the state then contains.
     fn begin_next(&mut self, frontier: AntichainRef<'_, T>) -> Option<JoinedEpoch<T, I>> {
-        let (epoch, is_first) = (self.next_epoch(frontier)?, self.is_empty());
+        let (epoch, is_first) = (self.next_epoch(frontier)?, self.is_first());
         let changes = self.changes.remove(&epoch).unwrap_or_default();
         Some(self.begin(epoch.clone(), epoch, changes, is_first))
     }

@@ -279,6 +279,10 @@ pub(super) fn open_sinks(context: &mut RunContext, config: &JobConfig, sinks: &m
         open(sink.as_mut(), &job, context)?;
     }
     let parts = parts(&context.infos, config.workers, sinks)?;
+    // Without a sink that takes them, the rows are not joined.
+    let place = context.infos.iter().position(|table| table.name == LookupQueues::TABLE);
+    let is_joined = place.is_some_and(|place| parts.iter().all(|tables| !tables[place].parts.is_empty()));
+    context.lookups = context.lookups.take().filter(|_| is_joined);
     let of_rejected = parts.iter().filter_map(|tables| tables.last()).map(|rejected| rejected.parts.len());
     context.rejected_parts = AtomicUsize::new(of_rejected.sum());
     context.parts = Mutex::new(parts);

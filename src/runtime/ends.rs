@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
 use crate::pipeline::{Job, least};
 use crate::sinks::RowChanges;
-use crate::tables::{EndContext, EndOfTable, Gathering, JobId, Left, RejectedTable, TableEnd, Wanted, rows_end};
+use crate::tables::{EndContext, EndOfTable, JobId, Left, RejectedTable, TableEnd, Turn, Wanted, rows_end};
 
 use super::context::{PartOfSink, RunContext, TableParts};
 use super::profile::{REJECTED_ROWS, TABLES};
@@ -67,7 +67,7 @@ impl<'scope> Ends<'scope> {
         let context = EndContext {
             layout: Arc::clone(&self.context.layout),
             schema: Arc::clone(schema),
-            is_wanted: wanted(&self.context, name, &parts, Gathering::default()).is_some(),
+            is_wanted: wanted(&self.context, name, &parts, Turn::default()).is_some(),
             together,
             stays: self.context.stays,
             lookups: self.context.lookups.clone().map(|queues| (queues, self.scope.index())),
@@ -121,7 +121,7 @@ fn operator<'scope>(
         (Some(OutputBuilder::<Epoch, CapacityContainerBuilder<Vec<RejectionUpdate>>>::from(output)), Some(rejected))
     };
     let (address, worker) = (builder.operator_info().address, scope.index() % context.workers());
-    if is_last {
+    if name == TABLES {
         context.set_bell(worker, SyncActivator::new(address.to_vec(), scope.activations().borrow().sync()));
     }
     let activator = Activator::new(address, scope.activations());
@@ -145,8 +145,12 @@ fn operator<'scope>(
             }
             match left {
                 Left::Nothing => {}
-                Left::Gathered if !ends.turns.had_turn => activator.activate_after(TURN),
-                Left::Gathered | Left::Epochs => activator.activate(),
+                Left::Lookups | Left::Gathered if !ends.turns.is_free => {
+                    if ends.turns.must_wait() {
+                        activator.activate_after(TURN);
+                    }
+                }
+                Left::Lookups | Left::Gathered | Left::Epochs => activator.activate(),
             }
             left != Left::Nothing
         }
@@ -181,13 +185,13 @@ impl AllEnds {
     /// Passes the batches of complete epochs to the sinks; returns what is left, and the rows that functions reject.
     fn advance(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> (Left, Vec<RejectionUpdate>) {
         let (mut left, mut rejected, mut first) = (Left::Nothing, Vec::new(), 0);
-        let (asked, open) = (self.context.gathering.load(Ordering::Acquire), self.open);
-        let gathering = Gathering { asked, open, is_free: self.turns.is_free(&self.context) };
+        let asked = self.context.gathering.load(Ordering::Acquire);
+        let turn = Turn { open: self.open, is_free: self.turns.begin(&self.context) };
         let started = Instant::now();
         for end in &mut self.ends {
             let own = &frontiers[first..first + end.inputs];
             first += end.inputs;
-            match end.advance(&self.context, own, gathering, &mut rejected) {
+            match end.advance(&self.context, own, turn, &mut rejected) {
                 Ok(of_end) => left = left.max(of_end),
                 Err(error) => self.context.fail(error),
             }
@@ -196,8 +200,8 @@ impl AllEnds {
         if left < Left::Epochs && open > self.open {
             self.seal(open);
         }
-        self.turns.end(left, gathering, started.elapsed());
-        if left == Left::Nothing && self.has_tables && asked < self.open {
+        self.turns.end(left, started.elapsed());
+        if left <= Left::Lookups && self.has_tables && asked < self.open {
             self.context.gathered.set(self.worker, asked);
         }
         (left, rejected)
@@ -224,38 +228,48 @@ impl AllEnds {
     }
 }
 
-/// How long what is asked for waits for its next turn while an epoch is on its way.
+/// How long gathering and look-ups wait for their next turn while an epoch is on its way.
 const TURN: Duration = Duration::from_millis(1);
 
-/// When a worker goes on with what is asked for: between epochs, and beside them for half of its time at most.
+/// The share of its time that a worker spends on gathering and look-ups: all of it between epochs, and about half while
+/// epochs are on their way.
 #[derive(Default)]
 struct Turns {
-    /// Since when something is asked for, and how much of the time was spent on it.
-    since: Option<Instant>,
-    spent: Duration,
-    /// True if the last turn was used.
-    had_turn: bool,
+    /// Since when epochs have been on their way, and how much of the time since was spent.
+    busy: Option<(Instant, Duration)>,
+    is_free: bool,
+    /// When the next turn is, if it is waited for.
+    next: Option<Instant>,
 }
 
 impl Turns {
     /// True if there is time for a turn.
-    fn is_free(&self, context: &RunContext) -> bool {
-        let Some(since) = self.since else { return true };
+    fn begin(&mut self, context: &RunContext) -> bool {
         let begun = context.begun.load(Ordering::Acquire);
-        2 * self.spent <= since.elapsed() || context.sealed.have_reached(begun + 1)
+        if context.sealed.have_reached(begun + 1) {
+            self.busy = None;
+        } else {
+            self.busy.get_or_insert_with(|| (Instant::now(), Duration::ZERO));
+        }
+        self.is_free = self.busy.is_none_or(|(since, spent)| 2 * spent <= since.elapsed());
+        self.is_free
     }
 
-    /// A turn has ended, after which this is left.
-    fn end(&mut self, left: Left, gathering: Gathering, took: Duration) {
-        if left != Left::Gathered {
-            *self = Turns::default();
-            return;
+    /// A turn has taken so long, after which this is left.
+    fn end(&mut self, left: Left, took: Duration) {
+        if let (Some((_, spent)), Left::Lookups | Left::Gathered, true) = (&mut self.busy, left, self.is_free) {
+            *spent += took;
         }
-        self.since.get_or_insert_with(Instant::now);
-        self.had_turn = gathering.is_free;
-        if gathering.is_free {
-            self.spent += took;
+    }
+
+    /// True if nobody waits for the next turn yet.
+    fn must_wait(&mut self) -> bool {
+        let now = Instant::now();
+        let is_waited_for = self.next.is_some_and(|next| next > now);
+        if !is_waited_for {
+            self.next = Some(now + TURN);
         }
+        !is_waited_for
     }
 }
 
@@ -264,12 +278,12 @@ impl ConnectedEnd {
         &mut self,
         context: &RunContext,
         frontiers: &[MutableAntichain<Epoch>],
-        gathering: Gathering,
+        turn: Turn,
         rejected: &mut Vec<RejectionUpdate>,
     ) -> Result<Left> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
-        let wanted = wanted(context, name, parts, gathering);
+        let wanted = wanted(context, name, parts, turn);
         let left = end.advance(frontiers, wanted, &mut |epoch, changes| {
             if context.has_failed() {
                 return Ok(());
@@ -280,7 +294,7 @@ impl ConnectedEnd {
                 return Ok(());
             }
             context.intake.progress().add_written(plus.as_ref().map_or(0, |rows| rows.num_rows() as u64));
-            let changes = RowChanges { plus, minus };
+            let changes = RowChanges { plus, minus, is_late: changes.is_late };
             let mut taking = parts.iter_mut().filter(|part| part.from <= epoch);
             taking.try_for_each(|part| part.part.write(epoch, &changes))
         });
@@ -290,13 +304,14 @@ impl ConnectedEnd {
 }
 
 /// What sinks take of a table, or of the rows rejected by its functions.
-fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink], gathering: Gathering) -> Option<Wanted> {
+fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink], turn: Turn) -> Option<Wanted> {
     if context.derived.has(table) && context.takes_rejected() {
-        return Some(Wanted { from: 0, gathering: None });
+        return Some(Wanted { from: 0, gathering: None, turn });
     }
     let from = parts.iter().map(|part| part.from).min()?;
     let is_gathered = parts.iter().all(|part| part.gathered);
-    Some(Wanted { from, gathering: is_gathered.then_some(gathering) })
+    let gathering = is_gathered.then(|| context.gathering.load(Ordering::Acquire));
+    Some(Wanted { from, gathering, turn })
 }
 
 /// Adds the columns computed by functions. Rows that a function can't handle are rejected.

@@ -149,7 +149,8 @@ impl Live {
         let guards = worker::start::<I>(config, &context, move |worker, context, inputs| {
             followers.follow(worker, context, inputs);
         })?;
-        let loaded = await_sealed(&context, 0);
+        let alarm = Alarm::new(&context, "a sink panicked; see the panic message above");
+        let loaded = await_sealed(&context, 0, || ());
         let report = loaded.and_then(|()| commit_first_epoch(config, &context, sinks, model, started));
         let report = match report {
             Ok(report) => report,
@@ -160,6 +161,8 @@ impl Live {
                 return Err(context.check().err().unwrap_or(error));
             }
         };
+        drop(alarm);
+        context.intake.progress().set_epochs(1);
         context.intake.progress().enter(Phase::Live);
         let shared = Arc::clone(&context);
         let send = move |NextEpoch { changes, batches, model }: NextEpoch| {
@@ -261,8 +264,8 @@ impl Live {
         Ok(self.epoch)
     }
 
-    /// Asks for what [`gather`](Self::gather) gives, which is the changes up to now: of epochs that are applied until
-    /// it is [there](Self::is_gathered) it has nothing.
+    /// Asks for what [`gather`](Self::gather) gives, which are the changes up to now. Epochs can be applied until they
+    /// are [there](Self::is_gathered); those are not included. Waits for what was asked for before.
     ///
     /// # Errors
     ///
@@ -292,17 +295,17 @@ impl Live {
         Ok(!self.is_gathering)
     }
 
-    /// Looks up rows of `enriched_data` as of the current epoch, which are not kept but joined. `answer` is called with
-    /// them in batches, of which each has all columns; it is dropped if the job ends before.
+    /// Looks up rows of `enriched_data` as of the current epoch. They are not kept but joined; epochs go on meanwhile.
+    /// `answer` is called with them in batches of all columns, or with an error if the id is not one of the input's
+    /// type or there are more than 200,000 rows. It is dropped if the job ends before.
     ///
     /// *Cost*: of a customer, their lines. Of an order or a day, a look at each line: some milliseconds of a worker for
-    /// a million, between epochs and beside them for half of its time at most.
+    /// a million, between epochs, and beside them for about half of its time.
     ///
     /// # Errors
     ///
     /// If the job has ended, an epoch is begun and not finished, or the job is not
-    /// [prepared](JobConfig::with_lookups) for it. `answer` gets an error if the id is not one of the input's type, or
-    /// there are more than 500,000 rows.
+    /// [prepared](JobConfig::with_lookups) for it: it needs a sink that takes `enriched_data`.
     pub fn look_up(
         &mut self,
         rows_of: EnrichedRowsOf<AnyId>,
@@ -311,7 +314,8 @@ impl Live {
         self.check()?;
         let context = Arc::clone(&self.context);
         let lookups = self.context.lookups.as_ref().filter(|_| !self.is_open);
-        let lookups = lookups.ok_or_else(|| Error::failed("internal error: nothing can be looked up now"))?;
+        let lookups =
+            lookups.ok_or_else(|| Error::failed("rows of enriched_data can't be looked up in this job now"))?;
         let rows_of = match typed_lookup(rows_of, &self.context.layout) {
             Ok(rows_of) => rows_of,
             Err(error) => {
@@ -340,8 +344,8 @@ impl Live {
     fn begin(&mut self, input: NextEpoch) -> Result<()> {
         self.context.check()?;
         let send = self.send.as_mut().ok_or_else(|| ended_error(&self.context))?;
-        self.context.begun.store(self.epoch + 1, Ordering::Release);
         send(input)?;
+        self.context.begun.store(self.epoch + 1, Ordering::Release);
         self.is_open = true;
         Ok(())
     }
@@ -349,7 +353,7 @@ impl Live {
     /// Waits until all tables have the epoch that was begun, and commits it in all sinks.
     pub(crate) fn finish(&mut self) -> Result<Epoch> {
         let epoch = self.epoch + 1;
-        await_sealed(&self.context, epoch)?;
+        await_sealed(&self.context, epoch, || self.context.intake.progress().step())?;
         self.context.intake.progress().set_epochs(epoch + 1);
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
         (self.epoch, self.is_open) = (epoch, false);
@@ -387,7 +391,8 @@ impl Drop for Live {
 }
 
 /// Waits until all workers have handed an epoch over to the sinks.
-fn await_sealed(context: &RunContext, epoch: Epoch) -> Result<()> {
+/// Calls a function now and then.
+fn await_sealed(context: &RunContext, epoch: Epoch, meanwhile: impl Fn()) -> Result<()> {
     loop {
         let is_sealed = context.sealed.wait(epoch + 1, ASLEEP);
         let _ = context.has_failed(); // which looks whether the job was cancelled
@@ -395,7 +400,7 @@ fn await_sealed(context: &RunContext, epoch: Epoch) -> Result<()> {
         if is_sealed {
             return Ok(());
         }
-        context.intake.progress().step();
+        meanwhile();
     }
 }
 
@@ -405,14 +410,28 @@ fn ended_error(context: &RunContext) -> Error {
     context.check().err().unwrap_or_else(|| Error::failed("the job has ended"))
 }
 
+/// True if an integer type has this value.
+fn is_of_type(value: i64, data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Int8 => i8::try_from(value).is_ok(),
+        DataType::Int16 => i16::try_from(value).is_ok(),
+        DataType::Int32 => i32::try_from(value).is_ok(),
+        DataType::UInt8 => u8::try_from(value).is_ok(),
+        DataType::UInt16 => u16::try_from(value).is_ok(),
+        DataType::UInt32 => u32::try_from(value).is_ok(),
+        DataType::UInt64 => value >= 0,
+        _ => true,
+    }
+}
+
 /// What is looked up, with an id as the input has them: an integer or a text.
 fn typed_lookup(rows_of: EnrichedRowsOf<AnyId>, layout: &Layout) -> Result<EnrichedRowsOf<AnyId>> {
     let typed = |id: AnyId, name: &str, data_type: &DataType| match id {
-        AnyId::Text(text) if *data_type == DataType::Int64 => {
+        AnyId::Text(text) if data_type.is_integer() => {
             let wanted = || Error::usage(format!("{name}: found {text}, wanted an integer, as in the input"));
             text.parse::<i64>().map(AnyId::from).map_err(|_| wanted())
         }
-        AnyId::Int(integer) if *data_type != DataType::Int64 => Ok(AnyId::from(&*integer.to_string())),
+        AnyId::Int(integer) if !data_type.is_integer() => Ok(AnyId::from(&*integer.to_string())),
         id => Ok(id),
     };
     Ok(match rows_of {
@@ -426,10 +445,13 @@ fn typed_lookup(rows_of: EnrichedRowsOf<AnyId>, layout: &Layout) -> Result<Enric
 fn typed<I: JobId>(change: Change<AnyId>, layout: &Layout) -> Result<Change<I>> {
     let id = |id: AnyId, name: &str, data_type: &DataType| {
         let id = match id {
-            AnyId::Int(integer) if *data_type != DataType::Int64 => AnyId::from(&*integer.to_string()),
+            AnyId::Int(integer) if !data_type.is_integer() => AnyId::from(&*integer.to_string()),
             id => id,
         };
-        let fits = matches!(id, AnyId::Int(_)) == (*data_type == DataType::Int64);
+        let fits = match &id {
+            AnyId::Int(integer) => is_of_type(*integer, data_type),
+            _ => !data_type.is_integer(),
+        };
         let wrong = || Error::usage(format!("{name} {id}: wanted an integer above -2^63, as in the input"));
         I::of_any(&id).filter(|_| fits).ok_or_else(wrong)
     };

@@ -126,6 +126,11 @@ impl Inbox {
         true
     }
 
+    /// The look-ups that wait.
+    pub(super) fn take_lookups(&self) -> Vec<WaitingLookup> {
+        self.lock().lookups.drain(..).collect()
+    }
+
     fn add(&self, mut waiting: MutexGuard<'_, Waiting>, arrival: Arrival) {
         waiting.rows += arrival.rows.rows;
         waiting.bytes += arrival.rows.bytes;

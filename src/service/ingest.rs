@@ -159,6 +159,11 @@ impl Ingest {
         }
     }
 
+    /// Drops the look-ups that wait, for nothing can be looked up now.
+    pub(super) fn refuse_lookups(&self) {
+        drop(self.open().map(|open| open.inbox.take_lookups()));
+    }
+
     pub(super) fn set(&self, open: Option<Arc<Open>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::JobConfig;
 use crate::crash;
 use crate::durable::{Commit, Compaction, Disk, LastEpoch, LogWriter, RealDisk, Snapshot, State, StateSource};
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::model::Day;
 use crate::runtime::{Live, Progress, check_source};
 use crate::sinks::folder::OutputFormat;
 use crate::sinks::{ChangeFeed, Checksums, Committed, CurrentEpoch, Sink};
-use crate::tables::RejectedTable;
+use crate::tables::{EnrichedDataTable, RejectedTable};
 
 use super::admission::Admission;
 use super::arriving;
@@ -306,6 +307,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         match Snapshot::of(&mut self.log) {
             Ok(snapshot) => {
                 self.live_job().begin_gathering()?;
+                self.mark();
                 (self.taken, self.gathering) = (0, Some(then(self.epoch, snapshot)));
                 Ok(true)
             }
@@ -345,7 +347,13 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         Ok(())
     }
 
-    /// What the tables have, as far as it is gathered.
+    /// Keeps apart what the tables have now, and what comes late of it.
+    fn mark(&self) {
+        self.checksums.mark();
+        self.changes.mark();
+    }
+
+    /// What the tables had when it was marked. It is gathered.
     fn fingerprints(&self) -> Fingerprints {
         let is_comparable = |name: &&str| *name != SCORES || !trains_model(self.config);
         let names = self.config.run.job.tables.names().filter(is_comparable);
@@ -353,11 +361,11 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         names.filter_map(|name| Some((name.to_owned(), self.checksums.fingerprint(name)?))).collect()
     }
 
-    /// The tables of an epoch, as they are to be published. They are gathered.
+    /// The tables of the epoch that was marked, as they are to be published. They are gathered.
     fn publication(&mut self, epoch: u64) -> Publication {
         let since = std::mem::replace(&mut self.since, epoch);
         let since = updates_folder(self.config).then_some(since);
-        let (as_of, fingerprints, changes) = (self.as_of, self.fingerprints(), self.changes.take_all());
+        let (as_of, fingerprints, changes) = (self.as_of, self.fingerprints(), self.changes.take_marked());
         Publication { epoch, as_of, fingerprints, since, changes }
     }
 
@@ -399,11 +407,15 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn end(mut self) -> Result<()> {
         self.background.finish();
         let is_published = || Published::read(&self.config.state).is_of(self.epoch, self.config, self.as_of);
+        if matches!(self.gathering, Some(AfterGathering::Verify(..))) {
+            tracing::warn!("the tables are not verified: the service stops");
+        }
         let is_asked = matches!(self.gathering, Some(AfterGathering::Publish(..))) || self.config.publish_on_stop;
         let publication = match is_asked && !is_published() {
             true if self.is_cut_off || self.live.is_none() => Some(self.publication_without_changes()),
             true => {
                 self.live_job().gather()?;
+                self.mark();
                 Some(self.publication(self.epoch))
             }
             false => None,
@@ -451,7 +463,9 @@ fn start_live(
     if updates_folder(config) {
         sinks.push(Box::new(changes.clone()));
     }
-    let live = Live::start(&config.job_as_of(as_of), Arc::clone(source) as _, sinks, progress)?;
+    let job = config.job_as_of(as_of);
+    let with_lookups = config.listen.is_some() && job.tables.contains(EnrichedDataTable::NAME);
+    let live = Live::start(&JobConfig { with_lookups, ..job }, Arc::clone(source) as _, sinks, progress)?;
     source.release();
     Ok(live)
 }
@@ -489,6 +503,7 @@ fn written(
                     tracing::warn!("{error}; no more files are taken until it can be");
                 }
                 is_told = true;
+                requests.ingest.refuse_lookups();
                 thread::sleep(RETRY_AFTER);
             }
         }

@@ -9,7 +9,6 @@ use crate::config::{ByteSize, JobConfig, ListenConfig, RunArgs, RunConfig, Serve
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
-use crate::tables::EnrichedDataTable;
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -130,7 +129,6 @@ impl ServiceConfig {
         let mut job = self.run.job.clone();
         job.settings.as_of = as_of;
         job.max_rejected_share = 1.0;
-        job.with_lookups = self.listen.is_some() && job.tables.contains(EnrichedDataTable::NAME);
         job
     }
 }

@@ -34,8 +34,10 @@ struct Changes {
     /// What workers have written, by epoch and table.
     open: BTreeMap<Epoch, HashMap<String, Vec<RowChanges>>>,
     committed: BTreeMap<Epoch, Vec<TableChanges>>,
-    /// How many bytes of rows were gathered.
-    bytes: usize,
+    gathered: GatheredChanges,
+    /// What was gathered when it was marked, and the late changes, which belong to it.
+    marked: GatheredChanges,
+    late: GatheredChanges,
 }
 
 /// The rows of a table that an epoch inserted and deleted. A row whose values changed is in both.
@@ -68,9 +70,8 @@ impl ChangeFeed {
         ChangeFeed { with_first_epoch: true, ..ChangeFeed::default() }
     }
 
-    /// Creates a feed of all tables that has the changes of the epochs up to a [gathering
-    /// one](crate::runtime::Live::gather) together, to be [taken](Self::take_all). Of more than `most` bytes
-    /// of rows nothing is kept.
+    /// Creates a feed of all tables that has the changes of several epochs [together](PartOptions::gathered), to be
+    /// [taken](Self::take_all). Of more than `most` bytes of rows nothing is kept.
     #[must_use]
     pub fn gathered(most: usize) -> ChangeFeed {
         ChangeFeed { gathered: Some(most), ..ChangeFeed::default() }
@@ -83,13 +84,28 @@ impl ChangeFeed {
         self.lock().committed.pop_first()
     }
 
-    /// Removes all committed epochs.
+    /// Removes what was gathered, also if nobody asked for it yet: other sinks may take a table epoch by epoch.
     #[must_use]
     pub fn take_all(&self) -> GatheredChanges {
+        self.mark();
+        self.take_marked()
+    }
+
+    /// Keeps what was gathered up to now apart from what comes later. Late changes belong to it.
+    pub(crate) fn mark(&self) {
         let mut shared = self.lock();
-        let (epochs, bytes) = (std::mem::take(&mut shared.committed), std::mem::take(&mut shared.bytes));
-        let is_too_much = self.gathered.is_some_and(|most| bytes > most);
-        GatheredChanges((!is_too_much).then_some(epochs))
+        let gathered = std::mem::take(&mut shared.gathered);
+        shared.marked.append(gathered);
+        shared.marked.count(0, self.gathered.unwrap_or(usize::MAX));
+    }
+
+    /// Removes what was gathered up to the last [mark](Self::mark).
+    pub(crate) fn take_marked(&self) -> GatheredChanges {
+        let mut shared = self.lock();
+        let (mut marked, late) = (std::mem::take(&mut shared.marked), std::mem::take(&mut shared.late));
+        marked.append(late);
+        marked.most = self.gathered.unwrap_or(usize::MAX);
+        marked
     }
 
     /// The first epoch of the feed.
@@ -104,7 +120,12 @@ impl ChangeFeed {
 
 /// The changes of some epochs, or that they were too many to be kept.
 #[derive(Default)]
-pub struct GatheredChanges(Option<BTreeMap<Epoch, Vec<TableChanges>>>);
+pub struct GatheredChanges {
+    changes: Vec<TableChanges>,
+    /// How many bytes of rows there were, and are allowed.
+    bytes: usize,
+    most: usize,
+}
 
 impl GatheredChanges {
     /// What the epochs change together, by table; `None` if that was too much to be kept.
@@ -113,10 +134,12 @@ impl GatheredChanges {
     ///
     /// If rows can't be compared.
     pub fn net(self) -> Result<Option<Vec<TableChanges>>> {
-        let Some(epochs) = self.0 else { return Ok(None) };
+        if self.bytes > self.most {
+            return Ok(None);
+        }
         let mut tables: Vec<(TableInfo, Vec<RowChanges>)> = Vec::new();
-        for TableChanges { table, plus, minus } in epochs.into_values().flatten() {
-            let changes = RowChanges { plus: Some(plus), minus: Some(minus) };
+        for TableChanges { table, plus, minus } in self.changes {
+            let changes = RowChanges { plus: Some(plus), minus: Some(minus), is_late: false };
             match tables.iter_mut().find(|(known, _)| known.name == table.name) {
                 Some((_, of_table)) => of_table.push(changes),
                 None => tables.push((table, vec![changes])),
@@ -129,6 +152,20 @@ impl GatheredChanges {
         let mut net = net.collect::<Result<Vec<_>>>()?;
         net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
         Ok(Some(net))
+    }
+
+    fn append(&mut self, mut other: GatheredChanges) {
+        self.changes.append(&mut other.changes);
+        self.bytes += other.bytes;
+    }
+
+    /// Counts bytes of rows; false if there are too many, and then keeps nothing.
+    fn count(&mut self, bytes: usize, most: usize) -> bool {
+        self.bytes += bytes;
+        if self.bytes > most {
+            self.changes = Vec::new();
+        }
+        self.bytes <= most
     }
 }
 
@@ -155,16 +192,28 @@ impl Sink for ChangeFeed {
         let mut tables = Vec::new();
         for table in &self.tables {
             let Some(changes) = open.remove(&table.name) else { continue };
-            // What is gathered is compared when it is taken, so that no epoch waits for that.
-            let (plus, minus) = match self.gathered {
-                Some(_) => together(&table.schema, &changes)?,
-                None => net(&table.schema, &changes)?,
-            };
+            if self.gathered.is_some() {
+                // What is gathered is compared when it is taken, so that no epoch waits for that.
+                let (late, now): (Vec<_>, Vec<_>) = changes.into_iter().partition(|changes| changes.is_late);
+                for (is_late, changes) in [(true, late), (false, now)] {
+                    let (plus, minus) = together(&table.schema, &changes)?;
+                    if plus.num_rows() + minus.num_rows() > 0 {
+                        let changes = TableChanges { table: table.clone(), plus, minus };
+                        let mut shared = self.lock();
+                        let side = if is_late { &mut shared.late } else { &mut shared.gathered };
+                        if side.bytes <= self.gathered.unwrap_or(usize::MAX) {
+                            side.changes.push(changes);
+                        }
+                    }
+                }
+                continue;
+            }
+            let (plus, minus) = net(&table.schema, &changes)?;
             if plus.num_rows() + minus.num_rows() > 0 {
                 tables.push(TableChanges { table: table.clone(), plus, minus });
             }
         }
-        if epoch >= self.first() && !(self.gathered.is_some() && tables.is_empty()) {
+        if epoch >= self.first() && self.gathered.is_none() {
             self.lock().committed.insert(epoch, tables);
         }
         Ok(())
@@ -182,9 +231,8 @@ impl SinkPart for ChangeFeedPart {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(most) = self.most {
             let bytes = |side: &Option<RecordBatch>| side.as_ref().map_or(0, RecordBatch::get_array_memory_size);
-            shared.bytes += bytes(&changes.plus) + bytes(&changes.minus);
-            if shared.bytes > most {
-                (shared.open, shared.committed) = Default::default();
+            let side = if changes.is_late { &mut shared.late } else { &mut shared.gathered };
+            if !side.count(bytes(&changes.plus) + bytes(&changes.minus), most) {
                 return Ok(());
             }
         }

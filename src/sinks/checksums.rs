@@ -29,9 +29,11 @@ pub struct Checksums {
 #[derive(Default)]
 struct ChecksumState {
     committed: HashMap<String, u64>,
+    /// The sums when they were marked last, and late changes since.
+    marked: Option<HashMap<String, u64>>,
     schemas: HashMap<String, SchemaRef>,
-    /// The changes of epochs that are not committed, by table.
-    open: BTreeMap<Epoch, HashMap<String, u64>>,
+    /// The changes of epochs that are not committed, by table and by whether they are late.
+    open: BTreeMap<Epoch, HashMap<(String, bool), u64>>,
 }
 
 impl Checksums {
@@ -41,8 +43,8 @@ impl Checksums {
         Checksums::default()
     }
 
-    /// The same, which takes the changes of several epochs together: in a live job, a sum is that of the last
-    /// [gathering](crate::runtime::Live::gather) epoch.
+    /// The same, which takes the changes of several epochs together. In a live job, the sums are those of an epoch in
+    /// which all was [gathered](crate::runtime::Live::gather).
     #[must_use]
     pub fn gathered() -> Checksums {
         Checksums { is_gathered: true, ..Checksums::default() }
@@ -54,10 +56,18 @@ impl Checksums {
         lock(&self.shared).committed.get(table).copied()
     }
 
-    /// The columns and the rows of a table as a text: equal tables have equal ones.
+    /// Keeps the sums as they are now for [`fingerprint`](Self::fingerprint), to which only late changes are added.
+    pub(crate) fn mark(&self) {
+        let mut state = lock(&self.shared);
+        state.marked = Some(state.committed.clone());
+    }
+
+    /// The columns and the rows of a table as a text, as of the last [mark](Self::mark) if there was one: equal tables
+    /// have equal ones.
     pub(crate) fn fingerprint(&self, table: &str) -> Option<String> {
         let state = lock(&self.shared);
-        let (schema, sum) = (state.schemas.get(table)?, state.committed.get(table)?);
+        let (schema, sums) = (state.schemas.get(table)?, state.marked.as_ref().unwrap_or(&state.committed));
+        let sum = sums.get(table)?;
         let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
         let columns = HASHER.hash_one(columns.collect::<Vec<_>>());
         Some(format!("{columns:016x}-{sum:016x}"))
@@ -68,7 +78,7 @@ impl Sink for Checksums {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let committed = job.tables.iter().map(|table| (table.name.clone(), 0)).collect();
         let schemas = job.tables.iter().map(|table| (table.name.clone(), Arc::clone(&table.schema))).collect();
-        *lock(&self.shared) = ChecksumState { committed, schemas, open: BTreeMap::new() };
+        *lock(&self.shared) = ChecksumState { committed, marked: None, schemas, open: BTreeMap::new() };
         Ok(Opened::Ready)
     }
 
@@ -84,7 +94,10 @@ impl Sink for Checksums {
 
     fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
         let mut sums = lock(&self.shared);
-        for (table, change) in sums.open.remove(&epoch).unwrap_or_default() {
+        for ((table, is_late), change) in sums.open.remove(&epoch).unwrap_or_default() {
+            let marked =
+                sums.marked.as_mut().filter(|_| is_late).map(|marked| marked.entry(table.clone()).or_default());
+            marked.into_iter().for_each(|sum| *sum = sum.wrapping_add(change));
             let sum = sums.committed.entry(table).or_default();
             *sum = sum.wrapping_add(change);
         }
@@ -116,7 +129,8 @@ impl SinkPart for ChecksumPart {
     fn write(&mut self, epoch: Epoch, changes: &RowChanges) -> Result<()> {
         let (plus, minus) = (self.hashes(changes.plus.as_ref())?, self.hashes(changes.minus.as_ref())?);
         let mut sums = lock(&self.shared);
-        let sum = sums.open.entry(epoch).or_default().entry(self.table.clone()).or_default();
+        let of_table = (self.table.clone(), changes.is_late);
+        let sum = sums.open.entry(epoch).or_default().entry(of_table).or_default();
         *sum = sum.wrapping_add(plus).wrapping_sub(minus);
         Ok(())
     }

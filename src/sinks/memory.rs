@@ -209,7 +209,9 @@ fn differences(growing: &BTreeMap<String, GrowingTable>, former: &TablesSnapshot
     for (name, table) in growing {
         let Ok(before) = former.table(name) else { return Ok(None) };
         let Some(runs) = table.kept.difference(before)? else { return Ok(None) };
-        changed.insert(name.clone(), runs);
+        if !runs.is_empty() {
+            changed.insert(name.clone(), runs);
+        }
     }
     Ok(Some(changed))
 }

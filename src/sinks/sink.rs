@@ -66,6 +66,9 @@ pub struct RowChanges {
     pub plus: Option<RecordBatch>,
     /// The deleted rows.
     pub minus: Option<RecordBatch>,
+    /// True if these are changes of earlier epochs, up to the last one that [asked](PartOptions::gathered) for them,
+    /// which were not ready then.
+    pub is_late: bool,
 }
 
 /// The result of [`Sink::open`].
@@ -86,10 +89,10 @@ pub struct PartOptions {
     /// The first epoch whose rows are written to the parts of this sink. Rows of earlier epochs are not encoded for it;
     /// [`seal`](SinkPart::seal) and [`commit`](Sink::commit) are still called for those epochs.
     pub from: Epoch,
-    /// The changes of several epochs are gathered and come together, in the epochs of which
-    /// [`Live::gather`](crate::runtime::Live::gather) returns the last; the first epoch comes at once. If another sink
-    /// takes the table epoch by epoch, so does this one. Buffered changes are not encoded; for `enriched_data`, only
-    /// the affected customers are kept.
+    /// The changes of several epochs are gathered and come together, in the epoch in which
+    /// [`Live::gather`](crate::runtime::Live::gather) asks for them, or [late](RowChanges::is_late), before it returns;
+    /// the first epoch comes at once. If another sink takes the table epoch by epoch, so does this one. Buffered
+    /// changes are not encoded; for `enriched_data`, only the affected customers are kept.
     pub gathered: bool,
 }
 

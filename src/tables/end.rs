@@ -59,7 +59,9 @@ pub(crate) trait EndOfTable {
 pub(crate) enum Left {
     /// Nothing.
     Nothing,
-    /// What was gathered and asked for. Later epochs need not wait for it.
+    /// Rows that are looked up.
+    Lookups,
+    /// Rows that are gathered. Later epochs do not wait for them.
     Gathered,
     /// Batches of complete epochs.
     Epochs,
@@ -70,18 +72,19 @@ pub(crate) enum Left {
 pub(crate) struct Wanted {
     /// The first epoch that is wanted.
     pub(crate) from: Epoch,
-    /// `None` if each epoch is given by itself.
-    pub(crate) gathering: Option<Gathering>,
+    /// `None` if each epoch is given by itself. Otherwise the newest epoch that asks for the changes since the last
+    /// such one; those of the first epoch are always given.
+    pub(crate) gathering: Option<Epoch>,
+    /// How the table may go on beside epochs.
+    pub(crate) turn: Turn,
 }
 
-/// When the changes of several epochs are given together. Those of the first epoch are always given.
+/// A turn of what goes on beside epochs: gathering, and look-ups.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Gathering {
-    /// The newest epoch that asks for the changes since the last such one.
-    pub(crate) asked: Epoch,
-    /// The first epoch that is not sealed. What is not ready when `asked` is complete is given as its changes.
+pub(crate) struct Turn {
+    /// The first epoch that is not sealed, as whose changes late ones are given.
     pub(crate) open: Epoch,
-    /// True if there is time for that now.
+    /// True if there is time now.
     pub(crate) is_free: bool,
 }
 

@@ -127,23 +127,23 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
         let mut items = None;
         Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
             receive(&mut join, lookups.as_mut().map(|lookups| &mut lookups.reader));
-            let Some(Wanted { from, gathering }) = wanted else {
+            let Some(Wanted { from, gathering, turn }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
                 (join, items, lookups) = (EnrichedJoin::new(None), None, None);
                 return Ok(Left::Nothing);
             };
             let frontier = least(frontiers);
-            let gathered = gathering.as_ref().map(|of| GatheredJoin { asked: &of.asked, is_free: of.is_free });
+            let gathered = gathering.as_ref().map(|asked| GatheredJoin { asked, is_free: turn.is_free });
             let left = join.join(frontier.borrow(), gathered, |epoch, rows| match rows {
                 _ if *epoch < from => Ok(()),
                 EnrichedRows::First(parts, products) => {
                     let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
                     let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
-                    give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), minus: None })
+                    give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), ..RowChanges::default() })
                 }
                 EnrichedRows::Differing(rows) => {
-                    let open = gathering.map_or(*epoch, |gathering| gathering.open);
-                    give_differing(open.max(*epoch), rows, &layout, &schema, give)
+                    let open = gathering.map_or(*epoch, |_| turn.open.max(*epoch));
+                    give_differing((*epoch, open), rows, &layout, &schema, give)
                 }
             })?;
             join.compact(frontier.borrow());
@@ -151,10 +151,16 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
                 return Ok(Left::Epochs);
             }
             items = None;
-            let is_free = gathering.is_none_or(|gathering| gathering.is_free) && left == Unjoined::Nothing;
+            if frontier.is_empty() {
+                lookups = None;
+            }
             let encode = |rows: &[Enriched<I>]| batch(&schema, arrays_of(rows, &layout)?);
-            let is_looking = lookups.as_mut().is_some_and(|lookups| lookups.advance(&frontier, is_free, encode));
-            Ok(if left == Unjoined::Gathered || is_looking { Left::Gathered } else { Left::Nothing })
+            let is_looking = lookups.as_mut().is_some_and(|lookups| lookups.advance(&frontier, turn.is_free, encode));
+            Ok(match left {
+                Unjoined::Gathered => Left::Gathered,
+                _ if is_looking => Left::Lookups,
+                _ => Left::Nothing,
+            })
         })
     })
 }
@@ -179,8 +185,9 @@ fn get_or_make<R>(slot: &mut Option<R>, make: impl FnOnce() -> Result<R>) -> Res
     Ok(slot.as_ref().expect("it was just made"))
 }
 
+/// Gives rows of an epoch as changes of that one, or of the one that is open.
 fn give_differing<I: ShopId>(
-    epoch: Epoch,
+    (epoch, open): (Epoch, Epoch),
     rows: &[(Enriched<I>, isize)],
     layout: &Layout,
     schema: &SchemaRef,
@@ -190,7 +197,7 @@ fn give_differing<I: ShopId>(
         let rows: Vec<_> = rows.iter().filter(|(_, diff)| diff.signum() == sign).map(|(row, _)| row.clone()).collect();
         if rows.is_empty() { Ok(None) } else { batch(schema, arrays_of(&rows, layout)?).map(Some) }
     };
-    give(epoch, RowChanges { plus: side(1)?, minus: side(-1)? })
+    give(open, RowChanges { plus: side(1)?, minus: side(-1)?, is_late: open > epoch })
 }
 
 /// Columns, in the order of the layout, as a record batch.

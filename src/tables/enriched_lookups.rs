@@ -7,85 +7,95 @@ use arrow::record_batch::RecordBatch;
 use timely::progress::Antichain;
 
 use crate::columns::ShopId;
-use crate::error::{Error, Result};
-use crate::model::{AnyId, Epoch};
-use crate::pipeline::{Enriched, EnrichedReader, EnrichedRowsOf, LineLook};
+use crate::error::Result;
+use crate::model::Epoch;
+use crate::pipeline::{Enriched, EnrichedReader, EnrichedRowsOf, RowSearch};
 
-use super::lookups::{Lookup, LookupQueues};
+use super::lookups::{Lookup, LookupQueues, ROWS_MAX};
 
-/// Lines that are looked at before other operators get a turn.
+/// Lines that are searched before other operators get a turn.
 const LINES_AT_A_TIME: usize = 1 << 16;
-/// The most rows that a worker gives.
-const ROWS_MAX: usize = 500_000;
 
 /// The look-ups of one worker.
 pub(crate) struct WorkerLookups<I: ShopId> {
     queues: LookupQueues,
     worker: usize,
     pub(crate) reader: EnrichedReader<Epoch, I>,
-    waiting: VecDeque<Arc<Lookup>>,
-    current: Option<(Arc<Lookup>, LineLook<Epoch, I>)>,
+    /// Searches for orders and days, each of which looks at all lines.
+    scans: VecDeque<(Arc<Lookup>, RowSearch<Epoch, I>)>,
 }
 
 impl<I: ShopId> WorkerLookups<I> {
     pub(crate) fn new(queues: &LookupQueues, worker: usize, reader: EnrichedReader<Epoch, I>) -> WorkerLookups<I> {
-        WorkerLookups { queues: queues.clone(), worker, reader, waiting: VecDeque::new(), current: None }
+        WorkerLookups { queues: queues.clone(), worker, reader, scans: VecDeque::new() }
     }
 
-    /// Goes on with what is looked up, if there is time for that; the rows of a customer are looked up at once. True if
-    /// something is left.
+    /// Answers look-ups of customers, and goes on with a scan if there is time; true if scans are left.
     pub(crate) fn advance(
         &mut self,
         frontier: &Antichain<Epoch>,
         is_free: bool,
         encode: impl Fn(&[Enriched<I>]) -> Result<RecordBatch>,
     ) -> bool {
-        // What is asked for as of an epoch is here before the next one is complete.
-        self.waiting.append(&mut self.queues.of(self.worker));
-        let mut has_had_turn = !is_free;
-        while let Some((lookup, mut look)) = self.current.take().or_else(|| self.begin_next(&encode)) {
-            let is_scan = !matches!(lookup.rows_of, EnrichedRowsOf::Customer(_));
-            if is_scan && has_had_turn {
-                self.current = Some((lookup, look));
-                return true;
-            }
-            has_had_turn |= is_scan;
-            let is_more = look.go_on(LINES_AT_A_TIME);
-            if look.found() > ROWS_MAX {
-                lookup.add(Err(Error::usage(format!("more than {ROWS_MAX} rows of enriched_data"))));
-            } else if is_more {
-                self.current = Some((lookup, look));
-            } else {
-                lookup.add(encode(&self.reader.join(look)));
-            }
+        // A look-up as of an epoch is here before a later one is complete.
+        for lookup in self.queues.take(self.worker) {
+            self.begin(lookup, &encode);
         }
         if let Some(complete) = frontier.first().and_then(|open| open.checked_sub(1)) {
-            self.reader.advance(&complete);
+            self.reader.apply_through(&complete, self.scans.iter_mut().map(|(_, search)| search));
+            self.reader.compact(&complete, frontier.borrow());
         }
-        self.reader.compact(frontier.borrow());
-        false
-    }
-
-    fn begin_next(
-        &mut self,
-        encode: impl Fn(&[Enriched<I>]) -> Result<RecordBatch>,
-    ) -> Option<(Arc<Lookup>, LineLook<Epoch, I>)> {
-        loop {
-            let lookup = self.waiting.pop_front()?;
-            let of_job = |id: &AnyId| I::of_any(id);
-            let rows_of = match &lookup.rows_of {
-                EnrichedRowsOf::Order(order) => of_job(order).map(EnrichedRowsOf::Order),
-                EnrichedRowsOf::Customer(customer) => of_job(customer).map(EnrichedRowsOf::Customer),
-                EnrichedRowsOf::Day(day) => Some(EnrichedRowsOf::Day(*day)),
-            };
-            match rows_of {
-                Some(rows_of) => {
-                    let look = self.reader.begin(rows_of, lookup.epoch);
-                    return Some((lookup, look));
-                }
-                // No row has an id that the type of the job's ids can't have.
-                None => lookup.add(encode(&[])),
+        if is_free && let Some((lookup, mut search)) = self.scans.pop_front() {
+            match self.search(&lookup, &mut search, LINES_AT_A_TIME) {
+                true => self.scans.push_front((lookup, search)),
+                false => self.answer(&lookup, search, &encode),
             }
         }
+        !self.scans.is_empty()
+    }
+
+    fn begin(&mut self, lookup: Arc<Lookup>, encode: &impl Fn(&[Enriched<I>]) -> Result<RecordBatch>) {
+        let rows_of = match &lookup.rows_of {
+            EnrichedRowsOf::Order(order) => I::of_any(order).map(EnrichedRowsOf::Order),
+            EnrichedRowsOf::Customer(customer) => I::of_any(customer).map(EnrichedRowsOf::Customer),
+            EnrichedRowsOf::Day(day) => Some(EnrichedRowsOf::Day(*day)),
+        };
+        // No row has an id that the type of the job's ids can't have.
+        let Some(rows_of) = rows_of else { return lookup.add(encode(&[])) };
+        self.reader.apply_through(&lookup.epoch, self.scans.iter_mut().map(|(_, search)| search));
+        let is_of_customer = matches!(rows_of, EnrichedRowsOf::Customer(_));
+        let mut search = self.reader.begin(rows_of, lookup.epoch);
+        if is_of_customer {
+            while self.search(&lookup, &mut search, ROWS_MAX) {}
+            self.answer(&lookup, search, encode);
+        } else {
+            self.scans.push_back((lookup, search));
+        }
+    }
+
+    /// Goes on with a search; true if something is left that is wanted.
+    fn search(&self, lookup: &Lookup, search: &mut RowSearch<Epoch, I>, lines: usize) -> bool {
+        lookup.is_wanted() && search.go_on(lines) && !search.has_found_more_than(ROWS_MAX)
+    }
+
+    fn answer(
+        &self,
+        lookup: &Lookup,
+        mut search: RowSearch<Epoch, I>,
+        encode: &impl Fn(&[Enriched<I>]) -> Result<RecordBatch>,
+    ) {
+        if lookup.is_wanted() {
+            lookup.add(match search.has_found_more_than(ROWS_MAX) {
+                true => Err(Lookup::too_many()),
+                false => encode(&self.reader.rows(search)),
+            });
+        }
+    }
+}
+
+/// What waits is dropped, and nothing more is taken.
+impl<I: ShopId> Drop for WorkerLookups<I> {
+    fn drop(&mut self) {
+        self.queues.close();
     }
 }

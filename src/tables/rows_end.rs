@@ -48,13 +48,13 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
         };
         Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
-            let Some(Wanted { from, gathering }) = wanted else {
+            let Some(Wanted { from, gathering, .. }) = wanted else {
                 receive(&mut Vec::clear);
                 end.clear();
                 return Ok(Left::Nothing);
             };
             receive(&mut |updates| end.take(updates, from));
-            end.give_ready(&frontiers[0], gathering.map(|gathering| gathering.asked), give).map(|()| Left::Nothing)
+            end.give_ready(&frontiers[0], gathering, give).map(|()| Left::Nothing)
         })
     })
 }
@@ -151,8 +151,8 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
             (1..weight.unsigned_abs()).for_each(|_| side.push(row.clone()));
             side.push(row);
         }
-        self.give_rows(&minus, &mut |minus| give(epoch, RowChanges { plus: None, minus: Some(minus) }))?;
-        self.give_rows(&plus, &mut |plus| give(epoch, RowChanges { plus: Some(plus), minus: None }))
+        self.give_rows(&minus, &mut |minus| give(epoch, RowChanges { minus: Some(minus), ..RowChanges::default() }))?;
+        self.give_rows(&plus, &mut |plus| give(epoch, RowChanges { plus: Some(plus), ..RowChanges::default() }))
     }
 
     /// Gives rows of the first epoch that are sent once: full batches, or all rows if the epoch is complete.
@@ -162,7 +162,9 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
             false => self.first.len() / BATCH_ROWS * BATCH_ROWS,
         };
         let mut rows = std::mem::take(&mut self.first);
-        self.give_rows(&rows[..ready], &mut |plus| give(FIRST_EPOCH, RowChanges { plus: Some(plus), minus: None }))?;
+        self.give_rows(&rows[..ready], &mut |plus| {
+            give(FIRST_EPOCH, RowChanges { plus: Some(plus), ..RowChanges::default() })
+        })?;
         if ready < rows.len() {
             rows.drain(..ready);
             self.first = rows;

@@ -97,7 +97,7 @@ impl Running {
     }
 
     /// Sends it a signal, such as `-TERM`.
-    pub fn signal(&mut self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let mut kill = Command::new("kill");
         assert!(kill.args([signal, &self.child.id().to_string()]).status().expect("kill").success());
     }

@@ -38,7 +38,7 @@ pub fn await_lines(running: &Running, words: &str, times: usize) {
     }
 }
 
-pub fn stop(mut running: Running) -> Done {
+pub fn stop(running: Running) -> Done {
     running.signal("-TERM");
     let done = running.end();
     check(&done, 0, &[]);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,15 @@ impl Served {
     pub fn rows(&self, table: &str) -> Vec<Value> {
         let lines = self.get(&format!("/v1/tables/{table}?format=jsonl")).expect(200).text();
         lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
+    }
+}
+
+/// Says that a test is over, also if it fails: threads of its scope end then.
+pub struct IsOver<'a>(pub &'a AtomicBool);
+
+impl Drop for IsOver<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

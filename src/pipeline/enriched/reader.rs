@@ -1,9 +1,12 @@
 //! Rows of `enriched_data` that are looked up in a live job: joined when they are asked for, and not kept.
 //!
+//! A search is as of an epoch, and may take longer: it holds the batches of lines as they were when it began, and what
+//! accounts and products were before they changed.
+//!
 //! *Cost*: of a customer, their lines; of an order or of a day, a look at each line. *State*: the accounts by customer
 //! and the products by id, by reference, once more than the join has them, which may be behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,14 +42,17 @@ pub(crate) struct EnrichedReader<T: Epochs, I: Id> {
     products: UniqueRows<I, Arc<Product>>,
 }
 
-/// A look for the lines of some rows as of an epoch.
-pub(crate) struct LineLook<T: Epochs, I: Id> {
+/// A search for rows as of an epoch.
+pub(crate) struct RowSearch<T: Epochs, I: Id> {
     rows_of: EnrichedRowsOf<I>,
     epoch: T,
-    /// The batches that are left to be looked at, the last one first, from this value on.
+    /// The batches that are left to be searched, the last one first, from this value on.
     batches: Vec<Lines<T, I>>,
     next: usize,
     found: Vec<((Option<I>, Line<I>), isize)>,
+    /// The accounts and products that changed since, as they were.
+    accounts: HashMap<Option<I>, Option<Arc<Account>>>,
+    products: HashMap<I, Option<Arc<Product>>>,
 }
 
 impl<T: Epochs, I: Id> EnrichedReader<T, I> {
@@ -70,64 +76,87 @@ impl<T: Epochs, I: Id> EnrichedReader<T, I> {
         }
     }
 
-    /// Forgets what was before an epoch, which nobody looks up any more.
-    pub(crate) fn advance(&mut self, epoch: &T) {
-        self.apply_through(epoch);
-        self.trace.set_logical_compaction(AntichainRef::new(std::slice::from_ref(epoch)));
-    }
-
-    /// Lets the trace merge what is before the frontier.
-    pub(crate) fn compact(&mut self, frontier: AntichainRef<'_, T>) {
-        self.trace.set_physical_compaction(frontier);
-    }
-
-    fn apply_through(&mut self, epoch: &T) {
+    /// Applies the changes of all epochs through one, of which these searches see nothing.
+    pub(crate) fn apply_through<'a>(&mut self, epoch: &T, searches: impl Iterator<Item = &'a mut RowSearch<T, I>>)
+    where
+        T: 'a,
+        I: 'a,
+    {
+        let (mut accounts, mut products) = (Vec::new(), Vec::new());
         while let Some(changes) = self.changes.first_entry().filter(|changes| changes.key() <= epoch) {
-            let EpochChanges { accounts, products, .. } = changes.remove();
-            self.accounts.apply(accounts, "enriched_data, accounts to look up");
-            self.products.apply(products, "enriched_data, products to look up");
+            let changes = changes.remove();
+            accounts.extend(self.accounts.apply(changes.accounts, "enriched_data, accounts to look up"));
+            products.extend(self.products.apply(changes.products, "enriched_data, products to look up"));
+        }
+        for search in searches {
+            search.remember(&accounts, &products);
         }
     }
 
-    /// Begins to look rows up as of an epoch, which is the one that was [advanced](Self::advance) to, or a later one
-    /// that is complete.
-    pub(crate) fn begin(&mut self, rows_of: EnrichedRowsOf<I>, epoch: T) -> LineLook<T, I> {
-        self.apply_through(&epoch);
-        let batches = self.trace.batches_through(AntichainRef::new(&[])).expect("all batches can be read");
-        LineLook { rows_of, epoch, batches, next: 0, found: Vec::new() }
+    /// Lets the trace merge what is before the frontier, as if it were of one epoch, the last that is complete.
+    pub(crate) fn compact(&mut self, complete: &T, frontier: AntichainRef<'_, T>) {
+        self.trace.set_logical_compaction(AntichainRef::new(std::slice::from_ref(complete)));
+        self.trace.set_physical_compaction(frontier);
     }
 
-    /// The rows of the lines that were found.
-    pub(crate) fn join(&self, look: LineLook<T, I>) -> Vec<Enriched<I>> {
-        let mut lines = look.found;
-        consolidate(&mut lines);
-        let rows = lines.into_iter().filter_map(|((customer, line), _)| {
-            let account = Arc::clone(self.accounts.get(Some(&customer))?);
-            let item = self.products.get(line.product.as_ref()).cloned();
-            Some(Enriched { customer, line, item, account })
-        });
-        rows.collect()
+    /// Begins a search as of an epoch, the last one that was [applied](Self::apply_through).
+    pub(crate) fn begin(&mut self, rows_of: EnrichedRowsOf<I>, epoch: T) -> RowSearch<T, I> {
+        let batches = self.trace.batches_through(AntichainRef::new(&[])).expect("all batches can be read");
+        let (found, accounts, products) = Default::default();
+        RowSearch { rows_of, epoch, batches, next: 0, found, accounts, products }
+    }
+
+    /// The rows that a search has found.
+    ///
+    /// # Panics
+    ///
+    /// If a customer with lines has no account.
+    pub(crate) fn rows(&self, search: RowSearch<T, I>) -> Vec<Enriched<I>> {
+        let RowSearch { mut found, accounts, products, .. } = search;
+        consolidate(&mut found);
+        let row = |((customer, line), _): ((Option<I>, Line<I>), isize)| {
+            let account = accounts.get(&customer).map_or(self.accounts.get(Some(&customer)), Option::as_ref);
+            let account = Arc::clone(account.expect("a customer with lines has an account"));
+            let former = line.product.as_ref().and_then(|product| products.get(product));
+            let item = former.map_or(self.products.get(line.product.as_ref()), Option::as_ref).cloned();
+            Enriched { customer, line, item, account }
+        };
+        found.into_iter().map(row).collect()
     }
 }
 
-impl<T: Epochs, I: Id> LineLook<T, I> {
-    /// Looks at up to `most` lines, or at those of one customer; true if more are left.
+impl<T: Epochs, I: Id> RowSearch<T, I> {
+    /// Remembers what was before it changed.
+    fn remember(&mut self, accounts: &[(Option<I>, Option<Arc<Account>>)], products: &[(I, Option<Arc<Product>>)]) {
+        for (customer, former) in accounts {
+            self.accounts.entry(customer.clone()).or_insert_with(|| former.clone());
+        }
+        for (product, former) in products {
+            self.products.entry(product.clone()).or_insert_with(|| former.clone());
+        }
+    }
+
+    /// Looks at about `most` lines, or at those of one customer; true if more are left.
     pub(crate) fn go_on(&mut self, most: usize) -> bool {
-        let Some(batch) = self.batches.last().cloned() else { return false };
-        let (values, end) = match &self.rows_of {
-            EnrichedRowsOf::Customer(customer) => {
-                let key = batch.keys().binary_search_by(|key| key.as_ref().cmp(&Some(customer)));
-                (key.map_or(0..0, |key| batch.range(key)), batch.values().len())
+        let mut left = most;
+        while left > 0
+            && let Some(batch) = self.batches.last().cloned()
+        {
+            let end = batch.values().len();
+            let values = match &self.rows_of {
+                EnrichedRowsOf::Customer(customer) => {
+                    let key = batch.keys().binary_search_by(|key| key.as_ref().cmp(&Some(customer)));
+                    key.map_or(0..0, |key| batch.range(key))
+                }
+                _ => self.next..end.min(self.next + left),
+            };
+            left -= values.len().min(left);
+            let is_over = values.end == end || matches!(self.rows_of, EnrichedRowsOf::Customer(_));
+            self.next = if is_over { 0 } else { values.end };
+            self.look_at(&batch, values);
+            if is_over {
+                self.batches.pop();
             }
-            _ => {
-                let end = batch.values().len().min(self.next + most);
-                (self.next..end, end)
-            }
-        };
-        self.look_at(&batch, values);
-        self.next = end;
-        if end == batch.values().len() {
-            (self.next, _) = (0, self.batches.pop());
         }
         !self.batches.is_empty()
     }
@@ -145,16 +174,21 @@ impl<T: Epochs, I: Id> LineLook<T, I> {
                 continue;
             }
             let (times, diffs) = batch.updates(value);
-            let diffs = times.iter().zip(diffs).filter(|(time, _)| **time <= self.epoch);
-            let weight: isize = diffs.map(|(_, diff)| diff).sum();
-            let key = *key.insert(key_of(batch, value, key));
-            self.found.push(((batch.keys()[key].clone(), line.clone()), weight));
+            let weight: isize =
+                times.iter().zip(diffs).filter(|(time, _)| **time <= self.epoch).map(|(_, diff)| diff).sum();
+            if weight != 0 {
+                let key = *key.insert(key_of(batch, value, key));
+                self.found.push(((batch.keys()[key].clone(), line.clone()), weight));
+            }
         }
     }
 
-    /// How many lines were found.
-    pub(crate) fn found(&self) -> usize {
-        self.found.len()
+    /// True if more rows than these were found.
+    pub(crate) fn has_found_more_than(&mut self, most: usize) -> bool {
+        if self.found.len() > most {
+            consolidate(&mut self.found);
+        }
+        self.found.len() > most
     }
 }
 

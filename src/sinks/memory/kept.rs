@@ -38,6 +38,9 @@ impl KeptTable {
         }
         let deleted = former.runs.iter().map(|run| run.negated(&self.encoder).map(Arc::new));
         let runs = self.runs.iter().cloned().map(Ok).chain(deleted).collect::<Result<Vec<_>>>()?;
+        if runs.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let run = merged(&runs, &self.encoder, false)?;
         Ok(Some(if run.len() > 0 { vec![Arc::new(run)] } else { Vec::new() }))
     }

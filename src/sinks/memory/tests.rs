@@ -67,7 +67,7 @@ impl Both {
 
     /// Writes rows to the part of a worker.
     fn write(&mut self, worker: usize, epoch: u64, plus: &[Row], minus: &[Row]) {
-        let changes = RowChanges { plus: Some(batch(plus)), minus: Some(batch(minus)) };
+        let changes = RowChanges { plus: Some(batch(plus)), minus: Some(batch(minus)), is_late: false };
         self.parts[worker].write(epoch, &changes).expect("written");
     }
 
@@ -214,4 +214,15 @@ fn what_is_too_old_is_not_known_and_what_is_to_come_neither() {
     assert!(both.tables.changes_after(TABLE, last + 1).expect("kept").is_none());
     assert!(both.tables.changes_after(TABLE, first - 1).expect("kept").is_some());
     assert!(both.tables.changes_after("others", last).is_err());
+}
+
+/// A table that is empty in one job and in the next has no changes between them.
+#[test]
+fn an_empty_table_stays_empty_when_the_job_begins_anew() {
+    let mut both = Both::new();
+    both.commit(0);
+    both.open();
+    both.commit(0);
+    both.check(&mut Rng::with_seed(1));
+    assert!(both.tables.changes_after(TABLE, 1).expect("kept").is_some_and(|changes| changes.epochs.is_empty()));
 }
