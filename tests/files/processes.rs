@@ -48,6 +48,29 @@ impl Shop {
     }
 }
 
+/// How long to wait for a process: until it has said nothing for a while, and not for ever. However slow the machine is,
+/// a process at work says something every ten seconds.
+pub struct Patience {
+    begun: Instant,
+    since: Instant,
+    said: usize,
+}
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience { begun: Instant::now(), since: Instant::now(), said: 0 }
+    }
+
+    /// True while a process may still do what it is to do.
+    pub fn has_with(&mut self, running: &Running) -> bool {
+        let said = running.log.lock().expect("no reader panicked").len();
+        if said != self.said {
+            (self.since, self.said) = (Instant::now(), said);
+        }
+        self.since.elapsed() < PATIENCE && self.begun.elapsed() < 10 * PATIENCE
+    }
+}
+
 impl Running {
     pub fn start(mut command: Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -83,9 +106,9 @@ impl Running {
 
     /// Waits for this text in its log.
     pub fn await_line(&mut self, words: &str) {
-        let started = Instant::now();
+        let mut patience = Patience::new();
         while !self.log().contains(words) {
-            assert!(started.elapsed() < PATIENCE, "{words:?} was not said: {}", self.log());
+            assert!(patience.has_with(self), "{words:?} was not said: {}", self.log());
             assert!(self.child.try_wait().expect("its status").is_none(), "it ended without {words:?}: {}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
@@ -114,13 +137,13 @@ impl Running {
 
     /// Waits until it ends; the status is -1 if it was killed.
     pub fn end(mut self) -> Done {
-        let started = Instant::now();
+        let mut patience = Patience::new();
         let status = loop {
             match self.child.try_wait().expect("its status") {
                 Some(status) => break status,
                 None => thread::sleep(Duration::from_millis(5)),
             }
-            if started.elapsed() > PATIENCE {
+            if !patience.has_with(&self) {
                 self.kill();
                 panic!("it went on and on: {}", self.log());
             }

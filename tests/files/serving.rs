@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::processes::Running;
+use super::processes::{Patience, Running};
 use super::{Done, Shop, as_json, check, command, finish, read_parquet};
 
 /// The columns of orders, and what a row does.
@@ -31,9 +31,9 @@ pub fn drop_file(shop: &Shop, name: &str, content: &str) {
 }
 
 pub fn await_lines(running: &Running, words: &str, times: usize) {
-    let started = Instant::now();
+    let mut patience = Patience::new();
     while running.log().matches(words).count() < times {
-        assert!(started.elapsed() < PATIENCE, "{words:?} was not said {times} times: {}", running.log());
+        assert!(patience.has_with(running), "{words:?} was not said {times} times: {}", running.log());
         thread::sleep(Duration::from_millis(5));
     }
 }
