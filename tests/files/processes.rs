@@ -48,8 +48,8 @@ impl Shop {
     }
 }
 
-/// How long to wait for a process: until it has said nothing for a while, and not for ever. However slow the machine is,
-/// a process at work says something every ten seconds.
+/// How long to wait for a process: until it has said nothing for a while, and not for ever. However slow the machine
+/// is, a process at work says something every ten seconds.
 pub struct Patience {
     begun: Instant,
     since: Instant,
