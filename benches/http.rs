@@ -75,9 +75,13 @@ impl Bench {
         let loaded = json!({ "case": "loaded, all tables served", "bytes_per_order": resident as f64 / orders as f64 });
         println!("{loaded}");
         results.push(loaded);
-        results.push(latency("one order posted", &self.posts(&service, self.times(2000))));
+        results.push(latency("one order posted", &self.posts(&service, self.times(2000), 1)));
         results.push(latency("an event behind the answer", &self.events(&service, self.times(500))));
         results.push(self.scan(&service));
+        for (column, times) in [("customer_id", 500), ("order_id", 50), ("order_date", 50)] {
+            let found = self.look_ups(&service, column, self.times(times));
+            results.push(latency(&format!("enriched_data by {column}"), &found));
+        }
         for (kind, name) in [("application/x-ndjson", "JSON lines"), (ARROW, "Arrow IPC")] {
             let (rate, lookups) = self.sustained(&service, kind);
             println!("sustained, {name}: {rate:.0} orders/s");
@@ -86,10 +90,10 @@ impl Bench {
         }
         service.stop();
         let service = self.start("none");
-        results.push(latency("one order posted, durability none", &self.posts(&service, self.times(2000))));
+        results.push(latency("one order posted, durability none", &self.posts(&service, self.times(2000), 5)));
         let busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
         let mut busy = busy.expect("another process starts");
-        let beside = self.posts(&service, self.times(1000));
+        let beside = self.posts(&service, self.times(1000), 6);
         results.push(latency("the same beside a process that keeps a core busy", &beside));
         busy.kill().and_then(|()| busy.wait()).expect("it ends");
         service.stop();
@@ -118,9 +122,27 @@ impl Bench {
         Service { child, address }
     }
 
-    /// How long it takes until an order that is posted is in all tables.
-    fn posts(&self, service: &Service, many: usize) -> Histogram<u64> {
-        let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(1));
+    /// How long it takes to look up rows of `enriched_data` by a column.
+    fn look_ups(&self, service: &Service, column: &str, many: usize) -> Histogram<u64> {
+        let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(7));
+        let mut latencies = histogram();
+        for _ in 0..many {
+            let order = self.order(&mut random);
+            let value = match column {
+                "customer_id" => order.customer.to_string(),
+                "order_id" => order.id.to_string(),
+                _ => format!("1995-{:02}-{:02}", random.u8(1..=12), random.u8(1..=28)),
+            };
+            let started = Instant::now();
+            connection.get(&format!("/v1/tables/enriched_data?{column}={value}&format=arrow"));
+            record(&mut latencies, started.elapsed());
+        }
+        latencies
+    }
+
+    /// How long it takes until an order that is posted is in all tables. Each seed makes other orders.
+    fn posts(&self, service: &Service, many: usize, seed: u64) -> Histogram<u64> {
+        let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(seed));
         let mut latencies = histogram();
         for _ in 0..many {
             let body = format!("[{}]", self.order(&mut random).json());
