@@ -14,6 +14,7 @@ work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 mkdir "$work/bin"; ln -s "$millstream" "$work/bin/millstream"; export PATH="$work/bin:$PATH"
 port=$(( 20000 + RANDOM % 10000 ))
+while (exec 3<> "/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$(( port + 1 )); done   # somebody listens there
 failed() { echo "FAILED: $*" >&2; exit 1; }
 says() { grep -q -- "$2" "$work/$1" || failed "$1 lacks '$2':" "$(cat "$work/$1")"; }
 

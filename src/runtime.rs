@@ -17,6 +17,8 @@ mod context;
 mod dataflow;
 mod ends;
 mod failure;
+mod followers;
+mod ids;
 mod inputs;
 mod intake;
 mod job_sinks;

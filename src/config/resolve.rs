@@ -93,7 +93,6 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         training: None,
     };
     let config = JobConfig {
-        with_lookups: false,
         workers: args.workers.or(file.processing.parallelism).unwrap_or_else(job::cores),
         batch_size: args.batch_size.or(file.processing.batch_size).unwrap_or(10_000),
         zone,
@@ -107,6 +106,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         max_rejected: args.max_rejected.or(file.max_rejected),
         max_rejected_share: args.max_rejected_share.or(file.max_rejected_share).unwrap_or(job::MAX_REJECTED_SHARE),
         profile: args.profile,
+        with_lookups: false,
         cluster,
     };
     config.validate()?;

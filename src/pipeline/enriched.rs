@@ -70,7 +70,7 @@ pub(crate) struct GatheredJoin<'a, T> {
 pub(crate) enum Unjoined {
     /// Nothing.
     Nothing,
-    /// Epochs that were gathered and asked for, as of which the state is until they are joined.
+    /// Epochs that are joined together. Later ones wait until they are.
     Gathered,
     /// Complete epochs.
     Epochs,

@@ -164,7 +164,7 @@ struct AllEnds {
     ends: Vec<ConnectedEnd>,
     worker: usize,
     is_last: bool,
-    /// True in the operator of the tables, beside which that of the rejected rows gathers nothing.
+    /// True in the operator of the tables. Rejected rows, which may end in another, are never late.
     has_tables: bool,
     turns: Turns,
     /// The first epoch that is not sealed.

@@ -4,27 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
-use crossbeam_channel::{Receiver, TryRecvError, unbounded};
+use crossbeam_channel::unbounded;
 use timely::communication::WorkerGuards;
-use timely::worker::Worker;
 
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::model::{AnyId, Change, Epoch, InputTable, IntId, Payload};
-use crate::operators::Position;
 use crate::pipeline::EnrichedRowsOf;
 use crate::report::Report;
 use crate::sinks::Sink;
 use crate::sources::{Source, SourceBatch};
-use crate::tables::{JobId, Layout, LookupQueues};
+use crate::tables::{JobId, LookupQueues};
 
 use super::cluster::Cluster;
 use super::commit::{commit, commit_first_epoch, prepare, saved_model};
 use super::context::{RunContext, open_sinks};
-use super::inputs::Inputs;
+use super::followers::{ASLEEP, EpochInput, Followers};
+use super::ids::{typed, typed_lookup};
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
 use super::progress::{Phase, Progress};
@@ -87,16 +85,6 @@ struct NextEpoch {
     model: Option<Arc<Forest>>,
 }
 
-/// The same, with ids of the job's type.
-struct EpochInput<I> {
-    changes: Vec<Change<I>>,
-    batches: Vec<SourceBatch>,
-    model: Option<Arc<Forest>>,
-}
-
-/// The workers of a live job, and what the program hands over to them.
-struct Followers<I>(Receiver<EpochInput<I>>);
-
 impl Live {
     /// Loads a source, commits the first epoch in the sinks, and stays.
     ///
@@ -145,7 +133,7 @@ impl Live {
         let model = saved_model(config, &context, sinks)?;
         let context = Arc::new(context);
         let (sender, receiver) = unbounded();
-        let followers = Followers(receiver);
+        let followers = Followers::new(receiver);
         let guards = worker::start::<I>(config, &context, move |worker, context, inputs| {
             followers.follow(worker, context, inputs);
         })?;
@@ -390,8 +378,7 @@ impl Drop for Live {
     }
 }
 
-/// Waits until all workers have handed an epoch over to the sinks.
-/// Calls a function now and then.
+/// Waits until all workers have handed an epoch over to the sinks, and calls `meanwhile` now and then.
 fn await_sealed(context: &RunContext, epoch: Epoch, meanwhile: impl Fn()) -> Result<()> {
     loop {
         let is_sealed = context.sealed.wait(epoch + 1, ASLEEP);
@@ -409,111 +396,3 @@ fn ended_error(context: &RunContext) -> Error {
     let _ = context.has_failed(); // which looks whether the job was cancelled
     context.check().err().unwrap_or_else(|| Error::failed("the job has ended"))
 }
-
-/// True if an integer type has this value.
-fn is_of_type(value: i64, data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Int8 => i8::try_from(value).is_ok(),
-        DataType::Int16 => i16::try_from(value).is_ok(),
-        DataType::Int32 => i32::try_from(value).is_ok(),
-        DataType::UInt8 => u8::try_from(value).is_ok(),
-        DataType::UInt16 => u16::try_from(value).is_ok(),
-        DataType::UInt32 => u32::try_from(value).is_ok(),
-        DataType::UInt64 => value >= 0,
-        _ => true,
-    }
-}
-
-/// What is looked up, with an id as the input has them: an integer or a text.
-fn typed_lookup(rows_of: EnrichedRowsOf<AnyId>, layout: &Layout) -> Result<EnrichedRowsOf<AnyId>> {
-    let typed = |id: AnyId, name: &str, data_type: &DataType| match id {
-        AnyId::Text(text) if data_type.is_integer() => {
-            let wanted = || Error::usage(format!("{name}: found {text}, wanted an integer, as in the input"));
-            text.parse::<i64>().map(AnyId::from).map_err(|_| wanted())
-        }
-        AnyId::Int(integer) if !data_type.is_integer() => Ok(AnyId::from(&*integer.to_string())),
-        id => Ok(id),
-    };
-    Ok(match rows_of {
-        EnrichedRowsOf::Order(id) => EnrichedRowsOf::Order(typed(id, "order_id", &layout.order_id)?),
-        EnrichedRowsOf::Customer(id) => EnrichedRowsOf::Customer(typed(id, "customer_id", &layout.customer_id)?),
-        EnrichedRowsOf::Day(day) => EnrichedRowsOf::Day(day),
-    })
-}
-
-/// A change with ids of the job's type. As in the input, the ids of one entity are either all integers or all texts.
-fn typed<I: JobId>(change: Change<AnyId>, layout: &Layout) -> Result<Change<I>> {
-    let id = |id: AnyId, name: &str, data_type: &DataType| {
-        let id = match id {
-            AnyId::Int(integer) if !data_type.is_integer() => AnyId::from(&*integer.to_string()),
-            id => id,
-        };
-        let fits = match &id {
-            AnyId::Int(integer) => is_of_type(*integer, data_type),
-            _ => !data_type.is_integer(),
-        };
-        let wrong = || Error::usage(format!("{name} {id}: wanted an integer above -2^63, as in the input"));
-        I::of_any(&id).filter(|_| fits).ok_or_else(wrong)
-    };
-    let customer_id = |customer| id(customer, "customer_id", &layout.customer_id);
-    let product_id = |product| id(product, "product_id", &layout.product_id);
-    Ok(match change {
-        Change::Order(order, row) => {
-            let row = row.map(|row| row.try_map_ids(customer_id, product_id)).transpose()?;
-            Change::Order(id(order, "order_id", &layout.order_id)?, row)
-        }
-        Change::Product(product, row) => Change::Product(product_id(product)?, row),
-        Change::Customer(customer, row) => Change::Customer(customer_id(customer)?, row),
-    })
-}
-
-impl<I: JobId> Followers<I> {
-    /// Makes an epoch of each input, until there are no more.
-    fn follow(&self, worker: &mut Worker, context: &RunContext, mut inputs: Inputs<I>) {
-        inputs.advance_to(1);
-        // All changes enter at the first worker. The others only do what these cause.
-        let mut entrance = (worker.index() == 0).then_some((inputs, 1));
-        while worker.has_dataflows() && !context.has_failed() {
-            if let Some((inputs, epoch)) = &mut entrance {
-                match self.0.try_recv() {
-                    Ok(input) => {
-                        if let Err(error) = send(input, *epoch, inputs, context) {
-                            return context.fail(error);
-                        }
-                        *epoch += 1;
-                        inputs.advance_to(*epoch);
-                    }
-                    Err(TryRecvError::Empty) => {}
-                    Err(TryRecvError::Disconnected) => entrance = None,
-                }
-            }
-            worker.step_or_park(Some(ASLEEP));
-        }
-    }
-}
-
-/// Sends what enters in an epoch into the dataflow.
-fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, context: &RunContext) -> Result<()> {
-    for batch in &input.batches {
-        context.intake.send(batch.table, batch, inputs, epoch)?;
-    }
-    for (change, position) in input.changes.into_iter().zip(0..) {
-        let at = Position::after(position);
-        context.intake.count_change(change.table());
-        match change {
-            Change::Order(id, row) => inputs.orders.send((id, at, row)),
-            Change::Product(id, row) => inputs.products.send((id, at, row)),
-            Change::Customer(id, row) => inputs.customers.send((id, at, row)),
-        }
-    }
-    if let Some(model) = input.model {
-        let former = context.model().map(|former| (former, epoch, -1));
-        former.into_iter().for_each(|former| inputs.models.send(former));
-        context.set_model(&model);
-        inputs.models.send((model, epoch, 1));
-    }
-    Ok(())
-}
-
-/// How long a thread that waits sleeps before it looks whether the job was cancelled.
-const ASLEEP: Duration = Duration::from_millis(100);

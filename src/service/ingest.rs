@@ -140,8 +140,8 @@ impl Ingest {
         applied
     }
 
-    /// Looks up rows of `enriched_data` as of the newest epoch, of which `answer` is told. If the service ends before,
-    /// it is dropped. See [`Live::look_up`](crate::runtime::Live::look_up).
+    /// Looks up rows of `enriched_data` as of the newest epoch, which `answer` receives, too. If the service ends
+    /// before, it is dropped. See [`Live::look_up`](crate::runtime::Live::look_up).
     ///
     /// # Errors
     ///

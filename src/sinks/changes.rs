@@ -108,6 +108,20 @@ impl ChangeFeed {
         marked
     }
 
+    /// Adds changes to what is gathered. They are compared when they are taken, so that no epoch waits for that.
+    fn gather(&self, table: &TableInfo, changes: Vec<RowChanges>, most: usize) -> Result<()> {
+        let (late, now): (Vec<_>, Vec<_>) = changes.into_iter().partition(|changes| changes.is_late);
+        for (is_late, changes) in [(true, late), (false, now)] {
+            let (plus, minus) = together(&table.schema, &changes)?;
+            let mut shared = self.lock();
+            let side = if is_late { &mut shared.late } else { &mut shared.gathered };
+            if plus.num_rows() + minus.num_rows() > 0 && side.bytes <= most {
+                side.changes.push(TableChanges { table: table.clone(), plus, minus });
+            }
+        }
+        Ok(())
+    }
+
     /// The first epoch of the feed.
     fn first(&self) -> Epoch {
         if self.with_first_epoch { 0 } else { 1 }
@@ -192,20 +206,8 @@ impl Sink for ChangeFeed {
         let mut tables = Vec::new();
         for table in &self.tables {
             let Some(changes) = open.remove(&table.name) else { continue };
-            if self.gathered.is_some() {
-                // What is gathered is compared when it is taken, so that no epoch waits for that.
-                let (late, now): (Vec<_>, Vec<_>) = changes.into_iter().partition(|changes| changes.is_late);
-                for (is_late, changes) in [(true, late), (false, now)] {
-                    let (plus, minus) = together(&table.schema, &changes)?;
-                    if plus.num_rows() + minus.num_rows() > 0 {
-                        let changes = TableChanges { table: table.clone(), plus, minus };
-                        let mut shared = self.lock();
-                        let side = if is_late { &mut shared.late } else { &mut shared.gathered };
-                        if side.bytes <= self.gathered.unwrap_or(usize::MAX) {
-                            side.changes.push(changes);
-                        }
-                    }
-                }
+            if let Some(most) = self.gathered {
+                self.gather(table, changes, most)?;
                 continue;
             }
             let (plus, minus) = net(&table.schema, &changes)?;

@@ -36,7 +36,7 @@ pub enum EnrichedRowsOf<I> {
 /// Looks rows up, on one worker.
 pub(crate) struct EnrichedReader<T: Epochs, I: Id> {
     trace: Trace<T, I>,
-    /// What changed in epochs that are not in the following two.
+    /// The changes of epochs that are not applied yet.
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: UniqueRows<Option<I>, Arc<Account>>,
     products: UniqueRows<I, Arc<Product>>,
@@ -192,7 +192,7 @@ impl<T: Epochs, I: Id> RowSearch<T, I> {
     }
 }
 
-/// The place of the key of a value, which is that of a value before it or a later one.
+/// The place of the key of a value; `before` is that of an earlier value.
 fn key_of<T: Epochs, I: Id>(batch: &Lines<T, I>, value: usize, before: Option<usize>) -> usize {
     let (mut low, mut high) = (before.unwrap_or(0), batch.keys().len());
     while low < high {
