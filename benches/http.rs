@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench http                # scale 1: takes two minutes
+//! cargo bench --bench http -- --scales 0.001 --only reads    # a million reads beside posts, whose sums must agree
 //! cargo test --bench http                 # a small form that only shows that it runs
 //! ```
 //!
@@ -38,7 +39,13 @@ fn main() {
         drop(fs::remove_dir_all(&state));
         fs::create_dir_all(&state).expect("a folder");
         let bench = Bench { scale, input, folder: state, is_full: args.bench };
-        results.extend(bench.run());
+        let only = args.only.as_deref();
+        if only != Some("reads") {
+            results.extend(bench.run());
+        }
+        if only == Some("reads") || !args.bench {
+            results.push(bench.consistent_reads());
+        }
     }
     write_json(&args, "http", &results);
 }
@@ -88,7 +95,7 @@ impl Bench {
             results.push(json!({ "case": format!("sustained, {name}"), "orders_per_second": rate }));
             results.push(latency(&format!("a key looked up meanwhile, {name}"), &lookups));
         }
-        service.stop();
+        drop(service);
         let service = self.start("none");
         results.push(latency("one order posted, durability none", &self.posts(&service, self.times(2000), 5)));
         let busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
@@ -96,7 +103,7 @@ impl Bench {
         let beside = self.posts(&service, self.times(1000), 6);
         results.push(latency("the same beside a process that keeps a core busy", &beside));
         busy.kill().and_then(|()| busy.wait()).expect("it ends");
-        service.stop();
+        drop(service);
         results
     }
 
@@ -226,6 +233,60 @@ impl Bench {
         })
     }
 
+    /// Reads the revenue of three tables as of one epoch, again and again beside posts; panics if they differ.
+    fn consistent_reads(&self) -> Value {
+        let service = self.start("none");
+        let (many, is_over) = (if self.is_full { 1_000_000 } else { 300 }, AtomicBool::new(false));
+        let (reads, too_late) = (AtomicU64::new(0), AtomicU64::new(0));
+        let first = Connection::open(&service.address).revenue("daily_sales", None).expect("it is read").0;
+        let last = thread::scope(|scope| {
+            for seed in 0..3 {
+                let (service, is_over) = (&service, &is_over);
+                scope.spawn(move || {
+                    let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(seed));
+                    while !is_over.load(Ordering::Relaxed) {
+                        let many = random.usize(1..200);
+                        connection.post("application/x-ndjson", &self.body("application/x-ndjson", many, &mut random));
+                    }
+                });
+            }
+            let readers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut connection = Connection::open(&service.address);
+                        let mut last = 0;
+                        while reads.load(Ordering::Relaxed) < many {
+                            let (epoch, daily) = connection.revenue("daily_sales", None).expect("it is read");
+                            let others = ["product_sales", "customer_patterns"]
+                                .map(|table| connection.revenue(table, Some(epoch)));
+                            let [Some(products), Some(customers)] = others else {
+                                too_late.fetch_add(1, Ordering::Relaxed);
+                                continue;
+                            };
+                            for (other, revenue) in [products, customers] {
+                                assert!(
+                                    other == epoch && (revenue - daily).abs() < 0.001,
+                                    "epoch {epoch}: the days have {daily}, another table {revenue} of {other}"
+                                );
+                            }
+                            reads.fetch_add(3, Ordering::Relaxed);
+                            last = epoch;
+                        }
+                        last
+                    })
+                })
+                .collect();
+            let ended: Vec<_> = readers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            is_over.store(true, Ordering::Relaxed);
+            ended.into_iter().map(|last| last.expect("what is read agrees")).max()
+        });
+        drop(service);
+        let (reads, too_late) = (reads.into_inner(), too_late.into_inner());
+        let epochs = last.unwrap_or(first) - first;
+        println!("{reads} reads over {epochs} epochs, all of which agree; {too_late} were too late for their epoch");
+        json!({ "case": "consistent reads", "reads": reads, "epochs": epochs, "too_late": too_late })
+    }
+
     fn body(&self, kind: &str, rows: usize, random: &mut Rng) -> Vec<u8> {
         let orders: Vec<Order> = (0..rows).map(|_| self.order(random)).collect();
         if kind != ARROW {
@@ -274,11 +335,17 @@ impl Order {
     }
 }
 
-impl Service {
-    fn stop(mut self) {
-        drop(Command::new("kill").args(["-KILL", &self.child.id().to_string()]).status());
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+struct Answer {
+    status: u16,
+    epoch: Option<u64>,
+    body: Vec<u8>,
 }
 
 /// A connection that is kept.
@@ -297,29 +364,54 @@ impl Connection {
             "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
         );
         loop {
-            let (status, answer) = self.exchange(&[head.as_bytes(), body].concat());
-            match status {
-                200 => return answer,
+            let answer = self.exchange(&[head.as_bytes(), body].concat());
+            match answer.status {
+                200 => return answer.body,
                 429 => thread::sleep(Duration::from_millis(10)),
-                status => panic!("{status}: {}", String::from_utf8_lossy(&answer)),
+                status => panic!("{status}: {}", String::from_utf8_lossy(&answer.body)),
             }
         }
     }
 
     fn get(&mut self, path: &str) -> Vec<u8> {
-        let (status, answer) = self.exchange(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
-        assert_eq!(status, 200, "{path}");
-        answer
+        let answer = self.try_get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        answer.body
     }
 
-    fn exchange(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
+    fn try_get(&mut self, path: &str) -> Answer {
+        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes())
+    }
+
+    /// The epoch and the sum of the revenue of a table; `None` if that epoch can't be read any more.
+    fn revenue(&mut self, table: &str, epoch: Option<u64>) -> Option<(u64, f64)> {
+        let column = match table {
+            "daily_sales" => "daily_revenue",
+            "product_sales" => "total_revenue",
+            _ => "total_spent",
+        };
+        let epoch = epoch.map_or(String::new(), |epoch| format!("&epoch={epoch}"));
+        let answer = self.try_get(&format!("/v1/tables/{table}?format=csv&columns={column}{epoch}"));
+        if answer.status == 410 {
+            return None;
+        }
+        let text = String::from_utf8(answer.body).expect("UTF-8");
+        assert_eq!(answer.status, 200, "{text}");
+        // A null is an empty text, so that its line is not empty.
+        let amounts = text.lines().skip(1).filter(|amount| *amount != "\"\"");
+        let sum = amounts.map(|amount| amount.parse::<f64>().expect("an amount")).sum();
+        Some((answer.epoch.expect("an epoch"), sum))
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Answer {
         self.0.get_mut().write_all(request).expect("sent");
         let status = self.line().split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let mut length = None;
+        let (mut length, mut epoch) = (None, None);
         loop {
             let line = self.line();
             match line.split_once(": ") {
                 Some(("content-length", bytes)) => length = bytes.parse::<usize>().ok(),
+                Some(("millstream-epoch", number)) => epoch = number.parse().ok(),
                 _ if line.is_empty() => break,
                 _ => {}
             }
@@ -341,7 +433,7 @@ impl Connection {
                 }
             },
         }
-        (status, body)
+        Answer { status, epoch, body }
     }
 
     fn line(&mut self) -> String {

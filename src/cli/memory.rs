@@ -10,8 +10,11 @@ use std::time::Duration;
 use crate::grouped::grouped;
 use crate::runtime::{Phase, Progress};
 
-/// How often memory is measured.
-const EVERY: Duration = Duration::from_millis(50);
+/// How long until memory is measured again.
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+/// How many bytes a process takes in a millisecond, at most.
+const BYTES_A_MS: u64 = 16 << 20;
 
 /// Ends the process with an error once it takes more than `limit` bytes, or without one, nearly all that the machine or
 /// the container has. Its files are removed by the next run. A run that is committing its tables finishes that.
@@ -19,9 +22,11 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
     let Some(limit) = limit.or_else(available) else { return };
     let (progress, status) = (Arc::clone(progress), status.map(Path::to_owned));
     thread::spawn(move || {
+        let mut pause = SHORTEST;
         loop {
-            thread::sleep(EVERY);
+            thread::sleep(pause);
             let Some(resident) = resident() else { return };
+            pause = Duration::from_millis(limit.saturating_sub(resident) / BYTES_A_MS).clamp(SHORTEST, LONGEST);
             if resident > limit && progress.phase() != Phase::Publishing {
                 let [resident, limit] = [resident, limit].map(|bytes| grouped(bytes >> 10));
                 status.into_iter().for_each(|status| drop(fs::remove_file(status)));

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
-use arrow::compute::{cast, take};
+use arrow::compute::cast;
 use arrow::datatypes::{FieldRef, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::row::{RowConverter, SortField};
@@ -13,6 +13,8 @@ use indexmap::IndexSet;
 
 use crate::error::{Error, Result};
 use crate::model::Payload;
+
+use super::dictionary::Sharing;
 
 /// Encodes and decodes the carried columns of one table.
 pub(crate) struct PayloadCodec {
@@ -66,13 +68,24 @@ impl PayloadCodec {
     ///
     /// If a payload was not encoded from the columns of this table.
     pub(crate) fn decode<'a>(&self, payloads: impl Iterator<Item = Option<&'a Payload>>) -> Result<Vec<ArrayRef>> {
+        self.decode_shared(payloads, Sharing::Copied)
+    }
+
+    /// As [`decode`](Self::decode), with columns whose rows may share values.
+    pub(crate) fn decode_shared<'a>(
+        &self,
+        payloads: impl Iterator<Item = Option<&'a Payload>>,
+        sharing: Sharing,
+    ) -> Result<Vec<ArrayRef>> {
         if self.fields.is_empty() {
             return Ok(Vec::new());
         }
         let rows: Vec<&[u8]> = payloads.map(|payload| self.bytes_of(payload)).collect();
-        let Some((distinct, places)) = repeated(&rows) else { return self.decode_each(&rows) };
-        let decoded = self.decode_each(&distinct)?;
-        decoded.iter().map(|column| take(column, &places, None).map_err(Error::failed)).collect()
+        let (columns, places) = match repeated(&rows) {
+            Some((distinct, places)) => (self.decode_each(&distinct)?, places),
+            None => return self.decode_each(&rows),
+        };
+        columns.iter().map(|column| sharing.spread(column, &places)).collect()
     }
 
     /// True if payloads are empty, or were encoded from columns of the types of this table.

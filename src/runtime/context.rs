@@ -46,6 +46,8 @@ pub(super) struct PartOfSink {
     pub(super) from: Epoch,
     /// True if the sink takes the changes of several epochs together.
     pub(super) gathered: bool,
+    /// True if the sink takes dictionaries.
+    pub(super) dictionaries: bool,
 }
 
 /// The shared state of the workers of a job.
@@ -315,8 +317,8 @@ fn parts(tables: &[TableInfo], workers: usize, sinks: &mut JobSinks) -> Result<V
             for (worker, tables) in parts.iter_mut().enumerate() {
                 let of_table = tables.last_mut().expect("it was just added");
                 of_table.together |= options.together;
-                let PartOptions { from, gathered, .. } = options;
-                of_table.parts.push(PartOfSink { part: sink.part(table, worker)?, from, gathered });
+                let PartOptions { from, gathered, dictionaries, .. } = options;
+                of_table.parts.push(PartOfSink { part: sink.part(table, worker)?, from, gathered, dictionaries });
             }
         }
     }

@@ -306,12 +306,13 @@ impl ConnectedEnd {
 /// What sinks take of a table, or of the rows rejected by its functions.
 fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink], turn: Turn) -> Option<Wanted> {
     if context.derived.has(table) && context.takes_rejected() {
-        return Some(Wanted { from: 0, gathering: None, turn });
+        return Some(Wanted { from: 0, gathering: None, dictionaries: false, turn });
     }
     let from = parts.iter().map(|part| part.from).min()?;
     let is_gathered = parts.iter().all(|part| part.gathered);
     let gathering = is_gathered.then(|| context.gathering.load(Ordering::Acquire));
-    Some(Wanted { from, gathering, turn })
+    let dictionaries = parts.iter().all(|part| part.dictionaries) && !context.derived.has(table);
+    Some(Wanted { from, gathering, dictionaries, turn })
 }
 
 /// Adds the columns computed by functions. Rows that a function can't handle are rejected.

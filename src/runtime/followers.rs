@@ -17,7 +17,7 @@ use super::context::RunContext;
 use super::inputs::Inputs;
 
 /// How long a thread that waits sleeps before it looks whether the job was cancelled.
-pub(super) const ASLEEP: Duration = Duration::from_millis(100);
+pub(super) const ASLEEP: Duration = Duration::from_millis(250);
 
 /// What enters the dataflow in one epoch, with ids of the job's type.
 pub(super) struct EpochInput<I> {

@@ -4,7 +4,6 @@
 //! folder ─ look, read, admit ─▶ inbox
 //! ```
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,8 +19,6 @@ use super::offsets::ledger_of;
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long to wait when there is nothing to do before it looks whether it is over.
-const NAP: Duration = Duration::from_millis(50);
 
 /// Begins to read what has arrived since a state, until the inbox is closed.
 ///
@@ -34,8 +31,6 @@ pub(super) fn begin(admission: &Arc<Admission>, state: &State, inbox: &Arc<Inbox
         watch: FolderWatch::new(config.incoming(), &config.run.input.files),
         ledger: ledger_of(state, config.incoming())?,
         admission: Arc::clone(admission),
-        arrived: VecDeque::new(),
-        next_look: Instant::now(),
     };
     let inbox = Arc::clone(inbox);
     thread::spawn(move || {
@@ -51,32 +46,25 @@ pub(super) fn begin(admission: &Arc<Admission>, state: &State, inbox: &Arc<Inbox
 struct Reader {
     admission: Arc<Admission>,
     watch: FolderWatch,
-    /// The files that were found at the last look and are not read yet.
-    arrived: VecDeque<ArrivedFile>,
     /// The files that were read.
     ledger: FileLedger,
-    next_look: Instant,
 }
 
 impl Reader {
     /// Reads what arrives until it is over, or the job's own columns are at fault.
     fn read(mut self, inbox: &Inbox) -> Result<()> {
-        while !inbox.is_closed() {
-            match self.next_file() {
-                Some(file) => self.read_file(&file, inbox)?,
-                None => thread::sleep(NAP),
+        loop {
+            let next_look = Instant::now() + LOOK_EVERY;
+            for file in self.watch.look(&self.ledger) {
+                if inbox.is_closed() {
+                    return Ok(());
+                }
+                self.read_file(&file, inbox)?;
+            }
+            if inbox.closes_within(next_look.saturating_duration_since(Instant::now())) {
+                return Ok(());
             }
         }
-        Ok(())
-    }
-
-    /// The next file that has arrived.
-    fn next_file(&mut self) -> Option<ArrivedFile> {
-        if self.arrived.is_empty() && Instant::now() >= self.next_look {
-            self.next_look = Instant::now() + LOOK_EVERY;
-            self.arrived = self.watch.look(&self.ledger).into();
-        }
-        self.arrived.pop_front()
     }
 
     /// Puts the rows of a file into the inbox, unless it is not whole yet.

@@ -73,6 +73,7 @@ pub(super) type LookupAnswer = Box<dyn FnOnce(Committed, Result<Vec<RecordBatch>
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    closed: Condvar,
 }
 
 #[derive(Default)]
@@ -163,7 +164,14 @@ impl Inbox {
         let dropped = (std::mem::take(&mut waiting.arrivals), std::mem::take(&mut waiting.lookups));
         drop(waiting);
         self.changed.notify_all();
+        self.closed.notify_all();
         drop(dropped);
+    }
+
+    /// Waits for some time; true as soon as nothing is taken any more.
+    pub(super) fn closes_within(&self, patience: Duration) -> bool {
+        let waited = self.closed.wait_timeout_while(self.lock(), patience, |waiting| !waiting.is_closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
     }
 
     /// True if nothing is taken any more.

@@ -52,8 +52,9 @@ pub struct ServiceHandle {
 const PUBLISHED_MOST: usize = 256 << 20;
 /// After so many rows, what the tables have gathered is taken, so that it does not grow.
 const GATHERED_MOST: u64 = 2_000_000;
-/// How long the service waits for rows before it looks what else there is to do.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the service waits for rows before it looks what else there is to do, and while it waits for something else.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE_WHEN_BUSY: Duration = Duration::from_millis(50);
 /// How long to wait before a write is tried again for which there was no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -204,7 +205,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         while !requests.stop.load(Ordering::Relaxed) {
             self.live_job().check()?;
             self.do_in_background(requests)?;
-            let (lookups, arrived) = self.open.inbox.take(PATIENCE)?;
+            let is_busy = self.gathering.is_some() || self.background.is_busy();
+            let (lookups, arrived) = self.open.inbox.take(if is_busy { PATIENCE_WHEN_BUSY } else { PATIENCE })?;
             for WaitingLookup { rows_of, answer } in lookups {
                 let epoch = self.current.get();
                 self.live_job().look_up(rows_of, move |rows| answer(epoch, rows))?;

@@ -110,8 +110,13 @@ impl Sink for FolderSink {
         })
     }
 
-    fn wants(&self, _: &TableInfo) -> Option<PartOptions> {
-        Some(PartOptions { together: true, ..PartOptions::default() })
+    fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
+        let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
+        // Where rows are sorted, they are taken from many batches at a time, whose dictionaries would all be merged.
+        // And what an encoder knows of a dictionary takes too much room to have it for each of many folders.
+        let is_plain = placing.is_trivial() && placing.order_of(table).is_empty();
+        let dictionaries = self.format.format == OutputFormat::Parquet && is_plain;
+        Some(PartOptions { together: true, dictionaries, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {

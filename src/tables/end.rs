@@ -75,6 +75,8 @@ pub(crate) struct Wanted {
     /// `None` if each epoch is given by itself. Otherwise the newest epoch that asks for the changes since the last
     /// such one; those of the first epoch are always given.
     pub(crate) gathering: Option<Epoch>,
+    /// True if columns may be dictionaries.
+    pub(crate) dictionaries: bool,
     /// How the table may go on beside epochs.
     pub(crate) turn: Turn,
 }

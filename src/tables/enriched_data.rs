@@ -12,10 +12,10 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::progress::frontier::MutableAntichain;
 
 use crate::columns::build::{dates, decimals, ids, money, texts, typed};
-use crate::columns::{ShopId, is_decimal};
+use crate::columns::{Sharing, ShopId, can_be_shared, dictionary_of, is_decimal, with_dictionaries};
 use crate::error::{Error, Result};
 use crate::model::money::e4_to_f64;
-use crate::model::{Account, Epoch, Id, InputTable, Line, Price, Product};
+use crate::model::{Account, Epoch, Id, InputTable, Line, Product};
 use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, GatheredJoin, Job, LinePart, Unjoined, least};
 use crate::sinks::RowChanges;
 
@@ -31,6 +31,8 @@ pub(crate) struct ItemColumns {
     categories: ItemColumn,
     brands: ItemColumn,
     metadata: ItemColumn,
+    /// `None` if the table has no prices.
+    prices: Option<ItemColumn>,
     carried: Vec<ItemColumn>,
 }
 
@@ -40,11 +42,17 @@ impl ItemColumns {
         layout: &Layout,
     ) -> Result<ItemColumns> {
         let carried = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
+        let prices = layout.enriched.iter().find(|column| column.source == Source::Price).map(|column| {
+            let prices = products.clone().map(|product| Some(product?.price.e4()));
+            ItemColumn::of(fixed_point(prices, &column.data_type)?)
+        });
+        let prices = prices.transpose()?;
         Ok(ItemColumns {
             names: ItemColumn::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
             categories: ItemColumn::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
             brands: ItemColumn::of(texts(products.clone().map(|product| product?.brand.as_deref())))?,
             metadata: ItemColumn::of(texts(products.map(|product| product?.metadata.as_deref())))?,
+            prices,
             carried: carried.into_iter().map(ItemColumn::of).collect::<Result<_>>()?,
         })
     }
@@ -59,12 +67,10 @@ struct ItemColumn {
 
 impl ItemColumn {
     fn of(column: ArrayRef) -> Result<ItemColumn> {
-        let texts = column.data_type();
-        if !matches!(texts, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+        if !can_be_shared(column.data_type()) {
             return Ok(ItemColumn { values: column, places: None });
         }
-        let dictionary = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(texts.clone()));
-        let dictionary = cast(&column, &dictionary).map_err(Error::failed)?;
+        let dictionary = cast(&column, &dictionary_of(column.data_type())).map_err(Error::failed)?;
         let dictionary = dictionary.as_dictionary::<UInt32Type>();
         if dictionary.values().len() > column.len() / 4 {
             return Ok(ItemColumn { values: column, places: None });
@@ -72,14 +78,21 @@ impl ItemColumn {
         Ok(ItemColumn { values: Arc::clone(dictionary.values()), places: Some(dictionary.keys().clone()) })
     }
 
-    fn take(&self, rows: &UInt32Array) -> Result<ArrayRef> {
-        let taken = match &self.places {
-            Some(places) => take(places, rows, None).and_then(|places| take(&self.values, &places, None)),
-            None => take(&self.values, rows, None),
-        };
-        taken.map_err(Error::failed)
+    fn take(&self, rows: &UInt32Array, sharing: Sharing) -> Result<ArrayRef> {
+        match &self.places {
+            Some(places) => {
+                let places = take(places, rows, None).map_err(Error::failed)?;
+                sharing.spread(&self.values, places.as_primitive::<UInt32Type>())
+            }
+            // Most of so many values would occur once in a file's dictionary.
+            None if self.values.len() > SHARED_MOST => Sharing::Copied.spread(&self.values, rows),
+            None => sharing.spread(&self.values, rows),
+        }
     }
 }
+
+/// The most values that rows share although most differ.
+const SHARED_MOST: usize = 1 << 18;
 
 /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +140,7 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
         let mut items = None;
         Box::new(move |frontiers: &[MutableAntichain<Epoch>], wanted: Option<Wanted>, give: &mut Give<'_>| {
             receive(&mut join, lookups.as_mut().map(|lookups| &mut lookups.reader));
-            let Some(Wanted { from, gathering, turn }) = wanted else {
+            let Some(Wanted { from, gathering, dictionaries, turn }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
                 (join, items, lookups) = (EnrichedJoin::new(None), None, None);
                 return Ok(Left::Nothing);
@@ -138,8 +151,10 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
                 _ if *epoch < from => Ok(()),
                 EnrichedRows::First(parts, products) => {
                     let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
-                    let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout)?;
-                    give(*epoch, RowChanges { plus: Some(batch(&schema, arrays)?), ..RowChanges::default() })
+                    let sharing = if dictionaries { Sharing::Dictionary } else { Sharing::Copied };
+                    let arrays = arrays(parts, get_or_make(&mut items, all)?, &layout, sharing)?;
+                    let plus = batch(&with_dictionaries(&schema, &arrays), arrays)?;
+                    give(*epoch, RowChanges { plus: Some(plus), ..RowChanges::default() })
                 }
                 EnrichedRows::Differing(rows) => {
                     let open = gathering.map_or(*epoch, |_| turn.open.max(*epoch));
@@ -214,31 +229,38 @@ fn arrays_of<I: ShopId>(rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<Arr
         item: Some(item),
         account: &row.account,
     });
-    arrays(&parts.collect::<Vec<_>>(), &items, layout)
+    arrays(&parts.collect::<Vec<_>>(), &items, layout, Sharing::Copied)
 }
 
 /// All columns of some rows, in the order of the layout.
-fn arrays<I: ShopId>(rows: &[LinePart<'_, I>], items: &ItemColumns, layout: &Layout) -> Result<Vec<ArrayRef>> {
-    let accounts = AccountsOfRows::of(rows);
-    let distinct = || accounts.distinct.iter().map(|account| account.details.as_ref().map(|details| &details.extra));
-    let of_orders = layout.order_extras.decode(rows.iter().map(|row| Some(&row.line.extra)))?;
+fn arrays<I: ShopId>(
+    rows: &[LinePart<'_, I>],
+    items: &ItemColumns,
+    layout: &Layout,
+    sharing: Sharing,
+) -> Result<Vec<ArrayRef>> {
+    let AccountsOfRows { distinct: accounts, of_row: account_of_row } = AccountsOfRows::of(rows);
+    let details = accounts.iter().map(|(_, account)| Some(&account.details.as_ref()?.extra));
+    let of_customers = layout.customer_extras.decode(details)?;
+    let of_orders = layout.order_extras.decode_shared(rows.iter().map(|row| Some(&row.line.extra)), sharing)?;
     let item_of_row = UInt32Array::from_iter(rows.iter().map(|row| row.item));
-    let of_customers = layout.customer_extras.decode(distinct())?;
+    let of_item = |column: &ItemColumn| column.take(&item_of_row, sharing);
+    let of_account = |column: &ArrayRef| sharing.spread(column, &account_of_row);
     let column = |column: &EnrichedColumn| match column.source {
         Source::Carried(InputTable::Orders, at) => Ok(Arc::clone(&of_orders[at])),
-        Source::Carried(InputTable::Products, at) => items.carried[at].take(&item_of_row),
-        Source::ProductName => items.names.take(&item_of_row),
-        Source::Category => items.categories.take(&item_of_row),
-        Source::Brand => items.brands.take(&item_of_row),
-        Source::Metadata => items.metadata.take(&item_of_row),
-        Source::Carried(InputTable::Customers, at) => accounts.spread(&of_customers[at]),
-        Source::CustomerId => ids(rows.iter().map(|row| row.customer.as_ref()), &column.data_type),
-        Source::TotalSpent => {
-            accounts.spread(&money(accounts.distinct.iter().map(|account| account.spent), &column.data_type)?)
+        Source::Carried(InputTable::Products, at) => of_item(&items.carried[at]),
+        Source::ProductName => of_item(&items.names),
+        Source::Category => of_item(&items.categories),
+        Source::Brand => of_item(&items.brands),
+        Source::Metadata => of_item(&items.metadata),
+        Source::Price => of_item(items.prices.as_ref().expect("the layout has prices")),
+        Source::Carried(InputTable::Customers, at) => of_account(&of_customers[at]),
+        Source::CustomerId => {
+            of_account(&ids(accounts.iter().map(|(customer, _)| customer.as_ref()), &column.data_type)?)
         }
+        Source::TotalSpent => of_account(&money(accounts.iter().map(|(_, account)| account.spent), &column.data_type)?),
         Source::CustomerTier => {
-            let names = accounts.distinct.iter().map(|account| account.tier.map(|tier| layout.tiers.name(tier)));
-            accounts.spread(&texts(names))
+            of_account(&texts(accounts.iter().map(|(_, account)| Some(layout.tiers.name(account.tier?)))))
         }
         _ => line_column(rows, column),
     };
@@ -260,7 +282,6 @@ fn line_column<I: ShopId>(rows: &[LinePart<'_, I>], column: &EnrichedColumn) -> 
             typed(Arc::new(quantities), &column.data_type)
         }
         Source::Discount => fixed_point(lines.map(|line| Some(i64::from(line.discount.e4()))), &column.data_type),
-        Source::Price => fixed_point(lines.map(|line| line.price.map(Price::e4)), &column.data_type),
         Source::TotalAmount => money(lines.map(Line::amount), &column.data_type),
         _ => unreachable!("{:?} does not depend on the line alone", column.source),
     }
@@ -276,28 +297,27 @@ fn fixed_point(values: impl Iterator<Item = Option<i64>>, data_type: &DataType) 
 }
 
 /// The accounts of some rows. Rows of one customer are mostly adjacent, and then share an account.
-struct AccountsOfRows<'a> {
-    distinct: Vec<&'a Account>,
+struct AccountsOfRows<'a, I> {
+    /// With their customers.
+    distinct: Vec<(&'a Option<I>, &'a Account)>,
     of_row: UInt32Array,
 }
 
-impl<'a> AccountsOfRows<'a> {
-    fn of<I>(rows: &[LinePart<'a, I>]) -> Self {
-        let mut distinct: Vec<&Account> = Vec::new();
+impl<'a, I: PartialEq> AccountsOfRows<'a, I> {
+    fn of(rows: &[LinePart<'a, I>]) -> Self {
+        let mut distinct: Vec<(&Option<I>, &Account)> = Vec::new();
         let mut last = 0;
         let of_row = rows.iter().map(|row| {
-            if !distinct.last().is_some_and(|account| std::ptr::eq(*account, &**row.account)) {
+            let is_its = |(customer, account): &(&Option<I>, &Account)| {
+                std::ptr::eq(*account, &**row.account) && *customer == row.customer
+            };
+            if !distinct.last().is_some_and(is_its) {
                 last = u32::try_from(distinct.len()).expect("a batch has fewer than 2³² rows");
-                distinct.push(row.account);
+                distinct.push((row.customer, row.account));
             }
             last
         });
         let of_row = UInt32Array::from_iter_values(of_row);
         AccountsOfRows { of_row, distinct }
-    }
-
-    /// A column of the accounts as a column of the rows.
-    fn spread(&self, column: &ArrayRef) -> Result<ArrayRef> {
-        take(column, &self.of_row, None).map_err(Error::failed)
     }
 }

@@ -11,8 +11,10 @@
 //! ```
 
 mod chunk;
+mod dictionary;
 mod format;
 mod place;
+mod row_group;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -134,7 +136,7 @@ impl TableWriter {
         if all.files > 0 {
             return Ok(all);
         }
-        self.append(&OutputPartition::default(), self.new_chunk()?.seal()?)?;
+        self.append(&OutputPartition::default(), self.new_chunk().seal()?)?;
         self.close_all()
     }
 
@@ -233,7 +235,7 @@ impl PartWriter {
         }
         let mut chunk = match self.chunks.remove(&partition) {
             Some(chunk) => chunk,
-            None => self.table.new_chunk()?,
+            None => self.table.new_chunk(),
         };
         chunk.write(&batch)?;
         if self.table.is_full(&chunk) {
@@ -259,7 +261,7 @@ impl PartWriter {
 }
 
 impl TableWriter {
-    fn new_chunk(&self) -> Result<Chunk> {
+    fn new_chunk(&self) -> Chunk {
         let sorted_by: Vec<_> = self.order.iter().map(|(column, _)| column.clone()).collect();
         Chunk::new(self.schema(), self.format, &sorted_by)
     }
@@ -297,7 +299,7 @@ impl TableWriter {
     ) -> Result<()> {
         let order = sorted(batches, &self.order)?;
         let batches: Vec<&RecordBatch> = batches.iter().collect();
-        let mut chunk = self.new_chunk()?;
+        let mut chunk = self.new_chunk();
         for start in (0..order.len()).step_by(SORTED_ROWS) {
             if is_over() {
                 return Err(Error::failed("the run is over"));
@@ -305,7 +307,7 @@ impl TableWriter {
             let some = &order[start..order.len().min(start + SORTED_ROWS)];
             chunk.write(&interleave_record_batch(&batches, some).map_err(Error::failed)?)?;
             if self.is_full(&chunk) || start + SORTED_ROWS >= order.len() {
-                self.append(partition, std::mem::replace(&mut chunk, self.new_chunk()?).seal()?)?;
+                self.append(partition, std::mem::replace(&mut chunk, self.new_chunk()).seal()?)?;
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The format of output files.
 
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+
 /// The format and size of a table's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFormat {
@@ -44,6 +46,22 @@ pub enum Codec {
     Gzip,
     Lz4,
     None,
+}
+
+/// A fast level that compresses better than the negative ones.
+pub(super) const ZSTD_LEVEL: i32 = 1;
+
+impl Codec {
+    /// As a Parquet file names it.
+    pub(super) fn of_parquet(self) -> Compression {
+        match self {
+            Codec::Snappy => Compression::SNAPPY,
+            Codec::Zstd => Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).expect("1 is a valid level")),
+            Codec::Gzip => Compression::GZIP(GzipLevel::default()),
+            Codec::Lz4 => Compression::LZ4_RAW,
+            Codec::None => Compression::UNCOMPRESSED,
+        }
+    }
 }
 
 impl FileFormat {

@@ -88,12 +88,12 @@ impl Placing {
     }
 
     /// True if there is only one partition.
-    fn is_trivial(&self) -> bool {
+    pub(in crate::sinks::folder) fn is_trivial(&self) -> bool {
         self.partition_by.is_empty() && self.bucket_by.is_none()
     }
 
     /// How the rows of a partition of a table are sorted: as is asked for, or else in the order of the table.
-    pub(super) fn order_of(&self, table: &TableInfo) -> Vec<(String, SortOptions)> {
+    pub(in crate::sinks::folder) fn order_of(&self, table: &TableInfo) -> Vec<(String, SortOptions)> {
         let options = |direction| {
             let descending = direction == Direction::Descending;
             SortOptions { descending, nulls_first: !descending }
