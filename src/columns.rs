@@ -13,4 +13,4 @@ pub use cells::ShopId;
 pub(crate) use core::{ColumnKind, CoreColumn, OPERATION, can_be_carried, is_decimal, is_text};
 pub use core::{FurtherColumns, InputSchema};
 pub use date_format::DateFormat;
-pub(crate) use dictionary::{Sharing, can_be_shared, dictionary_of, with_dictionaries};
+pub(crate) use dictionary::{Sharing, can_be_shared, is_dictionary_of, with_dictionaries};

@@ -116,6 +116,7 @@ fn a_process_that_dies_at_any_step_leaves_a_state_from_which_the_next_goes_on() 
         "segment begun",
         "log written",
         "log synced",
+        "log rewritten",
         "log cut",
         "epoch visible",
         "segment ended",
@@ -137,7 +138,7 @@ fn a_process_that_dies_at_any_step_leaves_a_state_from_which_the_next_goes_on() 
         if is_published {
             stop_after_start(&shop, &[]);
         }
-        if step == "log cut" {
+        if matches!(step, "log rewritten" | "log cut") {
             let mut running = Running::start(service(&shop, &[]));
             running.await_line("live at epoch 1");
             running.kill();

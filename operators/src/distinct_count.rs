@@ -146,11 +146,11 @@ where
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
         let DistinctReducer { name, part, group, term, once, sums, .. } = self;
-        for (value, time, weight) in change.updates() {
+        change.for_each_update(|value, time, weight| {
             if let Some((group, term)) = term(key, value) {
                 sums.add(group, time, term.multiply(&weight));
             }
-        }
+        });
         let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
         match change.only_time() {
             Some(time) if change.is_new() => {

@@ -42,13 +42,11 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
     /// Collects the times of the novel updates.
     fn collect_times(&mut self) {
         for run in &self.novel {
-            for position in 0..run.values.len() {
-                for time in run.updates(position).0 {
-                    if self.times.last() != Some(time) {
-                        self.times.push(time.clone());
-                    }
+            run.for_each_time(|time| {
+                if self.times.last() != Some(time) {
+                    self.times.push(time.clone());
                 }
-            }
+            });
         }
         self.times.sort();
         self.times.dedup();
@@ -64,22 +62,20 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         if let [time] = &self.times[..] { Some(time) } else { None }
     }
 
-    /// Each update: the value, when, and by how much its weight changes.
-    pub(crate) fn updates(&self) -> impl Iterator<Item = (&'a V, &'a T, isize)> + Clone {
-        self.novel.iter().flat_map(|run| {
-            run.values.iter().enumerate().flat_map(|(position, value)| {
-                let (times, diffs) = run.updates(position);
-                times.iter().zip(diffs).map(move |(time, diff)| (value, time, *diff))
-            })
-        })
+    /// Shows each update: the value, when, and by how much its weight changes.
+    pub(crate) fn for_each_update(&self, mut show: impl FnMut(&'a V, &'a T, isize)) {
+        self.novel.iter().for_each(|run| run.for_each_update(&mut show));
     }
 
     /// The change step by step, before the first.
     pub(crate) fn steps(&self) -> ChangeSteps<'_, 'a, V, T> {
         let replay = (self.times.len() > 1).then(|| {
             let index = |time: &T| self.times.partition_point(|other| other < time);
-            let updates = || self.updates().map(|(value, time, diff)| (value, index(time), diff));
-            Replay::new(self.timeline.get_or_init(|| Timeline::new(updates())))
+            Replay::new(self.timeline.get_or_init(|| {
+                let mut updates = Vec::new();
+                self.for_each_update(|value, time, diff| updates.push((value, index(time), diff)));
+                Timeline::new(updates.into_iter())
+            }))
         });
         ChangeSteps { change: self, taken: 0, replay }
     }
@@ -102,7 +98,7 @@ impl<'b, V: Ord, T: Epochs> ChangeSteps<'b, '_, V, T> {
     pub(crate) fn for_each_update(&self, mut show: impl FnMut(&V, isize)) {
         match &self.replay {
             Some(replay) => replay.updates().for_each(|(value, diff)| show(value, diff)),
-            None => self.change.updates().for_each(|(value, _, diff)| show(value, diff)),
+            None => self.change.for_each_update(|value, _, diff| show(value, diff)),
         }
     }
 
@@ -164,7 +160,7 @@ fn collect_runs<'a, K: ExchangeData, V: ExchangeData, T: Epochs>(
         if batch.keys().get(*position) == Some(key) {
             let values = batch.range(*position);
             let start = values.start;
-            runs.push(ValueRun { values: &batch.values()[values], start, updates: &batch.storage.upds });
+            runs.push(ValueRun::new(&batch.values()[values], start, &batch.storage.upds));
             *position += 1;
         }
     }

@@ -193,10 +193,9 @@ where
                 return false;
             };
             let part = written.part;
-            for (slot, before) in written.slots() {
-                self.change_row(slot, before, is_last, &mut give);
-                given += 1;
-            }
+            let slots: Vec<_> = written.slots().collect();
+            given += slots.len();
+            self.change_rows(slots, is_last, &mut give);
             if is_last {
                 self.table.clear_part(part);
             }
@@ -210,23 +209,33 @@ where
         (self.chains, self.partners) = Default::default();
     }
 
-    fn change_row(&mut self, slot: Slot, before: Option<V>, is_last: bool, give: &mut impl FnMut(D, isize)) {
-        let (key, after) = self.table.get(slot);
-        if after.is_some() && after == before.as_ref() {
-            return;
-        }
-        let partner = |row: Option<&V>| row.and_then(|row| (self.partner_of)(key, row));
-        let (old, new) = (partner(before.as_ref()), partner(after));
-        if let Some(row) = &before {
-            give((self.logic)(key, row, self.partners.get(old.as_ref())), -1);
-        }
-        match after {
-            Some(row) => give((self.logic)(key, row, self.partners.get(new.as_ref())), 1),
-            None => self.table.remove(slot),
-        }
-        if old != new && !is_last {
-            old.iter().for_each(|partner| self.chains.remove(partner, slot));
-            new.into_iter().for_each(|partner| self.chains.add(partner, slot));
+    /// Sends rows that an epoch wrote, each with the row that it replaces.
+    fn change_rows(&mut self, slots: Vec<(Slot, Option<V>)>, is_last: bool, give: &mut impl FnMut(D, isize)) {
+        let LatestJoin { table, partners, chains, partner_of, logic, .. } = self;
+        // Where many partners are looked up in a row, the processor fetches several at a time.
+        let partner = |slot: Slot| {
+            let (key, row) = table.get(slot);
+            partners.get(partner_of(key, row?).as_ref())
+        };
+        let new_partners: Vec<Option<&P>> = slots.iter().map(|(slot, _)| partner(*slot)).collect();
+        for ((slot, before), new_partner) in slots.into_iter().zip(new_partners) {
+            let (key, after) = table.get(slot);
+            if after.is_some() && after == before.as_ref() {
+                continue;
+            }
+            let old = before.as_ref().and_then(|row| partner_of(key, row));
+            let new = after.filter(|_| !is_last).and_then(|row| partner_of(key, row));
+            if let Some(row) = &before {
+                give(logic(key, row, partners.get(old.as_ref())), -1);
+            }
+            match after {
+                Some(row) => give(logic(key, row, new_partner), 1),
+                None => table.remove(slot),
+            }
+            if old != new && !is_last {
+                old.iter().for_each(|partner| chains.remove(partner, slot));
+                new.into_iter().for_each(|partner| chains.add(partner, slot));
+            }
         }
     }
 }

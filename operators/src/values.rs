@@ -40,16 +40,50 @@ pub(crate) enum NovelValues<'a, V, T> {
 
 /// One key's values in one batch.
 pub(crate) struct ValueRun<'a, V, T> {
-    pub(crate) values: &'a [V],
+    values: &'a [V],
     /// Where they start among the batch's values, and so among its updates.
-    pub(crate) start: usize,
-    pub(crate) updates: &'a BatchUpdates<T, isize>,
+    start: usize,
+    updates: &'a BatchUpdates<T, isize>,
+    /// The time and diff of every value, where the batch has only one, such as that of a load.
+    only: Option<(&'a T, isize)>,
 }
 
 impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
+    /// The values that start at this position of a batch.
+    pub(crate) fn new(values: &'a [V], start: usize, updates: &'a BatchUpdates<T, isize>) -> Self {
+        let only = match (&updates.times[..], &updates.diffs[..]) {
+            ([time], [diff]) => Some((time, *diff)),
+            _ => None,
+        };
+        ValueRun { values, start, updates, only }
+    }
+
     /// The times and diffs of the value at this position.
-    pub(crate) fn updates(&self, position: usize) -> (&'a [T], &'a [isize]) {
+    fn updates(&self, position: usize) -> (&'a [T], &'a [isize]) {
         updates_at(self.updates, self.start + position)
+    }
+
+    fn weight(&self, position: usize) -> isize {
+        self.only.map_or_else(|| self.updates(position).1.iter().sum(), |(_, diff)| diff)
+    }
+
+    /// Shows each update: the value, when, and by how much its weight changes.
+    pub(crate) fn for_each_update(&self, show: &mut impl FnMut(&'a V, &'a T, isize)) {
+        if let Some((time, diff)) = self.only {
+            return self.values.iter().for_each(|value| show(value, time, diff));
+        }
+        for (position, value) in self.values.iter().enumerate() {
+            let (times, diffs) = self.updates(position);
+            times.iter().zip(diffs).for_each(|(time, diff)| show(value, time, *diff));
+        }
+    }
+
+    /// Shows the times of the updates, some of them more than once.
+    pub(crate) fn for_each_time(&self, mut show: impl FnMut(&'a T)) {
+        match self.only {
+            Some((time, _)) => show(time),
+            None => (0..self.values.len()).for_each(|position| self.updates(position).0.iter().for_each(&mut show)),
+        }
     }
 }
 
@@ -95,7 +129,7 @@ impl<'a, V: Ord, T: Timestamp> Unread<'a, V, T> {
 
     fn weight(&self, position: usize) -> isize {
         match self.source {
-            ValueSource::Run(run) => run.updates(position).1.iter().sum(),
+            ValueSource::Run(run) => run.weight(position),
             ValueSource::Replay(replay) => replay.weight(position),
         }
     }
@@ -166,6 +200,19 @@ fn merge<'a, V: Ord + 'a, T: Timestamp>(
     unread.retain(|unread| !unread.rest.is_empty());
     std::iter::from_fn(move || {
         loop {
+            if let [only] = &mut unread[..] {
+                // There is nothing to merge it with.
+                if only.rest.is_empty() {
+                    return None;
+                }
+                let position = head(only);
+                let (next, weight) = (only.value(position), only.weight(position));
+                pass(only);
+                if weight > 0 {
+                    return Some((next, weight));
+                }
+                continue;
+            }
             let heads = unread.iter().map(|unread| unread.value(head(unread)));
             let next = heads.reduce(|a, b| if comes_first(b.cmp(a)) { b } else { a })?;
             let mut weight = 0;

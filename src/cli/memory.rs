@@ -10,10 +10,11 @@ use std::time::Duration;
 use crate::grouped::grouped;
 use crate::runtime::{Phase, Progress};
 
-/// How long until memory is measured again.
+/// Memory is measured again after as long as it takes to use up what is left, but no sooner than this.
 const SHORTEST: Duration = Duration::from_millis(50);
+/// And no later.
 const LONGEST: Duration = Duration::from_secs(1);
-/// How many bytes a process takes in a millisecond, at most.
+/// How many bytes a process is assumed to take in a millisecond.
 const BYTES_A_MS: u64 = 16 << 20;
 
 /// Ends the process with an error once it takes more than `limit` bytes, or without one, nearly all that the machine or

@@ -85,7 +85,7 @@ impl PayloadCodec {
             Some((distinct, places)) => (self.decode_each(&distinct)?, places),
             None => return self.decode_each(&rows),
         };
-        columns.iter().map(|column| sharing.spread(column, &places)).collect()
+        columns.iter().map(|column| sharing.take(column, &places)).collect()
     }
 
     /// True if payloads are empty, or were encoded from columns of the types of this table.

@@ -28,6 +28,13 @@ pub trait Disk: Send + Sync {
     /// If it can't be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Writes the start of a file again, and brings the file to stable storage.
+    ///
+    /// # Errors
+    ///
+    /// If that fails.
+    fn rewrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
     /// Cuts a file to a length. It need not survive a power cut.
     ///
     /// # Errors
@@ -100,6 +107,12 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn rewrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = File::options().write(true).open(path)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()
     }
 
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {

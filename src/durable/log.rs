@@ -254,6 +254,19 @@ impl LogContent {
     }
 }
 
+/// Brings to stable storage what an earlier process has written to the last segment and may not have synced. It is
+/// written again: after a sync that has failed, the system takes what is not on the disk for written.
+pub(super) fn rewrite_last(manifest: &ManifestFile, log: &LogContent) -> Result<()> {
+    let Some((number, end)) = log.ends.last() else { return Ok(()) };
+    let segments = manifest.current().segments;
+    let Some(last) = segments.iter().find(|segment| segment.number == *number && segment.end.is_none()) else {
+        return Ok(());
+    };
+    let path = manifest.path(&last.name());
+    let bytes = manifest.disk.read(&path).map_err(Error::reading(&path))?;
+    manifest.disk.rewrite(&path, &bytes[..*end as usize * BLOCK]).map_err(Error::writing(&path))
+}
+
 /// Reads the log.
 ///
 /// # Errors

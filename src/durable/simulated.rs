@@ -188,6 +188,13 @@ impl Disk for SimulatedDisk {
         state.names.get(path).map(|file| state.files[*file].content.clone()).ok_or_else(|| not_found(path))
     }
 
+    fn rewrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let number = self.state().names.get(path).copied().ok_or_else(|| not_found(path))?;
+        let mut file = SimulatedHandle { disk: self.clone(), number };
+        file.write_at(0, bytes)?;
+        file.sync()
+    }
+
     fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
         let mut state = self.change()?;
         let file = state.names.get(path).copied().ok_or_else(|| not_found(path))?;
@@ -243,11 +250,22 @@ impl DiskFile for SimulatedHandle {
         Ok(())
     }
 
+    /// If this fails, what was written since the last time is lost but for the cache, and later calls do not tell, as
+    /// it is with a real disk.
     fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.disk.change()?;
+        let changed = self.disk.change().map(drop);
+        let mut state = self.disk.state();
+        let is_dead = matches!(state.fault, Some(Fault::DeadFrom(call)) if state.calls >= call);
         let file = &mut state.files[self.number];
-        file.writes.clear();
-        file.durable = file.content.clone();
-        Ok(())
+        if is_dead {
+            return changed;
+        }
+        for (offset, bytes) in std::mem::take(&mut file.writes) {
+            if changed.is_ok() {
+                file.durable.resize(file.durable.len().max(offset + bytes.len()), 0);
+                file.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        changed
     }
 }

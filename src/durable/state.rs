@@ -40,6 +40,8 @@ impl State {
         let Some(found) = Manifest::read(&**disk, folder)? else { return Ok(None) };
         let manifest = ManifestFile::new(Arc::clone(disk), folder, found);
         let log = log::read(&manifest)?;
+        log::rewrite_last(&manifest, &log)?;
+        crash::point("log rewritten");
         let last = log.ends.last().copied();
         let cut = manifest.change(|manifest| {
             manifest.segments.retain(|segment| last.is_some_and(|(number, _)| segment.number <= number));

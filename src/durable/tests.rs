@@ -350,6 +350,46 @@ fn after_a_failed_sync_nothing_more_is_accepted() {
     log.commit(&commit(3)).expect_err("nothing is accepted");
 }
 
+/// Two processes, one after the other: the second goes on with what the first has written, and then there is a power cut.
+fn after_another_process(end_first: impl FnOnce(&SimulatedDisk, &mut LogWriter), durability: Durability) {
+    let disk = SimulatedDisk::new();
+    let state = open(&disk).expect("opens");
+    let mut log = state.log(durability);
+    let write = |log: &mut LogWriter, epoch: u64| {
+        let rows = customers(&[(1, Some(u32::try_from(epoch).expect("small")))]);
+        let schema = state.schema(InputTable::Customers);
+        log.rows(schema, &SourceBatch::new(schema, 0, &Arc::from("a file"), 0, &rows)?)?;
+        log.commit(&Commit { epoch, ..Commit::default() })
+    };
+    write(&mut log, 1).and_then(|()| log.sync()).expect("written");
+    write(&mut log, 2).expect("written");
+    end_first(&disk, &mut log);
+    drop(log);
+    let state = open(&disk).expect("opens after the process died");
+    let epoch = state.epoch();
+    let mut log = state.log(Durability::Fsync);
+    write(&mut log, epoch + 1).and_then(|()| log.sync()).expect("durable");
+    let state = open(&disk.crash(|| false)).expect("opens after the power cut");
+    assert_eq!(state.epoch(), epoch + 1);
+    assert_eq!(table_of(&state).expect("read"), Table::from([(1, u32::try_from(epoch + 1).expect("small"))]));
+}
+
+#[test]
+fn what_a_killed_process_has_not_synced_is_durable_once_another_goes_on_with_it() {
+    after_another_process(|_, log| log.sync().expect("the system has it"), Durability::Os);
+    after_another_process(|_, _| (), Durability::Fsync);
+}
+
+#[test]
+fn what_was_not_synced_because_that_failed_is_durable_once_another_process_goes_on_with_it() {
+    let failing = |disk: &SimulatedDisk, log: &mut LogWriter| {
+        disk.set_fault(Some(Fault::FailsAt(disk.calls() + 2)));
+        log.sync().expect_err("the sync failed");
+        disk.set_fault(None);
+    };
+    after_another_process(failing, Durability::Fsync);
+}
+
 #[test]
 fn a_state_of_another_version_is_refused_with_the_version() {
     let (disk, _) = closed();

@@ -311,7 +311,9 @@ fn wanted(context: &RunContext, table: &str, parts: &[PartOfSink], turn: Turn) -
     let from = parts.iter().map(|part| part.from).min()?;
     let is_gathered = parts.iter().all(|part| part.gathered);
     let gathering = is_gathered.then(|| context.gathering.load(Ordering::Acquire));
-    let dictionaries = parts.iter().all(|part| part.dictionaries) && !context.derived.has(table);
+    // They come in the first epoch, so sinks that take later ones only have no say.
+    let takes_dictionaries = parts.iter().filter(|part| part.from == from).all(|part| part.dictionaries);
+    let dictionaries = takes_dictionaries && !context.derived.has(table);
     Some(Wanted { from, gathering, dictionaries, turn })
 }
 

@@ -73,6 +73,7 @@ pub(super) type LookupAnswer = Box<dyn FnOnce(Committed, Result<Vec<RecordBatch>
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    /// Apart from `changed`, which is notified of each arrival.
     closed: Condvar,
 }
 

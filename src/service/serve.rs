@@ -52,8 +52,9 @@ pub struct ServiceHandle {
 const PUBLISHED_MOST: usize = 256 << 20;
 /// After so many rows, what the tables have gathered is taken, so that it does not grow.
 const GATHERED_MOST: u64 = 2_000_000;
-/// How long the service waits for rows before it looks what else there is to do, and while it waits for something else.
+/// How long an idle service waits for rows before it looks what it is asked to do.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same while something is done in the background.
 const PATIENCE_WHEN_BUSY: Duration = Duration::from_millis(50);
 /// How long to wait before a write is tried again for which there was no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

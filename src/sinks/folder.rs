@@ -113,7 +113,7 @@ impl Sink for FolderSink {
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
         let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
         // Where rows are sorted, they are taken from many batches at a time, whose dictionaries would all be merged.
-        // And what an encoder knows of a dictionary takes too much room to have it for each of many folders.
+        // And each encoder keeps a map of the dictionary, which is too large to have one for each of many folders.
         let is_plain = placing.is_trivial() && placing.order_of(table).is_empty();
         let dictionaries = self.format.format == OutputFormat::Parquet && is_plain;
         Some(PartOptions { together: true, dictionaries, ..PartOptions::default() })

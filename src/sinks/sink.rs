@@ -94,9 +94,10 @@ pub struct PartOptions {
     /// the first epoch comes at once. If another sink takes the table epoch by epoch, so does this one. Buffered
     /// changes are not encoded; for `enriched_data`, only the affected customers are kept.
     pub gathered: bool,
-    /// Columns may come as dictionaries (`Dictionary(UInt32, _)`) of texts, numbers and dates, where the
-    /// [schema](TableInfo::schema) has the type of the values. Batches share dictionaries, so a part that knows one
-    /// need not look at each row's value. If another sink of the job takes the table without, so does this one.
+    /// Columns of the first epoch may be dictionaries (`Dictionary(UInt32, _)`) of texts, numbers and dates, where the
+    /// [schema](TableInfo::schema) has the type of the values. Batches share the values, so a part that knows them need
+    /// not look at each row's. A column may be a dictionary in one batch and not in the next; values may repeat and may
+    /// be null. If another sink takes the first epoch of the table without them, so does this one.
     pub dictionaries: bool,
 }
 

@@ -12,10 +12,10 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::progress::frontier::MutableAntichain;
 
 use crate::columns::build::{dates, decimals, ids, money, texts, typed};
-use crate::columns::{Sharing, ShopId, can_be_shared, dictionary_of, is_decimal, with_dictionaries};
+use crate::columns::{Sharing, ShopId, can_be_shared, is_decimal, is_text, with_dictionaries};
 use crate::error::{Error, Result};
 use crate::model::money::e4_to_f64;
-use crate::model::{Account, Epoch, Id, InputTable, Line, Product};
+use crate::model::{Account, Epoch, Id, InputTable, Line, Price, Product};
 use crate::pipeline::{Enriched, EnrichedJoin, EnrichedRows, Epochs, GatheredJoin, Job, LinePart, Unjoined, least};
 use crate::sinks::RowChanges;
 
@@ -31,7 +31,7 @@ pub(crate) struct ItemColumns {
     categories: ItemColumn,
     brands: ItemColumn,
     metadata: ItemColumn,
-    /// `None` if the table has no prices.
+    /// `None` if prices are not shared.
     prices: Option<ItemColumn>,
     carried: Vec<ItemColumn>,
 }
@@ -42,11 +42,13 @@ impl ItemColumns {
         layout: &Layout,
     ) -> Result<ItemColumns> {
         let carried = layout.product_extras.decode(products.clone().map(|product| Some(&product?.extra)))?;
-        let prices = layout.enriched.iter().find(|column| column.source == Source::Price).map(|column| {
+        // A decimal that does not fit its type is an error only if somebody ordered the product.
+        let shared = layout.enriched.iter().find(|column| column.source == Source::Price);
+        let shared = shared.filter(|column| can_be_shared(&column.data_type)).map(|column| {
             let prices = products.clone().map(|product| Some(product?.price.e4()));
             ItemColumn::of(fixed_point(prices, &column.data_type)?)
         });
-        let prices = prices.transpose()?;
+        let prices = shared.transpose()?;
         Ok(ItemColumns {
             names: ItemColumn::of(texts(products.clone().map(|product| product?.name.as_deref())))?,
             categories: ItemColumn::of(texts(products.clone().map(|product| Some(product?.category.as_str()))))?,
@@ -58,41 +60,38 @@ impl ItemColumns {
     }
 }
 
-/// A column from which rows are taken at random. Repeated values are stored once, so that they stay in the cache.
+/// A column from which rows are taken at random. Texts that repeat are stored once, so that they stay in the cache.
 struct ItemColumn {
     values: ArrayRef,
-    /// The position of each row among the values; `None` if each row has its own.
-    places: Option<UInt32Array>,
+    /// The key of each item's value; `None` if each has its own.
+    keys: Option<UInt32Array>,
 }
+
+/// The most values that rows share: most of more would occur once in the dictionary of a row group.
+const SHARED_MOST: usize = 1 << 18;
 
 impl ItemColumn {
     fn of(column: ArrayRef) -> Result<ItemColumn> {
-        if !can_be_shared(column.data_type()) {
-            return Ok(ItemColumn { values: column, places: None });
+        let texts = column.data_type();
+        if !is_text(texts) {
+            return Ok(ItemColumn { values: column, keys: None });
         }
-        let dictionary = cast(&column, &dictionary_of(column.data_type())).map_err(Error::failed)?;
+        let dictionary = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(texts.clone()));
+        let dictionary = cast(&column, &dictionary).map_err(Error::failed)?;
         let dictionary = dictionary.as_dictionary::<UInt32Type>();
         if dictionary.values().len() > column.len() / 4 {
-            return Ok(ItemColumn { values: column, places: None });
+            return Ok(ItemColumn { values: column, keys: None });
         }
-        Ok(ItemColumn { values: Arc::clone(dictionary.values()), places: Some(dictionary.keys().clone()) })
+        Ok(ItemColumn { values: Arc::clone(dictionary.values()), keys: Some(dictionary.keys().clone()) })
     }
 
-    fn take(&self, rows: &UInt32Array, sharing: Sharing) -> Result<ArrayRef> {
-        match &self.places {
-            Some(places) => {
-                let places = take(places, rows, None).map_err(Error::failed)?;
-                sharing.spread(&self.values, places.as_primitive::<UInt32Type>())
-            }
-            // Most of so many values would occur once in a file's dictionary.
-            None if self.values.len() > SHARED_MOST => Sharing::Copied.spread(&self.values, rows),
-            None => sharing.spread(&self.values, rows),
-        }
+    fn take(&self, items: &UInt32Array, sharing: Sharing) -> Result<ArrayRef> {
+        let sharing = if self.values.len() > SHARED_MOST { Sharing::Copied } else { sharing };
+        let Some(keys) = &self.keys else { return sharing.take(&self.values, items) };
+        let keys = take(keys, items, None).map_err(Error::failed)?;
+        sharing.take(&self.values, keys.as_primitive::<UInt32Type>())
     }
 }
-
-/// The most values that rows share although most differ.
-const SHARED_MOST: usize = 1 << 18;
 
 /// `enriched_data`: every order with its product, its customer, and the customer's total and tier.
 #[derive(Clone, Copy, Debug, Default)]
@@ -245,7 +244,9 @@ fn arrays<I: ShopId>(
     let of_orders = layout.order_extras.decode_shared(rows.iter().map(|row| Some(&row.line.extra)), sharing)?;
     let item_of_row = UInt32Array::from_iter(rows.iter().map(|row| row.item));
     let of_item = |column: &ItemColumn| column.take(&item_of_row, sharing);
-    let of_account = |column: &ArrayRef| sharing.spread(column, &account_of_row);
+    // Nothing is shared where most rows have an account of their own.
+    let of_accounts = if accounts.len() > rows.len() / 2 { Sharing::Copied } else { sharing };
+    let of_account = |column: &ArrayRef| of_accounts.take(column, &account_of_row);
     let column = |column: &EnrichedColumn| match column.source {
         Source::Carried(InputTable::Orders, at) => Ok(Arc::clone(&of_orders[at])),
         Source::Carried(InputTable::Products, at) => of_item(&items.carried[at]),
@@ -253,7 +254,6 @@ fn arrays<I: ShopId>(
         Source::Category => of_item(&items.categories),
         Source::Brand => of_item(&items.brands),
         Source::Metadata => of_item(&items.metadata),
-        Source::Price => of_item(items.prices.as_ref().expect("the layout has prices")),
         Source::Carried(InputTable::Customers, at) => of_account(&of_customers[at]),
         Source::CustomerId => {
             of_account(&ids(accounts.iter().map(|(customer, _)| customer.as_ref()), &column.data_type)?)
@@ -262,6 +262,7 @@ fn arrays<I: ShopId>(
         Source::CustomerTier => {
             of_account(&texts(accounts.iter().map(|(_, account)| Some(layout.tiers.name(account.tier?)))))
         }
+        Source::Price if let Some(prices) = &items.prices => of_item(prices),
         _ => line_column(rows, column),
     };
     let named = |of: &EnrichedColumn| {
@@ -282,6 +283,7 @@ fn line_column<I: ShopId>(rows: &[LinePart<'_, I>], column: &EnrichedColumn) -> 
             typed(Arc::new(quantities), &column.data_type)
         }
         Source::Discount => fixed_point(lines.map(|line| Some(i64::from(line.discount.e4()))), &column.data_type),
+        Source::Price => fixed_point(lines.map(|line| line.price.map(Price::e4)), &column.data_type),
         Source::TotalAmount => money(lines.map(Line::amount), &column.data_type),
         _ => unreachable!("{:?} does not depend on the line alone", column.source),
     }

@@ -95,16 +95,25 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Creates a folder and those that it is in, durably, unless they are there.
+/// Creates a folder and those that it is in, unless they are there, and makes their names durable: whoever created one
+/// may not have.
 ///
 /// # Errors
 ///
-/// If one can't be created or synced.
+/// If one can't be created or synced. One that was there may be in a folder that can't be read or written to.
 pub(crate) fn create_folders(path: &Path) -> Result<()> {
     let named = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty());
     let missing: Vec<_> = named.take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(path).map_err(Error::writing(path))?;
-    missing.into_iter().try_for_each(|created| sync_folder(folder_of(created)))
+    missing.into_iter().try_for_each(|created| sync_folder(folder_of(created)))?;
+    let whole = fs::canonicalize(path).map_err(Error::writing(path))?;
+    for folder in whole.ancestors().skip(1) {
+        match sync_names(folder) {
+            Err(cause) if matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {}
+            synced => synced.map_err(Error::writing(folder))?,
+        }
+    }
+    Ok(())
 }
 
 /// Creates a folder, unless it is there.

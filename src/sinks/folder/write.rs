@@ -11,7 +11,7 @@
 //! ```
 
 mod chunk;
-mod dictionary;
+mod dictionary_column;
 mod format;
 mod place;
 mod row_group;
@@ -268,7 +268,7 @@ impl TableWriter {
 
     fn is_full(&self, chunk: &Chunk) -> bool {
         let bytes_max = usize::try_from(self.format.target_bytes).map_or(CHUNK_BYTES, |target| target.min(CHUNK_BYTES));
-        chunk.rows() >= CHUNK_ROWS || chunk.bytes() >= bytes_max
+        chunk.is_full(CHUNK_ROWS, bytes_max)
     }
 
     /// Sorts and writes partitions in parallel.

@@ -41,8 +41,10 @@ impl Chunk {
         Chunk { rows: 0, encoder }
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// True if it has these many rows or bytes, or all that its encoding takes.
+    pub(super) fn is_full(&self, rows: usize, bytes: usize) -> bool {
+        let is_full = matches!(&self.encoder, ChunkEncoder::RowGroup(rows) if rows.is_full());
+        is_full || self.rows >= rows || self.bytes() >= bytes
     }
 
     /// Finishes the chunk.
@@ -54,7 +56,7 @@ impl Chunk {
     }
 
     /// The approximate size in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         match &self.encoder {
             ChunkEncoder::RowGroup(rows) => rows.bytes(),
             ChunkEncoder::Csv(text) | ChunkEncoder::Jsonl(text) => text.len(),

@@ -4,7 +4,7 @@
 /// Values that are packed at a time. A run of fewer is not worth a header.
 const GROUP: usize = 8;
 
-/// The bits of values below this number of them, at least one.
+/// The bit width of indexes below a number, at least one.
 pub(super) fn width(values: usize) -> u8 {
     let bits = usize::BITS - values.saturating_sub(1).leading_zeros();
     u8::try_from(bits.max(1)).expect("a number has at most 64 bits")

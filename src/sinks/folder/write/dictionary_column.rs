@@ -2,7 +2,8 @@
 //!
 //! The writer of `parquet` hashes the value of every row, also where batches say that rows have the same one. Here, a
 //! value is hashed when it first occurs in a batch's dictionary; batches that share their dictionary share that work.
-//! Pages, encodings and statistics are as that writer makes them, except that a dictionary may have any size.
+//! There is no fallback to plain values: a row group ends once a dictionary is large. Statistics are as that writer makes
+//! them, but there are none of texts.
 
 mod compress;
 mod hybrid;
@@ -26,37 +27,45 @@ use super::format::Codec;
 use compress::compressed;
 use values::DistinctValues;
 
-/// Encodes dictionaries of `u32` places.
+/// Encodes dictionaries with `u32` keys.
 pub(super) struct DictionaryColumn {
     column: ColumnDescPtr,
     codec: Codec,
     distinct: DistinctValues,
-    /// The dictionary of the last batch, and the code of each of its values.
+    /// The values of the last batch, and the index of each in the dictionary page.
     last: Option<ArrayRef>,
-    codes: Vec<u32>,
-    /// The codes of rows that are not in a page yet.
+    indexes: Vec<u32>,
+    /// The indexes of rows that are not in a page yet.
     open: Vec<u32>,
     pages: Vec<CompressedPage>,
     page_bytes: usize,
     nulls: u64,
+    nans: u64,
 }
 
-/// The code of a row without a value.
+/// The index of a row without a value.
 const NULL: u32 = u32::MAX;
-/// The code of a value that has not occurred in a row.
+/// The index of a value that has not occurred in a row.
 const UNSEEN: u32 = u32::MAX - 1;
+/// A row group ends when a dictionary has so many bytes: a reader must hold it for any row.
+const DICTIONARY_BYTES: usize = 16 << 20;
 /// A page has at least so many rows, except for the last.
 const PAGE_ROWS: usize = 20_000;
 
 impl DictionaryColumn {
     pub(super) fn new(column: ColumnDescPtr, codec: Codec) -> DictionaryColumn {
-        let (distinct, last, codes, open, pages) = Default::default();
-        DictionaryColumn { column, codec, distinct, last, codes, open, pages, page_bytes: 0, nulls: 0 }
+        let (distinct, last, indexes, open, pages) = Default::default();
+        DictionaryColumn { column, codec, distinct, last, indexes, open, pages, page_bytes: 0, nulls: 0, nans: 0 }
     }
 
     /// The size in bytes, about.
     pub(super) fn bytes(&self) -> usize {
-        self.page_bytes + self.distinct.bytes().len() + self.open.len() * size_of::<u16>()
+        self.page_bytes + self.distinct.bytes().len() + self.open.len() * size_of::<u32>()
+    }
+
+    /// True if the dictionary is as large as it may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.distinct.bytes().len() >= DICTIONARY_BYTES
     }
 
     /// Appends the rows of a dictionary.
@@ -65,21 +74,22 @@ impl DictionaryColumn {
         let values = rows.values();
         if !self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, values)) {
             self.last = Some(Arc::clone(values));
-            self.codes.clear();
-            self.codes.resize(values.len(), UNSEEN);
+            self.indexes.clear();
+            self.indexes.resize(values.len(), UNSEEN);
         }
-        for place in rows.keys() {
-            let code = match place.map(|place| place as usize) {
-                None => NULL,
-                Some(place) => {
-                    let code = &mut self.codes[place];
-                    if *code == UNSEEN {
-                        *code = if values.is_null(place) { NULL } else { self.distinct.code(values, place)? };
-                    }
-                    *code
-                }
-            };
-            self.open.push(code);
+        let (keys, nulls) = (rows.keys().values(), rows.keys().nulls());
+        let DictionaryColumn { indexes, distinct, open, .. } = self;
+        for (row, key) in keys.iter().enumerate() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                open.push(NULL);
+                continue;
+            }
+            let index = &mut indexes[*key as usize];
+            if *index == UNSEEN {
+                let key = *key as usize;
+                *index = if values.is_null(key) { NULL } else { distinct.index_of(values, key)? };
+            }
+            open.push(*index);
         }
         if self.open.len() >= PAGE_ROWS { self.end_page() } else { Ok(()) }
     }
@@ -88,7 +98,10 @@ impl DictionaryColumn {
     fn end_page(&mut self) -> Result<()> {
         let mut body = Vec::new();
         let num_values = u32::try_from(self.open.len()).map_err(Error::failed)?;
-        let nulls = self.open.iter().filter(|code| **code == NULL).count();
+        let nulls = self.open.iter().filter(|index| **index == NULL).count();
+        if !self.distinct.nans().is_empty() {
+            self.nans += self.open.iter().filter(|index| self.distinct.nans().contains(index)).count() as u64;
+        }
         match self.column.max_def_level() {
             1 => append_levels(&self.open, nulls, &mut body)?,
             0 if nulls == 0 => {}
@@ -97,7 +110,7 @@ impl DictionaryColumn {
                 return Err(Error::failed(format!("internal error: {cause}")));
             }
         }
-        self.open.retain(|code| *code != NULL);
+        self.open.retain(|index| *index != NULL);
         let width = hybrid::width(self.distinct.len());
         body.push(width);
         hybrid::encode(&self.open, width, &mut body);
@@ -105,7 +118,7 @@ impl DictionaryColumn {
         self.nulls += nulls as u64;
         let uncompressed = body.len();
         let page = Page::DataPage {
-            buf: compressed(self.codec, body)?.into(),
+            buf: compressed(self.codec, &body)?.into(),
             num_values,
             encoding: Encoding::RLE_DICTIONARY,
             def_level_encoding: Encoding::RLE,
@@ -123,15 +136,16 @@ impl DictionaryColumn {
         if !self.open.is_empty() {
             self.end_page()?;
         }
-        self.encoded().map_err(Error::failed)
+        let name = self.column.name().to_owned();
+        self.encoded().map_err(|cause| Error::failed(format!("column {name}: {cause}")))
     }
 
     fn encoded(self) -> std::result::Result<(Bytes, ColumnCloseResult), Box<dyn std::error::Error + Send + Sync>> {
-        let DictionaryColumn { column, codec, distinct, pages, page_bytes, nulls, .. } = self;
+        let DictionaryColumn { column, codec, distinct, pages, page_bytes, nulls, nans, .. } = self;
         let mut chunk = TrackedWrite::new(Vec::with_capacity(page_bytes + distinct.bytes().len() / 2));
         let mut writer = SerializedPageWriter::new(&mut chunk);
         let dictionary = Page::DictionaryPage {
-            buf: compressed(codec, distinct.bytes().to_vec())?.into(),
+            buf: compressed(codec, distinct.bytes())?.into(),
             num_values: u32::try_from(distinct.len())?,
             encoding: Encoding::PLAIN,
             is_sorted: false,
@@ -161,7 +175,7 @@ impl DictionaryColumn {
             .set_num_values(i64::try_from(rows)?)
             .set_dictionary_page_offset(Some(0))
             .set_data_page_offset(i64::try_from(data_offset)?);
-        let metadata = match distinct.statistics(column.physical_type(), nulls) {
+        let metadata = match distinct.statistics(column.physical_type(), nulls, nans) {
             Some(statistics) => metadata.set_statistics(statistics),
             None => metadata,
         };
@@ -178,13 +192,13 @@ impl DictionaryColumn {
 }
 
 /// Appends which rows have a value, and before that how many bytes this takes.
-fn append_levels(codes: &[u32], nulls: usize, body: &mut Vec<u8>) -> Result<()> {
+fn append_levels(indexes: &[u32], nulls: usize, body: &mut Vec<u8>) -> Result<()> {
     let start = body.len() + size_of::<u32>();
     body.resize(start, 0);
     if nulls == 0 {
-        hybrid::repeat(1, codes.len(), 1, body);
+        hybrid::repeat(1, indexes.len(), 1, body);
     } else {
-        let levels: Vec<u32> = codes.iter().map(|code| u32::from(*code != NULL)).collect();
+        let levels: Vec<u32> = indexes.iter().map(|index| u32::from(*index != NULL)).collect();
         hybrid::encode(&levels, 1, body);
     }
     let length = u32::try_from(body.len() - start).map_err(Error::failed)?;
