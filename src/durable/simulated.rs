@@ -17,7 +17,7 @@ const SECTOR: usize = 512;
 #[derive(Clone, Default)]
 pub struct SimulatedDisk(Arc<Mutex<DiskState>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct DiskState {
     files: Vec<SimulatedFile>,
     /// The names as programs see them.
@@ -108,6 +108,13 @@ impl SimulatedDisk {
         }
         let durable_names = names.clone();
         SimulatedDisk(Arc::new(Mutex::new(DiskState { files, names, durable_names, ..DiskState::default() })))
+    }
+
+    /// The disk as another process finds it after one was killed at this moment: nothing is lost, and what is not
+    /// synced still is not.
+    #[must_use]
+    pub fn killed(&self) -> SimulatedDisk {
+        SimulatedDisk(Arc::new(Mutex::new(DiskState { fault: None, ..self.state().clone() })))
     }
 
     /// Changes a file on stable storage, as a fault of the disk does.

@@ -2,8 +2,8 @@
 //!
 //! The writer of `parquet` hashes the value of every row, also where batches say that rows have the same one. Here, a
 //! value is hashed when it first occurs in a batch's dictionary; batches that share their dictionary share that work.
-//! There is no fallback to plain values: a row group ends once a dictionary is large. Statistics are as that writer makes
-//! them, but there are none of texts.
+//! There is no fallback to plain values: a row group ends once a dictionary is large. Statistics are as that writer
+//! makes them, but there are none of texts.
 
 mod compress;
 mod hybrid;

@@ -172,8 +172,8 @@ fn column_encoders(
     codec: Codec,
     sorted_by: &[String],
 ) -> Result<Vec<ColumnEncoder>> {
-    // Min/max statistics of unsorted text do not help pruning, but are expensive. Rows are clustered by customer, so ids
-    // keep theirs.
+    // Min/max statistics of unsorted text do not help pruning, but are expensive. Rows are clustered by customer, so
+    // ids keep theirs.
     let is_in_order = |field: &Field| sorted_by.contains(field.name()) || field.name().ends_with("_id");
     let mut properties = properties(codec);
     for (field, column) in schema.fields().iter().zip(first.columns()) {
