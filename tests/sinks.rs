@@ -433,10 +433,7 @@ fn a_snapshot_has_all_tables_as_of_one_epoch_while_changes_are_applied() {
 
 /// Notes the types in which the names of products come, and the names.
 #[derive(Clone, Default)]
-struct Names {
-    dictionaries: bool,
-    seen: Arc<Mutex<Vec<(Epoch, bool, Vec<String>)>>>,
-}
+struct Names(Arc<Mutex<Vec<(Epoch, bool, Vec<String>)>>>);
 
 impl Sink for Names {
     fn open(&mut self, _: &SinkContext) -> Result<Opened> {
@@ -444,7 +441,7 @@ impl Sink for Names {
     }
 
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {
-        let options = PartOptions { dictionaries: self.dictionaries, ..PartOptions::default() };
+        let options = PartOptions { dictionaries: true, ..PartOptions::default() };
         (table.name == "enriched_data").then_some(options)
     }
 
@@ -466,7 +463,7 @@ impl SinkPart for Names {
             let is_dictionary = matches!(names.data_type(), DataType::Dictionary(..));
             let plain = arrow::compute::cast(names, &DataType::Utf8).expect("texts");
             let names = plain.as_string::<i32>().iter().map(|name| name.unwrap_or("").to_owned());
-            self.seen.lock().expect("no panic").push((epoch, is_dictionary, names.collect()));
+            self.0.lock().expect("no panic").push((epoch, is_dictionary, names.collect()));
         }
         Ok(())
     }
@@ -480,13 +477,13 @@ impl SinkPart for Names {
 fn dictionaries_come_in_the_first_epoch_if_all_sinks_of_a_table_take_them() {
     let alone = standard(&["enriched_data"]);
     for (config, beside_tables, wanted) in [(&alone, false, true), (&alone, true, false), (&picky(), false, false)] {
-        let names = Names { dictionaries: true, ..Names::default() };
+        let names = Names::default();
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(names.clone())];
         sinks.extend(beside_tables.then(|| Box::new(MemoryTables::of(&["enriched_data"])) as _));
         let mut live = start(config, sinks).expect("the job starts");
         live.apply([order(103, 8, 1, 1)]).expect("the job is live");
         live.stop().expect("the job ends");
-        let seen = names.seen.lock().expect("no panic").clone();
+        let seen = names.0.lock().expect("no panic").clone();
         assert!(seen.iter().all(|(epoch, is_dictionary, _)| *is_dictionary == (wanted && *epoch == 0)), "{seen:?}");
         let mut first: Vec<_> = seen.iter().filter(|(epoch, ..)| *epoch == 0).flat_map(|(_, _, names)| names).collect();
         first.sort();

@@ -219,11 +219,12 @@ fn repeats(column: &ArrayRef) -> Result<bool> {
 mod tests {
     use arrow::array::{Date32Array, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray};
     use arrow::compute::{concat, concat_batches};
-    use arrow::datatypes::{Schema, UInt32Type};
+    use arrow::datatypes::{DataType, Schema, UInt32Type};
     use parquet::arrow::arrow_reader::{
         ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
     };
     use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+    use parquet::file::statistics::Statistics;
 
     use super::*;
 
@@ -348,6 +349,55 @@ mod tests {
                 assert_eq!(read(&file, Some(last)).1, plain.slice(skip, 1_000), "seed {seed}");
             }
         }
+    }
+
+    /// The statistics of a column of these values, as a dictionary and as they are.
+    fn statistics(name: &str, values: &ArrayRef) -> [Option<Statistics>; 2] {
+        let schema = Arc::new(Schema::new(vec![Field::new(name, values.data_type().clone(), true)]));
+        [identity_dictionary(values).unwrap(), Arc::clone(values)].map(|column| {
+            let columns = vec![column];
+            let batch = RecordBatch::try_new(crate::columns::with_dictionaries(&schema, &columns), columns).unwrap();
+            let (metadata, _) = read(&file_of(&schema, &[batch], Codec::None), None);
+            metadata.row_group(0).column(0).statistics().cloned()
+        })
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_writer_of_values() {
+        for numbers in [
+            vec![Some(0.0)],
+            vec![Some(-0.0)],
+            vec![Some(0.0), Some(-0.0), None],
+            vec![Some(f64::NAN), None],
+            vec![Some(f64::NAN), Some(f64::NAN), Some(2.0), Some(-3.5)],
+            vec![None],
+        ] {
+            let [ours, theirs] = statistics("price", &(Arc::new(Float64Array::from(numbers)) as _));
+            let [ours, theirs] = [ours, theirs].map(|found| found.expect("numbers have them"));
+            // A NaN does not equal itself.
+            assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+            // The format wants the count always; that writer leaves it out where there is no value.
+            assert_eq!(ours.nan_count_opt(), Some(theirs.nan_count_opt().unwrap_or(0)));
+        }
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["b", "a"]));
+        assert_eq!(statistics("name", &texts), [None, None]);
+        let [ours, theirs] = statistics("maker_id", &texts);
+        assert!(ours.is_some() && ours == theirs, "ids keep theirs");
+    }
+
+    #[test]
+    fn a_row_group_ends_once_a_dictionary_is_large() {
+        let (schema, texts) = (Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, true)])), |from: u32| {
+            Arc::new(StringArray::from_iter_values((from..from + 500).map(|n| format!("{n:016384}")))) as _
+        });
+        let mut rows = RowGroup::new(Arc::clone(&schema), Codec::Snappy, &[]);
+        for nth in 0..3 {
+            assert_eq!(rows.is_full(), nth * 500 * 16_384 >= 16 << 20, "after {nth} batches");
+            let columns = vec![identity_dictionary(&texts(nth * 500)).unwrap()];
+            rows.write(&RecordBatch::try_new(crate::columns::with_dictionaries(&schema, &columns), columns).unwrap())
+                .unwrap();
+        }
+        assert!(rows.is_full());
     }
 
     #[test]
