@@ -5,7 +5,7 @@
 //! products ──┴─ lines ── by customer ─┬─ customers (fused reductions) ── patterns ─┐
 //!                                     │                                           ├─ accounts
 //! customers ──────────────────────────┼───────────────────────────────────────────┘
-//!                                     ├─ sales by product ── product totals ── product sales
+//!                                     ├─ product totals ── product sales
 //!                                     └─ models (trained)
 //! ```
 //!
@@ -55,7 +55,6 @@ mod enriched;
 mod enriched_inputs;
 mod job;
 mod lines;
-mod lookup;
 mod products;
 mod step;
 mod totals;
@@ -68,4 +67,4 @@ pub(crate) use enriched::{EnrichedJoin, EnrichedReader, EnrichedRows, GatheredJo
 pub(crate) use enriched_inputs::least;
 pub use job::{Job, Settings, Shop};
 pub use lines::OnConflict;
-pub use totals::{ProductTotals, Sale, Totals};
+pub use totals::{ProductTotals, Totals};

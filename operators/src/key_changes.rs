@@ -67,6 +67,16 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         self.novel.iter().for_each(|run| run.for_each_update(&mut show));
     }
 
+    /// Shows the values before the change, each as often as it has updates.
+    pub(crate) fn for_each_earlier(&self, mut show: impl FnMut(&'a V, isize)) {
+        self.earlier.iter().for_each(|run| run.for_each_update(&mut |value, _, diff| show(value, diff)));
+    }
+
+    /// At least how many updates made the values before the change.
+    pub(crate) fn earlier_updates(&self) -> usize {
+        self.earlier.iter().map(ValueRun::len).sum()
+    }
+
     /// The change step by step, before the first.
     pub(crate) fn steps(&self) -> ChangeSteps<'_, 'a, V, T> {
         let replay = (self.times.len() > 1).then(|| {

@@ -9,11 +9,15 @@
 //! *Cost per change*: O(1) a row; a change of the dimension, each of its rows. *State*: one row for each key and 8
 //! bytes to chain it, and the dimension on every worker; none once both inputs are closed.
 
+use std::collections::BTreeMap;
+
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
@@ -58,37 +62,53 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D> {
-    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| ())
+    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| (), |_, _| None::<()>).0
 }
 
 /// As [`latest_joined`], and calls `inspect` as [`latest_inspect`](super::latest_inspect) does.
 ///
+/// The second collection tells of changes of partners that the first does not show, because `logic` gives the same
+/// record before and after: at the epoch of the change it gains what `touch` gives of each row, as it was before the
+/// epoch.
+///
 /// # Panics
 ///
 /// As `latest_joined`.
-pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data>(
+pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data, C: Data>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     partners: VecCollection<'scope, T, (J, P)>,
     name: &str,
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
     inspect: impl FnMut(&K, &V, &V) + 'static,
-) -> VecCollection<'scope, T, D> {
-    let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
-    let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
+    touch: impl Fn(&K, &V) -> Option<C> + 'static,
+) -> (VecCollection<'scope, T, D>, VecCollection<'scope, T, C>) {
     let scope = upserts.scope();
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut upserts = builder.new_input(upserts, Exchange::new(|(key, _, _): &Upsert<K, V>| route(key)));
+    let (partners, to_worker) = to_all_workers(partners, &format!("{name}: partners"));
+    let mut partners = builder.new_input(partners, to_worker);
+    let (output, joined) = builder.new_output();
+    let mut output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(D, T, isize)>>>::from(output);
+    let (touched_output, touched) = builder.new_output();
+    let mut touched_output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(C, T, isize)>>>::from(touched_output);
+    let activator = Activator::new(builder.operator_info().address, scope.activations());
     let mut join = LatestJoin::new(name, partner_of, logic, inspect);
-    let joined = upserts.binary_frontier(partners, by_key, to_worker, name, move |_, info| {
-        let activator = Activator::new(info.address, scope.activations());
-        move |(upserts, upserts_frontier), (partners, partners_frontier), output| {
-            let frontiers = [upserts_frontier, partners_frontier];
+    builder.build(move |_| {
+        // What the second output sends with, of each epoch in which partners change.
+        let mut touching = BTreeMap::new();
+        move |frontiers| {
+            let (mut output, mut touched) = (output.activate(), touched_output.activate());
+            let frontiers = [&frontiers[0], &frontiers[1]];
             upserts.for_each(|message, rows| match join.stash.accept(&message) {
                 Some(Accepted::Open) => join.table.write_all(rows.drain(..)),
                 Some(Accepted::Held(epoch)) => epoch.upserts.append(rows),
                 None => (),
             });
             partners.for_each(|message, updates| {
-                let updates = updates.drain(..).map(|(_, update)| update);
+                let updates = updates.drain(..).map(|(_, update)| update).inspect(|(_, time, _)| {
+                    touching.entry(time.clone()).or_insert_with(|| message.delayed(time, 1));
+                });
                 join.stash.accept_updates(&message, updates, |epoch, row, diff| epoch.partners.push((row, diff)));
             });
             loop {
@@ -101,7 +121,12 @@ pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key,
                 }
                 let Some((epoch, changes)) = join.next_epoch(&frontiers) else { break };
                 let (mut session, time) = (output.session(&epoch), epoch.time());
-                join.change_partners(changes, |row, diff| session.give((row, time.clone(), diff)));
+                let touched_rows = join.change_partners(changes, |row, diff| session.give((row, time.clone(), diff)));
+                if let Some(held) = touching.remove(time) {
+                    let row = |slot| join.table.get(slot);
+                    let records = touched_rows.into_iter().map(row).filter_map(|(key, row)| touch(key, row?));
+                    touched.session(&held).give_iterator(records.map(|record| (record, time.clone(), 1)));
+                }
                 join.settling = Some(epoch.clone());
             }
             if join.stash.is_closed(&frontiers) {
@@ -109,7 +134,7 @@ pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key,
             }
         }
     });
-    joined.as_collection()
+    (joined.as_collection(), touched.as_collection())
 }
 
 /// The rows, their partners, and the epochs that are not complete.
@@ -145,6 +170,7 @@ where
     V: ExchangeData,
     J: Key,
     P: ExchangeData,
+    D: PartialEq,
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
@@ -170,16 +196,23 @@ where
         self.stash.next_complete(frontiers).map(|(epoch, inputs)| (epoch, inputs.partners))
     }
 
-    /// Changes partners under the rows as they were before the epoch.
-    fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) {
+    /// Changes partners under the rows as they were before the epoch. Returns the slots of those whose record stays.
+    fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) -> Vec<Slot> {
+        let mut touched = Vec::new();
         for (partner, before) in self.partners.apply(updates, &self.place) {
+            let after = self.partners.get(Some(&partner));
             for slot in self.chains.of(&partner) {
-                if let (key, Some(row)) = self.table.get(slot) {
-                    give((self.logic)(key, row, before.as_ref()), -1);
-                    give((self.logic)(key, row, self.partners.get(Some(&partner))), 1);
+                let (key, Some(row)) = self.table.get(slot) else { continue };
+                let [before, after] = [before.as_ref(), after].map(|partner| (self.logic)(key, row, partner));
+                if before == after {
+                    touched.push(slot);
+                } else {
+                    give(before, -1);
+                    give(after, 1);
                 }
             }
         }
+        touched
     }
 
     /// Sends some of the epoch's rows, after its partners have changed; true if there are more. If nothing can arrive

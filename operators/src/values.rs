@@ -58,6 +58,11 @@ impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
         ValueRun { values, start, updates, only }
     }
 
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// The times and diffs of the value at this position.
     fn updates(&self, position: usize) -> (&'a [T], &'a [isize]) {
         updates_at(self.updates, self.start + position)

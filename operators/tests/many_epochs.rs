@@ -8,7 +8,9 @@ use std::rc::Rc;
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::Input;
 use fastrand::Rng;
-use millstream_operators::{ByKey, distinct_count, inner_join, reduce_sorted, reduce_summed};
+use millstream_operators::{
+    ByKey, accumulate_distinct_unsorted, distinct_count, inner_join, reduce_sorted, reduce_summed,
+};
 use timely::dataflow::operators::Inspect;
 
 /// One update of the one key in each.
@@ -147,6 +149,45 @@ fn a_part_is_looked_at_only_when_it_has_an_update() {
     let expected = (0..half / 10).flat_map(|part| [(part, 10 * part, 1), (part, half + 10 * part + 9, -1)]);
     let mut sent = sent;
     sent.sort();
+    assert_eq!(sent, expected.collect::<Vec<_>>());
+}
+
+/// A key with ten thousand rows in a hundred parts, which lose a row in each epoch until none is left.
+#[test]
+fn the_rows_of_a_large_key_are_counted_once() {
+    const ROWS: u64 = 10_000;
+    let sent = timely::execute_directly(|worker| {
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&sent);
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<(u8, u64), isize>();
+            let part = |_: &u8, value: &u64| {
+                call();
+                Some(value % 100)
+            };
+            let rows = rows.arrange_by_key();
+            accumulate_distinct_unsorted(rows, "Parts", 1_isize, part, |_, part| *part, |_, _| None)
+                .inspect(move |update| kept.borrow_mut().push(*update));
+            input
+        });
+        for epoch in 0..=ROWS {
+            match epoch {
+                0 => (0..ROWS).for_each(|row| input.insert((7, row))),
+                epoch => input.remove((7, epoch - 1)),
+            }
+            input.advance_to(epoch + 1);
+            input.flush();
+            (0..4).for_each(|_| _ = worker.step());
+        }
+        drop(input);
+        while worker.step() {}
+        sent.take()
+    });
+    let (parts, _) = counts();
+    assert!(parts < 4 * ROWS, "found {parts} calls, wanted fewer than four for each row");
+    let mut sent = sent;
+    sent.sort();
+    let expected = (0..100).flat_map(|part| [(part, 0, 1), (part, ROWS - 99 + part, -1)]);
     assert_eq!(sent, expected.collect::<Vec<_>>());
 }
 

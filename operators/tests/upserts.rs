@@ -84,7 +84,16 @@ fn different_rows_of_one_key_and_epoch_are_inspected() {
                 return latest_inspect(upserts, "Latest", inspect);
             }
             let none = upserts.clone().flat_map(|_| None::<((u8, u8), u64, isize)>).as_collection();
-            latest_joined_inspect(upserts, none, "Joined", |_, row| Some(*row), |key, row, _| (*key, *row), inspect)
+            latest_joined_inspect(
+                upserts,
+                none,
+                "Joined",
+                |_, row| Some(*row),
+                |key, row, _| (*key, *row),
+                inspect,
+                |_, _| None::<()>,
+            )
+            .0
         });
         assert_eq!(std::mem::take(&mut *seen.lock().expect("no panic")), [(1, 7, 8)]);
     }
@@ -112,6 +121,43 @@ proptest! {
             })]
         });
         prop_assert_eq!(states(&sent[0]), expected);
+    }
+
+    /// The same histories, where the joined row has only half of the partner: rows whose partner changed by less are told.
+    #[test]
+    fn changes_that_a_join_does_not_show_are_told(
+        epochs in writes(),
+        workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
+        in_flight in 1..4_u64,
+    ) {
+        let (history, tables) = history(&epochs);
+        let joined = tables.iter().map(|(rows, partners)| -> Held<_> {
+            let half = |row: &u8| partners.get(&(row / 2)).map(|partner| partner / 2);
+            rows.iter().map(|(key, row)| ((*key, *row, half(row)), 1)).collect()
+        });
+        let mut told: Vec<Held<_>> = vec![Held::new()];
+        for before_and_after in tables.windows(2) {
+            let [(rows, before), (_, after)] = before_and_after else { unreachable!() };
+            let mut held = told.last().cloned().unwrap_or_default();
+            for (key, row) in rows {
+                let partners = before.get(&(row / 2)).zip(after.get(&(row / 2)));
+                if partners.is_some_and(|(before, after)| before != after && before / 2 == after / 2) {
+                    *held.entry((*key, *row, None)).or_default() += 1;
+                }
+            }
+            told.push(held);
+        }
+        let sent = drive(&history, workers, in_flight, |sides| {
+            let rows = upserts(sides.clone().flat_map(Side::row), "Rows");
+            let partners = sides.flat_map(Side::partner);
+            let joined = |key: &u8, row: &u8, partner: Option<&u8>| (*key, *row, partner.map(|partner| partner / 2));
+            let touch = |key: &u8, row: &u8| Some((*key, *row, None));
+            let of = |_: &u8, row: &u8| Some(row / 2);
+            let (joined, told) = latest_joined_inspect(rows, partners, "Joined", of, joined, |_, _, _| (), touch);
+            vec![joined, told]
+        });
+        prop_assert_eq!(states(&sent[0]), joined.collect::<Vec<_>>());
+        prop_assert_eq!(states(&sent[1]), told);
     }
 
     /// The same histories, where row and partner meet by key; and no row moves but those that differ.

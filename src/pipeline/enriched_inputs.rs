@@ -20,7 +20,6 @@ use crate::operators::{Batch, Epochs, to_all_workers};
 
 use super::enriched::{Enriched, EnrichedJoin, EnrichedReader, EnrichedRows, Unjoined};
 use super::job::Job;
-use super::lookup::buyers_of_changed;
 
 type LineTrace<T, I> = TraceAgent<ValSpine<Option<I>, Line<I>, T, isize>>;
 type LineSpan<T, I> = Span<T, Batch<Option<I>, Line<I>, T>>;
@@ -47,7 +46,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
             trace: stays.then_some(trace),
             accounts: self.accounts().inner,
             products: self.products(),
-            buyers: stays.then(|| buyers_of_changed(self.products(), self.sales_by_product())),
+            buyers: stays.then(|| self.buyers_of_changed().inner),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
 use super::customers::CustomerReductions;
 use super::lines::OnConflict;
 use super::step::Step;
-use super::totals::{ProductTotals, Sale};
+use super::totals::ProductTotals;
 use super::{customers, lines, products, train};
 
 /// The input tables of a job.
@@ -64,10 +64,10 @@ pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
+    buyers_of_changed: VecCollection<'scope, T, Option<I>>,
     customer_reductions: SharedReduce<'scope, T, Option<I>, Line<I>>,
     patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
-    sales_by_product: Step<'scope, ByKey<'scope, T, Option<I>, Sale<I>>>,
     product_totals: Step<'scope, VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
     product_sales: Step<'scope, VecCollection<'scope, T, ProductSales<I>>>,
     models: Step<'scope, VecCollection<'scope, T, Arc<Forest>>>,
@@ -103,15 +103,14 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         let no_models = products.clone();
         let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
 
-        let lines = lines::priced(orders, on_conflict, products.clone());
+        let (lines, buyers_of_changed) = lines::priced(orders, on_conflict, products.clone());
         let lines_by_customer = lines::by_customer(lines);
         let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
         let reductions = CustomerReductions::clone(&customer_reductions);
         let patterns = Step::new(move || customers::patterns(&reductions, &tiers));
         let accounts = Step::new(patterns.then(move |patterns| customers::accounts(patterns, customers)));
-        let lines = lines_by_customer.clone();
-        let sales_by_product = Step::new(move || products::by_product(&lines));
-        let product_totals = Step::new(sales_by_product.then(products::totals_by_product));
+        let reductions = CustomerReductions::clone(&customer_reductions);
+        let product_totals = Step::new(move || products::totals(&reductions));
         let items = products.clone();
         let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
         let lines = lines_by_customer.clone();
@@ -121,10 +120,10 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
             settings,
             products,
             lines_by_customer,
+            buyers_of_changed,
             customer_reductions,
             patterns,
             accounts,
-            sales_by_product,
             product_totals,
             product_sales,
             models,
@@ -149,6 +148,11 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         self.lines_by_customer.clone()
     }
 
+    /// The customers who bought a product that changed in another column than its price, in the epoch in which it did.
+    pub(super) fn buyers_of_changed(&self) -> VecCollection<'scope, T, Option<I>> {
+        self.buyers_of_changed.clone()
+    }
+
     /// The operator that reduces the lines of each customer whose lines change; tables add their reductions to it.
     pub fn customer_reductions(&self) -> &CustomerReductions<'scope, T, I> {
         &self.customer_reductions
@@ -167,12 +171,6 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     #[must_use]
     pub fn accounts(&self) -> VecCollection<'scope, T, (Option<I>, Arc<Account>)> {
         self.accounts.get()
-    }
-
-    /// The sales of each product, without its price: a new price changes no sale.
-    #[must_use]
-    pub fn sales_by_product(&self) -> ByKey<'scope, T, Option<I>, Sale<I>> {
-        self.sales_by_product.get()
     }
 
     /// Orders, customers and pieces of each product that was ordered.

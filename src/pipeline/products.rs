@@ -4,35 +4,23 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 
-use crate::model::{Amount, Id, Line, Price, Product, ProductSales};
-use crate::operators::{ByKey, Epochs, accumulate_distinct, arrange, left_join_unique, totals};
+use crate::model::{Amount, Id, Price, Product, ProductSales};
+use crate::operators::{self, Epochs, left_join_unique};
 
-use super::totals::{ProductTotals, Sale};
+use super::customers::CustomerReductions;
+use super::totals::ProductTotals;
 
-/// The sales of each product. A price is not among them: when it changes, no sale does.
-pub(super) fn by_product<'scope, T: Epochs, I: Id>(
-    by_customer: &ByKey<'scope, T, Option<I>, Line<I>>,
-) -> ByKey<'scope, T, Option<I>, Sale<I>> {
-    let sales = by_customer.clone().as_collection(|customer, line| {
-        let sale = Sale { customer: customer.clone(), quantity: line.quantity, discount: line.discount };
-        (line.product.clone(), sale)
-    });
-    arrange(sales, "Sales by product")
-}
-
-/// What was sold of each product id that was ordered.
-pub(super) fn totals_by_product<'scope, T: Epochs, I: Id>(
-    by_product: ByKey<'scope, T, Option<I>, Sale<I>>,
+/// What was sold of each product id that was ordered. It has no price: when that changes, no sale does.
+pub(super) fn totals<'scope, T: Epochs, I: Id>(
+    customers: &CustomerReductions<'scope, T, I>,
 ) -> VecCollection<'scope, T, (Option<I>, ProductTotals)> {
-    let sums = accumulate_distinct(
-        by_product,
-        "Sales and customers by product",
+    let sums = customers.accumulate_distinct_unsorted(
         ProductTotals::ONE_CUSTOMER,
-        |_, sale| sale.customer.clone(),
-        |product, _| product.clone(),
-        |product, sale| Some((product.clone(), ProductTotals::of_sale(sale))),
+        |customer, line| customer.is_some().then(|| line.product.clone()),
+        |_, product| product.clone(),
+        |_, line| Some((line.product.clone(), ProductTotals::of_line(line))),
     );
-    totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals))
+    operators::totals(sums, "Totals of each product", |product, totals| (product.clone(), *totals))
 }
 
 /// A row for each product id that was ordered.

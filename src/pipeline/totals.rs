@@ -5,19 +5,8 @@
 use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Amount, AmountSum, Discount, Line};
+use crate::model::{Amount, AmountSum, Line};
 use crate::operators::Variance;
-
-/// An order as one of its product's: ordered by customer, so that those of a customer are adjacent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Sale<I> {
-    /// Who ordered.
-    pub customer: Option<I>,
-    /// How many pieces.
-    pub quantity: i32,
-    /// The fraction taken off.
-    pub discount: Discount,
-}
 
 /// Orders, customers and amounts of a day, a month or a customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,11 +69,11 @@ impl ProductTotals {
     pub const ONE_CUSTOMER: ProductTotals =
         ProductTotals { orders: 0, customers: 1, quantity: 0, quantity_squares: 0, paid_pieces_e4: 0 };
 
-    /// What a sale adds.
+    /// What an order line adds.
     #[must_use]
-    pub fn of_sale<I>(sale: &Sale<I>) -> ProductTotals {
-        let quantity = i64::from(sale.quantity);
-        let paid_pieces_e4 = i128::from(quantity * sale.discount.left_e4());
+    pub fn of_line<I>(line: &Line<I>) -> ProductTotals {
+        let quantity = i64::from(line.quantity);
+        let paid_pieces_e4 = i128::from(quantity * line.discount.left_e4());
         let quantity_squares = i128::from(quantity * quantity);
         ProductTotals { orders: 1, customers: 0, quantity, quantity_squares, paid_pieces_e4 }
     }
@@ -133,7 +122,7 @@ add_by_field!(ProductTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Payload, Price};
+    use crate::model::{Discount, Payload, Price};
 
     fn line(quantity: i32) -> Line<u32> {
         let discount = Discount::from_e4(-999_999_999).expect("in range");
