@@ -16,7 +16,7 @@ use crate::batch::{Batch, SortedBatch, advance};
 use crate::bounds::Epochs;
 use crate::received::Received;
 use crate::replay::{Replay, Timeline};
-use crate::values::{NovelValues, ValueRun, Values};
+use crate::values::{NovelValues, ValueRun, ValueSet, Values, before_and_after};
 
 /// The changes of one key.
 pub(crate) struct KeyChange<'a, V, T> {
@@ -25,11 +25,17 @@ pub(crate) struct KeyChange<'a, V, T> {
     times: Vec<T>,
     /// The novel updates by time, where they have several.
     timeline: OnceCell<Timeline<'a, V>>,
+    /// The values before and after, where they are few and change once.
+    merged: OnceCell<[Vec<(&'a V, isize)>; 2]>,
 }
+
+/// The most values that are merged as a whole, so that each reduction need not merge those that it reads.
+const MERGED: usize = 256;
 
 impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
     fn new() -> Self {
-        KeyChange { earlier: Vec::new(), novel: Vec::new(), times: Vec::new(), timeline: OnceCell::new() }
+        let (timeline, merged) = (OnceCell::new(), OnceCell::new());
+        KeyChange { earlier: Vec::new(), novel: Vec::new(), times: Vec::new(), timeline, merged }
     }
 
     fn clear(&mut self) {
@@ -37,6 +43,7 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         self.novel.clear();
         self.times.clear();
         self.timeline.take();
+        self.merged.take();
     }
 
     /// Collects the times of the novel updates.
@@ -75,6 +82,13 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
     /// At least how many updates made the values before the change.
     pub(crate) fn earlier_updates(&self) -> usize {
         self.earlier.iter().map(ValueRun::len).sum()
+    }
+
+    /// The values before and after the change, if they are few and it has one time. Those of a new key are in order.
+    fn merged(&self) -> Option<&[Vec<(&'a V, isize)>; 2]> {
+        let is_small = || self.earlier.iter().chain(&self.novel).map(ValueRun::len).sum::<usize>() <= MERGED;
+        (self.times.len() == 1 && !self.is_new() && is_small())
+            .then(|| self.merged.get_or_init(|| before_and_after(&self.earlier, &self.novel)))
     }
 
     /// The change step by step, before the first.
@@ -120,12 +134,15 @@ impl<'b, V: Ord, T: Epochs> ChangeSteps<'b, '_, V, T> {
 
     /// The values after the steps taken.
     pub(crate) fn values(&self) -> Values<'_, V, T> {
+        if let Some(merged) = self.change.merged() {
+            return Values(ValueSet::Merged(&merged[self.taken]));
+        }
         let novel = match &self.replay {
             _ if self.taken == 0 => NovelValues::All(&[]),
             Some(replay) => NovelValues::Played(replay),
             None => NovelValues::All(&self.change.novel),
         };
-        Values { earlier: &self.change.earlier, novel }
+        Values(ValueSet::Unmerged { earlier: &self.change.earlier, novel })
     }
 }
 

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use differential_dataflow::Data;
 use differential_dataflow::difference::Semigroup;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::exchange::LocalHash;
 
@@ -14,48 +15,82 @@ pub trait Group: Data + Hash {}
 
 impl<G: Data + Hash> Group for G {}
 
-/// Sums by time and group. Updates in sequence of one group and time cost no look-up.
+/// Sums by time and group. Diffs in sequence of one group and time cost one look-up.
 pub(crate) struct Sums<G, T, R> {
-    epochs: BTreeMap<T, IndexMap<G, R, LocalHash>>,
-    /// The index of the sum that was added to last.
-    last: usize,
+    epochs: BTreeMap<T, EpochSums<G, R>>,
 }
+
+/// The sums of a time, and diffs that are still to be added.
+struct EpochSums<G, R> {
+    sums: IndexMap<G, R, LocalHash>,
+    waiting: Vec<(G, R)>,
+}
+
+/// How many diffs wait until their groups are looked up. The processor then fetches several groups at a time, which it
+/// can't while what is found is changed in between.
+const LOOKED_UP: usize = 64;
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
-        Sums { epochs: BTreeMap::new(), last: 0 }
+        Sums { epochs: BTreeMap::new() }
     }
 }
 
 impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     pub(crate) fn add(&mut self, group: G, time: &T, diff: R) {
-        let sums = match self.epochs.get_mut(time) {
-            Some(sums) => sums,
-            None => self.epochs.entry(time.clone()).or_default(),
+        let epoch = match self.epochs.get_mut(time) {
+            Some(epoch) => epoch,
+            None => self.epochs.entry(time.clone()).or_insert_with(EpochSums::new),
         };
-        match sums.get_index_mut(self.last) {
+        match epoch.waiting.last_mut() {
             Some((last, sum)) if *last == group => sum.plus_equals(&diff),
-            _ => match sums.get_full_mut(&group) {
-                Some((index, _, sum)) => {
-                    sum.plus_equals(&diff);
-                    self.last = index;
-                }
-                None => self.last = sums.insert_full(group, diff).0,
-            },
+            _ => epoch.push(group, diff),
         }
     }
 
-    /// How many sums there are.
+    /// At most how many sums there are.
     pub(crate) fn len(&self) -> usize {
-        self.epochs.values().map(IndexMap::len).sum()
+        self.epochs.values().map(|epoch| epoch.sums.len() + epoch.waiting.len()).sum()
     }
 
     /// The sums that are not zero.
     pub(crate) fn into_updates(self) -> impl Iterator<Item = (G, T, R)> {
-        let updates = self
-            .epochs
-            .into_iter()
-            .flat_map(|(time, sums)| sums.into_iter().map(move |(group, diff)| (group, time.clone(), diff)));
-        updates.filter(|(_, _, diff)| !diff.is_zero())
+        let updates = self.epochs.into_iter().flat_map(|(time, epoch)| {
+            epoch.into_sums().into_iter().map(move |(group, sum)| (group, time.clone(), sum))
+        });
+        updates.filter(|(_, _, sum)| !sum.is_zero())
+    }
+}
+
+impl<G: Group, R: Semigroup> EpochSums<G, R> {
+    fn new() -> Self {
+        EpochSums { sums: IndexMap::default(), waiting: Vec::new() }
+    }
+
+    fn push(&mut self, group: G, diff: R) {
+        if self.waiting.len() == LOOKED_UP {
+            self.add_waiting();
+        }
+        self.waiting.push((group, diff));
+    }
+
+    fn add_waiting(&mut self) {
+        let places: [Option<usize>; LOOKED_UP] =
+            std::array::from_fn(|at| self.sums.get_index_of(&self.waiting.get(at)?.0));
+        for ((group, diff), place) in self.waiting.drain(..).zip(places) {
+            if let Some(place) = place {
+                self.sums[place].plus_equals(&diff);
+                continue;
+            }
+            match self.sums.entry(group) {
+                Entry::Occupied(mut sum) => sum.get_mut().plus_equals(&diff),
+                Entry::Vacant(new) => drop(new.insert(diff)),
+            }
+        }
+    }
+
+    fn into_sums(mut self) -> IndexMap<G, R, LocalHash> {
+        self.add_waiting();
+        self.sums
     }
 }

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 
 use crate::exchange::LocalHash;
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
 
 use crate::chunked_vec::ChunkedVec;
 use crate::upsert::{Position, Upsert};
@@ -70,7 +70,8 @@ impl<V> WrittenPart<V> {
 }
 
 struct TablePart<K, V> {
-    index: HashTable<IndexEntry>,
+    /// The slot of each key. Hashes are not kept with them: they are only needed again when the index grows.
+    index: HashTable<Slot>,
     rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
@@ -85,18 +86,40 @@ impl<K, V> Default for TablePart<K, V> {
     }
 }
 
-/// Where the row of a key with this hash may lie.
-#[derive(Clone, Copy)]
-struct IndexEntry {
-    hash: u32,
-    slot: Slot,
-}
-
 struct TableRow<K, V> {
     key: K,
-    /// Where the row stands in the open epoch; `None` for a row of an epoch that is over.
-    position: Option<Position>,
     row: Option<V>,
+}
+
+/// Where the rows stand that the open epoch wrote to a part.
+struct Positions {
+    /// How many slots there were before.
+    slots_before: usize,
+    /// Of those slots, the ones that were written.
+    rewritten: HashMap<usize, Position, LocalHash>,
+    /// Of all slots after them.
+    appended: Vec<Position>,
+}
+
+impl Positions {
+    fn after(slots_before: usize) -> Self {
+        Positions { slots_before, rewritten: HashMap::default(), appended: Vec::new() }
+    }
+
+    fn get(&self, slot: Slot) -> Option<Position> {
+        match slot.at().checked_sub(self.slots_before) {
+            Some(at) => self.appended.get(at).copied(),
+            None => self.rewritten.get(&slot.at()).copied(),
+        }
+    }
+
+    fn set(&mut self, slot: Slot, position: Position) {
+        match slot.at().checked_sub(self.slots_before) {
+            Some(at) if at < self.appended.len() => self.appended[at] = position,
+            Some(_) => self.appended.push(position),
+            None => drop(self.rewritten.insert(slot.at(), position)),
+        }
+    }
 }
 
 /// How many parts there are: one for each value of a hash's first byte.
@@ -154,8 +177,8 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     /// Forgets a key whose row was deleted.
     pub(crate) fn remove(&mut self, slot: Slot) {
         let part = &mut self.parts[slot.part()];
-        let hash = upper(self.hasher.hash_one(&part.rows[slot.at()].key));
-        if let Ok(entry) = part.index.find_entry(spread(hash), |entry| entry.slot == slot) {
+        let hash = index_hash(&self.hasher, &part.rows[slot.at()].key);
+        if let Ok(entry) = part.index.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
         part.free.push(slot);
@@ -174,44 +197,42 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
         if self.rows.is_empty() {
             // The first epoch is mostly the largest, and its rows are mostly different ones.
             self.rows.reserve_exact(self.waiting.len());
-            self.index.reserve(self.waiting.len(), |entry| spread(entry.hash));
+            self.index.reserve(self.waiting.len(), |_| unreachable!("there is no slot yet"));
         }
-        let mut inspected = HashSet::new();
+        let (mut positions, mut inspected) = (Positions::after(self.rows.len()), HashSet::new());
         for (key, position, row) in std::mem::take(&mut self.waiting) {
-            let hash = upper(hasher.hash_one(&key));
-            let rows = &self.rows;
-            let is_it = |entry: &IndexEntry| entry.hash == hash && rows[entry.slot.at()].key == key;
-            match self.index.entry(spread(hash), is_it, |entry| spread(entry.hash)) {
+            let (rows, hash) = (&self.rows, index_hash(hasher, &key));
+            let is_it = |slot: &Slot| rows[slot.at()].key == key;
+            match self.index.entry(hash, is_it, |slot| index_hash(hasher, &rows[slot.at()].key)) {
                 Entry::Vacant(vacant) => {
                     let slot = self.free.pop().or_else(|| Slot::new(part, self.rows.len()));
                     let slot = slot.unwrap_or_else(|| {
                         let wanted = "wanted at most 2²⁴ − 1 keys in each of 256 parts";
                         panic!("{place}: found no room for key {key:?}, {wanted}")
                     });
-                    store(&mut self.rows, slot, TableRow { key, position: Some(position), row });
-                    vacant.insert(IndexEntry { hash, slot });
+                    store(&mut self.rows, slot, TableRow { key, row });
+                    positions.set(slot, position);
+                    vacant.insert(slot);
                     written.fresh.push(slot);
                 }
                 Entry::Occupied(occupied) => {
-                    let slot = occupied.get().slot;
-                    let known = &mut self.rows[slot.at()];
-                    if let (Some(_), Some(one), Some(other)) = (known.position, &known.row, &row)
+                    let slot = *occupied.get();
+                    let (known, known_position) = (&mut self.rows[slot.at()], positions.get(slot));
+                    if let (Some(_), Some(one), Some(other)) = (known_position, &known.row, &row)
                         && one != other
                         && inspected.insert(slot.0)
                     {
                         inspect(&known.key, one, other);
                     }
-                    if (known.position, &known.row) < (Some(position), &row) {
-                        let settled = known.position.replace(position).is_none();
+                    if (known_position, &known.row) < (Some(position), &row) {
+                        positions.set(slot, position);
                         let before = std::mem::replace(&mut known.row, row);
-                        let before = before.filter(|_| settled);
+                        let before = before.filter(|_| known_position.is_none());
                         written.replaced.extend(before.map(|before| (slot, before)));
                     }
                 }
             }
         }
-        let slots = written.fresh.iter().chain(written.replaced.iter().map(|(slot, _)| slot));
-        slots.for_each(|slot| self.rows[slot.at()].position = None);
         written
     }
 }
@@ -229,12 +250,8 @@ fn store<K, V>(rows: &mut Vec<TableRow<K, V>>, slot: Slot, row: TableRow<K, V>) 
     rows.push(row);
 }
 
-/// The half of a hash that the index keeps.
-fn upper(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-/// The 64 bits that the index wants, of those it keeps: it looks at the lowest and the highest.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
+/// The hash by which an index finds a key. It looks at the lowest and the highest bits, and the lowest byte of the key's
+/// hash is that of its part.
+fn index_hash<K: Hash>(hasher: &LocalHash, key: &K) -> u64 {
+    hasher.hash_one(key).rotate_right(32)
 }

@@ -25,9 +25,39 @@ use crate::replay::Replay;
 /// The values of one key as of a time, sorted, each with a positive weight.
 ///
 /// They are read lazily.
-pub struct Values<'a, V, T> {
-    pub(crate) earlier: &'a [ValueRun<'a, V, T>],
-    pub(crate) novel: NovelValues<'a, V, T>,
+pub struct Values<'a, V, T>(pub(crate) ValueSet<'a, V, T>);
+
+pub(crate) enum ValueSet<'a, V, T> {
+    /// The values of several batches, which are merged while they are read.
+    Unmerged { earlier: &'a [ValueRun<'a, V, T>], novel: NovelValues<'a, V, T> },
+    /// Values in order, each with its weight.
+    Merged(&'a [(&'a V, isize)]),
+}
+
+/// The values before and after a change, in order, each with its weight, which is positive.
+pub(crate) fn before_and_after<'a, V: Ord, T: Timestamp>(
+    earlier: &[ValueRun<'a, V, T>],
+    novel: &[ValueRun<'a, V, T>],
+) -> [Vec<(&'a V, isize)>; 2] {
+    let count = earlier.iter().chain(novel).map(ValueRun::len).sum();
+    let mut before: Vec<(&V, isize)> = Vec::with_capacity(count);
+    // Mostly nearly all values are in one batch, and need no comparison.
+    let longest = (0..earlier.len()).max_by_key(|nth| earlier[*nth].len()).unwrap_or(0);
+    let (others, rest) = earlier.split_at(longest.min(earlier.len()));
+    if let Some((longest, others_after)) = rest.split_first() {
+        longest.for_each_update(&mut |value, _, diff| match before.last_mut() {
+            Some((last, weight)) if std::ptr::eq(*last, value) => *weight += diff,
+            _ => before.push((value, diff)),
+        });
+        others.iter().chain(others_after).for_each(|run| run.insert_into(&mut before));
+    }
+    let mut after = Vec::with_capacity(count);
+    after.extend_from_slice(&before);
+    novel.iter().for_each(|run| run.insert_into(&mut after));
+    [before, after].map(|mut values| {
+        values.retain(|(_, weight)| *weight > 0);
+        values
+    })
 }
 
 /// The updates that count beside those of earlier batches.
@@ -81,6 +111,17 @@ impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
             let (times, diffs) = self.updates(position);
             times.iter().zip(diffs).for_each(|(time, diff)| show(value, time, *diff));
         }
+    }
+
+    /// Adds the updates to values in order.
+    fn insert_into(&self, values: &mut Vec<(&'a V, isize)>)
+    where
+        V: Ord,
+    {
+        self.for_each_update(&mut |value, _, diff| match values.binary_search_by(|(other, _)| (*other).cmp(value)) {
+            Ok(at) => values[at].1 += diff,
+            Err(at) => values.insert(at, (value, diff)),
+        });
     }
 
     /// Shows the times of the updates, some of them more than once.
@@ -172,26 +213,56 @@ impl<'a, V: Ord + 'a, T: Timestamp> Values<'a, V, T> {
     ///
     /// `before` must be true for some first values, perhaps none or all, and false for those after them.
     pub fn ascending_from(&self, before: impl Fn(&V) -> bool) -> impl Iterator<Item = (&'a V, isize)> {
-        let unread = self.sources().map(|source| Unread::from(source, &before)).collect();
-        merge(unread, |unread| unread.rest.start, Unread::pass_first, Ordering::is_lt)
+        match &self.0 {
+            ValueSet::Merged(values) => {
+                let first = values.partition_point(|(value, _)| before(value));
+                Either::Merged(values[first..].iter().copied())
+            }
+            ValueSet::Unmerged { earlier, novel } => {
+                let unread = sources(earlier, novel).map(|source| Unread::from(source, &before)).collect();
+                Either::Unmerged(merge(unread, |unread| unread.rest.start, Unread::pass_first, Ordering::is_lt))
+            }
+        }
     }
 
     /// The values from the greatest down, each with its weight.
     pub fn descending(&self) -> impl Iterator<Item = (&'a V, isize)> {
-        merge(
-            self.sources().map(Unread::all).collect(),
-            |unread| unread.rest.end - 1,
-            Unread::pass_last,
-            Ordering::is_gt,
-        )
+        match &self.0 {
+            ValueSet::Merged(values) => Either::Merged(values.iter().rev().copied()),
+            ValueSet::Unmerged { earlier, novel } => {
+                let unread = sources(earlier, novel).map(Unread::all).collect();
+                Either::Unmerged(merge(unread, |unread| unread.rest.end - 1, Unread::pass_last, Ordering::is_gt))
+            }
+        }
     }
+}
 
-    fn sources(&self) -> impl Iterator<Item = ValueSource<'a, V, T>> {
-        let (novel, played) = match self.novel {
-            NovelValues::All(novel) => (novel, None),
-            NovelValues::Played(replay) => (&[][..], Some(ValueSource::Replay(replay))),
-        };
-        self.earlier.iter().chain(novel).map(ValueSource::Run).chain(played)
+fn sources<'a, V, T>(
+    earlier: &'a [ValueRun<'a, V, T>],
+    novel: &NovelValues<'a, V, T>,
+) -> impl Iterator<Item = ValueSource<'a, V, T>> {
+    let (novel, played) = match novel {
+        NovelValues::All(novel) => (*novel, None),
+        NovelValues::Played(replay) => (&[][..], Some(ValueSource::Replay(replay))),
+    };
+    earlier.iter().chain(novel).map(ValueSource::Run).chain(played)
+}
+
+/// One of two iterators.
+enum Either<M, U> {
+    Merged(M),
+    Unmerged(U),
+}
+
+impl<M: Iterator, U: Iterator<Item = M::Item>> Iterator for Either<M, U> {
+    type Item = M::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<M::Item> {
+        match self {
+            Either::Merged(values) => values.next(),
+            Either::Unmerged(values) => values.next(),
+        }
     }
 }
 

@@ -48,16 +48,28 @@ fn run<D: Data + Send>(
     states(&updates[0])
 }
 
-/// Compares with the definition, run in four ways.
+/// The same history, of which one key has so many values all the time that they are not merged as a whole.
+fn with_many_values(history: &History) -> History {
+    let many = |weight| (0..=u8::MAX).map(move |value| ((1, value), weight));
+    let mut longer = vec![many(1).collect()];
+    longer.extend_from_slice(history);
+    longer.push(many(-1).collect());
+    longer
+}
+
+/// Compares with the definition, run in four ways, and once with a key that has many values.
 fn check<D: Data + Send>(
     history: &History,
     operator: impl for<'a> Fn(ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, D> + Send + Sync + Copy + 'static,
     definition: impl Fn(&Held<(u8, u8)>) -> Held<D>,
 ) -> Result<(), TestCaseError> {
-    let expected: Vec<_> = states(history).iter().map(definition).collect();
+    let expected: Vec<_> = states(history).iter().map(&definition).collect();
     for (workers, in_flight) in [(1, 1), (1, 3), (2, 2), (4, 64)] {
         prop_assert_eq!(&run(history, workers, in_flight, operator), &expected, "{} workers", workers);
     }
+    let longer = with_many_values(history);
+    let expected: Vec<_> = states(&longer).iter().map(definition).collect();
+    prop_assert_eq!(run(&longer, 1, 1, operator), expected, "with many values");
     Ok(())
 }
 
@@ -266,8 +278,8 @@ proptest! {
         }
         check(&history, operator, |held| {
             counted(by_key(held).into_iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| {
-                let within = |stretch: std::ops::Range<u8>| values.iter().filter(|value| stretch.contains(value)).count() as u64;
-                (key, vec![within(0..2), within(2..3), within(3..9), within(9..255)])
+                let within = |stretch: std::ops::RangeInclusive<u8>| values.iter().filter(|value| stretch.contains(value)).count() as u64;
+                (key, vec![within(0..=1), within(2..=2), within(3..=8), within(9..=255)])
             }))
         })?;
     }
