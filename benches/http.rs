@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Date32Array, Float64Array, Int32Array, Int64Array};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
-use common::{Args, folder, write_json};
+use common::{Args, Neighbour, folder, write_json};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -98,11 +98,10 @@ impl Bench {
         drop(service);
         let service = self.start("none");
         results.push(latency("one order posted, durability none", &self.posts(&service, self.times(2000), 5)));
-        let busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
-        let mut busy = busy.expect("another process starts");
+        let busy = Neighbour::start();
         let beside = self.posts(&service, self.times(1000), 6);
         results.push(latency("the same beside a process that keeps a core busy", &beside));
-        busy.kill().and_then(|()| busy.wait()).expect("it ends");
+        drop(busy);
         drop(service);
         results
     }

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! cargo bench --bench updates -- --scales 1,4 --workers 1,2
+//! cargo bench --bench updates -- --neighbour     # beside a process that keeps one core busy
+//! cargo bench --bench updates -- --cold --rounds 5
 //! cargo test --bench updates     # a small form that only shows that it runs
 //! ```
 //!
@@ -17,8 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Args, config, live, resident, sample_orders, sample_products, write_json};
+use common::{Args, Neighbour, config, context_switches, live, resident, sample_orders, sample_products, write_json};
 use hdrhistogram::Histogram;
+use millstream::config::JobConfig;
 use millstream::model::{AnyId, Change, Day, Order, Price, Product};
 use millstream::runtime::Live;
 use serde::Serialize;
@@ -37,6 +40,8 @@ struct Measured {
     p99_us: f64,
     max_us: f64,
     changes_per_second: f64,
+    /// Of all threads, for each epoch.
+    context_switches: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -52,10 +57,15 @@ fn main() {
     let args = Args::get();
     let workers = args.workers.clone().unwrap_or(vec![2]);
     let (mut loads, mut results) = (Vec::new(), Vec::new());
+    let _neighbour = args.neighbour.then(Neighbour::start);
     for (scale, input) in args.shops() {
         for workers in &workers {
             let mut config = config(*workers);
             config.profile = args.profile;
+            if args.cold {
+                results.extend(cold(&config, &input, scale, args.rounds.unwrap_or(3)));
+                continue;
+            }
             let mut live = live(&config, &input);
             loads.push(loaded(&mut live, scale, *workers, args.bench));
             let (is_full, only) = (args.bench, args.only.as_deref());
@@ -83,11 +93,85 @@ fn loaded(live: &mut Live, scale: f64, workers: usize, is_full: bool) -> Loaded 
         "\nscale {scale}, {workers} workers: {orders} orders loaded in {:.2} s, {bytes_per_order:.0} bytes an order",
         report.seconds
     );
-    println!(
-        "{:28} {:>8} {:>8} {:>10} {:>10} {:>10} {:>12}",
-        "case", "changes", "epochs", "p50 µs", "p99 µs", "max µs", "changes/s"
-    );
+    print_head();
     Loaded { scale, workers, orders, load_seconds: report.seconds, bytes_per_order }
+}
+
+/// What the first corrected order after a load takes, and the ten after it: of several loads.
+fn cold(config: &JobConfig, input: &Path, scale: f64, rounds: usize) -> [Measured; 2] {
+    let orders = sample_orders(input, 11 * rounds);
+    let mut took = [new_histogram(), new_histogram()];
+    for orders in orders.chunks_exact(11).take(rounds) {
+        let mut live = live(config, input);
+        for (nth, (id, order)) in orders.iter().enumerate() {
+            let corrected = Order { quantity: order.quantity % 1000 + 1, ..order.clone() };
+            let applied = Instant::now();
+            live.apply([Change::Order(id.clone(), Some(corrected))]).expect("the job is live");
+            record(&mut took[nth.min(1)], applied.elapsed());
+        }
+        live.stop().expect("the workers end");
+    }
+    let [first, next] = took;
+    println!("\nscale {scale}, {} workers, {rounds} loads", config.workers);
+    print_head();
+    let measured = |case, nanoseconds: Histogram<u64>| {
+        let all = Duration::from_secs_f64(nanoseconds.mean() * nanoseconds.len() as f64 / 1e9);
+        let measured = Measured::of(scale, config.workers, case, 1, &nanoseconds, all, None);
+        measured.print();
+        measured
+    };
+    [measured("the first corrected order", first), measured("the ten after it", next)]
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits")
+}
+
+fn record(nanoseconds: &mut Histogram<u64>, took: Duration) {
+    nanoseconds.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
+}
+
+fn print_head() {
+    println!(
+        "{:28} {:>8} {:>8} {:>10} {:>10} {:>10} {:>12} {:>9}",
+        "case", "changes", "epochs", "p50 µs", "p99 µs", "max µs", "changes/s", "switches"
+    );
+}
+
+impl Measured {
+    fn of(
+        scale: f64,
+        workers: usize,
+        case: &'static str,
+        changes_per_epoch: usize,
+        nanoseconds: &Histogram<u64>,
+        all: Duration,
+        switches: Option<u64>,
+    ) -> Measured {
+        let micros = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+        let epochs = nanoseconds.len();
+        Measured {
+            scale,
+            workers,
+            case,
+            changes_per_epoch,
+            epochs,
+            p50_us: micros(nanoseconds.value_at_quantile(0.5)),
+            p99_us: micros(nanoseconds.value_at_quantile(0.99)),
+            max_us: micros(nanoseconds.max()),
+            changes_per_second: (epochs * changes_per_epoch as u64) as f64 / all.as_secs_f64(),
+            context_switches: switches.map(|switches| switches as f64 / epochs as f64),
+        }
+    }
+
+    fn print(&self) {
+        let Measured { case, changes_per_epoch, epochs, p50_us, p99_us, max_us, changes_per_second, .. } = self;
+        let switches = self.context_switches.map_or("–".to_owned(), |switches| format!("{switches:.1}"));
+        println!(
+            "{case:28} {changes_per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} \
+             {changes_per_second:>12.0} {switches:>9}"
+        );
+    }
 }
 
 struct Bench<'a> {
@@ -170,11 +254,11 @@ impl Bench<'_> {
         }
         let (least, time) = if self.is_full { (10, Duration::from_secs(2)) } else { (2, Duration::from_millis(5)) };
         let per_epoch = if self.is_full { per_epoch } else { per_epoch.min(100) };
-        let mut nanoseconds = Histogram::<u64>::new(3).expect("three digits");
+        let mut nanoseconds = new_histogram();
         let (mut nth, mut all) = (0, Duration::ZERO);
         let before: HashMap<_, _> =
             self.live.progress_report().stages.into_iter().map(|stage| (stage.name, stage.seconds)).collect();
-        let started = Instant::now();
+        let (started, switches) = (Instant::now(), context_switches());
         while nanoseconds.len() < least || started.elapsed() < time {
             let changes: Vec<_> = (nth..nth + per_epoch).map(&mut change).collect();
             nth += per_epoch;
@@ -182,25 +266,11 @@ impl Bench<'_> {
             self.live.apply(changes).expect("the job is live");
             let took = applied.elapsed();
             all += took;
-            nanoseconds.record(u64::try_from(took.as_nanos()).expect("below 500 years")).expect("it grows");
+            record(&mut nanoseconds, took);
         }
-        let micros = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
-        let measured = Measured {
-            scale: self.scale,
-            workers: self.workers,
-            case,
-            changes_per_epoch: per_epoch,
-            epochs: nanoseconds.len(),
-            p50_us: micros(nanoseconds.value_at_quantile(0.5)),
-            p99_us: micros(nanoseconds.value_at_quantile(0.99)),
-            max_us: micros(nanoseconds.max()),
-            changes_per_second: nth as f64 / all.as_secs_f64(),
-        };
-        let Measured { epochs, p50_us, p99_us, max_us, changes_per_second, .. } = measured;
-        println!(
-            "{case:28} {per_epoch:>8} {epochs:>8} {p50_us:>10.1} {p99_us:>10.1} {max_us:>10.1} \
-             {changes_per_second:>12.0}"
-        );
+        let switches = switches.zip(context_switches()).map(|(before, after)| after - before);
+        let measured = Measured::of(self.scale, self.workers, case, per_epoch, &nanoseconds, all, switches);
+        measured.print();
         let stages = self.live.progress_report().stages.into_iter().map(|stage| {
             let since = stage.seconds - before.get(&stage.name).unwrap_or(&0.0);
             (since / all.as_secs_f64(), stage.name)

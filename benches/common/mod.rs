@@ -6,6 +6,7 @@ pub mod skewed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -39,6 +40,12 @@ pub struct Args {
     /// Only this case, such as `corrected orders 100`.
     #[arg(long)]
     pub only: Option<String>,
+    /// Keep one core busy with another process meanwhile.
+    #[arg(long)]
+    pub neighbour: bool,
+    /// Only what the first changes after a load take.
+    #[arg(long)]
+    pub cold: bool,
     /// Where the JSON goes [default: target/tmp/results/NAME.json].
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -148,6 +155,33 @@ fn sample(input: &Path, table: InputTable, many: usize) -> impl Iterator<Item = 
     let rows = || changes::<AnyId>(&source, table, Tz::UTC).expect("the shop can be read");
     let step = (rows().count() / many).max(1);
     rows().step_by(step).take(many).map(|row| row.expect("a row can be read")).collect::<Vec<_>>().into_iter()
+}
+
+/// Another process that keeps one core busy, until it is dropped.
+pub struct Neighbour(Child);
+
+impl Neighbour {
+    /// Starts it.
+    pub fn start() -> Neighbour {
+        Neighbour(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("another process starts"))
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).expect("it ends");
+    }
+}
+
+/// How often this process's threads gave up a core or lost it, where the system tells.
+pub fn context_switches() -> Option<u64> {
+    let threads = fs::read_dir("/proc/self/task").ok()?;
+    let statuses = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
+    let of_thread = |status: String| -> u64 {
+        let counts = status.lines().filter(|line| line.contains("_ctxt_switches:"));
+        counts.filter_map(|line| line.rsplit_once(char::is_whitespace)?.1.parse::<u64>().ok()).sum()
+    };
+    Some(statuses.map(of_thread).sum())
 }
 
 /// The memory that this process has now, in bytes, where the system tells.
