@@ -268,7 +268,7 @@ impl Bench<'_> {
             all += took;
             record(&mut nanoseconds, took);
         }
-        let switches = switches.zip(context_switches()).map(|(before, after)| after - before);
+        let switches = switches.zip(context_switches()).and_then(|(before, after)| after.checked_sub(before));
         let measured = Measured::of(self.scale, self.workers, case, per_epoch, &nanoseconds, all, switches);
         measured.print();
         let stages = self.live.progress_report().stages.into_iter().map(|stage| {

@@ -43,7 +43,7 @@ pub struct Args {
     /// Keep one core busy with another process meanwhile.
     #[arg(long)]
     pub neighbour: bool,
-    /// Only what the first changes after a load take.
+    /// Measure only the first changes after a load.
     #[arg(long)]
     pub cold: bool,
     /// Where the JSON goes [default: target/tmp/results/NAME.json].

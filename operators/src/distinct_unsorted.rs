@@ -1,15 +1,15 @@
-//! How many distinct keys each group has, where the rows of a group lie scattered among a key's values.
+//! How many distinct keys each group has, with the rows of a key in any order.
 //!
-//! The usual way arranges every (group, key) pair. But whoever reduces a changed key has its rows at hand, and most
-//! keys have few: they are counted again. Of a key with many rows, the count of each part is kept instead.
+//! The usual way arranges every (group, key) pair. Here the rows of a changed key are counted again, as most keys have
+//! few. For a key with many rows, a count per part is kept.
 //!
 //! ```text
 //! customer   1                    2
 //! product    T  M  T  B           M  M              T: 1 customer, M: 2, B: 1
 //! ```
 //!
-//! *Cost per change*: the key's rows, up to 4,096 of them; of a key that had more, those that changed. *State*: the
-//! number of rows in each part of a key that had more when it changed.
+//! *Cost per change*: the rows of the key; of a key with more than 1,024, those that change. *State*: the number of rows
+//! in each part of such a key.
 
 use std::hash::Hash;
 
@@ -26,8 +26,14 @@ use crate::key_changes::KeyChange;
 use crate::shared_reduce::{OutputBuffer, Reducer, Reductions, SharedReduce};
 use crate::sums::{Group, Sums};
 
-/// As [`accumulate_distinct`](crate::accumulate_distinct()), for parts in any order: the rows of a part need not be
-/// adjacent.
+/// Sums by group of a term for each row and a term for each distinct key, in one pass, where the rows of a part need not
+/// be adjacent: [`accumulate_distinct`](crate::accumulate_distinct()) without a condition on `part`.
+///
+/// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
+/// `once` to the group of that part.
+///
+/// *Cost per change*: the rows of the key, if any row with a part changes; of a key with more than 1,024 rows, those that
+/// change. *State*: the number of rows in each part of such a key.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;
@@ -101,7 +107,7 @@ struct UnsortedReducer<T: Timestamp, K, P, G: Group, R: Data, F, N, M> {
 type Counts<P> = HashMap<P, isize, LocalHash>;
 
 /// The most rows of a key that are counted again whenever it changes.
-const COUNTED_AGAIN: usize = 1 << 12;
+const RECOUNTED_MAX: usize = 1 << 10;
 
 impl<T, K, V, P, G, R, F, N, M> Reducer<K, V, T> for UnsortedReducer<T, K, P, G, R, F, N, M>
 where
@@ -128,6 +134,9 @@ where
             Some(part) => updates.push((part, time, weight, value)),
             None => add_term(sums, value, time, weight),
         });
+        if updates.is_empty() {
+            return;
+        }
         updates.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
         let by_part = updates.chunk_by(|one, other| one.0 == other.0);
         let mut parts: Vec<(&P, isize)> = by_part.clone().map(|updates| (&updates[0].0, 0)).collect();
@@ -153,7 +162,7 @@ where
                     rows => kept.insert(part.clone(), rows),
                 };
             }
-            if kept.is_empty() {
+            if kept.is_empty() && change.values() <= RECOUNTED_MAX {
                 counts.remove(key);
             }
         }
@@ -165,14 +174,14 @@ where
     }
 }
 
-/// The counts of the parts of a key as they were before a change, if it has so many rows that they are kept.
+/// How many rows each part of a key had before a change, if the key has so many that this is kept.
 fn kept_counts<'c, K: Key, V: Ord, T: Epochs, P: Ord + Hash>(
     counts: &'c mut HashMap<K, Counts<P>, LocalHash>,
     key: &K,
     change: &KeyChange<'_, V, T>,
     part: impl Fn(&V) -> Option<P>,
 ) -> Option<&'c mut Counts<P>> {
-    if change.earlier_updates() > COUNTED_AGAIN && !counts.contains_key(key) {
+    if change.values() > RECOUNTED_MAX && !counts.contains_key(key) {
         let mut kept = Counts::default();
         change.for_each_earlier(|value, weight| {
             if let Some(part) = part(value) {

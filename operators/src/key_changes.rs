@@ -29,8 +29,9 @@ pub(crate) struct KeyChange<'a, V, T> {
     merged: OnceCell<[Vec<(&'a V, isize)>; 2]>,
 }
 
-/// The most values that are merged as a whole, so that each reduction need not merge those that it reads.
-const MERGED: usize = 256;
+/// The most values that are merged as a whole, so that each reduction need not merge those that it reads. A test in
+/// `groups_and_joins` has a key with one more.
+const MERGED_MAX: usize = 256;
 
 impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
     fn new() -> Self {
@@ -79,16 +80,17 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         self.earlier.iter().for_each(|run| run.for_each_update(&mut |value, _, diff| show(value, diff)));
     }
 
-    /// At least how many updates made the values before the change.
-    pub(crate) fn earlier_updates(&self) -> usize {
-        self.earlier.iter().map(ValueRun::len).sum()
+    /// How many values there are in all batches, those that cancel among them.
+    pub(crate) fn values(&self) -> usize {
+        self.earlier.iter().chain(&self.novel).map(ValueRun::len).sum()
     }
 
-    /// The values before and after the change, if they are few and it has one time. Those of a new key are in order.
+    /// The values before and after the change, if they are few and it has one time. Not for a new key, whose values
+    /// usually lie in one batch.
     fn merged(&self) -> Option<&[Vec<(&'a V, isize)>; 2]> {
-        let is_small = || self.earlier.iter().chain(&self.novel).map(ValueRun::len).sum::<usize>() <= MERGED;
-        (self.times.len() == 1 && !self.is_new() && is_small())
-            .then(|| self.merged.get_or_init(|| before_and_after(&self.earlier, &self.novel)))
+        self.only_time()?;
+        let is_merged = !self.is_new() && self.values() <= MERGED_MAX;
+        is_merged.then(|| self.merged.get_or_init(|| before_and_after(&self.earlier, &self.novel)))
     }
 
     /// The change step by step, before the first.

@@ -62,27 +62,40 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D> {
-    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| (), |_, _| None::<()>).0
+    let partners = partners.map(|(key, partner)| (key, (partner, ())));
+    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| (), |_, _| ()).0
 }
 
-/// As [`latest_joined`], and calls `inspect` as [`latest_inspect`](super::latest_inspect) does.
+/// As [`latest_joined`], for partners with details that `logic` does not see; also calls `inspect` as
+/// [`latest_inspect`](super::latest_inspect) does.
 ///
-/// The second collection tells of changes of partners that the first does not show, because `logic` gives the same
-/// record before and after: at the epoch of the change it gains what `touch` gives of each row, as it was before the
-/// epoch.
+/// Where only the details of a partner change, the joined records stay. The second output then has `touch(key, row)` for
+/// each of the partner's rows, as they were before that epoch. It is a stream of events: nothing is retracted.
+///
+/// *Cost per change* of details: the partner's rows.
 ///
 /// # Panics
 ///
 /// As `latest_joined`.
-pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: ExchangeData, D: Data, C: Data>(
+pub fn latest_joined_inspect<'scope, T, K, V, J, P, X, D, C>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
-    partners: VecCollection<'scope, T, (J, P)>,
+    partners: VecCollection<'scope, T, (J, (P, X))>,
     name: &str,
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
     inspect: impl FnMut(&K, &V, &V) + 'static,
-    touch: impl Fn(&K, &V) -> Option<C> + 'static,
-) -> (VecCollection<'scope, T, D>, VecCollection<'scope, T, C>) {
+    touch: impl Fn(&K, &V) -> C + 'static,
+) -> (VecCollection<'scope, T, D>, StreamVec<'scope, T, (C, T, isize)>)
+where
+    T: Epochs,
+    K: Key,
+    V: ExchangeData,
+    J: Key,
+    P: ExchangeData,
+    X: ExchangeData,
+    D: Data,
+    C: Data,
+{
     let scope = upserts.scope();
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut upserts = builder.new_input(upserts, Exchange::new(|(key, _, _): &Upsert<K, V>| route(key)));
@@ -95,7 +108,7 @@ pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key,
     let activator = Activator::new(builder.operator_info().address, scope.activations());
     let mut join = LatestJoin::new(name, partner_of, logic, inspect);
     builder.build(move |_| {
-        // What the second output sends with, of each epoch in which partners change.
+        // Capabilities of the second output, for epochs in which partners change.
         let mut touching = BTreeMap::new();
         move |frontiers| {
             let (mut output, mut touched) = (output.activate(), touched_output.activate());
@@ -123,9 +136,9 @@ pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key,
                 let (mut session, time) = (output.session(&epoch), epoch.time());
                 let touched_rows = join.change_partners(changes, |row, diff| session.give((row, time.clone(), diff)));
                 if let Some(held) = touching.remove(time) {
-                    let row = |slot| join.table.get(slot);
-                    let records = touched_rows.into_iter().map(row).filter_map(|(key, row)| touch(key, row?));
-                    touched.session(&held).give_iterator(records.map(|record| (record, time.clone(), 1)));
+                    let rows = touched_rows.into_iter().map(|slot| join.table.get(slot));
+                    let records = rows.filter_map(|(key, row)| Some((touch(key, row?), time.clone(), 1)));
+                    touched.session(&held).give_iterator(records);
                 }
                 join.settling = Some(epoch.clone());
             }
@@ -134,21 +147,28 @@ pub fn latest_joined_inspect<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key,
             }
         }
     });
-    (joined.as_collection(), touched.as_collection())
+    (joined.as_collection(), touched)
 }
 
 /// The rows, their partners, and the epochs that are not complete.
-struct LatestJoin<T: Epochs, K, V, J, P, F, L> {
+struct LatestJoin<T: Epochs, K, V, J, P, X, F, L> {
     table: UpsertTable<K, V>,
-    partners: UniqueRows<J, P>,
+    partners: UniqueRows<J, (P, X)>,
     /// Names the operator and its input of partners.
     place: String,
     chains: SlotChains<J>,
-    stash: Stash<T, EpochInputs<K, V, J, P>>,
+    stash: Stash<T, EpochInputs<K, V, J, (P, X)>>,
     /// The epoch whose rows are being sent.
     settling: Option<Capability<T>>,
     partner_of: F,
     logic: L,
+}
+
+type PartnerUpdates<J, P, X> = Vec<((J, (P, X)), isize)>;
+
+/// What the joined record has of a partner.
+fn seen<P, X>((seen, _details): &(P, X)) -> &P {
+    seen
 }
 
 /// The input of an epoch.
@@ -163,14 +183,14 @@ impl<K, V, J, P> Default for EpochInputs<K, V, J, P> {
     }
 }
 
-impl<T, K, V, J, P, D, F, L> LatestJoin<T, K, V, J, P, F, L>
+impl<T, K, V, J, P, X, D, F, L> LatestJoin<T, K, V, J, P, X, F, L>
 where
     T: Epochs,
     K: Key,
     V: ExchangeData,
     J: Key,
     P: ExchangeData,
-    D: PartialEq,
+    X: ExchangeData,
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
@@ -189,26 +209,28 @@ where
 
     /// The next epoch that is complete, and the changes of partners in it. Rows are written as soon as no earlier epoch
     /// can begin.
-    fn next_epoch(&mut self, frontiers: &[&MutableAntichain<T>]) -> Option<(Capability<T>, Vec<((J, P), isize)>)> {
+    fn next_epoch(&mut self, frontiers: &[&MutableAntichain<T>]) -> Option<(Capability<T>, PartnerUpdates<J, P, X>)> {
         if let Some(epoch) = self.stash.open(frontiers) {
             self.table.write_all(epoch.upserts.drain(..));
         }
         self.stash.next_complete(frontiers).map(|(epoch, inputs)| (epoch, inputs.partners))
     }
 
-    /// Changes partners under the rows as they were before the epoch. Returns the slots of those whose record stays.
-    fn change_partners(&mut self, updates: Vec<((J, P), isize)>, mut give: impl FnMut(D, isize)) -> Vec<Slot> {
+    /// Changes partners under the rows as they were before the epoch. Returns the slots of rows of which only details of
+    /// the partner changed.
+    fn change_partners(&mut self, updates: PartnerUpdates<J, P, X>, mut give: impl FnMut(D, isize)) -> Vec<Slot> {
         let mut touched = Vec::new();
-        for (partner, before) in self.partners.apply(updates, &self.place) {
-            let after = self.partners.get(Some(&partner));
-            for slot in self.chains.of(&partner) {
-                let (key, Some(row)) = self.table.get(slot) else { continue };
-                let [before, after] = [before.as_ref(), after].map(|partner| (self.logic)(key, row, partner));
-                if before == after {
-                    touched.push(slot);
-                } else {
-                    give(before, -1);
-                    give(after, 1);
+        for (key, before) in self.partners.apply(updates, &self.place) {
+            let (before, after) = (before.as_ref().map(seen), self.partners.get(Some(&key)).map(seen));
+            let slots = self.chains.of(&key);
+            if before == after {
+                touched.extend(slots);
+                continue;
+            }
+            for slot in slots {
+                if let (key, Some(row)) = self.table.get(slot) {
+                    give((self.logic)(key, row, before), -1);
+                    give((self.logic)(key, row, after), 1);
                 }
             }
         }
@@ -248,7 +270,7 @@ where
         // Where many partners are looked up in a row, the processor fetches several at a time.
         let partner = |slot: Slot| {
             let (key, row) = table.get(slot);
-            partners.get(partner_of(key, row?).as_ref())
+            partners.get(partner_of(key, row?).as_ref()).map(seen)
         };
         let new_partners: Vec<Option<&P>> = slots.iter().map(|(slot, _)| partner(*slot)).collect();
         for ((slot, before), new_partner) in slots.into_iter().zip(new_partners) {
@@ -259,7 +281,7 @@ where
             let old = before.as_ref().and_then(|row| partner_of(key, row));
             let new = after.filter(|_| !is_last).and_then(|row| partner_of(key, row));
             if let Some(row) = &before {
-                give(logic(key, row, partners.get(old.as_ref())), -1);
+                give(logic(key, row, partners.get(old.as_ref()).map(seen)), -1);
             }
             match after {
                 Some(row) => give(logic(key, row, new_partner), 1),

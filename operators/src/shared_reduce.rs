@@ -2,8 +2,8 @@
 //!
 //! A reduction that reads sorted values has to find each changed key in every batch, and cache misses on its values
 //! dominate its cost. Reductions that share an operator share both. The free functions
-//! [`reduce_summed`](crate::reduce_summed()) and [`accumulate_distinct`](crate::accumulate_distinct()) are shared
-//! reductions of one.
+//! [`reduce_summed`](crate::reduce_summed()), [`accumulate_distinct`](crate::accumulate_distinct()) and
+//! [`accumulate_distinct_unsorted`](crate::accumulate_distinct_unsorted()) are shared reductions of one.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -24,8 +24,9 @@ use crate::key_changes::{KeyChange, TraceFollower};
 /// An operator under construction: reductions of one arrangement, each with a collection of its own, that share the
 /// look-up of each changed key.
 ///
-/// Add [`Reductions`] with [`reduce_summed`](Reductions::reduce_summed) and
-/// [`accumulate_distinct`](Reductions::accumulate_distinct), then call [`build`](Self::build). *Cost per change*:
+/// Add [`Reductions`] with [`reduce_summed`](Reductions::reduce_summed),
+/// [`accumulate_distinct`](Reductions::accumulate_distinct) and
+/// [`accumulate_distinct_unsorted`](Reductions::accumulate_distinct_unsorted), then call [`build`](Self::build). *Cost per change*:
 /// O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the reductions'
 /// own.
 ///

@@ -11,7 +11,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use timely::progress::frontier::MutableAntichain;
 
-/// Buffers of epochs, for an operator with one output.
+/// Buffers of epochs, with capabilities of the first output.
 pub(crate) struct Stash<T: Timestamp, B> {
     epochs: BTreeMap<T, (Capability<T>, B)>,
     /// The epoch that is open; see [`open`](Stash::open).

@@ -26,9 +26,9 @@ struct EpochSums<G, R> {
     waiting: Vec<(G, R)>,
 }
 
-/// How many diffs wait until their groups are looked up. The processor then fetches several groups at a time, which it
-/// can't while what is found is changed in between.
-const LOOKED_UP: usize = 64;
+/// How many diffs wait until their groups are looked up together. The processor fetches several groups at a time then,
+/// which it can't where each sum is changed as soon as it is found.
+const TOGETHER: usize = 64;
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
@@ -68,14 +68,14 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
     }
 
     fn push(&mut self, group: G, diff: R) {
-        if self.waiting.len() == LOOKED_UP {
+        if self.waiting.len() == TOGETHER {
             self.add_waiting();
         }
         self.waiting.push((group, diff));
     }
 
     fn add_waiting(&mut self) {
-        let places: [Option<usize>; LOOKED_UP] =
+        let places: [Option<usize>; TOGETHER] =
             std::array::from_fn(|at| self.sums.get_index_of(&self.waiting.get(at)?.0));
         for ((group, diff), place) in self.waiting.drain(..).zip(places) {
             if let Some(place) = place {

@@ -91,7 +91,7 @@ struct TableRow<K, V> {
     row: Option<V>,
 }
 
-/// Where the rows stand that the open epoch wrote to a part.
+/// The positions of the rows that the open epoch wrote to a part.
 struct Positions {
     /// How many slots there were before.
     slots_before: usize,
@@ -116,7 +116,10 @@ impl Positions {
     fn set(&mut self, slot: Slot, position: Position) {
         match slot.at().checked_sub(self.slots_before) {
             Some(at) if at < self.appended.len() => self.appended[at] = position,
-            Some(_) => self.appended.push(position),
+            Some(at) => {
+                debug_assert_eq!(at, self.appended.len(), "slots are appended one after the other");
+                self.appended.push(position);
+            }
             None => drop(self.rewritten.insert(slot.at(), position)),
         }
     }
@@ -250,8 +253,8 @@ fn store<K, V>(rows: &mut Vec<TableRow<K, V>>, slot: Slot, row: TableRow<K, V>) 
     rows.push(row);
 }
 
-/// The hash by which an index finds a key. It looks at the lowest and the highest bits, and the lowest byte of the key's
-/// hash is that of its part.
+/// The hash by which an index finds a key. hashbrown uses the lowest and the highest bits, and the lowest byte of a key's
+/// hash is the same in all of its part.
 fn index_hash<K: Hash>(hasher: &LocalHash, key: &K) -> u64 {
     hasher.hash_one(key).rotate_right(32)
 }

@@ -11,6 +11,8 @@
 //! novel                 e'    g
 //! ```
 //!
+//! Of a key with at most 256 values, all are merged once for all reductions that share an operator.
+//!
 //! Cost: O(log n) to find the place in each of O(log n) batches, then O(batches) a value read; values that were
 //! retracted and not yet compacted away are read too. State: none beside the arrangement.
 
@@ -24,7 +26,7 @@ use crate::replay::Replay;
 
 /// The values of one key as of a time, sorted, each with a positive weight.
 ///
-/// They are read lazily.
+/// They are read lazily, except that up to 256 values of a key that had some before are merged as a whole.
 pub struct Values<'a, V, T>(pub(crate) ValueSet<'a, V, T>);
 
 pub(crate) enum ValueSet<'a, V, T> {

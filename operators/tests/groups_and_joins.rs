@@ -99,6 +99,49 @@ fn part(value: u8) -> Option<u8> {
     (value >= 2).then_some(value / 3)
 }
 
+/// Keys with so many rows that their parts are counted all the time: rows come and go, at times all of them, also rows
+/// without a part.
+#[test]
+fn a_key_with_many_rows_is_counted_as_others_are() {
+    const ROWS: u16 = 1500;
+    let part = |value: u16| (!value.is_multiple_of(3)).then_some(value % 50);
+    for (seed, in_flight) in [(1, 1), (2, 1), (3, 4), (4, 64)] {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut held: BTreeSet<(u8, u16)> = BTreeSet::new();
+        let mut history: Changes<(u8, u16)> = Vec::new();
+        for epoch in 0..24 {
+            let all = (0..2).flat_map(|key| (0..ROWS).map(move |value| (key, value)));
+            let rows: Vec<_> = match epoch % 8 {
+                0 => all.filter(|row| !held.contains(row)).collect(),
+                6 => held.iter().copied().filter(|(key, _)| *key == 0).collect(),
+                7 => held.iter().copied().collect(),
+                _ => all.filter(|_| random.u32(0..60) == 0).collect(),
+            };
+            let toggle = |row: (u8, u16)| (row, if held.remove(&row) { -1 } else { isize::from(held.insert(row)) });
+            history.push(rows.into_iter().map(toggle).collect());
+        }
+        let sent = drive(&history, 2, in_flight, move |rows| {
+            let rows = rows.arrange_by_key();
+            vec![accumulate_distinct_unsorted(
+                rows,
+                "Parts",
+                1000,
+                move |_, value| part(*value),
+                |_, part| *part,
+                move |_, value| Some((part(*value).unwrap_or(0), 1)),
+            )]
+        });
+        let expected = states(&history).into_iter().map(|held| {
+            let mut sums: Held<u16> = BTreeMap::new();
+            held.keys().for_each(|(_, value)| *sums.entry(part(*value).unwrap_or(0)).or_default() += 1);
+            let pairs: BTreeSet<_> = held.keys().filter_map(|(key, value)| Some((*key, part(*value)?))).collect();
+            pairs.into_iter().for_each(|(_, part)| *sums.entry(part).or_default() += 1000);
+            sums
+        });
+        assert_eq!(states(&sent[0]), expected.collect::<Vec<_>>(), "seed {seed}");
+    }
+}
+
 /// Something that rises and falls while values rise; some values have none.
 fn scattered(value: u8) -> Option<u8> {
     (value % 4 != 3).then_some(value % 3)

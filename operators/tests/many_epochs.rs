@@ -191,6 +191,34 @@ fn the_rows_of_a_large_key_are_counted_once() {
     assert_eq!(sent, expected.collect::<Vec<_>>());
 }
 
+/// Ten thousand rows that count in no part, such as orders of guests, are not read again when one of them changes.
+#[test]
+fn rows_without_a_part_are_not_counted() {
+    const ROWS: u64 = 10_000;
+    timely::execute_directly(|worker| {
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<(u8, u64), isize>();
+            let part = |_: &u8, _: &u64| {
+                call();
+                None::<u8>
+            };
+            accumulate_distinct_unsorted(rows.arrange_by_key(), "Parts", 1_isize, part, |_, part| *part, |_, _| None);
+            input
+        });
+        for epoch in 0..100 {
+            match epoch {
+                0 => (0..ROWS).for_each(|row| input.insert((7, row))),
+                epoch => input.remove((7, epoch)),
+            }
+            input.advance_to(epoch + 1);
+            input.flush();
+            (0..4).for_each(|_| _ = worker.step());
+        }
+    });
+    let (parts, _) = counts();
+    assert_eq!(parts, ROWS + 99, "each update is asked for its part");
+}
+
 /// By how much the weight of a value changes on one side of a join, and when. All rows have the same key.
 type SideUpdate = (u16, u64, isize);
 

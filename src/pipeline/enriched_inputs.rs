@@ -46,7 +46,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
             trace: stays.then_some(trace),
             accounts: self.accounts().inner,
             products: self.products(),
-            buyers: stays.then(|| self.buyers_of_changed().inner),
+            buyers: stays.then(|| self.buyers_of_changed()),
         }
     }
 

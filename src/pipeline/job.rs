@@ -64,7 +64,7 @@ pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
-    buyers_of_changed: VecCollection<'scope, T, Option<I>>,
+    buyers_of_changed: StreamVec<'scope, T, (Option<I>, T, isize)>,
     customer_reductions: SharedReduce<'scope, T, Option<I>, Line<I>>,
     patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
@@ -148,8 +148,9 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         self.lines_by_customer.clone()
     }
 
-    /// The customers who bought a product that changed in another column than its price, in the epoch in which it did.
-    pub(super) fn buyers_of_changed(&self) -> VecCollection<'scope, T, Option<I>> {
+    /// The customers who bought a product that changed in another column than its price, once for each such order, in the
+    /// epoch in which it changed.
+    pub(super) fn buyers_of_changed(&self) -> StreamVec<'scope, T, (Option<I>, T, isize)> {
         self.buyers_of_changed.clone()
     }
 

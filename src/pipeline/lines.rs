@@ -12,25 +12,24 @@ use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined_inspect};
 pub type OnConflict<I, R> = Box<dyn FnMut(&I, &R, &R)>;
 
 /// Every order with its price, the last write of each order id, keyed by customer; and the customers who bought a product
-/// that changed in another column than its price, in the epoch in which it did.
+/// that changed in another column than its price, once for each such order, in the epoch in which it changed.
 ///
-/// A customer who bought a product whose price changed is not among them: the order lines change themselves.
+/// Those who bought a product whose price changed are not among them: their order lines change.
 pub(super) fn priced<'scope, T: Epochs, I: Id>(
     orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
     mut on_conflict: Option<OnConflict<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
-) -> (VecCollection<'scope, T, (Option<I>, Line<I>)>, VecCollection<'scope, T, Option<I>>) {
+) -> (VecCollection<'scope, T, (Option<I>, Line<I>)>, StreamVec<'scope, T, (Option<I>, T, isize)>) {
     let product = |_: &I, order: &Order<I>| order.product.clone();
-    // The price lies beside the product, so that a line needs no further look into memory.
     let products = products.map(|(id, product)| (id, (product.price, product)));
-    let line = |id: &I, order: &Order<I>, product: Option<&(Price, Arc<Product>)>| {
+    let line = |id: &I, order: &Order<I>, price: Option<&Price>| {
         let line = Line {
             day: order.day,
             order: id.clone(),
             product: order.product.clone(),
             quantity: order.quantity,
             discount: order.discount,
-            price: product.map(|(price, _)| *price),
+            price: price.copied(),
             extra: order.extra.clone(),
         };
         (order.customer.clone(), line)
@@ -38,7 +37,7 @@ pub(super) fn priced<'scope, T: Epochs, I: Id>(
     let inspect = move |id: &I, one: &Order<I>, other: &Order<I>| {
         on_conflict.iter_mut().for_each(|on_conflict| on_conflict(id, one, other));
     };
-    let buyer = |_: &I, order: &Order<I>| Some(order.customer.clone());
+    let buyer = |_: &I, order: &Order<I>| order.customer.clone();
     latest_joined_inspect(orders, products, "Order lines", product, line, inspect, buyer)
 }
 
