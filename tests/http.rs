@@ -223,9 +223,9 @@ fn a_request_that_is_repeated_is_applied_once_also_after_a_kill() {
     stop(served.running);
 }
 
-/// Clients post with retries while the process is killed again and again. Each has an order of its own, whose last value
-/// that was acknowledged must be there in the end. Now and then they repeat a request that a later one has overwritten,
-/// as a retry does that was long on its way: if it were applied again, the later value would be lost.
+/// Clients post with retries while the process is killed again and again. Each has an order of its own, whose last
+/// value that was acknowledged must be there in the end. Now and then they repeat a request that a later one has
+/// overwritten, as a retry does that was long on its way: if it were applied again, the later value would be lost.
 #[test]
 fn killed_at_any_moment_it_loses_no_acknowledged_request_and_applies_none_twice() {
     let kills = std::env::var("MILLSTREAM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8_u64);

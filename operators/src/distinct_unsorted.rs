@@ -26,8 +26,8 @@ use crate::key_changes::KeyChange;
 use crate::shared_reduce::{OutputBuffer, Reducer, Reductions, SharedReduce};
 use crate::sums::{Group, Sums};
 
-/// Sums by group of a term for each row and a term for each distinct key, in one pass, where the rows of a part need not
-/// be adjacent: [`accumulate_distinct`](crate::accumulate_distinct()) without a condition on `part`.
+/// Sums by group of a term for each row and a term for each distinct key, in one pass, where the rows of a part need
+/// not be adjacent: [`accumulate_distinct`](crate::accumulate_distinct()) without a condition on `part`.
 ///
 /// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
 /// `once` to the group of that part.

@@ -69,8 +69,8 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
 /// As [`latest_joined`], for partners with details that `logic` does not see; also calls `inspect` as
 /// [`latest_inspect`](super::latest_inspect) does.
 ///
-/// Where only the details of a partner change, the joined records stay. The second output then has `touch(key, row)` for
-/// each of the partner's rows, as they were before that epoch. It is a stream of events: nothing is retracted.
+/// Where only the details of a partner change, the joined records stay. The second output then has `touch(key, row)`
+/// for each of the partner's rows, as they were before that epoch. It is a stream of events: nothing is retracted.
 ///
 /// *Cost per change* of details: the partner's rows.
 ///
@@ -216,8 +216,8 @@ where
         self.stash.next_complete(frontiers).map(|(epoch, inputs)| (epoch, inputs.partners))
     }
 
-    /// Changes partners under the rows as they were before the epoch. Returns the slots of rows of which only details of
-    /// the partner changed.
+    /// Changes partners under the rows as they were before the epoch. Returns the slots of rows of which only details
+    /// of the partner changed.
     fn change_partners(&mut self, updates: PartnerUpdates<J, P, X>, mut give: impl FnMut(D, isize)) -> Vec<Slot> {
         let mut touched = Vec::new();
         for (key, before) in self.partners.apply(updates, &self.place) {

@@ -26,9 +26,9 @@ use crate::key_changes::{KeyChange, TraceFollower};
 ///
 /// Add [`Reductions`] with [`reduce_summed`](Reductions::reduce_summed),
 /// [`accumulate_distinct`](Reductions::accumulate_distinct) and
-/// [`accumulate_distinct_unsorted`](Reductions::accumulate_distinct_unsorted), then call [`build`](Self::build). *Cost per change*:
-/// O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the reductions'
-/// own.
+/// [`accumulate_distinct_unsorted`](Reductions::accumulate_distinct_unsorted), then call [`build`](Self::build). *Cost
+/// per change*: O(log n) to find the key, and what the reductions read. *State*: none beside the arrangement and the
+/// reductions' own.
 ///
 /// ```
 /// use differential_dataflow::input::Input;

@@ -253,8 +253,8 @@ fn store<K, V>(rows: &mut Vec<TableRow<K, V>>, slot: Slot, row: TableRow<K, V>) 
     rows.push(row);
 }
 
-/// The hash by which an index finds a key. hashbrown uses the lowest and the highest bits, and the lowest byte of a key's
-/// hash is the same in all of its part.
+/// The hash by which an index finds a key. hashbrown uses the lowest and the highest bits, and the lowest byte of a
+/// key's hash is the same in all of its part.
 fn index_hash<K: Hash>(hasher: &LocalHash, key: &K) -> u64 {
     hasher.hash_one(key).rotate_right(32)
 }

@@ -148,8 +148,8 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         self.lines_by_customer.clone()
     }
 
-    /// The customers who bought a product that changed in another column than its price, once for each such order, in the
-    /// epoch in which it changed.
+    /// The customers who bought a product that changed in another column than its price, once for each such order, in
+    /// the epoch in which it changed.
     pub(super) fn buyers_of_changed(&self) -> StreamVec<'scope, T, (Option<I>, T, isize)> {
         self.buyers_of_changed.clone()
     }

@@ -11,8 +11,8 @@ use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined_inspect};
 /// A function of an id and two of its rows.
 pub type OnConflict<I, R> = Box<dyn FnMut(&I, &R, &R)>;
 
-/// Every order with its price, the last write of each order id, keyed by customer; and the customers who bought a product
-/// that changed in another column than its price, once for each such order, in the epoch in which it changed.
+/// Every order with its price, the last write of each order id, keyed by customer; and the customers who bought a
+/// product that changed in another column than its price, once for each such order, in the epoch in which it changed.
 ///
 /// Those who bought a product whose price changed are not among them: their order lines change.
 pub(super) fn priced<'scope, T: Epochs, I: Id>(
