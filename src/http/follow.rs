@@ -65,7 +65,8 @@ pub(super) async fn follow(
         return Err(unknown_table(&table, &snapshot));
     }
     let newest = snapshot.committed().unwrap_or_default();
-    let last_id = headers.get("last-event-id").map(|id| id.to_str().ok()?.parse::<u64>().ok());
+    let last_id = headers.get("last-event-id").filter(|id| !id.is_empty());
+    let last_id = last_id.map(|id| id.to_str().ok()?.parse::<u64>().ok());
     let last_id = last_id.map(|id| id.ok_or_else(|| Problem::bad_request("Last-Event-ID: wanted the id of an event")));
     let last_id = last_id.transpose()?;
     let since = last_id.or(query.since);

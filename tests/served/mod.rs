@@ -150,8 +150,9 @@ pub struct SentEvent {
 
 /// The events of a stream.
 pub fn events(served: &Served, path: &str, last: Option<u64>) -> impl Iterator<Item = SentEvent> + use<> {
-    let request = agent().get(format!("{}{path}", served.base));
-    let request = last.iter().fold(request, |request, id| request.header("last-event-id", id.to_string()));
+    // A header without an id is as good as none.
+    let last = last.map_or_else(String::new, |id| id.to_string());
+    let request = agent().get(format!("{}{path}", served.base)).header("last-event-id", last);
     let response = request.call().expect("an answer");
     assert_eq!(response.status(), 200);
     let mut lines = BufReader::new(response.into_body().into_reader()).lines().map_while(Result::ok);
