@@ -9,23 +9,33 @@
 //! The async runtime has one thread, in which nothing takes long: bodies are decoded and answers encoded on threads for
 //! that. Readers share the rows of an epoch by reference, so they never block the job.
 
+mod actions;
 mod answer;
 mod app;
+mod baseline;
 mod body;
+mod console;
+mod dataflow;
 mod enriched;
 mod enriched_info;
 mod event_text;
 mod events;
+mod explain;
 mod follow;
+mod history;
 mod json_elements;
 mod liveness;
+mod measure;
 mod metrics;
 mod openapi;
+mod overview;
+mod overviews;
 mod pinned;
 mod post;
 mod problem;
 mod query;
 mod read;
+mod rejected;
 mod rows;
 mod server;
 mod stamp;

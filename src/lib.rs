@@ -61,6 +61,7 @@ mod atomic_file;
 mod crash;
 pub mod error;
 mod printable;
+mod process_memory;
 
 mod folder_names;
 mod grouped;

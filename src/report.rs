@@ -11,6 +11,7 @@ use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
 use crate::printable::printable;
+use crate::process_memory;
 use crate::sinks::TableReport;
 
 pub(crate) use rejections::ReasonCounts;
@@ -149,7 +150,7 @@ impl Report {
             tables: Vec::new(),
             stages,
             seconds: 0.0,
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: process_memory::peak(),
         }
     }
 
@@ -228,14 +229,6 @@ impl ProcessShare {
             }
         }
     }
-}
-
-/// The peak memory of this process, as reported by Linux.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 /// A human-readable table.

@@ -12,11 +12,13 @@
 //! time, and it is committed in the sinks once both are done. Everything in the background reads a snapshot of the
 //! state, which does not change.
 
+mod activity;
 mod admission;
 mod arriving;
 mod background;
 mod compare;
 mod epoch;
+mod forget;
 mod import;
 mod inbox;
 mod ingest;
@@ -33,6 +35,9 @@ mod settings;
 mod state_commands;
 mod stats;
 mod verify;
+
+pub use activity::{Activity, ActivityReport, SourceKind, SourceReport, TaskKind, TaskReport};
+pub use forget::{Forget, Forgotten, RejectedRows};
 
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};

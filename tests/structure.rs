@@ -16,6 +16,7 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, LitStr, Macro, UseTree, Visib
 const LAYERS: &[&str] = &[
     "crash",
     "printable",
+    "process_memory",
     "error",
     "atomic_file",
     "suggest",

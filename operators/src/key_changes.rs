@@ -7,6 +7,7 @@ use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::trace::{Span, TraceReader};
 use timely::communication::Pull;
+use timely::dataflow::Scope;
 use timely::dataflow::channels::Message;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::operators::generic::InputHandleCore;
@@ -16,6 +17,7 @@ use crate::batch::{Batch, SortedBatch, advance};
 use crate::bounds::Epochs;
 use crate::received::Received;
 use crate::replay::{Replay, Timeline};
+use crate::state_log::StateLog;
 use crate::values::{NovelValues, ValueRun, ValueSet, Values, before_and_after};
 
 /// The changes of one key.
@@ -195,17 +197,30 @@ fn collect_runs<'a, K: ExchangeData, V: ExchangeData, T: Epochs>(
     }
 }
 
+/// The memory of a batch, without what its rows refer to.
+fn bytes_of<K: ExchangeData, V: ExchangeData, T: Epochs>(batch: &Batch<K, V, T>) -> usize {
+    let updates = &batch.storage.upds;
+    size_of_val(batch.keys())
+        + size_of_val(batch.values())
+        + size_of_val(&updates.times[..])
+        + size_of_val(&updates.diffs[..])
+        + size_of::<u32>() * (batch.keys().len() + batch.values().len())
+}
+
 /// Follows an arrangement: receives batches, finds what was there before, and lets the trace compact behind it.
 pub(crate) struct TraceFollower<K: ExchangeData, V: ExchangeData, T: Epochs> {
     /// The operator's name.
     name: String,
     trace: Option<TraceAgent<ValSpine<K, V, T, isize>>>,
     received: Received<T>,
+    /// Of the operator that arranges.
+    state_log: StateLog,
 }
 
 impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
-    pub(crate) fn new(name: &str, trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
-        TraceFollower { name: name.to_owned(), trace: Some(trace), received: Received::nothing() }
+    pub(crate) fn new(name: &str, scope: &Scope<'_, T>, trace: TraceAgent<ValSpine<K, V, T, isize>>) -> Self {
+        let state_log = StateLog::new(scope, trace.operator().global_id);
+        TraceFollower { name: name.to_owned(), trace: Some(trace), received: Received::nothing(), state_log }
     }
 
     /// The batches that have arrived, for an operator with this many outputs; `None` if none has.
@@ -233,6 +248,8 @@ impl<K: ExchangeData, V: ExchangeData, T: Epochs> TraceFollower<K, V, T> {
         let earlier = earlier.unwrap_or_else(|| {
             panic!("{:?}: the trace was dropped or compacted past what was received, {received_before:?}", self.name)
         });
+        let all = || earlier.iter().chain(&novel);
+        self.state_log.log(all().map(|batch| batch.update_count()).sum(), || all().map(bytes_of).sum());
         Some(NovelBatches { capabilities, earlier, novel })
     }
 

@@ -17,6 +17,7 @@ use timely::dataflow::operators::generic::Operator;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::route;
 use crate::stash::{Accepted, Stash};
+use crate::state_log::StateLog;
 use crate::upsert::Upsert;
 use crate::upsert_table::UpsertTable;
 
@@ -68,7 +69,9 @@ pub fn latest_inspect<'scope, T: Epochs, K: Key, V: ExchangeData>(
     inspect: impl FnMut(&K, &V, &V) + 'static,
 ) -> VecCollection<'scope, T, (K, V)> {
     let by_key = Exchange::new(|(key, _, _): &Upsert<K, V>| route(key));
-    let rows = upserts.unary_frontier(by_key, name, |_, _| {
+    let scope = upserts.scope();
+    let rows = upserts.unary_frontier(by_key, name, |_, info| {
+        let mut state_log = StateLog::new(&scope, info.global_id);
         let mut table = UpsertTable::new(format!("latest {name:?}"), inspect);
         let mut stash: Stash<T, Vec<Upsert<K, V>>> = Stash::default();
         move |(input, frontier), output| {
@@ -90,6 +93,7 @@ pub fn latest_inspect<'scope, T: Epochs, K: Key, V: ExchangeData>(
             if stash.is_closed(&frontiers) {
                 table.clear();
             }
+            state_log.log(table.len(), || table.bytes());
         }
     });
     rows.as_collection()

@@ -25,6 +25,7 @@ use crate::bounds::{Epochs, Key};
 use crate::exchange::{route, to_all_workers};
 use crate::slot_chains::SlotChains;
 use crate::stash::{Accepted, Stash};
+use crate::state_log::StateLog;
 use crate::unique::UniqueRows;
 use crate::upsert::Upsert;
 use crate::upsert_table::{Slot, UpsertTable};
@@ -106,6 +107,7 @@ where
     let (touched_output, touched) = builder.new_output();
     let mut touched_output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(C, T, isize)>>>::from(touched_output);
     let activator = Activator::new(builder.operator_info().address, scope.activations());
+    let mut state_log = StateLog::new(&scope, builder.operator_info().global_id);
     let mut join = LatestJoin::new(name, partner_of, logic, inspect);
     builder.build(move |_| {
         // Capabilities of the second output, for epochs in which partners change.
@@ -145,6 +147,8 @@ where
             if join.stash.is_closed(&frontiers) {
                 join.clear();
             }
+            let (records, bytes) = (join.table.len() + join.partners.len(), || join.bytes());
+            state_log.log(records, bytes);
         }
     });
     (joined.as_collection(), touched)
@@ -256,6 +260,11 @@ where
             }
         }
         true
+    }
+
+    /// The memory of what is kept.
+    fn bytes(&self) -> usize {
+        self.table.bytes() + self.partners.bytes() + self.chains.bytes()
     }
 
     /// Drops the rows and the partners.

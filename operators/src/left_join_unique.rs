@@ -14,6 +14,7 @@ use timely::dataflow::operators::generic::Operator;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::route;
 use crate::stash::Stash;
+use crate::state_log::StateLog;
 use crate::unique::UniqueRows;
 
 /// Applies `logic` to each row and the partner with its key, or `None` if there is none.
@@ -45,7 +46,9 @@ pub fn left_join_unique<'scope, T: Epochs, K: Key, V: ExchangeData, P: ExchangeD
     let row_by_key = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
     let partner_by_key = Exchange::new(|((key, _), _, _): &((K, P), T, isize)| route(key));
     let mut join = UniqueJoin::new(name, logic);
-    let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, _| {
+    let scope = rows.scope();
+    let joined = rows.inner.binary_frontier(partners.inner, row_by_key, partner_by_key, name, move |_, info| {
+        let mut state_log = StateLog::new(&scope, info.global_id);
         let mut stash: Stash<T, (RowUpdates<K, V>, RowUpdates<K, P>)> = Stash::default();
         move |(row_input, row_frontier), (partner_input, partner_frontier), output| {
             let frontiers = [row_frontier, partner_frontier];
@@ -62,6 +65,9 @@ pub fn left_join_unique<'scope, T: Epochs, K: Key, V: ExchangeData, P: ExchangeD
             if stash.is_closed(&frontiers) {
                 (join.rows, join.partners) = Default::default();
             }
+            let (records, bytes) =
+                (join.rows.len() + join.partners.len(), || join.rows.bytes() + join.partners.bytes());
+            state_log.log(records, bytes);
         }
     });
     joined.as_collection()

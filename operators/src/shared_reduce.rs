@@ -130,8 +130,8 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
             // The operator's index is allocated, so an operator must take it.
             return builder.build(|_| |_| ());
         }
+        let mut follower = TraceFollower::new(&name, &arranged.stream.scope(), arranged.trace);
         let mut input = builder.new_input(arranged.stream, Pipeline);
-        let mut follower = TraceFollower::new(&name, arranged.trace);
         builder.build(move |_| {
             move |frontiers| {
                 if let Some(batches) = follower.receive(&mut input, reducers.len()) {

@@ -31,6 +31,12 @@ impl<J: Eq + Hash> SlotChains<J> {
         self.links[slot.part()].get_mut(slot.at())
     }
 
+    /// The memory of the chains.
+    pub(crate) fn bytes(&self) -> usize {
+        let links: usize = self.links.iter().map(Vec::capacity).sum();
+        links * size_of::<SlotLink>() + self.first.allocation_size()
+    }
+
     pub(crate) fn add(&mut self, partner: J, slot: Slot) {
         let after = self.first.insert(partner, slot).unwrap_or(Slot::NONE);
         let (links, at) = (&mut self.links[slot.part()], slot.at());

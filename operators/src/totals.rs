@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::Operator;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::{LocalHash, route};
 use crate::stash::Stash;
+use crate::state_log::StateLog;
 use crate::sums::Sums;
 
 /// Applies `show` to each group and the sum of its diffs, unless that sum is zero.
@@ -38,7 +39,9 @@ pub fn totals<'scope, T: Epochs, G: Key, R: ExchangeData + Semigroup, D: Data>(
     show: impl Fn(&G, &R) -> D + 'static,
 ) -> VecCollection<'scope, T, D> {
     let by_group = Exchange::new(|(group, _, _): &(G, T, R)| route(group));
-    let totals = sums.inner.unary_frontier(by_group, name, move |_, _| {
+    let scope = sums.scope();
+    let totals = sums.inner.unary_frontier(by_group, name, move |_, info| {
+        let mut state_log = StateLog::new(&scope, info.global_id);
         let mut totals: HashMap<G, R, LocalHash> = HashMap::default();
         let mut stash: Stash<T, Sums<G, (), R>> = Stash::default();
         move |(input, frontier), output| {
@@ -59,6 +62,7 @@ pub fn totals<'scope, T: Epochs, G: Key, R: ExchangeData + Semigroup, D: Data>(
             if stash.is_closed(&frontiers) {
                 totals = HashMap::default();
             }
+            state_log.log(totals.len(), || totals.allocation_size());
         }
     });
     totals.as_collection()

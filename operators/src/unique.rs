@@ -39,6 +39,18 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
         self.0.get(key?).map(|(row, _)| row)
     }
 
+    /// How many keys have a row.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The memory of keys and rows, without what they refer to.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.allocation_size()
+    }
+
     /// True if no key has a row.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -23,6 +23,8 @@ pub(crate) struct UpsertTable<K, V> {
     hasher: LocalHash,
     /// The parts for which something waits.
     touched: Vec<usize>,
+    /// How many keys there are.
+    keys: usize,
 }
 
 /// The place of a row: its part, and where in that, below 2²⁴.
@@ -138,6 +140,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
             hasher: LocalHash::default(),
             touched: Vec::new(),
+            keys: 0,
         }
     }
 
@@ -145,6 +148,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     pub(crate) fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| *part = TablePart::default());
         self.touched.clear();
+        self.keys = 0;
     }
 
     /// Takes rows of the open epoch.
@@ -163,11 +167,14 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
-        Some(self.parts[part].settle(part, &self.hasher, &self.place, &mut self.inspect))
+        let written = self.parts[part].settle(part, &self.hasher, &self.place, &mut self.inspect);
+        self.keys += written.fresh.len();
+        Some(written)
     }
 
     /// Forgets all rows of a part.
     pub(crate) fn clear_part(&mut self, part: usize) {
+        self.keys -= self.parts[part].index.len();
         self.parts[part] = TablePart::default();
     }
 
@@ -185,6 +192,18 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
             entry.remove();
         }
         part.free.push(slot);
+        self.keys -= 1;
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.keys
+    }
+
+    /// The memory of rows and index.
+    pub(crate) fn bytes(&self) -> usize {
+        let rows = |part: &TablePart<K, V>| part.rows.capacity() * size_of::<TableRow<K, V>>();
+        self.parts.iter().map(|part| rows(part) + part.index.allocation_size()).sum()
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::grouped::grouped;
+use crate::process_memory;
 use crate::runtime::{Phase, Progress};
 
 /// Memory is measured again after as long as it takes to use up what is left, but no sooner than this.
@@ -26,7 +27,7 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
         let mut pause = SHORTEST;
         loop {
             thread::sleep(pause);
-            let Some(resident) = resident() else { return };
+            let Some(resident) = process_memory::resident() else { return };
             pause = Duration::from_millis(limit.saturating_sub(resident) / BYTES_A_MS).clamp(SHORTEST, LONGEST);
             if resident > limit && progress.phase() != Phase::Publishing {
                 let [resident, limit] = [resident, limit].map(|bytes| grouped(bytes >> 10));
@@ -45,21 +46,8 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
 
 /// 95 % of the memory of the machine or of the control group, whichever is less.
 fn available() -> Option<u64> {
-    let machine = field("/proc/meminfo", "MemTotal:");
+    let machine = process_memory::of_machine();
     let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let group = group.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
     machine.into_iter().chain(group).min().map(|bytes| bytes / 20 * 19)
-}
-
-/// The memory that the process takes.
-fn resident() -> Option<u64> {
-    field("/proc/self/status", "VmRSS:")
-}
-
-/// A line of kibibytes, in bytes.
-fn field(path: &str, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }

@@ -56,6 +56,8 @@ pub struct JobConfig {
     pub max_rejected_share: f64,
     /// True if reports include the time spent in each operator.
     pub profile: bool,
+    /// True if it is to be known what each operator does and keeps while the job runs.
+    pub observed: bool,
     /// True if rows of `enriched_data` may be [looked up](crate::runtime::Live::look_up) in a live job.
     pub with_lookups: bool,
     /// The processes of the run; `None` for a single process.
@@ -80,6 +82,7 @@ impl JobConfig {
             max_rejected: None,
             max_rejected_share: MAX_REJECTED_SHARE,
             profile: false,
+            observed: false,
             with_lookups: false,
             cluster: None,
         }

@@ -106,6 +106,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         max_rejected: args.max_rejected.or(file.max_rejected),
         max_rejected_share: args.max_rejected_share.or(file.max_rejected_share).unwrap_or(job::MAX_REJECTED_SHARE),
         profile: args.profile,
+        observed: false,
         with_lookups: false,
         cluster,
     };

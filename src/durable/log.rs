@@ -4,6 +4,7 @@
 //! ends, so nothing that an earlier process left unfinished is ever read again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +32,16 @@ pub enum Durability {
     Os,
     /// Some time later, at the latest when the process ends in order. A killed process loses its last epochs.
     None,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Durability::Fsync => "fsync",
+            Durability::Os => "os",
+            Durability::None => "none",
+        })
+    }
 }
 
 /// The usual size of a segment, in blocks: 64 MiB.

@@ -19,10 +19,14 @@ use crate::runtime::Progress;
 use crate::service::{ServiceConfig, ServiceHandle};
 use crate::sinks::{Committed, MemoryTables};
 
+use super::baseline::Baseline;
+use super::console;
 use super::enriched_info::EnrichedInfo;
 use super::events::RecentEvents;
+use super::history::MeasuredSeconds;
 use super::liveness::Liveness;
 use super::metrics::Metrics;
+use super::overviews::Overviews;
 use super::pinned::PinnedEpochs;
 use super::problem::Problem;
 
@@ -40,6 +44,10 @@ pub(super) struct App {
     pub(super) metrics: Arc<Metrics>,
     pub(super) events: RecentEvents,
     pub(super) liveness: Liveness,
+    pub(super) overviews: Overviews,
+    pub(super) baseline: Baseline,
+    /// What was measured of each of the last seconds.
+    pub(super) history: Arc<MeasuredSeconds>,
     /// The newest epoch that is in all tables.
     pub(super) epochs: watch::Receiver<Committed>,
     /// Limits the bodies that are received and decoded.
@@ -88,6 +96,12 @@ impl App {
         Arc::strong_count(&self.answers) > 1
     }
 
+    /// Lets a client follow changes.
+    pub(super) fn follower(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.followers).try_acquire_owned();
+        permit.map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "too many clients follow changes"))
+    }
+
     /// Begins an answer that is encoded as it is taken.
     pub(super) fn begin_stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.streams).try_acquire_owned();
@@ -110,13 +124,26 @@ pub(super) async fn authorized(State(app): Shared, request: Request, next: Next)
         let detail = "Host: wanted localhost or the address of this machine's loopback, since no token is configured";
         return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
     }
-    let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
+    if !is_of_this_origin(&request) {
+        let detail = "Origin: wanted the address of the service: pages of other origins may not change anything here";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    let path = request.uri().path();
+    let is_open = matches!(path, "/healthz" | "/readyz") || console::is_public(path, request.headers());
     if is_open || knows(request.headers(), &app.listen.token) {
         return next.run(request).await;
     }
     let detail = "wanted the header `Authorization: Bearer TOKEN` with the token of the service";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
     problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")).into_response()
+}
+
+/// False if a page of another origin sends a request that may change something.
+fn is_of_this_origin(request: &Request) -> bool {
+    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN).filter(|_| !request.method().is_safe()) else { return true };
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.is_some() && authority == text(header::HOST)
 }
 
 /// True if a request is for this machine by one of the names that only it has.

@@ -6,7 +6,7 @@ use crate::sinks::TableInfo;
 use crate::tables::EnrichedDataTable;
 
 /// The columns by whose values rows can be looked up; the first is the key.
-pub(super) const LOOKED_UP_BY: [&str; 3] = ["order_id", "customer_id", "order_date"];
+pub(super) const LOOKED_UP_BY: [&str; 4] = ["order_id", "customer_id", "product_id", "order_date"];
 
 /// What is known of the table once the job has started; nothing if the job does not have it.
 #[derive(Default)]

@@ -86,9 +86,7 @@ pub(super) async fn follow(
         };
         return Err(Problem::new(if position > last { StatusCode::BAD_REQUEST } else { StatusCode::GONE }, detail));
     }
-    let permit = Arc::clone(&app.followers)
-        .try_acquire_owned()
-        .map_err(|_| Problem::retry(StatusCode::TOO_MANY_REQUESTS, 10, "too many clients follow changes"))?;
+    let permit = app.follower()?;
     let stream = wants_snapshot.then(|| app.begin_stream()).transpose()?;
     let scan = wants_snapshot.then(|| snapshot.scan(&table, &KeyRange::default())).transpose()?;
     let follower = Follower {

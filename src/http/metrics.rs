@@ -1,6 +1,5 @@
 //! Metrics, in the text format of OpenMetrics.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -156,6 +155,12 @@ impl Metrics {
         self.checkpoint_bytes.set(i64::try_from(stats.checkpoint_bytes).unwrap_or(i64::MAX));
     }
 
+    /// The size of the log that is not in the checkpoint, and of the checkpoint, as of the last epoch.
+    pub(super) fn state_bytes(&self) -> (u64, u64) {
+        let bytes = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        (bytes(&self.log_bytes), bytes(&self.checkpoint_bytes))
+    }
+
     /// A body was received.
     pub(super) fn received(&self, table: InputTable, bytes: u64) {
         self.received_bytes.get_or_create(&OfTable::named(table.name())).inc_by(bytes);
@@ -172,12 +177,6 @@ impl Metrics {
         self.request_seconds.get_or_create(&OfRoute { method: method.clone(), route: route.clone() }).observe(seconds);
         self.requests.get_or_create(&OfRequest { method, route, status }).inc();
     }
-}
-
-/// Lets an epoch be counted by who makes it.
-pub(super) fn observer(metrics: &Arc<Metrics>) -> impl Fn(&EpochStats) + Send + Sync + 'static {
-    let metrics = Arc::clone(metrics);
-    move |stats| metrics.epoch(stats)
 }
 
 #[cfg(test)]

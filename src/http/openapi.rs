@@ -13,7 +13,7 @@ pub(super) async fn document() -> impl IntoResponse {
 }
 
 /// The paths, with what they are for.
-pub(super) async fn overview() -> Json<Value> {
+pub(super) fn overview() -> Json<Value> {
     let document: Value = serde_json::from_str(DOCUMENT).unwrap_or_default();
     let mut paths = serde_json::Map::new();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {

@@ -72,7 +72,7 @@ impl ReadQuery {
                 column if LOOKED_UP_BY.contains(&column) => parsed.values.push((column.to_owned(), value)),
                 found => {
                     let known = "format, key, from, to, columns, order, limit, epoch and cursor, and for enriched_data \
-                                 order_id, customer_id and order_date";
+                                 order_id, customer_id, product_id and order_date";
                     return Err(Problem::bad_request(format!("unknown parameter {found}; there are {known}")));
                 }
             }

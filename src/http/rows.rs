@@ -12,6 +12,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use serde_json::value::RawValue;
+
 use crate::error::{Error, Result};
 
 use super::problem::Problem;
@@ -214,4 +216,10 @@ pub(super) fn json_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
     bytes.pop_if(|last| *last == b'\n');
     bytes.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b',');
     Ok(bytes)
+}
+
+/// Rows as JSON objects, as they were encoded.
+pub(super) fn raw_rows(rows: &RecordBatch) -> Result<Vec<Box<RawValue>>> {
+    let text = [b"[", &json_rows(rows)?[..], b"]"].concat();
+    serde_json::from_slice(&text).map_err(Error::failed)
 }

@@ -35,10 +35,14 @@ use super::app::{
     App, BODIES_MAX, FOLLOWERS_MAX, GRACE, LARGE_DECODES_MAX, LOOKUPS_MAX, SMALL_BODIES_MAX, SMALL_DECODES_MAX,
     STREAMS_MAX, Shared, authorized,
 };
+use super::baseline::Baseline;
 use super::enriched_info::EnrichedInfo;
-use super::metrics::{self, Metrics};
+use super::history::MeasuredSeconds;
+use super::metrics::Metrics;
 use super::problem::Problem;
-use super::{follow, openapi, post, read, status, tls};
+use super::{
+    actions, console, dataflow, explain, follow, measure, openapi, overview, post, read, rejected, status, tls,
+};
 
 /// The server of a service. It stops when it is dropped.
 pub struct HttpServer {
@@ -89,7 +93,8 @@ impl HttpServer {
         let tables = MemoryTables::of(&kept).named_by(&current).with_history(HISTORY_BYTES);
         let (epochs, newest) = watch::channel(Committed::default());
         let (metrics, enriched) = (Arc::new(Metrics::new()), Arc::<EnrichedInfo>::default());
-        requests.observer = EpochObserver::new(metrics::observer(&metrics));
+        let (history, baseline) = (Arc::<MeasuredSeconds>::default(), Baseline::default());
+        requests.observer = EpochObserver::new(measure::observer(&metrics, &history));
         let app = Arc::new(App {
             requests: requests.clone(),
             tables: tables.clone(),
@@ -101,6 +106,9 @@ impl HttpServer {
             metrics,
             events: Default::default(),
             liveness: Default::default(),
+            overviews: Default::default(),
+            baseline: baseline.clone(),
+            history: Arc::clone(&history),
             epochs: newest,
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             small_bodies: Arc::new(Semaphore::new(SMALL_BODIES_MAX)),
@@ -123,7 +131,7 @@ impl HttpServer {
             .spawn(move || run(runtime, listener, acceptor, connections, &app, stopped))
             .map_err(Error::failed)?;
         tracing::info!("listening at {scheme}://{address}");
-        let shown = ShownEpochs { epochs, current, enriched };
+        let shown = ShownEpochs { epochs, current, enriched, tables: tables.clone(), baseline };
         Ok(Some(HttpServer { address, tables, shown, stop: Some(stop), thread: Some(thread) }))
     }
 
@@ -162,6 +170,8 @@ struct ShownEpochs {
     epochs: watch::Sender<Committed>,
     current: CurrentEpoch,
     enriched: Arc<EnrichedInfo>,
+    tables: MemoryTables,
+    baseline: Baseline,
 }
 
 impl Sink for ShownEpochs {
@@ -178,7 +188,10 @@ impl Sink for ShownEpochs {
         Err(Error::failed("internal error: a part of a table that is not wanted"))
     }
 
-    fn commit(&mut self, _: Epoch, _: &mut [TableReport]) -> Result<()> {
+    fn commit(&mut self, epoch: Epoch, _: &mut [TableReport]) -> Result<()> {
+        if epoch == 0 {
+            self.baseline.begin(&self.tables);
+        }
         self.epochs.send_replace(self.current.get());
         Ok(())
     }
@@ -204,6 +217,7 @@ fn run(
                 kept.pinned.forget_old();
             }
         });
+        tokio::spawn(measure::each_second(Arc::clone(app)));
         let accepting = accept(listener, acceptor, connections, routes(app));
         tokio::pin!(accepting);
         tokio::select! {
@@ -222,12 +236,23 @@ fn run(
 
 fn routes(app: &Arc<App>) -> Router {
     Router::new()
-        .route("/", get(openapi::overview))
+        .route("/", get(console::page))
+        .route("/console/{*path}", get(console::asset))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .route("/v1/openapi.json", get(openapi::document))
         .route("/v1/status", get(status::status))
+        .route("/v1/history", get(measure::history))
+        .route("/v1/dataflow", get(dataflow::dataflow))
+        .route("/v1/overview", get(overview::overview))
+        .route("/v1/overview/changes", get(overview::follow))
+        .route("/v1/explain", get(explain::explain))
+        .route("/v1/verify", post(actions::verify))
+        .route("/v1/publish", post(actions::publish))
+        .route("/v1/rejected", get(rejected::rejected))
+        .route("/v1/rejected/retry", post(rejected::retry))
+        .route("/v1/rejected/drop", post(rejected::forget))
         .route("/v1/sources", get(status::sources))
         .route("/v1/sinks", get(status::sinks))
         .route("/v1/tables", get(read::tables))

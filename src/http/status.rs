@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::config::ListenConfig;
+use crate::process_memory;
+use crate::service::{ActivityReport, SourceKind, SourceReport, TaskKind, TaskReport};
+use crate::sinks::TableInfo;
 
 use super::app::{App, FOLLOWERS_MAX, Shared};
 use super::metrics::OfTable;
@@ -56,9 +59,13 @@ pub(super) async fn status(State(app): Shared) -> Response {
     let epoch = snapshot.committed().unwrap_or_default();
     let (rows, bytes) = app.requests.ingest.waiting();
     let (first, last) = app.tables.kept_changes();
+    let (activity, (log_bytes, checkpoint_bytes)) = (app.requests.activity.report(), app.metrics.state_bytes());
     let tables: serde_json::Map<String, Value> = snapshot
         .tables()
-        .map(|table| (table.name.clone(), json!({ "rows": snapshot.rows(&table.name).unwrap_or_default() })))
+        .map(|TableInfo { name, .. }| {
+            let (rows, bytes) = (snapshot.rows(name).unwrap_or_default(), snapshot.bytes(name).unwrap_or_default());
+            (name.clone(), json!({ "rows": rows, "bytes": bytes }))
+        })
         .collect();
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -68,24 +75,69 @@ pub(super) async fn status(State(app): Shared) -> Response {
         "committed_at": timestamp(epoch.time_ms),
         "waiting": { "rows": rows, "bytes": bytes },
         "changes": { "first_epoch": first, "last_epoch": last },
+        "as_of": activity.as_of.map(|day| day.to_string()),
+        "live_since": activity.live_since_ms.map(timestamp),
+        "load_seconds": activity.load.as_secs_f64(),
+        "recovered_epoch": Some(activity.found_epoch).filter(|epoch| *epoch > 0),
+        "durability": app.service.durability.to_string(),
+        "workers": app.service.run.job.workers,
+        "memory_bytes": process_memory::resident(),
+        "behind_seconds": app.requests.ingest.longest_wait().unwrap_or_default().as_secs_f64(),
+        "log_bytes": log_bytes,
+        "checkpoint_bytes": checkpoint_bytes,
+        "task": activity.running.as_ref().map(task_json),
+        "ended_tasks": activity.ended.values().map(task_json).collect::<Vec<_>>(),
         "older_epochs": { "most": KEPT_MOST, "seconds_after_last_read": KEPT_FOR.as_secs() },
         "tables": tables,
     });
     (epoch_headers(epoch), Json(body)).into_response()
 }
 
+/// A task, and how it ended.
+fn task_json(task: &TaskReport) -> Value {
+    let outcome = match &task.outcome {
+        None => "running",
+        Some(Ok(_)) => "done",
+        Some(Err(_)) => "failed",
+    };
+    json!({
+        "task": task.kind,
+        "epoch": task.epoch,
+        "began_at": timestamp(task.began_ms),
+        "seconds": task.took.map(|took| took.as_secs_f64()),
+        "outcome": outcome,
+        "message": task.outcome.as_ref().map(|outcome| outcome.as_ref().unwrap_or_else(|failed| failed)),
+    })
+}
+
+/// What came in from a source since the start.
+fn with_report(mut source: Value, activity: &ActivityReport, kind: SourceKind) -> Value {
+    let SourceReport { arrivals, rows, rejected, last_ms, offset, last_rejected } =
+        activity.sources.get(&kind).cloned().unwrap_or_default();
+    source["arrivals"] = json!(arrivals);
+    source["rows"] = json!(rows);
+    source["rejected_rows"] = json!(rejected);
+    source["last_arrival_at"] = json!(Some(last_ms).filter(|ms| *ms > 0).map(timestamp));
+    source["offset"] = json!(offset);
+    let last_rejected = last_rejected.map(|(ms, reason)| json!({ "at": timestamp(ms), "reason": reason }));
+    source["last_rejected"] = json!(last_rejected);
+    source
+}
+
 /// Where rows come from.
 pub(super) async fn sources(State(app): Shared) -> Json<Value> {
-    let App { service, listen, .. } = &*app;
+    let (App { service, listen, .. }, activity) = (&*app, app.requests.activity.report());
     let mut sources = Vec::new();
     if service.takes_files {
         let path = service.incoming.as_deref().unwrap_or(&service.run.input.path);
-        sources.push(json!({ "type": "folder", "path": path.display().to_string() }));
+        let source = json!({ "type": "folder", "path": path.display().to_string() });
+        sources.push(with_report(source, &activity, SourceKind::Folder));
     }
     let ListenConfig { takes_rows, .. } = listen;
-    sources.extend(
-        takes_rows.then(|| json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] })),
-    );
+    sources.extend(takes_rows.then(|| {
+        let source = json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] });
+        with_report(source, &activity, SourceKind::Http)
+    }));
     Json(json!({ "sources": sources }))
 }
 
@@ -94,6 +146,10 @@ pub(super) async fn sinks(State(app): Shared) -> Json<Value> {
     let service = &app.service;
     let (path, every) = (service.run.output.path.display().to_string(), service.publish_every);
     let every = every.map(|every| every.as_secs());
-    let sink = json!({ "type": "folder", "path": path, "every_seconds": every, "on_stop": service.publish_on_stop });
+    let published = app.requests.activity.report().ended.get(&TaskKind::Publish).map(task_json);
+    let on_stop = service.publish_on_stop;
+    let sink = json!({
+        "type": "folder", "path": path, "every_seconds": every, "on_stop": on_stop, "last_publication": published,
+    });
     Json(json!({ "sinks": [sink] }))
 }

@@ -24,6 +24,7 @@ use super::cluster::{Cluster, POLL_INTERVAL};
 use super::failure::FirstError;
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
+use super::operator_log::OperatorLog;
 use super::profile::Profile;
 use super::rejections::RejectionCount;
 use super::worker_epochs::WorkerEpochs;
@@ -87,6 +88,8 @@ pub(super) struct RunContext {
     /// The other processes, if there are any.
     cluster: Option<Arc<Cluster>>,
     pub(super) profile: Option<Arc<Profile>>,
+    /// What operators do, if somebody wants to know.
+    pub(super) operators: Option<Arc<OperatorLog>>,
     /// The model that scores orders, once there is one.
     model: Mutex<Option<Arc<Forest>>>,
 }
@@ -138,6 +141,7 @@ impl RunContext {
             failure: Arc::clone(failure),
             cluster: cluster.cloned(),
             profile,
+            operators: (config.profile || config.observed).then(Arc::default),
             model: Mutex::new(model),
             layout,
             intake,
@@ -201,9 +205,9 @@ impl RunContext {
         self.cluster.as_deref()
     }
 
-    /// Adds the work of a worker to the profile, if there is one.
+    /// Adds what the operators of a worker do, if somebody wants to know.
     pub(super) fn follow(&self, worker: &Worker) {
-        self.profile.iter().for_each(|profile| profile.follow(worker));
+        self.operators.iter().for_each(|operators| operators.follow(worker));
     }
 
     /// Keeps the first error, which stops the workers of all processes.
@@ -228,7 +232,8 @@ impl RunContext {
 
     /// The report so far, without tables.
     pub(super) fn report(&self, config: &JobConfig) -> Report {
-        let stages = self.profile.as_ref().map_or(Vec::new(), |profile| profile.stages());
+        let profile = self.profile.iter().zip(&self.operators);
+        let stages = profile.flat_map(|(profile, operators)| profile.stages(operators)).collect();
         let rejections = self.rejections.reports();
         Report::new(self.run_id.clone(), config, self.intake.reports(), rejections, stages)
     }

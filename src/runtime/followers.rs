@@ -8,7 +8,7 @@ use timely::worker::Worker;
 
 use crate::error::Result;
 use crate::forest::Forest;
-use crate::model::{Change, Epoch};
+use crate::model::{Change, Epoch, Rejection};
 use crate::operators::Position;
 use crate::sources::SourceBatch;
 use crate::tables::JobId;
@@ -23,6 +23,7 @@ pub(super) const ASLEEP: Duration = Duration::from_millis(250);
 pub(super) struct EpochInput<I> {
     pub(super) changes: Vec<Change<I>>,
     pub(super) batches: Vec<SourceBatch>,
+    pub(super) forgotten: Vec<Rejection>,
     pub(super) model: Option<Arc<Forest>>,
 }
 
@@ -72,6 +73,7 @@ fn send<I: JobId>(input: EpochInput<I>, epoch: Epoch, inputs: &mut Inputs<I>, co
             Change::Customer(id, row) => inputs.customers.send((id, at, row)),
         }
     }
+    context.intake.forget(input.forgotten, inputs, epoch)?;
     if let Some(model) = input.model {
         let former = context.model().map(|former| (former, epoch, -1));
         former.into_iter().for_each(|former| inputs.models.send(former));

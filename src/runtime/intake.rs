@@ -11,7 +11,7 @@ use timely::dataflow::operators::Inspect;
 use crate::columns::ShopId;
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
-use crate::model::{Epoch, InputTable, Line, Tiers};
+use crate::model::{Epoch, InputTable, Line, Rejection, Tiers};
 use crate::operators::{Batch, ByKey, SortedBatch};
 use crate::report::InputReport;
 use crate::sources::{DiscountUnit, Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
@@ -152,6 +152,13 @@ impl Intake {
         table.rejected.fetch_add(rejected.len() as u64, Ordering::Relaxed);
         self.rejections.add(epoch, &rejected, 1)?;
         inputs.rejected.send_batch(&mut rejected.into_iter().map(|row| (row, epoch, 1)).collect());
+        Ok(())
+    }
+
+    /// Takes back rows that were rejected.
+    pub(super) fn forget<I: ShopId>(&self, rows: Vec<Rejection>, inputs: &mut Inputs<I>, epoch: Epoch) -> Result<()> {
+        self.rejections.add(epoch, &rows, -1)?;
+        inputs.rejected.send_batch(&mut rows.into_iter().map(|row| (row, epoch, -1)).collect());
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use timely::communication::WorkerGuards;
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
-use crate::model::{AnyId, Change, Epoch, InputTable, IntId, Payload};
+use crate::model::{AnyId, Change, Epoch, InputTable, IntId, Payload, Rejection};
 use crate::pipeline::EnrichedRowsOf;
-use crate::report::Report;
+use crate::report::{RejectionReport, Report};
 use crate::sinks::Sink;
 use crate::sources::{Source, SourceBatch};
 use crate::tables::{JobId, LookupQueues};
@@ -25,6 +25,7 @@ use super::followers::{ASLEEP, EpochInput, Followers};
 use super::ids::{typed, typed_lookup};
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
+use super::operator_log::OperatorLog;
 use super::progress::{Phase, Progress};
 use super::worker::{self, Alarm};
 
@@ -74,6 +75,8 @@ pub struct Live {
     is_open: bool,
     /// True while what was gathered is asked for and not committed.
     is_gathering: bool,
+    /// When all workers had computed the newest epoch.
+    computed_at: Instant,
 }
 
 /// What enters the dataflow in one epoch.
@@ -82,6 +85,8 @@ struct NextEpoch {
     changes: Vec<Change<AnyId>>,
     /// Rows as a source reads them; no two of a table share part and number.
     batches: Vec<SourceBatch>,
+    /// Rows that were rejected, and are not any more.
+    forgotten: Vec<Rejection>,
     model: Option<Arc<Forest>>,
 }
 
@@ -153,11 +158,11 @@ impl Live {
         context.intake.progress().set_epochs(1);
         context.intake.progress().enter(Phase::Live);
         let shared = Arc::clone(&context);
-        let send = move |NextEpoch { changes, batches, model }: NextEpoch| {
+        let send = move |NextEpoch { changes, batches, forgotten, model }: NextEpoch| {
             shared.layout.check_payloads(&changes)?;
             let typed = |change| typed::<I>(change, &shared.layout);
             let changes = changes.into_iter().map(typed).collect::<Result<_>>()?;
-            sender.send(EpochInput { changes, batches, model }).map_err(|_| ended_error(&shared))?;
+            sender.send(EpochInput { changes, batches, forgotten, model }).map_err(|_| ended_error(&shared))?;
             shared.wake(0);
             Ok(())
         };
@@ -174,6 +179,7 @@ impl Live {
             epoch: 0,
             is_open: false,
             is_gathering: false,
+            computed_at: Instant::now(),
         })
     }
 
@@ -199,6 +205,11 @@ impl Live {
     pub(crate) fn check(&self) -> Result<()> {
         self.context.intake.progress().step();
         self.context.check()
+    }
+
+    /// When all workers had computed the newest epoch.
+    pub(crate) fn computed_at(&self) -> Instant {
+        self.computed_at
     }
 
     /// The newest epoch that is in all tables.
@@ -238,6 +249,26 @@ impl Live {
     /// If the job has ended.
     pub(crate) fn begin_batches(&mut self, batches: Vec<SourceBatch>) -> Result<()> {
         self.begin(NextEpoch { batches, ..NextEpoch::default() })
+    }
+
+    /// As [`begin_batches`](Self::begin_batches); these rows are not rejected any more.
+    pub(crate) fn begin_forgetting(&mut self, batches: Vec<SourceBatch>, forgotten: Vec<Rejection>) -> Result<()> {
+        self.begin(NextEpoch { batches, forgotten, ..NextEpoch::default() })
+    }
+
+    /// What the operators do, if the job is [observed](JobConfig::observed).
+    pub(crate) fn operators(&self) -> Option<Arc<OperatorLog>> {
+        self.context.operators.clone()
+    }
+
+    /// How many rows are rejected.
+    pub(crate) fn rejected_rows(&self) -> u64 {
+        self.context.rejections.rows()
+    }
+
+    /// The rows that are rejected, by table and reason.
+    pub(crate) fn rejections(&self) -> Vec<RejectionReport> {
+        self.context.rejections.reports()
     }
 
     /// Gives the sinks that take the changes of several epochs [together](crate::sinks::PartOptions::gathered) what
@@ -287,8 +318,8 @@ impl Live {
     /// `answer` is called with them in batches of all columns, or with an error if the id is not one of the input's
     /// type or there are more than 200,000 rows. It is dropped if the job ends before.
     ///
-    /// *Cost*: of a customer, their lines. Of an order or a day, a look at each line: some milliseconds of a worker for
-    /// a million, between epochs, and beside them for about half of its time.
+    /// *Cost*: of a customer, their lines. Of an order, a product or a day, a look at each line: some milliseconds of
+    /// a worker for a million, between epochs, and beside them for about half of its time.
     ///
     /// # Errors
     ///
@@ -342,6 +373,7 @@ impl Live {
     pub(crate) fn finish(&mut self) -> Result<Epoch> {
         let epoch = self.epoch + 1;
         await_sealed(&self.context, epoch, || self.context.intake.progress().step())?;
+        self.computed_at = Instant::now();
         self.context.intake.progress().set_epochs(epoch + 1);
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
         (self.epoch, self.is_open) = (epoch, false);

@@ -1,61 +1,28 @@
-//! Profiling: the time spent in each operator, from timely's log.
+//! Profiling: the time spent in each operator, and in each table and function.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
-use timely::worker::Worker;
 
 use crate::error::Result;
 use crate::report::StageReport;
 use crate::udf::{ColumnFunction, FunctionOutput};
+
+use super::operator_log::OperatorLog;
 
 /// The operator in which tables end.
 pub(super) const TABLES: &str = "Tables";
 /// The operator in which the rejected rows end, if functions make columns.
 pub(super) const REJECTED_ROWS: &str = "Rejected rows";
 
-/// The time spent in each operator, summed over workers.
+/// The time spent in each stage that is not an operator, summed over workers.
 #[derive(Default)]
 pub(super) struct Profile(Mutex<BTreeMap<String, Duration>>);
 
 impl Profile {
-    /// Starts profiling a worker. Must be called before the worker builds dataflows.
-    pub(super) fn follow(self: &Arc<Self>, worker: &Worker) {
-        let Some(mut registry) = worker.log_register() else { return };
-        let profile = Arc::clone(self);
-        let mut names: HashMap<usize, String> = HashMap::new();
-        // The stack of running operators, and the time since which the innermost one has been running.
-        let mut running: Vec<usize> = Vec::new();
-        let mut since = Duration::ZERO;
-        registry.insert::<TimelyEventBuilder, _>("timely", move |_, events| {
-            for (at, event) in events.iter().flat_map(|events| events.iter()) {
-                match event {
-                    TimelyEvent::Operates(operator) => drop(names.insert(operator.id, operator.name.clone())),
-                    TimelyEvent::Schedule(schedule) => {
-                        // Work on tables is added separately, per table.
-                        let name = running
-                            .last()
-                            .and_then(|id| names.get(id))
-                            .filter(|name| *name != TABLES && *name != REJECTED_ROWS);
-                        if let Some(name) = name {
-                            profile.add(name, at.saturating_sub(since));
-                        }
-                        since = *at;
-                        match schedule.start_stop {
-                            StartStop::Start => running.push(schedule.id),
-                            StartStop::Stop => drop(running.pop()),
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        });
-    }
-
     /// Wraps a function so that its calls are profiled under its name. They also count for the stage of the table.
     pub(super) fn timed(self: &Arc<Self>, function: Arc<dyn ColumnFunction>) -> Arc<dyn ColumnFunction> {
         Arc::new(Timed { function, profile: Arc::clone(self) })
@@ -70,12 +37,15 @@ impl Profile {
         }
     }
 
-    /// The stages, longest first.
-    pub(super) fn stages(&self) -> Vec<StageReport> {
-        let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let stage =
-            |(name, took): (&String, &Duration)| StageReport { name: name.clone(), seconds: took.as_secs_f64() };
-        let mut stages: Vec<_> = stages.iter().map(stage).collect();
+    /// The stages, longest first. Work on tables is added per table, not as that of the operators in which they end.
+    pub(super) fn stages(&self, operators: &OperatorLog) -> Vec<StageReport> {
+        let mut stages = operators.busy();
+        stages.retain(|name, took| name != TABLES && name != REJECTED_ROWS && !took.is_zero());
+        for (name, took) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *stages.entry(name.clone()).or_default() += *took;
+        }
+        let stage = |(name, took): (String, Duration)| StageReport { name, seconds: took.as_secs_f64() };
+        let mut stages: Vec<_> = stages.into_iter().map(stage).collect();
         stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         stages
     }

@@ -69,12 +69,13 @@ impl Reader {
 
     /// Puts the rows of a file into the inbox, unless it is not whole yet.
     fn read_file(&mut self, file: &ArrivedFile, inbox: &Inbox) -> Result<()> {
-        let (table, admission) = (file.table(), &self.admission);
+        let (table, admission, begun) = (file.table(), &self.admission, Instant::now());
         let read = self.watch.read(file, 0, admission.schema(table), |batch| admission.settled(batch))?;
         let Some(arrived) = read else { return Ok(()) };
         let (name, stamp) = (file.name().to_owned(), file.stamp());
         admission.admit(table, arrived.batches, &arrived.new_columns, |rows| {
-            inbox.put(Arrival { rows, from: ArrivedFrom::File { name: name.clone(), stamp } });
+            let from = ArrivedFrom::File { name: name.clone(), stamp };
+            inbox.put(Arrival { rows, from, decoded: begun.elapsed(), since: Instant::now() });
             Ok::<_, Error>(())
         })?;
         self.ledger.insert(name, stamp);

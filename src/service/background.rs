@@ -7,14 +7,16 @@ use crate::durable::{Compaction, Snapshot};
 use crate::error::Result;
 use crate::model::Day;
 
+use super::activity::{Activity, TaskKind};
+use super::forget::{self, Forget, ReadAgainSlot};
 use super::publish::Publication;
 use super::published::Fingerprints;
 use super::settings::ServiceConfig;
 use super::verify;
 
 /// The one thing that is done in the background at a time.
-#[derive(Default)]
 pub(super) struct Background {
+    activity: Activity,
     thread: Option<JoinHandle<bool>>,
     /// True if the thread compacts the log.
     is_compaction: bool,
@@ -33,9 +35,15 @@ pub(super) enum Task {
     Verify(Day, Fingerprints),
     /// To compact the log.
     Compact(Compaction),
+    /// To read the rejected rows.
+    ReadRejected(Forget, ReadAgainSlot),
 }
 
 impl Background {
+    pub(super) fn new(activity: &Activity) -> Background {
+        Background { activity: activity.clone(), thread: None, is_compaction: false, failed: None }
+    }
+
     /// True if something is being done.
     pub(super) fn is_busy(&mut self) -> bool {
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -53,7 +61,9 @@ impl Background {
     pub(super) fn finish(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let has_failed = !thread.join().unwrap_or_else(|_| {
-            tracing::error!("internal error: a task in the background panicked; see the message above");
+            let what = "internal error: a task in the background panicked; see the message above";
+            tracing::error!("{what}");
+            self.activity.end(Duration::ZERO, Err(what.to_owned()));
             false
         });
         if self.is_compaction {
@@ -64,10 +74,14 @@ impl Background {
     /// Begins a task, for which this is the state of an epoch.
     pub(super) fn begin(&mut self, config: ServiceConfig, epoch: u64, snapshot: Snapshot, task: Task) {
         self.is_compaction = matches!(task, Task::Compact(_));
+        self.activity.begin(task.kind(), epoch);
+        let activity = self.activity.clone();
         self.thread = Some(thread::spawn(move || {
             let started = Instant::now();
             give_way();
-            match task.run(&config, epoch, &snapshot) {
+            let done = task.run(&config, epoch, &snapshot);
+            activity.end(started.elapsed(), done.clone().map_err(|error| error.to_string()));
+            match done {
                 Ok(what) => {
                     tracing::info!("{what} in {:.1} s", started.elapsed().as_secs_f64());
                     true
@@ -95,6 +109,15 @@ impl Drop for Background {
 }
 
 impl Task {
+    fn kind(&self) -> TaskKind {
+        match self {
+            Task::Publish(_) => TaskKind::Publish,
+            Task::Verify(..) => TaskKind::Verify,
+            Task::Compact(_) => TaskKind::Checkpoint,
+            Task::ReadRejected(..) => TaskKind::Rejected,
+        }
+    }
+
     /// Does it; returns what was done.
     fn run(self, config: &ServiceConfig, epoch: u64, snapshot: &Snapshot) -> Result<String> {
         match self {
@@ -106,6 +129,7 @@ impl Task {
                 verify::compare_live(config, &snapshot.read()?, as_of, &live)?;
                 Ok(format!("verified epoch {epoch}"))
             }
+            Task::ReadRejected(what, slot) => forget::read(config, snapshot, what, &slot),
             Task::Compact(compaction) => {
                 compaction.run(&snapshot.read()?, &config.run.job.conversion())?;
                 Ok(format!("made a checkpoint of epoch {epoch}"))

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::durable::{Offset, RowsFrame};
 use crate::error::Result;
 use crate::sinks::Committed;
 use crate::sources::{FileLedger, SourceBatch};
 
+use super::activity::{Activity, SourceKind, SourceReport};
 use super::inbox::{Arrival, ArrivedFrom};
 use super::offsets::{self, now_ms};
 use super::request::WaitFor;
@@ -20,6 +22,10 @@ pub(super) struct EpochOfArrivals {
     pub(super) rows: u64,
     arrivals: Vec<Arrival>,
     applied: Vec<AppliedRows>,
+    /// What came from each source.
+    sources: BTreeMap<SourceKind, SourceReport>,
+    /// How long it took to read its rows, and the longest that some had waited when it began.
+    pub(super) waited: (Duration, Duration),
 }
 
 impl EpochOfArrivals {
@@ -33,7 +39,21 @@ impl EpochOfArrivals {
                 None => applied.push(AppliedRows { table, rows, rejected }),
             }
         }
-        EpochOfArrivals { epoch: Committed { epoch, time_ms: now_ms() }, rows, arrivals, applied }
+        let time_ms = now_ms();
+        let mut sources = BTreeMap::<SourceKind, SourceReport>::new();
+        for arrival in &arrivals {
+            let (kind, of_source) = arrival.report(time_ms);
+            sources.entry(kind).or_default().add(of_source);
+        }
+        let decoded = arrivals.iter().map(|arrival| arrival.decoded).sum();
+        let queued = arrivals.iter().map(|arrival| arrival.since.elapsed()).max().unwrap_or_default();
+        let epoch = Committed { epoch, time_ms };
+        EpochOfArrivals { epoch, rows, arrivals, applied, sources, waited: (decoded, queued) }
+    }
+
+    /// Tells what came from each source.
+    pub(super) fn report_to(&mut self, activity: &Activity) {
+        activity.arrived(std::mem::take(&mut self.sources));
     }
 
     /// How many rows of each table it has.
@@ -56,6 +76,11 @@ impl EpochOfArrivals {
         let done = done.iter().map(|(key, done)| (*key, done));
         request_keys::add_to(&mut offsets, keys.forget(self.epoch.time_ms), done);
         Ok(offsets)
+    }
+
+    /// The rows, before they are taken.
+    pub(super) fn batches(&self) -> impl Iterator<Item = &SourceBatch> {
+        self.arrivals.iter().flat_map(|arrival| &arrival.rows.batches)
     }
 
     /// The rows for the dataflow.
@@ -110,5 +135,19 @@ impl EpochOfArrivals {
             }
             None => tracing::debug!("epoch {epoch}: {rows} rows of {requests} requests"),
         }
+    }
+}
+
+impl Arrival {
+    /// What there is to tell of it, as part of an epoch that begins now.
+    fn report(&self, now_ms: u64) -> (SourceKind, SourceReport) {
+        let (kind, offset) = match &self.from {
+            ArrivedFrom::File { name, .. } => (SourceKind::Folder, Some(name.clone())),
+            ArrivedFrom::Request(request) => (SourceKind::Http, request.key.as_ref().map(|key| key.key.clone())),
+        };
+        let rejected = self.rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
+        let last = self.rows.batches.iter().rev().find_map(|batch| batch.malformed.last());
+        let last_rejected = last.map(|row| (now_ms, row.reason.text.clone()));
+        (kind, SourceReport { arrivals: 1, rows: self.rows.rows, rejected, last_ms: now_ms, offset, last_rejected })
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
@@ -19,7 +19,6 @@ use crate::durable::RowsFrame;
 use crate::error::{Error, Result};
 use crate::model::{AnyId, Day, InputTable};
 use crate::pipeline::EnrichedRowsOf;
-use crate::sinks::Committed;
 use crate::sources::{FileStamp, SourceBatch};
 
 use super::request::WaitingRequest;
@@ -28,6 +27,10 @@ use super::request::WaitingRequest;
 pub(super) struct Arrival {
     pub(super) rows: ArrivedBatches,
     pub(super) from: ArrivedFrom,
+    /// How long it took to read them.
+    pub(super) decoded: Duration,
+    /// Since when they wait.
+    pub(super) since: Instant,
 }
 
 /// Rows, as the dataflow and as the log take them.
@@ -62,11 +65,13 @@ const LOOKUPS_MAX: usize = 1000;
 /// Rows of `enriched_data` that are looked up between epochs.
 pub(super) struct WaitingLookup {
     pub(super) rows_of: EnrichedRowsOf<AnyId>,
-    pub(super) answer: LookupAnswer,
+    /// Called when the look-up begins, between two epochs.
+    pub(super) begin: BeginLookup,
 }
 
-/// What is called with the rows, and the epoch as of which they are.
-pub(super) type LookupAnswer = Box<dyn FnOnce(Committed, Result<Vec<RecordBatch>>) + Send>;
+/// Gives what is called with the rows.
+pub(super) type BeginLookup = Box<dyn FnOnce() -> GiveLookedUp + Send>;
+pub(super) type GiveLookedUp = Box<dyn FnOnce(Result<Vec<RecordBatch>>) + Send>;
 
 /// Arrivals, in the order in which they are applied.
 #[derive(Default)]
@@ -139,6 +144,11 @@ impl Inbox {
         waiting.arrivals.push_back(arrival);
         drop(waiting);
         self.changed.notify_all();
+    }
+
+    /// How long what waits longest has waited; `None` if nothing waits.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        self.lock().arrivals.front().map(|arrival| arrival.since.elapsed())
     }
 
     /// True if there is no room.

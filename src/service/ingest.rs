@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
@@ -15,7 +16,7 @@ use crate::sinks::{Committed, CurrentEpoch};
 use crate::sources::{InputFormat, SourceBatch, read_body};
 
 use super::admission::Admission;
-use super::inbox::{Arrival, ArrivedFrom, Inbox, WaitingLookup};
+use super::inbox::{Arrival, ArrivedFrom, GiveLookedUp, Inbox, WaitingLookup};
 use super::request::{WaitFor, WaitingRequest};
 use super::request_keys::{KeyUse, RequestKey, RequestKeys};
 
@@ -111,6 +112,12 @@ impl Ingest {
         self.open().map_or((0, 0), |open| open.inbox.size())
     }
 
+    /// How long what waits longest to be applied has waited; `None` if nothing waits.
+    #[must_use]
+    pub fn longest_wait(&self) -> Option<Duration> {
+        self.open().ok()?.inbox.longest_wait()
+    }
+
     /// Reads a body and has its rows applied. Calls `answer` once they are; if the service ends before, it is dropped,
     /// and whether they are applied is not known.
     ///
@@ -140,19 +147,21 @@ impl Ingest {
         applied
     }
 
-    /// Looks up rows of `enriched_data` as of the newest epoch, which `answer` receives, too. If the service ends
-    /// before, it is dropped. See [`Live::look_up`](crate::runtime::Live::look_up).
+    /// Looks up rows of `enriched_data` as of the newest epoch. `begin` is called when the look-up begins, between two
+    /// epochs, and what it returns is called with the rows; if the service ends before, it is dropped. See
+    /// [`Live::look_up`](crate::runtime::Live::look_up).
     ///
     /// # Errors
     ///
     /// If the service is not live, or too much is looked up at the moment.
-    pub fn look_up(
+    pub fn look_up<G: FnOnce(Result<Vec<RecordBatch>>) + Send + 'static>(
         &self,
         rows_of: EnrichedRowsOf<AnyId>,
-        answer: impl FnOnce(Committed, Result<Vec<RecordBatch>>) + Send + 'static,
+        begin: impl FnOnce() -> G + Send + 'static,
     ) -> std::result::Result<(), NotPosted> {
         let open = self.open()?;
-        match open.inbox.try_look_up(WaitingLookup { rows_of, answer: Box::new(answer) }) {
+        let begin = Box::new(|| Box::new(begin()) as GiveLookedUp);
+        match open.inbox.try_look_up(WaitingLookup { rows_of, begin }) {
             true => Ok(()),
             false if open.inbox.is_closed() => Err(NotPosted::NotLive),
             false => Err(NotPosted::Busy),
@@ -196,6 +205,7 @@ impl Open {
         key: Option<RequestKey>,
         answer: impl FnOnce(Posted) + Send + 'static,
     ) -> std::result::Result<(), NotPosted> {
+        let begun = Instant::now();
         let (batches, new_columns) = self.read(&post)?;
         self.admission.admit(post.table, batches, &new_columns, |rows| {
             let rejected = rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
@@ -208,7 +218,8 @@ impl Open {
             }
             let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
             let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
-            let arrival = Arrival { rows, from: ArrivedFrom::Request(request) };
+            let (decoded, since) = (begun.elapsed(), Instant::now());
+            let arrival = Arrival { rows, from: ArrivedFrom::Request(request), decoded, since };
             match self.inbox.try_put(arrival) {
                 true => Ok(()),
                 false if self.inbox.is_closed() => Err(NotPosted::NotLive),

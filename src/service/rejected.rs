@@ -1,4 +1,4 @@
-//! The rejected rows of a service that has stopped: listing them, forgetting them, trying them again.
+//! The rejected rows of a service: listing them, forgetting them, trying them again.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -77,29 +77,45 @@ pub struct Retried {
 /// If the service is running, there is no state, it is damaged, or it can't be written. Nothing has changed then.
 pub fn retry_rejected(config: &ServiceConfig) -> Result<Retried> {
     let (_lock, state) = state_commands::open(config)?;
-    let mut rows: BTreeMap<InputTable, Vec<Rejection>> = BTreeMap::new();
+    let (batches, retried) = read_again(config, &state, rejected_of(&state)?)?;
+    if retried.accepted > 0 {
+        replace(&state, &batches)?;
+    }
+    Ok(retried)
+}
+
+/// Rejected rows by table.
+pub(super) type RejectedByTable = BTreeMap<InputTable, Vec<Rejection>>;
+
+/// The rows that a state keeps as rejected. Rows that are whole are read with the settings of now in any case.
+pub(super) fn rejected_of(state: &State) -> Result<RejectedByTable> {
+    let mut rows = RejectedByTable::new();
     let source = state.source()?;
     for split in source.splits() {
         for batch in source.read(&split, BATCH_ROWS)? {
-            let batch = batch?;
-            // Rows that are whole are read with the settings of now in any case.
-            rows.entry(split.table).or_default().extend(batch.rejected());
+            rows.entry(split.table).or_default().extend(batch?.rejected());
         }
     }
+    Ok(rows)
+}
+
+/// Rejected rows as they are read now: those that can be used, and those that can't.
+pub(super) fn read_again(
+    config: &ServiceConfig,
+    state: &State,
+    rows: RejectedByTable,
+) -> Result<(Vec<SourceBatch>, Retried)> {
     let (mut batches, mut retried) = (Vec::new(), Retried::default());
     for (table, rows) in rows {
-        let again = RejectedOfTable { config, state: &state, schema: state.schema(table), rows };
+        let again = RejectedOfTable { config, state, schema: state.schema(table), rows };
         for batch in again.read()? {
             retried.accepted += batch.numbers.len() as u64;
             retried.rejected += batch.malformed.len() as u64;
             batches.push(batch);
         }
     }
-    if retried.accepted > 0 {
-        batches.iter_mut().zip(0..).for_each(|(batch, part)| batch.part = part);
-        replace(&state, &batches)?;
-    }
-    Ok(retried)
+    batches.iter_mut().zip(0..).for_each(|(batch, part)| batch.part = part);
+    Ok((batches, retried))
 }
 
 /// Commits an epoch of these rows, with which the rejected rows so far are forgotten.
@@ -138,7 +154,7 @@ impl RejectedOfTable<'_> {
         let _ = fs::remove_file(&path);
         let mut batches = read?;
         let others = others.into_iter();
-        batches.extend(self.still_rejected(others.map(|row| (row, row.reason.clone())))?);
+        batches.extend(still_rejected(self.schema, others.map(|row| (row, row.reason.clone())))?);
         Ok(batches)
     }
 
@@ -163,25 +179,28 @@ impl RejectedOfTable<'_> {
             }
             batches.push(batch);
         }
-        batches.extend(self.still_rejected(rejected.into_iter())?);
+        batches.extend(still_rejected(self.schema, rejected.into_iter())?);
         Ok(batches)
     }
+}
 
-    /// Rows that are rejected again, a batch for each file that they are from.
-    fn still_rejected<'r>(&self, rows: impl Iterator<Item = (&'r Rejection, Reason)>) -> Result<Vec<SourceBatch>> {
-        let mut files: BTreeMap<Arc<str>, Vec<MalformedRow>> = BTreeMap::new();
-        for (row, reason) in rows {
-            let origin = row.origin.as_ref().ok_or_else(|| Error::failed("a rejected row without an origin"))?;
-            let malformed = MalformedRow { number: origin.row, reason, json: row.row.clone() };
-            files.entry(Arc::clone(&origin.file)).or_default().push(malformed);
-        }
-        let batch = |(file, malformed)| {
-            let mut batch = SourceBatch::new(self.schema, 0, &file, 0, &self.schema.empty())?;
-            (batch.numbers, batch.malformed) = (RowNumbers::Listed(Vec::new()), malformed);
-            Ok(batch)
-        };
-        files.into_iter().map(batch).collect()
+/// Rows that are rejected again, a batch for each file that they are from.
+pub(super) fn still_rejected<'r>(
+    schema: &InputSchema,
+    rows: impl Iterator<Item = (&'r Rejection, Reason)>,
+) -> Result<Vec<SourceBatch>> {
+    let mut files: BTreeMap<Arc<str>, Vec<MalformedRow>> = BTreeMap::new();
+    for (row, reason) in rows {
+        let origin = row.origin.as_ref().ok_or_else(|| Error::failed("a rejected row without an origin"))?;
+        let malformed = MalformedRow { number: origin.row, reason, json: row.row.clone() };
+        files.entry(Arc::clone(&origin.file)).or_default().push(malformed);
     }
+    let batch = |(file, malformed)| {
+        let mut batch = SourceBatch::new(schema, 0, &file, 0, &schema.empty())?;
+        (batch.numbers, batch.malformed) = (RowNumbers::Listed(Vec::new()), malformed);
+        Ok(batch)
+    };
+    files.into_iter().map(batch).collect()
 }
 
 /// True if a rejected row is known in all its columns: as a JSON object on one line.

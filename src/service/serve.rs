@@ -13,12 +13,15 @@ use crate::model::Day;
 use crate::runtime::{Live, Progress, check_source};
 use crate::sinks::folder::OutputFormat;
 use crate::sinks::{ChangeFeed, Checksums, Committed, CurrentEpoch, Sink};
+use crate::sources::SourceBatch;
 use crate::tables::{EnrichedDataTable, RejectedTable};
 
+use super::activity::Activity;
 use super::admission::Admission;
 use super::arriving;
 use super::background::{Background, Task};
 use super::epoch::EpochOfArrivals;
+use super::forget::{EpochOfForgotten, Forgetting, Forgotten, RejectedRows};
 use super::import::{self, ImportSettings};
 use super::inbox::{Inbox, WaitingLookup};
 use super::ingest::{Ingest, Open};
@@ -46,6 +49,10 @@ pub struct ServiceHandle {
     pub current: CurrentEpoch,
     /// Is called for each epoch.
     pub observer: EpochObserver,
+    /// What the service has done and is doing.
+    pub activity: Activity,
+    /// To forget the rejected rows, or to try them again.
+    pub rejected: RejectedRows,
 }
 
 /// Of more bytes of changed rows than these, the tables are published anew.
@@ -74,10 +81,12 @@ pub fn serve(
     progress: &Arc<Progress>,
     requests: &ServiceHandle,
 ) -> Result<()> {
-    let _lock = StateLock::take(&config.state)?;
+    let (_lock, began) = (StateLock::take(&config.state)?, Instant::now());
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut found_epoch = 0;
     let state = match State::open(&disk, &config.state)? {
         Some(state) if state.epoch() > 0 => {
+            found_epoch = state.epoch();
             ImportSettings::check(config)?;
             with_new_columns(config, state)
         }
@@ -88,6 +97,8 @@ pub fn serve(
         Err(_) if requests.stop.load(Ordering::Relaxed) => return Ok(()),
         started => started?,
     };
+    service.tell_rejections();
+    requests.activity.is_live(began.elapsed(), found_epoch, service.as_of);
     tracing::info!("live at epoch {}, as of {}", service.epoch, service.as_of);
     let served = service.follow(requests);
     requests.ingest.set(None);
@@ -141,6 +152,10 @@ struct Service<'a, S> {
     current: CurrentEpoch,
     as_of: Day,
     background: Background,
+    activity: Activity,
+    /// How many rows were rejected when that was last told.
+    rejected: u64,
+    forgetting: Option<Forgetting>,
     /// What is to be done once the changes of the tables are gathered.
     gathering: Option<AfterGathering>,
     /// When it was last begun to publish.
@@ -171,7 +186,15 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (before, current) = (epoch.epoch - last.len() as u64, requests.current.clone());
         let time_ms = last.first().map_or(epoch.time_ms, |next| next.commit.time_ms);
         current.set(Committed { epoch: before, time_ms });
-        let mut live = start_live(config, as_of, &Arc::new(source), sinks(), (&checksums, &changes), progress)?;
+        let mut live = start_live(
+            config,
+            as_of,
+            &Arc::new(source),
+            sinks(),
+            (&checksums, &changes),
+            progress,
+            &requests.activity,
+        )?;
         apply_again(last, &mut live, &current, &changes)?;
         let (admission, inbox) = (Arc::new(Admission::new(config, state)?), Arc::new(Inbox::default()));
         if config.takes_files {
@@ -193,7 +216,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             epoch: epoch.epoch,
             current,
             as_of,
-            background: Background::default(),
+            background: Background::new(&requests.activity),
+            activity: requests.activity.clone(),
+            rejected: 0,
+            forgetting: None,
             gathering: None,
             published_at: Instant::now(),
             is_cut_off: false,
@@ -208,9 +234,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             self.do_in_background(requests)?;
             let is_busy = self.gathering.is_some() || self.background.is_busy();
             let (lookups, arrived) = self.open.inbox.take(if is_busy { PATIENCE_WHEN_BUSY } else { PATIENCE })?;
-            for WaitingLookup { rows_of, answer } in lookups {
-                let epoch = self.current.get();
-                self.live_job().look_up(rows_of, move |rows| answer(epoch, rows))?;
+            for WaitingLookup { rows_of, begin } in lookups {
+                self.live_job().look_up(rows_of, begin())?;
             }
             if !arrived.is_empty() {
                 self.take(EpochOfArrivals::new(self.epoch + 1, arrived), requests)?;
@@ -235,6 +260,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (started, Committed { epoch, time_ms }) = (Instant::now(), arrived.epoch);
         let commit = Commit { epoch, time_ms, offsets, ..Commit::default() };
         self.taken += arrived.rows;
+        self.forgetting.iter_mut().for_each(|forgetting| forgetting.remember(arrived.batches()));
         self.live_job().begin_batches(arrived.take_batches())?;
         for frame in arrived.frames() {
             if !written(&mut self.log, requests, |log| log.frame(frame))? {
@@ -249,19 +275,66 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         arrived.reached(WaitFor::Committed);
         self.current.set(arrived.epoch);
         self.live_job().finish()?;
+        let computed = self.live_job().computed_at().saturating_duration_since(started);
         crash::point("epoch visible");
         self.epoch = epoch;
         arrived.finish(&mut self.open.keys());
         arrived.reached(WaitFor::Visible);
+        arrived.report_to(&requests.activity);
+        self.tell_rejections();
         requests.observer.observe(|| EpochStats {
             epoch,
             tables: arrived.applied().to_vec(),
+            decoded: arrived.waited.0,
+            queued: arrived.waited.1,
             committed,
+            computed,
             visible: started.elapsed(),
             log_bytes: self.log.bytes(),
             checkpoint_bytes: self.log.checkpoint_bytes(),
         });
         Ok(true)
+    }
+
+    /// Makes an epoch that forgets the rejected rows.
+    fn forget(&mut self, epoch: EpochOfForgotten, requests: &ServiceHandle) -> Result<()> {
+        let EpochOfForgotten { batches, forgotten, retried, answer } = epoch;
+        let (epoch, before) = (Committed { epoch: self.epoch + 1, time_ms: now_ms() }, forgotten.len() as u64);
+        let schema = |batch: &SourceBatch| self.open.admission.schema(batch.table).clone();
+        let frames =
+            batches.iter().map(|batch| LogWriter::encode(&schema(batch), batch)).collect::<Result<Vec<_>>>()?;
+        let Committed { epoch: number, time_ms } = epoch;
+        let commit = Commit { epoch: number, time_ms, forgets_unusable: true, ..Commit::default() };
+        self.live_job().begin_forgetting(batches, forgotten)?;
+        for frame in &frames {
+            if !written(&mut self.log, requests, |log| log.frame(frame))? {
+                self.is_cut_off = true;
+                return Ok(());
+            }
+        }
+        if !written(&mut self.log, requests, |log| log.commit(&commit))? {
+            self.is_cut_off = true;
+            return Ok(());
+        }
+        self.log.sync()?;
+        self.current.set(epoch);
+        self.live_job().finish()?;
+        crash::point("rejected rows forgotten");
+        self.epoch = number;
+        self.tell_rejections();
+        tracing::info!("epoch {number}: {before} rejected rows are forgotten, {} are accepted now", retried.accepted);
+        answer(Ok(Forgotten { epoch, before, retried }));
+        Ok(())
+    }
+
+    /// Tells which rows are rejected, if that has changed.
+    fn tell_rejections(&mut self) {
+        let rejected = self.live_job().rejected_rows();
+        if rejected != self.rejected {
+            let rejections = self.live_job().rejections();
+            self.activity.rejections_changed(rejections);
+            self.rejected = rejected;
+        }
     }
 
     /// Begins what is due in the background.
@@ -273,6 +346,15 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             }
             return Ok(());
         }
+        if !self.background.is_busy()
+            && let Some(forgetting) = self.forgetting.take()
+        {
+            let schema = |table| self.open.admission.schema(table).clone();
+            return match forgetting.end(schema)? {
+                Some(epoch) => self.forget(epoch, requests),
+                None => Ok(()),
+            };
+        }
         if self.background.is_busy() || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
@@ -282,6 +364,20 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let is_large = self.log.bytes() >= self.config.checkpoint_every.max(self.log.checkpoint_bytes() / 2);
         if is_large && self.background.may_compact() {
             return self.compact();
+        }
+        if let Some(request) = requests.rejected.take() {
+            return match Snapshot::of(&mut self.log) {
+                Ok(snapshot) => {
+                    let (forgetting, what, slot) = Forgetting::begin(request);
+                    self.forgetting = Some(forgetting);
+                    self.background.begin(self.config.clone(), self.epoch, snapshot, Task::ReadRejected(what, slot));
+                    Ok(())
+                }
+                Err(error) => {
+                    (request.answer)(Err(error.clone()));
+                    self.wait_for_room(error)
+                }
+            };
         }
         if requests.verify.load(Ordering::Relaxed) {
             // If there is no room to begin, it stays requested.
@@ -396,9 +492,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
         self.changes = ChangeFeed::gathered(PUBLISHED_MOST);
         let own = (&self.checksums, &self.changes);
-        self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress)?);
+        self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress, &self.activity)?);
         (self.since, self.taken) = (self.epoch, 0);
         self.as_of = as_of;
+        self.activity.day_changed(as_of);
         Ok(())
     }
 
@@ -461,6 +558,7 @@ fn start_live(
     mut sinks: Vec<Box<dyn Sink>>,
     (checksums, changes): (&Checksums, &ChangeFeed),
     progress: &Arc<Progress>,
+    activity: &Activity,
 ) -> Result<Live> {
     sinks.push(Box::new(checksums.clone()));
     if updates_folder(config) {
@@ -468,7 +566,9 @@ fn start_live(
     }
     let job = config.job_as_of(as_of);
     let with_lookups = config.listen.is_some() && job.tables.contains(EnrichedDataTable::NAME);
-    let live = Live::start(&JobConfig { with_lookups, ..job }, Arc::clone(source) as _, sinks, progress)?;
+    let observed = config.listen.is_some();
+    let live = Live::start(&JobConfig { with_lookups, observed, ..job }, Arc::clone(source) as _, sinks, progress)?;
+    activity.begin_dataflow(live.operators());
     source.release();
     Ok(live)
 }

@@ -13,8 +13,14 @@ pub struct EpochStats {
     pub epoch: u64,
     /// The rows of each input table that has some.
     pub tables: Vec<AppliedRows>,
+    /// How long it took to read its rows, before it began.
+    pub decoded: Duration,
+    /// The longest that rows of it had waited when it began.
+    pub queued: Duration,
     /// From its begin until it was on stable storage.
     pub committed: Duration,
+    /// From its begin until all workers had computed it.
+    pub computed: Duration,
     /// From its begin until it was in all tables.
     pub visible: Duration,
     /// The size of the log that is not in the checkpoint.

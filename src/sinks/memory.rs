@@ -102,6 +102,21 @@ impl MemoryTables {
         ChangesAfter::of(&runs, last, encoder).map(Some)
     }
 
+    /// What the last epochs changed in the rows of a table whose keys are in a range, the newest epoch first, of those
+    /// whose changes are kept.
+    ///
+    /// # Errors
+    ///
+    /// If the table is not kept.
+    pub fn last_changes(&self, table: &str, range: &KeyRange, epochs: usize) -> Result<Vec<EpochOfTable>> {
+        let snapshot = self.snapshot();
+        let encoder = snapshot.encoder(table)?;
+        let found = lock(&self.history).of_keys(table, range, epochs);
+        let changes = found.iter().map(|runs| EpochOfTable::of_keys(runs, range, encoder));
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        Ok(changes.into_iter().filter(|epoch| epoch.plus.num_rows() + epoch.minus.num_rows() > 0).collect())
+    }
+
     /// True if what epochs changed after one is kept.
     #[must_use]
     pub fn has_changes_after(&self, epoch: u64) -> bool {

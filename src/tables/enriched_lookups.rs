@@ -21,7 +21,7 @@ pub(crate) struct WorkerLookups<I: ShopId> {
     queues: LookupQueues,
     worker: usize,
     pub(crate) reader: EnrichedReader<Epoch, I>,
-    /// Searches for orders and days, each of which looks at all lines.
+    /// Searches for orders, products and days, each of which looks at all lines.
     scans: VecDeque<(Arc<Lookup>, RowSearch<Epoch, I>)>,
 }
 
@@ -58,6 +58,7 @@ impl<I: ShopId> WorkerLookups<I> {
         let rows_of = match &lookup.rows_of {
             EnrichedRowsOf::Order(order) => I::of_any(order).map(EnrichedRowsOf::Order),
             EnrichedRowsOf::Customer(customer) => I::of_any(customer).map(EnrichedRowsOf::Customer),
+            EnrichedRowsOf::Product(product) => I::of_any(product).map(EnrichedRowsOf::Product),
             EnrichedRowsOf::Day(day) => Some(EnrichedRowsOf::Day(*day)),
         };
         // No row has an id that the type of the job's ids can't have.

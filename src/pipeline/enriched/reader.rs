@@ -3,8 +3,8 @@
 //! A search is as of an epoch, and may take longer: it holds the batches of lines as they were when it began, and what
 //! accounts and products were before they changed.
 //!
-//! *Cost*: of a customer, their lines; of an order or of a day, a look at each line. *State*: the accounts by customer
-//! and the products by id, by reference, once more than the join has them, which may be behind.
+//! *Cost*: of a customer, their lines; of an order, a product or a day, a look at each line. *State*: the accounts by
+//! customer and the products by id, by reference, once more than the join has them, which may be behind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -29,6 +29,8 @@ pub enum EnrichedRowsOf<I> {
     Order(I),
     /// The rows of a customer.
     Customer(I),
+    /// The rows of a product.
+    Product(I),
     /// The rows of a day.
     Day(Day),
 }
@@ -168,6 +170,7 @@ impl<T: Epochs, I: Id> RowSearch<T, I> {
             let is_wanted = match &self.rows_of {
                 EnrichedRowsOf::Order(order) => line.order == *order,
                 EnrichedRowsOf::Customer(_) => true,
+                EnrichedRowsOf::Product(product) => line.product.as_ref() == Some(product),
                 EnrichedRowsOf::Day(day) => line.day == Some(*day),
             };
             if !is_wanted {

@@ -8,7 +8,8 @@ use arrow::record_batch::RecordBatch;
 use crate::error::Result;
 use crate::sinks::Committed;
 
-use super::merge::merged;
+use super::keys::KeyRange;
+use super::merge::{merged, merged_within};
 use super::run::{KeyEncoder, Run};
 
 /// The rows that an epoch inserted into a table and deleted from it. A row whose values changed is in both.
@@ -42,7 +43,7 @@ pub(super) struct History {
 }
 
 /// What an epoch changed in a table.
-type ChangedRuns = (Committed, Vec<Arc<Run>>);
+pub(super) type ChangedRuns = (Committed, Vec<Arc<Run>>);
 
 /// The changes of an epoch by table.
 pub(super) type ChangedTables = BTreeMap<String, Vec<Arc<Run>>>;
@@ -108,9 +109,27 @@ impl History {
     }
 }
 
+impl History {
+    /// What the last epochs changed in the rows of a table whose keys are in a range, the newest epoch first.
+    pub(super) fn of_keys(&self, table: &str, range: &KeyRange, most: usize) -> Vec<ChangedRuns> {
+        let touches = |runs: &&Vec<Arc<Run>>| runs.iter().any(|run| run.has_keys_of(range));
+        let of_epoch =
+            |(epoch, changes): &(Committed, ChangedTables)| Some((*epoch, changes.get(table).filter(touches)?.clone()));
+        self.epochs.iter().rev().filter_map(of_epoch).take(most).collect()
+    }
+}
+
 fn size_of_changes(changes: &ChangedTables) -> usize {
     const OF_AN_EPOCH: usize = 256;
     OF_AN_EPOCH + changes.values().flatten().map(|run| run.bytes()).sum::<usize>()
+}
+
+impl EpochOfTable {
+    /// The net changes of the rows whose keys are in a range.
+    pub(super) fn of_keys((epoch, runs): &ChangedRuns, range: &KeyRange, encoder: &KeyEncoder) -> Result<EpochOfTable> {
+        let net = merged_within(runs, range, encoder)?;
+        Ok(EpochOfTable { epoch: *epoch, plus: net.with_sign(1)?, minus: net.with_sign(-1)? })
+    }
 }
 
 impl ChangesAfter {

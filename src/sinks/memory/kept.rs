@@ -36,8 +36,15 @@ impl KeptTable {
         if self.info.schema != former.info.schema || self.info.key != former.info.key {
             return Ok(None);
         }
-        let deleted = former.runs.iter().map(|run| run.negated(&self.encoder).map(Arc::new));
-        let runs = self.runs.iter().cloned().map(Ok).chain(deleted).collect::<Result<Vec<_>>>()?;
+        // What both have cancels.
+        let only_in = |table: &KeptTable, other: &KeptTable| {
+            let is_shared = |run: &Arc<Run>| other.runs.iter().any(|known| Arc::ptr_eq(known, run));
+            table.runs.iter().filter(|run| !is_shared(run)).cloned().collect::<Vec<_>>()
+        };
+        let mut runs = only_in(self, former);
+        for run in only_in(former, self) {
+            runs.push(Arc::new(run.negated(&self.encoder)?));
+        }
         if runs.is_empty() {
             return Ok(Some(Vec::new()));
         }

@@ -9,6 +9,7 @@ use arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
 
+use super::keys::KeyRange;
 use super::run::{KeyEncoder, Run};
 
 /// A cursor over the rows of some runs, in the order of their keys.
@@ -140,14 +141,23 @@ impl Picked {
     }
 }
 
-/// One run of the rows of several. Below the oldest run of a table there is nothing that rows could be deleted from.
-pub(super) fn merged(runs: &[Arc<Run>], encoder: &KeyEncoder, has_oldest: bool) -> Result<Run> {
-    let mut merge = Merge::of(runs.to_vec(), &[], None);
+/// One run of the rows of several whose keys are in a range.
+pub(super) fn merged_within(runs: &[Arc<Run>], range: &KeyRange, encoder: &KeyEncoder) -> Result<Run> {
+    let (rows, weights) = all_of(Merge::of(runs.to_vec(), &range.from, range.to.as_deref()))?;
+    Run::of_sorted(rows, weights, encoder)
+}
+
+fn all_of(mut merge: Merge) -> Result<(RecordBatch, Vec<i64>)> {
     let mut picked = Picked::default();
     while let Some(piece) = merge.next_piece(usize::MAX) {
         picked.add(piece);
     }
-    let (rows, weights) = picked.finish(&merge)?;
+    picked.finish(&merge)
+}
+
+/// One run of the rows of several. Below the oldest run of a table there is nothing that rows could be deleted from.
+pub(super) fn merged(runs: &[Arc<Run>], encoder: &KeyEncoder, has_oldest: bool) -> Result<Run> {
+    let (rows, weights) = all_of(Merge::of(runs.to_vec(), &[], None))?;
     if has_oldest && weights.iter().any(|weight| *weight < 0) {
         return Err(Error::failed("deletes a row that the table does not have"));
     }

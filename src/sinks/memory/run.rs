@@ -11,6 +11,8 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, Result};
 
+use super::keys::KeyRange;
+
 /// Rows of a table in the order of their keys, each with a weight. Never changed once it is made.
 pub(super) struct Run {
     rows: RecordBatch,
@@ -120,6 +122,12 @@ impl Run {
             }
         }
         low
+    }
+
+    /// True if it has a key of a range.
+    pub(super) fn has_keys_of(&self, range: &KeyRange) -> bool {
+        let first = self.first_from(&(0..self.len()), &range.from);
+        first < self.len() && range.to.as_ref().is_none_or(|to| self.key(first) < &to[..])
     }
 
     /// The rows whose weights have this sign, each as often as its weight says.

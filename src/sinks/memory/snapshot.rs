@@ -81,6 +81,29 @@ impl TablesSnapshot {
         concat_batches(&self.info(table)?.schema, &batches).map_err(Error::failed)
     }
 
+    /// What a table has now (plus) and had in another snapshot (minus); rows that are in both are left out. `None` if
+    /// it had other columns.
+    ///
+    /// # Errors
+    ///
+    /// If the table is not kept.
+    pub fn changes_since(&self, former: &TablesSnapshot, table: &str) -> Result<Option<(RecordBatch, RecordBatch)>> {
+        let (now, before) = (self.table(table)?, former.table(table)?);
+        let Some(runs) = now.difference(before)? else { return Ok(None) };
+        let empty = || RecordBatch::new_empty(Arc::clone(&now.info.schema));
+        match runs.first() {
+            Some(run) => Ok(Some((run.with_sign(1)?, run.with_sign(-1)?))),
+            None => Ok(Some((empty(), empty()))),
+        }
+    }
+
+    /// The same snapshot with these of its tables.
+    #[must_use]
+    pub fn of(&self, tables: &[&str]) -> TablesSnapshot {
+        let kept = self.tables.iter().filter(|(name, _)| tables.contains(&name.as_str()));
+        TablesSnapshot::new(self.committed, kept.map(|(name, table)| (name.clone(), table.clone())).collect())
+    }
+
     /// The rows of a table whose keys are in a range, in the order of their keys, some at a time.
     ///
     /// # Errors

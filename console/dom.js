@@ -1,0 +1,84 @@
+// Elements, made without any text being read as HTML.
+
+/** h("p", {class: "note"}, "text", element…) */
+export function h(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "style") Object.entries(value).forEach(([name, text]) => element.style.setProperty(name, text));
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+/** A card with a heading. */
+export function card(title, {size = "", note = "", extra = []} = {}, ...children) {
+  const heading = h("h2", {}, title);
+  const side = h("div", {class: "note"}, note, ...extra);
+  return h(
+    "section",
+    {class: `card ${size}`, "aria-label": title},
+    h("div", {class: "head"}, heading, side),
+    ...children,
+  );
+}
+
+/** A table: columns are {title, number, cell(row), class}. */
+export function table(caption, columns, rows, {rowClass = () => null, hideCaption = true} = {}) {
+  const head = h(
+    "tr",
+    {},
+    columns.map((column) => h("th", {scope: "col", class: column.number ? "number" : null}, column.title)),
+  );
+  const cell = (column, row) =>
+    h(
+      "td",
+      {class: [column.number && "number", column.class].filter(Boolean).join(" ") || null},
+      column.cell(row) ?? "–",
+    );
+  const body = rows.map((row) =>
+    h(
+      "tr",
+      {class: rowClass(row)},
+      columns.map((column) => cell(column, row)),
+    ),
+  );
+  return h(
+    "table",
+    {},
+    h("caption", {class: hideCaption ? "visually-hidden" : null}, caption),
+    h("thead", {}, head),
+    h("tbody", {}, body),
+  );
+}
+
+/** Bars: items are {label, value, text}. */
+export function bars(items) {
+  const most = Math.max(...items.map((item) => item.value), 0) || 1;
+  const row = (item) => [
+    h("dt", {title: item.label}, item.link ?? item.label),
+    h("span", {class: "bar", "aria-hidden": "true", style: {width: `${Math.max(0, (100 * item.value) / most)}%`}}),
+    h("dd", {}, item.text),
+  ];
+  return h("dl", {class: "bars"}, items.flatMap(row));
+}
+
+export function facts(pairs) {
+  return h(
+    "dl",
+    {class: "facts"},
+    pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value ?? "–")]),
+  );
+}
+
+export function explainLink(column, value) {
+  return value === null || value === undefined
+    ? "guest"
+    : h("a", {href: `#/explain/${column}/${encodeURIComponent(value)}`}, String(value));
+}
+
+export function notice(...children) {
+  return h("p", {class: "notice"}, ...children);
+}

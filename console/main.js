@@ -1,0 +1,80 @@
+// The page: which part is shown, the state of the service, the search.
+
+import {every, get, ServerError} from "./api.js";
+import {h, notice} from "./dom.js";
+import {count, seconds} from "./format.js";
+import * as explain from "./explain.js";
+import * as job from "./job.js";
+import * as rejected from "./rejected.js";
+import * as shop from "./shop.js";
+import * as tables from "./tables.js";
+
+const pages = {shop, job, rejected, tables, explain};
+const page = document.getElementById("page");
+const state = document.getElementById("state");
+let shown = null;
+
+function show() {
+  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const module = pages[name] ?? shop;
+  shown?.abort();
+  shown = new AbortController();
+  page.replaceChildren(h("p", {class: "soft"}, "loading…"));
+  for (const link of document.querySelectorAll("header nav a")) {
+    const isCurrent = link.getAttribute("href") === `#/${name || "shop"}`;
+    isCurrent ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  }
+  document.title = `${module.title} · millstream`;
+  Promise.resolve(module.show(page, shown.signal, rest)).catch((error) => {
+    if (error.name !== "AbortError") page.replaceChildren(notice(`This could not be shown: ${error.message}`));
+  });
+}
+
+function tell(kind, text) {
+  state.dataset.state = kind;
+  if (state.textContent !== text) state.textContent = text;
+}
+
+/** Keeps the line in the header: the epoch, and how late the tables are. */
+function keepState() {
+  every(
+    1000,
+    new AbortController().signal,
+    async () => {
+      const status = await get("/v1/status");
+      const late = status.behind_seconds > 0.05 ? `${seconds(status.behind_seconds)} behind` : "up to date";
+      tell(status.ready ? "live" : "waiting", status.ready ? `epoch ${count(status.epoch)}, ${late}` : status.phase);
+      const rows = status.tables.rejected?.rows ?? 0;
+      const badge = document.getElementById("rejected-count");
+      badge.hidden = rows === 0;
+      badge.textContent = count(rows);
+      document.dispatchEvent(new CustomEvent("status", {detail: status}));
+    },
+    (error) => tell("gone", error instanceof ServerError ? error.message : "the service does not answer; trying again"),
+  );
+}
+
+document.getElementById("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [kind, text] = [
+    document.getElementById("search-kind").value,
+    document.getElementById("search-text").value.trim(),
+  ];
+  if (text) location.hash = `#/explain/${kind}/${encodeURIComponent(text)}`;
+});
+
+document.getElementById("theme").addEventListener("click", () => {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  localStorage.setItem("millstream-theme", next);
+  document.documentElement.dataset.theme = next;
+  show();
+});
+document.documentElement.dataset.theme =
+  localStorage.getItem("millstream-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+
+addEventListener("hashchange", () => {
+  show();
+  page.focus({preventScroll: true});
+});
+show();
+keepState();

@@ -1,0 +1,126 @@
+//! The sums of an overview, kept up to date by what epochs change.
+
+use arrow::record_batch::RecordBatch;
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::http::baseline::Baseline;
+use crate::sinks::{Committed, KeyRange, MemoryTables, TablesSnapshot};
+
+use super::anomalies::Anomalies;
+use super::categories::Categories;
+use super::cohorts::Cohorts;
+use super::customers::Customers;
+use super::days::Days;
+use super::products::Products;
+use super::rfm::RecencyFrequency;
+
+/// The sums as of an epoch.
+#[derive(Default)]
+pub(super) struct ShopSums {
+    /// The epoch, and the tables that there were.
+    epoch: Option<TablesSnapshot>,
+    days: Days,
+    categories: Categories,
+    customers: Customers,
+    rfm: RecencyFrequency,
+    cohorts: Cohorts,
+    anomalies: Anomalies,
+    products: Products,
+}
+
+/// The tables that are added up.
+const TABLES: [&str; 6] =
+    [Days::TABLE, Categories::TABLE, Customers::TABLE, RecencyFrequency::TABLE, Cohorts::TABLE, Anomalies::TABLE];
+
+impl ShopSums {
+    /// Brings the sums up to the newest epoch, which is returned.
+    pub(super) fn advance(&mut self, tables: &MemoryTables, baseline: &Baseline) -> Result<Committed> {
+        let now = tables.snapshot();
+        let committed = now.committed().unwrap_or_default();
+        let followed = match self.epoch.as_ref().and_then(TablesSnapshot::committed) {
+            Some(since) => self.follow(tables, &now, since, committed)?,
+            None => false,
+        };
+        if !followed {
+            self.begin_again(&now)?;
+        }
+        if now.info(Products::TABLE).is_ok() {
+            self.products.look(&now, baseline)?;
+        }
+        // Only its tables' names and its epoch are needed: rows that are replaced need not be kept for it.
+        self.epoch = Some(now.of(&[]));
+        Ok(committed)
+    }
+
+    /// True if a part of it is of an earlier epoch.
+    pub(super) fn is_behind(&self) -> bool {
+        let epoch = self.epoch.as_ref().and_then(TablesSnapshot::epoch);
+        epoch.is_some_and(|epoch| self.products.are_behind(epoch))
+    }
+
+    /// Applies what epochs have changed; false if that is not kept.
+    fn follow(
+        &mut self,
+        tables: &MemoryTables,
+        now: &TablesSnapshot,
+        since: Committed,
+        until: Committed,
+    ) -> Result<bool> {
+        for table in TABLES.into_iter().filter(|table| now.info(table).is_ok()) {
+            let mut position = since.epoch;
+            while position < until.epoch {
+                let Some(changes) = tables.changes_after(table, position)? else { return Ok(false) };
+                for epoch in changes.epochs.iter().filter(|epoch| epoch.epoch.epoch <= until.epoch) {
+                    self.change(table, epoch.epoch, &epoch.plus, &epoch.minus)?;
+                }
+                position = changes.last.epoch.max(position + 1);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds the tables up as they are.
+    fn begin_again(&mut self, now: &TablesSnapshot) -> Result<()> {
+        self.customers.begin_again();
+        (self.days, self.categories, self.rfm, self.cohorts) = Default::default();
+        let epoch = now.committed().unwrap_or_default();
+        // An anomaly is news only when it comes.
+        for table in TABLES.into_iter().filter(|table| *table != Anomalies::TABLE && now.info(table).is_ok()) {
+            for rows in now.scan(table, &KeyRange::default())? {
+                let rows = rows?;
+                self.change(table, epoch, &rows, &RecordBatch::new_empty(rows.schema()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, table: &str, epoch: Committed, plus: &RecordBatch, minus: &RecordBatch) -> Result<()> {
+        match table {
+            Days::TABLE => self.days.change(plus, minus),
+            Categories::TABLE => self.categories.change(plus, minus),
+            Customers::TABLE => self.customers.change(epoch, plus, minus),
+            RecencyFrequency::TABLE => self.rfm.change(plus, minus),
+            Cohorts::TABLE => self.cohorts.change(plus, minus),
+            _ => self.anomalies.change(epoch, plus, minus),
+        }
+    }
+
+    pub(super) fn overview(&self) -> Value {
+        json!({
+            "totals": {
+                "revenue": self.categories.revenue().json(),
+                "orders": self.customers.orders,
+                "customers": self.customers.customers,
+            },
+            "days": self.days.json(),
+            "categories": self.categories.json(),
+            "tiers": self.customers.tiers(),
+            "tier_crossings": self.customers.crossed(),
+            "rfm": self.rfm.json(),
+            "cohorts": self.cohorts.json(),
+            "anomalies": self.anomalies.json(),
+            "products": self.products.json(),
+        })
+    }
+}

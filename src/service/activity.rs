@@ -1,0 +1,180 @@
+//! What a service has done and is doing, for those who watch it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::Day;
+use crate::report::RejectionReport;
+use crate::runtime::{OperatorLog, OperatorReport};
+
+use super::offsets::now_ms;
+
+/// What a service has done and is doing. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<Mutex<ActivityReport>>, Arc<Mutex<Option<Arc<OperatorLog>>>>);
+
+/// What a service has done and is doing. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub struct ActivityReport {
+    /// Since when the tables can be read; `None` while they are loaded.
+    pub live_since_ms: Option<u64>,
+    /// How long the load took.
+    pub load: Duration,
+    /// The epoch that the state had at the start; 0 if the input was imported.
+    pub found_epoch: u64,
+    /// The reference date.
+    pub as_of: Option<Day>,
+    /// The task that runs in the background.
+    pub running: Option<TaskReport>,
+    /// The last task of each kind that has ended.
+    pub ended: BTreeMap<TaskKind, TaskReport>,
+    /// The rows that are rejected, by table and reason, the commonest first.
+    pub rejections: Vec<RejectionReport>,
+    /// What came in since the start, by source.
+    pub sources: BTreeMap<SourceKind, SourceReport>,
+}
+
+/// A task beside the epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Making a checkpoint of the log.
+    Checkpoint,
+    /// Writing the tables to the output folder.
+    Publish,
+    /// Recomputing the tables from the state and comparing them.
+    Verify,
+    /// Reading the rejected rows, to forget them or to try them again.
+    Rejected,
+}
+
+/// A task that runs or has ended.
+#[derive(Clone, Debug)]
+pub struct TaskReport {
+    /// The epoch of which it is.
+    pub epoch: u64,
+    /// When it began.
+    pub began_ms: u64,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// How long it took; `None` while it runs.
+    pub took: Option<Duration>,
+    /// What was done, or why it failed; `None` while it runs.
+    pub outcome: Option<Result<String, String>>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// Files that arrive.
+    Folder,
+    /// Requests.
+    Http,
+}
+
+/// What came in from a source since the start.
+#[derive(Clone, Debug, Default)]
+pub struct SourceReport {
+    /// Files or requests.
+    pub arrivals: u64,
+    /// Their rows, including those that were rejected.
+    pub rows: u64,
+    /// The rows that were rejected.
+    pub rejected: u64,
+    /// When an epoch last had rows of it.
+    pub last_ms: u64,
+    /// The last file, or the idempotency key of the last request that had one.
+    pub offset: Option<String>,
+    /// The last row that was rejected: when, and why.
+    pub last_rejected: Option<(u64, String)>,
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TaskKind::Checkpoint => "checkpoint",
+            TaskKind::Publish => "publish",
+            TaskKind::Verify => "verify",
+            TaskKind::Rejected => "rejected",
+        })
+    }
+}
+
+impl SourceReport {
+    /// Adds what came in later.
+    pub(super) fn add(&mut self, later: SourceReport) {
+        self.arrivals += later.arrivals;
+        self.rows += later.rows;
+        self.rejected += later.rejected;
+        self.last_ms = later.last_ms;
+        self.offset = later.offset.or(self.offset.take());
+        self.last_rejected = later.last_rejected.or(self.last_rejected.take());
+    }
+}
+
+impl Activity {
+    /// What there is to tell now.
+    #[must_use]
+    pub fn report(&self) -> ActivityReport {
+        self.lock().clone()
+    }
+
+    /// What the operators of the dataflow do and keep; none if nobody may look.
+    #[must_use]
+    pub fn operators(&self) -> Vec<OperatorReport> {
+        let log = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        log.map_or(Vec::new(), |log| log.reports())
+    }
+
+    /// The job has another dataflow.
+    pub(super) fn begin_dataflow(&self, log: Option<Arc<OperatorLog>>) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    /// The tables can be read.
+    pub(super) fn is_live(&self, load: Duration, found_epoch: u64, as_of: Day) {
+        let mut report = self.lock();
+        (report.live_since_ms, report.load, report.found_epoch) = (Some(now_ms()), load, found_epoch);
+        report.as_of = Some(as_of);
+    }
+
+    /// The reference date is another one.
+    pub(super) fn day_changed(&self, as_of: Day) {
+        self.lock().as_of = Some(as_of);
+    }
+
+    /// Other rows are rejected than before.
+    pub(super) fn rejections_changed(&self, rejections: Vec<RejectionReport>) {
+        self.lock().rejections = rejections;
+    }
+
+    /// A task begins.
+    pub(super) fn begin(&self, kind: TaskKind, epoch: u64) {
+        let task = TaskReport { epoch, began_ms: now_ms(), kind, took: None, outcome: None };
+        self.lock().running = Some(task);
+    }
+
+    /// The task that runs has ended.
+    pub(super) fn end(&self, took: Duration, outcome: Result<String, String>) {
+        let mut report = self.lock();
+        if let Some(task) = report.running.take() {
+            let kind = task.kind;
+            report.ended.insert(kind, TaskReport { took: Some(took), outcome: Some(outcome), ..task });
+        }
+    }
+
+    /// An epoch had rows of these sources.
+    pub(super) fn arrived(&self, sources: BTreeMap<SourceKind, SourceReport>) {
+        let mut report = self.lock();
+        sources.into_iter().for_each(|(kind, of_epoch)| report.sources.entry(kind).or_default().add(of_epoch));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ActivityReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
