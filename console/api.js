@@ -12,6 +12,7 @@ function headers(more = {}) {
 function askForToken() {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("token");
+    document.getElementById("token-text").value = "";
     dialog.addEventListener(
       "close",
       () => {

@@ -25,6 +25,11 @@ export function card(title, {size = "", note = "", extra = []} = {}, ...children
   );
 }
 
+/** Something that may be wider than its place, and is then scrolled, with the keyboard too. */
+export function scroll(label, content, size = "") {
+  return h("div", {class: `scroll ${size}`, tabindex: "0", role: "group", "aria-label": label}, content);
+}
+
 /** A table: columns are {title, number, cell(row), class}. */
 export function table(caption, columns, rows, {rowClass = () => null, hideCaption = true} = {}) {
   const head = h(
@@ -45,13 +50,8 @@ export function table(caption, columns, rows, {rowClass = () => null, hideCaptio
       columns.map((column) => cell(column, row)),
     ),
   );
-  return h(
-    "table",
-    {},
-    h("caption", {class: hideCaption ? "visually-hidden" : null}, caption),
-    h("thead", {}, head),
-    h("tbody", {}, body),
-  );
+  const heading = h("caption", {class: hideCaption ? "visually-hidden" : null}, caption);
+  return scroll(caption, h("table", {}, heading, h("thead", {}, head), h("tbody", {}, body)));
 }
 
 /** Bars: items are {label, value, text}. */

@@ -84,7 +84,7 @@ function grid(caption, rows) {
     rows.some((row) => typeof row[name] === "number") && !LINKED.includes(name) ? "number" : "clip";
   return h(
     "div",
-    {class: "scroll tall", tabindex: "0", role: "region", "aria-label": caption},
+    {class: "scroll tall", tabindex: "0", role: "group", "aria-label": caption},
     h(
       "table",
       {},

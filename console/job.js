@@ -259,13 +259,11 @@ function drawDistribution(place, distribution) {
   const last = epochs.findLastIndex((value) => value > 0);
   const label = (at) => (at < limits.length ? `≤ ${micros(limits[at])}` : `> ${micros(limits.at(-1))}`);
   const all = epochs.reduce((sum, value) => sum + value, 0);
-  const items = epochs
-    .slice(first, last + 1)
-    .map((value, at) => ({
-      label: label(first + at),
-      value,
-      text: `${count(value)} (${((100 * value) / all).toFixed(1)} %)`,
-    }));
+  const items = epochs.slice(first, last + 1).map((value, at) => ({
+    label: label(first + at),
+    value,
+    text: `${count(value)} (${((100 * value) / all).toFixed(1)} %)`,
+  }));
   place.replaceChildren(bars(items));
 }
 
@@ -300,69 +298,61 @@ function drawStages(place, columns) {
 
 function drawSources(place, sources) {
   place.replaceChildren(
-    h(
-      "div",
-      {class: "scroll"},
-      table(
-        "Sources",
-        [
-          {title: "source", cell: (source) => source.type},
-          {title: "from", class: "clip", cell: (source) => source.path ?? source.paths.join(" ")},
-          {title: "arrivals", number: true, cell: (source) => count(source.arrivals)},
-          {title: "rows", number: true, cell: (source) => count(source.rows)},
-          {title: "rejected", number: true, cell: (source) => count(source.rejected_rows)},
-          {title: "last", cell: (source) => ago(source.last_arrival_at)},
-          {title: "offset", class: "clip", cell: (source) => source.offset},
-          {
-            title: "last rejected",
-            cell: (source) =>
-              source.last_rejected &&
-              h("span", {class: "warn"}, `${source.last_rejected.reason} (${ago(source.last_rejected.at)})`),
-          },
-        ],
-        sources,
-      ),
+    table(
+      "Sources",
+      [
+        {title: "source", cell: (source) => source.type},
+        {title: "from", class: "clip", cell: (source) => source.path ?? source.paths.join(" ")},
+        {title: "arrivals", number: true, cell: (source) => count(source.arrivals)},
+        {title: "rows", number: true, cell: (source) => count(source.rows)},
+        {title: "rejected", number: true, cell: (source) => count(source.rejected_rows)},
+        {title: "last", cell: (source) => ago(source.last_arrival_at)},
+        {title: "offset", class: "clip", cell: (source) => source.offset},
+        {
+          title: "last rejected",
+          cell: (source) =>
+            source.last_rejected &&
+            h("span", {class: "warn"}, `${source.last_rejected.reason} (${ago(source.last_rejected.at)})`),
+        },
+      ],
+      sources,
     ),
   );
 }
 
 function drawSinks(place, sinks) {
   place.replaceChildren(
-    h(
-      "div",
-      {class: "scroll"},
-      table(
-        "Sinks",
-        [
-          {title: "sink", cell: (sink) => sink.type},
-          {title: "to", class: "clip", cell: (sink) => sink.path},
-          {
-            title: "when",
-            cell: (sink) =>
-              [sink.every_seconds && `every ${seconds(sink.every_seconds)}`, sink.on_stop && "on stop"]
-                .filter(Boolean)
-                .join(", ") || "when asked",
-          },
-          {
-            title: "last",
-            cell: (sink) =>
-              sink.last_publication
-                ? `epoch ${count(sink.last_publication.epoch)}, ${ago(sink.last_publication.began_at)}`
-                : "not yet",
-          },
-          {
-            title: "result",
-            cell: (sink) =>
-              sink.last_publication &&
-              h(
-                "span",
-                {class: sink.last_publication.outcome === "failed" ? "bad" : "good"},
-                sink.last_publication.outcome === "failed" ? sink.last_publication.message : "done",
-              ),
-          },
-        ],
-        sinks,
-      ),
+    table(
+      "Sinks",
+      [
+        {title: "sink", cell: (sink) => sink.type},
+        {title: "to", class: "clip", cell: (sink) => sink.path},
+        {
+          title: "when",
+          cell: (sink) =>
+            [sink.every_seconds && `every ${seconds(sink.every_seconds)}`, sink.on_stop && "on stop"]
+              .filter(Boolean)
+              .join(", ") || "when asked",
+        },
+        {
+          title: "last",
+          cell: (sink) =>
+            sink.last_publication
+              ? `epoch ${count(sink.last_publication.epoch)}, ${ago(sink.last_publication.began_at)}`
+              : "not yet",
+        },
+        {
+          title: "result",
+          cell: (sink) =>
+            sink.last_publication &&
+            h(
+              "span",
+              {class: sink.last_publication.outcome === "failed" ? "bad" : "good"},
+              sink.last_publication.outcome === "failed" ? sink.last_publication.message : "done",
+            ),
+        },
+      ],
+      sinks,
     ),
   );
 }
@@ -397,22 +387,18 @@ function drawDataflow(place, {operators}) {
       by("records", "rows"),
       by("records_sent", "rows sent"),
     ),
-    h(
-      "div",
-      {class: "scroll"},
-      table(
-        "Operators of the dataflow, of all workers",
-        [
-          {title: "operator", cell: (row) => row.name},
-          {title: "memory", number: true, cell: (row) => (row.bytes ? bytes(row.bytes) : "–")},
-          {title: "rows kept", number: true, cell: (row) => (row.records ? count(row.records) : "–")},
-          {title: "time since the start", number: true, cell: (row) => micros(row.busy_us)},
-          {title: "runs", number: true, cell: (row) => count(row.runs)},
-          {title: "rows sent", number: true, cell: (row) => count(row.records_sent)},
-          {title: "sends to", class: "clip", cell: (row) => row.to.join(", ")},
-        ],
-        rows,
-      ),
+    table(
+      "Operators of the dataflow, of all workers",
+      [
+        {title: "operator", cell: (row) => row.name},
+        {title: "memory", number: true, cell: (row) => (row.bytes ? bytes(row.bytes) : "–")},
+        {title: "rows kept", number: true, cell: (row) => (row.records ? count(row.records) : "–")},
+        {title: "time since the start", number: true, cell: (row) => micros(row.busy_us)},
+        {title: "runs", number: true, cell: (row) => count(row.runs)},
+        {title: "rows sent", number: true, cell: (row) => count(row.records_sent)},
+        {title: "sends to", class: "clip", cell: (row) => row.to.join(", ")},
+      ],
+      rows,
     ),
   );
 }

@@ -9,7 +9,7 @@ export const title = "Rejected rows";
 const SHOWN = 200;
 
 export async function show(page, signal) {
-  const list = h("div", {class: "scroll"});
+  const list = h("div");
   const reasons = h("div");
   const said = h("p", {role: "status", class: "note"});
   const act = (path, question) => async () => {

@@ -98,13 +98,11 @@ export async function show(page, signal) {
       places.categories,
       shop.categories.length
         ? bars(
-            shop.categories
-              .slice(0, 12)
-              .map((one) => ({
-                label: one.category ?? "unknown product",
-                value: one.revenue,
-                text: compact(one.revenue),
-              })),
+            shop.categories.slice(0, 12).map((one) => ({
+              label: one.category ?? "unknown product",
+              value: one.revenue,
+              text: compact(one.revenue),
+            })),
           )
         : notice("Nothing is sold yet."),
     );
@@ -289,7 +287,7 @@ function heat({recency_days_most: recencies, frequency_most: frequencies, custom
   );
   return h(
     "div",
-    {class: "scroll"},
+    {class: "scroll", tabindex: "0", role: "group", "aria-label": "Customers by recency and frequency"},
     h(
       "table",
       {class: "heat"},

@@ -218,7 +218,7 @@ async function kept(place, table, signal) {
     state,
     h(
       "div",
-      {class: "scroll tall", tabindex: "0", role: "region", "aria-label": `Rows of ${table.name}`},
+      {class: "scroll tall", tabindex: "0", role: "group", "aria-label": `Rows of ${table.name}`},
       h("table", {}, h("caption", {class: "visually-hidden"}, table.name), h("thead", {}, head), body),
     ),
     more,
@@ -274,7 +274,7 @@ async function lookedUp(place, table, signal) {
     state,
     h(
       "div",
-      {class: "scroll tall", tabindex: "0", role: "region", "aria-label": `Rows of ${table.name}`},
+      {class: "scroll tall", tabindex: "0", role: "group", "aria-label": `Rows of ${table.name}`},
       h("table", {}, h("caption", {class: "visually-hidden"}, table.name), h("thead", {}, head), body),
     ),
   );
