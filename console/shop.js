@@ -2,6 +2,7 @@
 
 import {follow, get} from "./api.js";
 import {chart} from "./charts.js";
+import {controls} from "./demo.js";
 import {bars, card, explainLink, h, notice, table} from "./dom.js";
 import {clock, compact, count, money} from "./format.js";
 
@@ -27,8 +28,11 @@ export async function show(page, signal) {
   let older = null;
 
   const curve = h("div", {class: "chart", role: "img", "aria-label": "Revenue and customers by day"});
+  const demo = h("div", {class: "grid"});
+  controls(signal).then((card) => demo.replaceChildren(card ?? ""));
   page.replaceChildren(
     h("div", {class: "buttons"}, h("h1", {}, "Shop"), live),
+    demo,
     h(
       "div",
       {class: "grid"},

@@ -7,11 +7,14 @@ mod display;
 mod effective;
 mod memory;
 mod print;
+mod remote;
 mod show;
 mod signals;
 mod status;
+mod top;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ use crate::validate::{self, Check};
 use changes::ChangesArgs;
 use print::print_line;
 use signals::stop_on_signals;
+use top::TopArgs;
 
 /// Incremental e-commerce analytics.
 #[derive(Debug, Parser)]
@@ -60,6 +64,8 @@ enum Command {
     Config(ServeCommand),
     /// Follow a table of a running service: its rows, and then what each epoch changes.
     Changes(ChangesArgs),
+    /// Show a running service in the terminal: how late it is, what it does, and which operators take time and memory.
+    Top(TopArgs),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
     Verify(StateCommand),
     /// The rows that a stopped service could not use.
@@ -88,12 +94,15 @@ struct DemoArgs {
     /// Worker threads [default: number of cores].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// A service instead: orders arrive all the time, and what they move is shown, until it is stopped.
+    /// A service instead: orders arrive all the time, and a page shows what they move, until it is stopped.
     #[arg(long)]
     live: bool,
     /// With --live: orders a second.
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "live", value_parser = orders_a_second())]
     rate: u32,
+    /// With --live: where the page is; another port if somebody listens there.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", requires = "live")]
+    listen: SocketAddr,
 }
 
 /// Rates of a stream of orders.
@@ -231,14 +240,15 @@ impl Cli {
         let is_shown = matches!(self.command, Command::Demo(DemoArgs { live: true, .. }));
         display::start_logging(if is_shown { "warn" } else { "info" });
         match self.command {
-            Command::Demo(DemoArgs { output, scale, workers, live: true, rate }) => {
-                demo_live::LiveDemo { folder: &output, scale, workers, rate }.run()
+            Command::Demo(DemoArgs { output, scale, workers, live: true, rate, listen }) => {
+                demo_live::LiveDemo { folder: &output, scale, workers, rate, listen }.run()
             }
             Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
             Command::Run(command) => run(&command),
             Command::Serve(command) => serve(&command),
             Command::Config(command) => show_config(&command, &self.matches),
             Command::Changes(args) => args.run(),
+            Command::Top(args) => args.run(),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -297,6 +307,11 @@ fn serve(command: &ServeCommand) -> Result<()> {
     signals::request_on_signals(&progress, &requests)?;
     let mut config = ServiceConfig::resolve(&command.args, &command.serve)?;
     config.run.validate()?;
+    config.demo = std::env::var_os(demo_live::DEMO).map(PathBuf::from);
+    if config.demo.is_some() {
+        // It does not outlive the demo that has started it.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(Error::failed)?;
+    }
     if config.listen.is_some() {
         config.replayed_rows = HttpServer::REPLAYED_ROWS;
     }

@@ -16,6 +16,7 @@ mod baseline;
 mod body;
 mod console;
 mod dataflow;
+mod demo;
 mod enriched;
 mod enriched_info;
 mod event_text;
@@ -42,4 +43,6 @@ mod stamp;
 mod status;
 mod tls;
 
+#[cfg(feature = "cli")]
+pub(crate) use demo::{demo_rate, demo_stream_file, set_demo_rate};
 pub use server::HttpServer;

@@ -1,29 +1,33 @@
-//! The demo of a service: orders arrive all the time, and what they move is shown.
+//! The demo of a service: orders arrive all the time, and a page shows what they move.
+//!
+//! ```text
+//! demo ─ a file of orders every second ─▶ folder ─▶ millstream serve ─▶ page
+//!  └─ starts it again when it was killed             └─ rate of the stream, kill ◀─┘
+//! ```
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
-use std::fs;
-use std::io::{IsTerminal, stdout};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
-use crate::config::{RunArgs, RunConfig};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
+use crate::http::{demo_rate, demo_stream_file, set_demo_rate};
 use crate::runtime::Progress;
-use crate::service::{self, ServiceConfig, ServiceHandle};
-use crate::sinks::{ChangeFeed, Sink, TableChanges};
+use crate::service::ServiceHandle;
 
 use super::print::print_line;
-use super::show::TextTable;
 use super::signals;
 
 /// What the demo is asked for.
@@ -31,44 +35,48 @@ pub(super) struct LiveDemo<'a> {
     pub(super) folder: &'a Path,
     pub(super) scale: f64,
     pub(super) workers: Option<usize>,
-    /// Orders a second.
+    /// Orders a second, until the page says something else.
     pub(super) rate: u32,
+    /// Where the page is.
+    pub(super) listen: SocketAddr,
 }
 
-/// How often a file of orders is written, and what has moved is shown.
+/// The environment variable that tells a service the folder of the demo that it is of.
+pub(super) const DEMO: &str = "MILLSTREAM_DEMO";
+
+/// The day of the orders that arrive: the one after the last of the shop, so that its figures go on.
+const DAY: &str = "1998-08-03";
+/// How often a file of orders is written.
 const EVERY: Duration = Duration::from_secs(1);
 /// Of so many orders that were written last, some are corrected or deleted.
 const RECENT: usize = 10_000;
+/// A service that lives for a shorter time than this is not started again.
+const SHORTEST: Duration = Duration::from_secs(3);
 
 impl LiveDemo<'_> {
     /// Runs until it is stopped. If it is killed, the next one goes on where this one was.
     pub(super) fn run(&self) -> Result<()> {
-        let (shop, incoming, output) =
-            (self.folder.join("shop"), self.folder.join("incoming"), self.folder.join("live"));
-        self.make_shop(&shop)?;
-        let orders = incoming.join("orders");
+        self.make_shop(&self.folder.join("shop"))?;
+        let orders = self.folder.join("incoming/orders");
         fs::create_dir_all(&orders).map_err(Error::writing(&orders))?;
-        let args = RunArgs { input: Some(shop), output: Some(output), workers: self.workers, ..RunArgs::default() };
-        let mut config = ServiceConfig::new(RunConfig::resolve(&args)?);
-        (config.incoming, config.follows_today) = (Some(incoming), true);
+        let listen = free_address(self.listen)?;
+        set_demo_rate(self.folder, self.rate)?;
         let (progress, requests) = (Arc::new(Progress::default()), ServiceHandle::default());
         signals::request_on_signals(&progress, &requests)?;
         let (folder, rate) = (self.folder.display(), grouped(self.rate.into()));
         print_line(format_args!(
-            "Every second {rate} orders arrive in {folder}/incoming: most are new, some correct or delete others.\n\
+            "Open http://{listen}/ in a browser.\n\
+             Every second {rate} orders arrive in {folder}/incoming: most are new, some correct or delete others.\n\
              Ctrl-C stops, and publishes the tables to {folder}/live. After kill -9, start again: nothing is lost.\n"
         ))?;
-        let (feed, written) = (ChangeFeed::new(), AtomicU64::new(0));
+        let written = AtomicU64::new(0);
         thread::scope(|scope| {
             let streamed = scope.spawn(|| self.stream(&orders, &written, &requests));
-            let shown = scope.spawn(|| show(&feed, &written, &requests));
-            let sinks = || vec![Box::new(feed.clone()) as Box<dyn Sink>];
-            let served = service::serve(&config, sinks, &progress, &requests);
+            let served = self.keep_serving(listen, &written, &requests);
             requests.stop.store(true, Ordering::Relaxed);
-            let ended = [streamed.join(), shown.join()].into_iter().map(|thread| thread.unwrap_or(Ok(())));
-            served.and(ended.collect::<Result<()>>())
+            served.and(streamed.join().unwrap_or(Ok(())))
         })?;
-        print_line(format_args!("\nStopped; the tables are in {folder}/live. Remove {folder} when you are done."))
+        print_line(format_args!("Stopped; the tables are in {folder}/live. Remove {folder} when you are done."))
     }
 
     fn make_shop(&self, shop: &Path) -> Result<()> {
@@ -80,6 +88,86 @@ impl LiveDemo<'_> {
         let _ = fs::remove_dir_all(&making);
         generate(self.scale, &making)?;
         fs::rename(&making, shop).map_err(Error::writing(shop))
+    }
+
+    /// Serves until it is stopped, and starts the service again when it was killed.
+    fn keep_serving(&self, listen: SocketAddr, written: &AtomicU64, requests: &ServiceHandle) -> Result<()> {
+        let config = self.write_config(listen)?;
+        loop {
+            let (mut service, started) = (self.start_service(&config)?, Instant::now());
+            let status = loop {
+                if let Some(status) = service.try_wait().map_err(Error::failed)? {
+                    break status;
+                }
+                if requests.stop.load(Ordering::Relaxed) {
+                    print_line("Stopping: the tables are published…")?;
+                    let pid = i32::try_from(service.id()).ok().and_then(Pid::from_raw);
+                    pid.map(|pid| kill_process(pid, Signal::TERM)).transpose().map_err(Error::failed)?;
+                    break service.wait().map_err(Error::failed)?;
+                }
+                self.tell(listen, started, written)?;
+            };
+            if requests.stop.load(Ordering::Relaxed) && status.success() {
+                return Ok(());
+            }
+            if started.elapsed() < SHORTEST || status.code().is_some() {
+                let log = self.log().display().to_string();
+                return Err(Error::failed(format!("the service has ended ({status}); what it said is in {log}")));
+            }
+            print_line("The service was killed. It is started again…")?;
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("live.log")
+    }
+
+    /// Tells how far it is, once a second.
+    fn tell(&self, listen: SocketAddr, started: Instant, written: &AtomicU64) -> Result<()> {
+        thread::sleep(EVERY);
+        let status = ureq::get(format!("http://{listen}/v1/status")).call();
+        let text = status.ok().and_then(|mut status| status.body_mut().read_to_string().ok());
+        let status: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        if status["ready"] != true {
+            return Ok(());
+        }
+        let (seconds, orders) = (started.elapsed().as_secs(), grouped(written.load(Ordering::Relaxed)));
+        let (epoch, rows) = (&status["epoch"], &status["tables"]["rejected"]["rows"]);
+        print_line(format_args!(
+            "{seconds} s: {orders} orders have arrived, epoch {epoch} is in all tables, {rows} rows are rejected"
+        ))
+    }
+
+    /// Writes the configuration of the service.
+    fn write_config(&self, listen: SocketAddr) -> Result<PathBuf> {
+        let path = self.folder.join("demo.yaml");
+        let of = |name: &str| std::path::absolute(self.folder.join(name)).map_err(Error::failed);
+        let config = json!({
+            "data": { "input_path": of("shop")?, "output_path": of("live")? },
+            "sources": [
+                { "name": "stream", "type": "folder", "path": of("incoming")? },
+                { "name": "page", "type": "http" },
+            ],
+            "serve": { "listen": listen.to_string() },
+            "tables": "all",
+            "as_of": DAY,
+        });
+        // JSON is YAML.
+        let text = serde_json::to_string_pretty(&config).map_err(Error::failed)?;
+        fs::write(&path, text).map_err(Error::writing(&path))?;
+        Ok(path)
+    }
+
+    fn start_service(&self, config: &Path) -> Result<Child> {
+        let path = self.log();
+        let log = File::options().create(true).append(true).open(&path).map_err(Error::writing(&path))?;
+        let mut command = Command::new(std::env::current_exe().map_err(Error::failed)?);
+        command.arg("serve").arg("--config").arg(config);
+        command.args(self.workers.iter().flat_map(|workers| ["--workers".to_owned(), workers.to_string()]));
+        command.env(DEMO, std::path::absolute(self.folder).map_err(Error::failed)?).stderr(log);
+        // Ctrl-C is for the demo, which then stops the service.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.spawn().map_err(Error::failed)
     }
 
     /// Writes a file of orders every second.
@@ -101,14 +189,32 @@ impl LiveDemo<'_> {
                 }
                 thread::sleep(Duration::from_millis(20));
             }
-            let lines: String = (0..self.rate).map(|_| orders.next()).collect();
-            let path: PathBuf = folder.join(format!("{first}-{number:06}.jsonl"));
-            let hidden = folder.join(format!(".{first}"));
-            fs::write(&hidden, lines).and_then(|()| fs::rename(&hidden, &path)).map_err(Error::writing(&path))?;
-            written.fetch_add(self.rate.into(), Ordering::Relaxed);
+            let rate = demo_rate(self.folder)?;
+            if rate == 0 {
+                continue;
+            }
+            let lines: String = (0..rate).map(|_| orders.next()).collect();
+            let name = format!("{first}-{number:06}.jsonl");
+            write_whole(&folder.join(&name), &lines)?;
+            let rows = written.fetch_add(rate.into(), Ordering::Relaxed) + u64::from(rate);
+            write_whole(&demo_stream_file(self.folder), &json!({ "rows": rows, "last_file": name }).to_string())?;
         }
         Ok(())
     }
+}
+
+/// Writes a file that is there as a whole or not at all.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let hidden = path.with_file_name(".new");
+    fs::write(&hidden, text).and_then(|()| fs::rename(&hidden, path)).map_err(Error::writing(path))
+}
+
+/// This address if nobody listens there, otherwise one with another port.
+fn free_address(wanted: SocketAddr) -> Result<SocketAddr> {
+    let taken = |_| TcpListener::bind((wanted.ip(), 0));
+    let listener = TcpListener::bind(wanted).or_else(taken);
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.map_err(|cause| Error::usage(format!("--listen: {wanted}: {cause}")))
 }
 
 /// Orders of customers who are known, for products that are known.
@@ -140,10 +246,9 @@ impl OrderStream {
         }
         let (customers, products) = (self.one_of(150_000.0), self.one_of(200_000.0));
         let quantity = self.random.random_range(1..=50);
-        let day = DateTime::<Utc>::from(SystemTime::now()).date_naive();
         let discount = f64::from(self.random.random_range(0..10)) / 100.0;
         format!(
-            "{{\"order_id\":{id},\"customer_id\":{customers},\"product_id\":{products},\"order_date\":\"{day}\",\
+            "{{\"order_id\":{id},\"customer_id\":{customers},\"product_id\":{products},\"order_date\":\"{DAY}\",\
              \"quantity\":{quantity},\"discount\":{discount}}}\n"
         )
     }
@@ -153,66 +258,5 @@ impl OrderStream {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 200,000,000")]
         let most = (of_scale_1 * self.scale).max(1.0) as u64;
         self.random.random_range(1..=most)
-    }
-}
-
-/// What has moved in a table.
-#[derive(Default)]
-struct Moved {
-    rows: u64,
-    last_second: u64,
-    /// A row that was inserted last.
-    last: String,
-}
-
-/// Shows every second what has moved.
-fn show(feed: &ChangeFeed, written: &AtomicU64, requests: &ServiceHandle) -> Result<()> {
-    let (mut tables, mut epochs, mut lines) = (BTreeMap::<String, Moved>::new(), 0, 0);
-    let started = Instant::now();
-    while !requests.stop.load(Ordering::Relaxed) {
-        thread::sleep(EVERY);
-        tables.values_mut().for_each(|moved| moved.last_second = 0);
-        while let Some((_, changes)) = feed.take() {
-            epochs += 1;
-            for changes in changes {
-                tables.entry(changes.table.name.clone()).or_default().add(&changes)?;
-            }
-        }
-        if epochs == 0 {
-            continue;
-        }
-        let mut text = String::new();
-        let (seconds, orders) = (started.elapsed().as_secs(), grouped(written.load(Ordering::Relaxed)));
-        let _ = writeln!(text, "{seconds} s: {orders} orders have arrived, {epochs} epochs are in all tables");
-        let _ = writeln!(text, "{:24}{:>14}{:>12}  the last one", "table", "rows moved", "a second");
-        for (name, Moved { rows, last_second, last }) in &tables {
-            let _ = writeln!(text, "{name:24}{:>14}{:>12}  {last}", grouped(*rows), grouped(*last_second));
-        }
-        if stdout().is_terminal() {
-            // Over the lines of the second before.
-            let up = if lines > 0 { format!("\x1b[{lines}A") } else { String::new() };
-            lines = text.lines().count();
-            print_line(format_args!("{up}\r{}\x1b[1A", text.replace('\n', "\x1b[K\n")))?;
-        } else {
-            print_line(&text)?;
-        }
-    }
-    print_line("Stopping: the tables are published…")
-}
-
-impl Moved {
-    fn add(&mut self, changes: &TableChanges) -> Result<()> {
-        /// What fits on a line.
-        const SHOWN: usize = 60;
-        let rows = (changes.plus.num_rows() + changes.minus.num_rows()) as u64;
-        (self.rows, self.last_second) = (self.rows + rows, self.last_second + rows);
-        if changes.plus.num_rows() > 0 {
-            let shown = TextTable::of(&changes.plus.slice(changes.plus.num_rows() - 1, 1))?;
-            let cells: Vec<String> =
-                shown.columns.iter().zip(&shown.rows[0]).map(|(name, cell)| format!("{name} {cell}")).collect();
-            let text = cells.join(", ");
-            self.last = text.chars().take(SHOWN).chain((text.chars().count() > SHOWN).then_some('…')).collect();
-        }
-        Ok(())
     }
 }

@@ -44,6 +44,7 @@ const ASSETS: &[Asset] = assets! {
     "main.js": SCRIPT,
     "api.js": SCRIPT,
     "charts.js": SCRIPT,
+    "demo.js": SCRIPT,
     "dom.js": SCRIPT,
     "explain.js": SCRIPT,
     "format.js": SCRIPT,

@@ -41,7 +41,7 @@ use super::history::MeasuredSeconds;
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{
-    actions, console, dataflow, explain, follow, measure, openapi, overview, post, read, rejected, status, tls,
+    actions, console, dataflow, demo, explain, follow, measure, openapi, overview, post, read, rejected, status, tls,
 };
 
 /// The server of a service. It stops when it is dropped.
@@ -245,6 +245,9 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/history", get(measure::history))
         .route("/v1/dataflow", get(dataflow::dataflow))
+        .route("/v1/demo", get(demo::demo))
+        .route("/v1/demo/rate", post(demo::set_rate))
+        .route("/v1/demo/kill", post(demo::kill))
         .route("/v1/overview", get(overview::overview))
         .route("/v1/overview/changes", get(overview::follow))
         .route("/v1/explain", get(explain::explain))

@@ -41,6 +41,8 @@ pub struct ServiceConfig {
     pub replayed_rows: u64,
     /// Where it listens for HTTP requests; `None` for nowhere.
     pub listen: Option<ListenConfig>,
+    /// The folder of the demo that it is of, which its page may then control; `None` for any other service.
+    pub demo: Option<PathBuf>,
 }
 
 impl ServiceConfig {
@@ -61,6 +63,7 @@ impl ServiceConfig {
             follows_today: false,
             replayed_rows: 0,
             listen: None,
+            demo: None,
         }
     }
 
