@@ -1,6 +1,6 @@
 // What one can do to the demo, and what it moves.
 
-import {every, get, post, ServerError} from "./api.js";
+import {every, get, post} from "./api.js";
 import {card, explainLink, h} from "./dom.js";
 import {count, micros, money} from "./format.js";
 
@@ -10,11 +10,7 @@ const oneOf = (list) => list[Math.floor(Math.random() * list.length)];
 
 /** A card with the controls, if this is the demo; otherwise nothing. */
 export async function controls(signal) {
-  try {
-    await get("/v1/demo", signal);
-  } catch (error) {
-    if (error instanceof ServerError && error.status === 404) return null;
-  }
+  if ((await get("/v1/demo", signal)) === null) return null;
   const said = h("p", {role: "status", id: "moved"}, "What you do, and what it moves, is told here.");
   const stream = h("p", {class: "note"});
   const rate = h("output", {for: "rate"}, "–");

@@ -29,7 +29,9 @@ export async function show(page, signal) {
 
   const curve = h("div", {class: "chart", role: "img", "aria-label": "Revenue and customers by day"});
   const demo = h("div", {class: "grid"});
-  controls(signal).then((card) => demo.replaceChildren(card ?? ""));
+  controls(signal)
+    .then((card) => demo.replaceChildren(card ?? ""))
+    .catch(() => {});
   page.replaceChildren(
     h("div", {class: "buttons"}, h("h1", {}, "Shop"), live),
     demo,
@@ -283,7 +285,7 @@ function heat({recency_days_most: recencies, frequency_most: frequencies, custom
       row.map((value) =>
         h(
           "td",
-          {style: {"background-color": `rgb(var(--heat) / ${(0.55 * Math.sqrt(value / most)).toFixed(3)})`}},
+          {style: {"background-color": `rgb(var(--heat) / calc(var(--heat-most) * ${Math.sqrt(value / most).toFixed(3)}))`}},
           count(value),
         ),
       ),

@@ -15,7 +15,7 @@ use files::Shop;
 use files::processes::hosts;
 use files::serving::{service, shop_with_folder, stop};
 use serde_json::json;
-use served::{PEN, Served, order, pen, random_orders};
+use served::{PEN, Served, order, pen};
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
@@ -45,11 +45,9 @@ fn all_tables() -> Vec<&'static str> {
 
 #[test]
 fn every_page_shows_what_there_is_on_every_screen() {
-    let shop = shop_with_folder();
-    let served = Served::start(&shop, &all_tables());
-    served.post_json("products", &pen()).expect(200);
-    let mut random = Rng::with_seed(1);
-    (0..20).for_each(|_| drop(served.post_json("orders", &random_orders(&mut random)).expect(200)));
+    let shop = Shop::generated("0.02");
+    let served = Served::start(&shop, &[&all_tables()[..], &["--as-of", LAST_DAY]].concat());
+    post_some_orders(&served);
     let axe = std::env::var_os("MILLSTREAM_AXE").map(|path| fs::read_to_string(path).expect("axe-core"));
     if axe.is_none() {
         eprintln!("MILLSTREAM_AXE names no axe.min.js: accessibility is not checked");
@@ -82,6 +80,28 @@ fn every_page_shows_what_there_is_on_every_screen() {
         assert!(foreign.is_empty() && requests.len() > 20, "{foreign:?}");
     }
     stop_quietly(served);
+}
+
+/// The day after the last of a generated shop.
+const LAST_DAY: &str = "1998-08-03";
+
+/// Orders of the last day, in some epochs, of which some are rejected and some correct others.
+fn post_some_orders(served: &Served) {
+    let mut random = Rng::with_seed(1);
+    for epoch in 0..30 {
+        let id =
+            |random: &mut Rng| if random.u8(..4) == 0 { random.u64(1..100_000) } else { random.u64(1 << 40..1 << 41) };
+        let mut row = || {
+            let id = id(&mut random);
+            order(id, random.u64(1..3_000), random.u64(1..60), LAST_DAY, random.u64(1..50))
+        };
+        let mut rows: Vec<_> = (0..40).map(|_| row()).collect();
+        if epoch % 8 == 0 {
+            rows.push(json!({"order_id": 7, "order_date": "soon", "quantity": 2}));
+            rows.push(json!({"order_id": null, "order_date": LAST_DAY}));
+        }
+        served.post_json("orders", &json!(rows)).expect(200);
+    }
 }
 
 /// Writes the pictures of the documentation, if that is asked for.

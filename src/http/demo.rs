@@ -66,9 +66,9 @@ fn folder(app: &App) -> Result<&Path, Problem> {
     app.service.demo.as_deref().ok_or_else(|| Problem::not_found("this service is no demo"))
 }
 
-/// What the demo does.
+/// What the demo does; null for a service that is none.
 pub(super) async fn demo(State(app): Shared) -> Result<Json<Value>, Problem> {
-    let folder = folder(&app)?;
+    let Some(folder) = app.service.demo.as_deref() else { return Ok(Json(Value::Null)) };
     let written = fs::read(demo_stream_file(folder)).unwrap_or_default();
     let written: Value = serde_json::from_slice(&written).unwrap_or_default();
     Ok(Json(json!({ "orders_a_second": demo_rate(folder)?, "most": MOST, "stream": written })))

@@ -25,8 +25,13 @@ pub(super) struct Metrics {
     epoch_rows: Histogram,
     commit_seconds: Histogram,
     visible_seconds: Histogram,
+    pub(super) ready: Gauge,
+    pub(super) behind_seconds: Gauge<f64, AtomicU64>,
     pub(super) waiting_rows: Gauge,
     pub(super) waiting_bytes: Gauge,
+    pub(super) memory_bytes: Gauge,
+    pub(super) task_succeeded: Family<OfTask, Gauge>,
+    pub(super) task_began: Family<OfTask, Gauge<f64, AtomicU64>>,
     pub(super) log_bytes: Gauge,
     pub(super) checkpoint_bytes: Gauge,
     pub(super) table_rows: Family<OfTable, Gauge>,
@@ -42,6 +47,12 @@ pub(super) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfTable {
     table: String,
+}
+
+/// The label of what is measured of each kind of task in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfTask {
+    pub(super) task: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +91,11 @@ impl Metrics {
             epoch_rows: Histogram::new(exponential_buckets(1.0, 4.0, 10)),
             commit_seconds: seconds(),
             visible_seconds: seconds(),
+            ready: Gauge::default(),
+            behind_seconds: Gauge::default(),
+            memory_bytes: Gauge::default(),
+            task_succeeded: Family::default(),
+            task_began: Family::default(),
             waiting_rows: Gauge::default(),
             waiting_bytes: Gauge::default(),
             log_bytes: Gauge::default(),
@@ -114,12 +130,20 @@ impl Metrics {
         registry.register_with_unit("epoch_commit", help, Unit::Seconds, self.commit_seconds.clone());
         let help = "From the time an epoch is begun until it is in all tables";
         registry.register_with_unit("epoch_visible", help, Unit::Seconds, self.visible_seconds.clone());
+        registry.register("ready", "1 if tables can be read and rows are taken, otherwise 0", self.ready.clone());
+        let help = "How long what waits longest to be applied has waited; 0 if nothing waits";
+        registry.register_with_unit("behind", help, Unit::Seconds, self.behind_seconds.clone());
         registry.register("waiting_rows", "Rows that were read and wait to be applied", self.waiting_rows.clone());
         let help = "Their size in the form of the log";
         registry.register_with_unit("waiting", help, Unit::Bytes, self.waiting_bytes.clone());
         let help = "The log that is not in the checkpoint yet";
         registry.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
         registry.register_with_unit("checkpoint", "The checkpoint", Unit::Bytes, self.checkpoint_bytes.clone());
+        registry.register_with_unit("memory", "The memory of the process", Unit::Bytes, self.memory_bytes.clone());
+        let help = "Whether the last task of a kind in the background succeeded: 1, otherwise 0";
+        registry.register("task_succeeded", help, self.task_succeeded.clone());
+        let help = "When the last task of a kind in the background began, since 1970";
+        registry.register_with_unit("task_began_timestamp", help, Unit::Seconds, self.task_began.clone());
         registry.register("table_rows", "Rows of a table that can be read", self.table_rows.clone());
         let help = "The memory of a table that can be read";
         registry.register_with_unit("table", help, Unit::Bytes, self.table_bytes.clone());
@@ -192,6 +216,9 @@ mod tests {
         drop(metrics.table_rows.get_or_create(&table));
         drop(metrics.table_bytes.get_or_create(&table));
         drop(metrics.received_bytes.get_or_create(&table));
+        let task = OfTask { task: "verify".to_owned() };
+        drop(metrics.task_succeeded.get_or_create(&task));
+        drop(metrics.task_began.get_or_create(&task));
         metrics.answered("GET", "/v1/tables", 200, 0.0);
         let text = metrics.text().expect("text");
         let mut page = "# Metrics\n\n`/metrics` of the [server](http.md), in the text format of OpenMetrics.\n\n\

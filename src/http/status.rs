@@ -12,7 +12,7 @@ use crate::service::{ActivityReport, SourceKind, SourceReport, TaskKind, TaskRep
 use crate::sinks::TableInfo;
 
 use super::app::{App, FOLLOWERS_MAX, Shared};
-use super::metrics::OfTable;
+use super::metrics::{OfTable, OfTask};
 use super::pinned::{KEPT_FOR, KEPT_MOST};
 use super::problem::Problem;
 use super::stamp::{epoch_headers, timestamp};
@@ -43,6 +43,15 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Problem> {
     metrics.committed_at.set(epoch.time_ms as f64 / 1000.0);
     metrics.waiting_rows.set(gauge(rows));
     metrics.waiting_bytes.set(gauge(bytes as u64));
+    metrics.ready.set((app.is_live() && app.requests.ingest.is_open()).into());
+    metrics.behind_seconds.set(app.requests.ingest.longest_wait().unwrap_or_default().as_secs_f64());
+    metrics.memory_bytes.set(gauge(process_memory::resident().unwrap_or_default()));
+    for (kind, task) in &app.requests.activity.report().ended {
+        let label = OfTask { task: kind.to_string() };
+        let is_done = matches!(task.outcome, Some(Ok(_)));
+        metrics.task_succeeded.get_or_create(&label).set(is_done.into());
+        metrics.task_began.get_or_create(&label).set(task.began_ms as f64 / 1000.0);
+    }
     metrics.followers.set(gauge((FOLLOWERS_MAX - app.followers.available_permits()) as u64));
     for table in snapshot.tables() {
         let (label, name) = (OfTable::named(&table.name), &table.name);
