@@ -13,6 +13,7 @@ function askForToken() {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("token");
     document.getElementById("token-text").value = "";
+    document.getElementById("token-wrong").hidden = sessionStorage.getItem(KEY) === null;
     dialog.addEventListener(
       "close",
       () => {

@@ -11,7 +11,7 @@ const oneOf = (list) => list[Math.floor(Math.random() * list.length)];
 /** A card with the controls, if this is the demo; otherwise nothing. */
 export async function controls(signal) {
   if ((await get("/v1/demo", signal)) === null) return null;
-  const said = h("p", {role: "status", id: "moved"}, "What you do, and what it moves, is told here.");
+  const said = h("p", {role: "status", id: "moved"}, "Press a button to see what it moves.");
   const stream = h("p", {class: "note"});
   const rate = h("output", {for: "rate"}, "–");
   const slider = h("input", {
@@ -89,7 +89,7 @@ async function send(table, rows, column, value, words) {
   return [
     ...words,
     ` Safe and in all tables after ${micros(took)}, in epoch ${count(answer.epoch)}. `,
-    moved.length ? `Of it, rows moved in ${tables}.` : "",
+    moved.length ? `Its rows changed in ${tables}.` : "",
   ];
 }
 
@@ -99,9 +99,9 @@ async function anOrder() {
 }
 
 async function correct() {
-  const {order_id, customer_id, product_id, order_date, quantity} = await anOrder();
+  const {order_id, customer_id, product_id, order_date, quantity, discount} = await anOrder();
   const next = (quantity % 50) + 1;
-  const row = {order_id, customer_id, product_id, order_date, quantity: next, discount: 0};
+  const row = {order_id, customer_id, product_id, order_date, quantity: next, discount};
   return send("orders", [row], "order_id", order_id, [
     "Order ",
     explainLink("order_id", order_id),
@@ -150,7 +150,7 @@ async function kill() {
   const before = await get("/v1/status");
   const started = performance.now();
   await post("/v1/demo/kill");
-  for (;;) {
+  while (performance.now() - started < 120_000) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     try {
       const status = await get("/v1/status");
@@ -158,7 +158,7 @@ async function kill() {
         const took = (performance.now() - started) * 1000;
         return [
           `Killed at epoch ${count(before.epoch)}, started again, and live at epoch ${count(status.epoch)} after ${micros(took)}: `,
-          status.epoch >= before.epoch ? "nothing is lost. " : "epochs are missing! ",
+          status.epoch >= before.epoch ? "no epoch is lost. " : "epochs are missing! ",
           h("a", {href: "#/job"}, "Verify it"),
           ".",
         ];
@@ -167,4 +167,5 @@ async function kill() {
       // It is not there yet.
     }
   }
+  return ["Killed; it is not back after two minutes. See live.log in the folder of the demo."];
 }

@@ -74,11 +74,34 @@ export function facts(pairs) {
 }
 
 export function explainLink(column, value) {
+  const none = column === "customer_id" ? "guest" : "none";
   return value === null || value === undefined
-    ? "guest"
+    ? none
     : h("a", {href: `#/explain/${column}/${encodeURIComponent(value)}`}, String(value));
 }
 
 export function notice(...children) {
   return h("p", {class: "notice"}, ...children);
+}
+
+let isPressed = false;
+addEventListener("pointerdown", () => (isPressed = true));
+addEventListener("pointerup", () => setTimeout(() => (isPressed = false), 0));
+addEventListener("pointercancel", () => (isPressed = false));
+
+const keyOf = (element) => `${element.tagName} ${element.getAttribute("href") ?? element.textContent}`;
+
+/**
+ * Puts content in the place of what is there. What has the focus keeps it, if it is there again; while a pointer is
+ * pressed nothing is replaced, or the click would be lost. False if it was not done.
+ */
+export function replace(place, ...content) {
+  if (isPressed) return false;
+  const focused = place.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  place.replaceChildren(...content.flat());
+  if (focused !== null) {
+    const again = [...place.querySelectorAll("a, button, [tabindex]")].find((element) => keyOf(element) === focused);
+    again?.focus({preventScroll: true});
+  }
+  return true;
 }

@@ -2,7 +2,7 @@
 
 import {every, get, ServerError} from "./api.js";
 import {card, explainLink, h, notice} from "./dom.js";
-import {ago, cell, count} from "./format.js";
+import {ago, cell, clock, count} from "./format.js";
 
 export const title = "Explain";
 
@@ -18,12 +18,20 @@ export async function show(page, signal, [column, value]) {
   const state = h("p", {class: "note", role: "status"}, "loading…");
   page.replaceChildren(h("h1", {}, `${KINDS[column]} ${value}`), state, body);
   let drawn = null;
+  // Asked again when there is another epoch, for it may look at all orders.
+  let newest = 0;
+  let asked = -1;
+  const onStatus = ({detail}) => (newest = detail.epoch);
+  document.addEventListener("status", onStatus);
+  signal.addEventListener("abort", () => document.removeEventListener("status", onStatus));
   await every(
     2000,
     signal,
     async () => {
+      if (asked >= newest && asked >= 0) return;
       const all = await get(`/v1/explain?${column}=${encodeURIComponent(value)}`, signal);
-      state.textContent = `as of epoch ${count(all.epoch)}, committed ${ago(all.committed_at)}`;
+      state.textContent = `as of epoch ${count(all.epoch)}, committed ${clock(all.committed_at)}`;
+      asked = all.epoch;
       const content = JSON.stringify([all.tables, all.inputs, all.changes]);
       if (content === drawn) return;
       drawn = content;
@@ -35,6 +43,8 @@ export async function show(page, signal, [column, value]) {
         return;
       }
       state.textContent = "";
+      drawn = null;
+      asked = -1;
       body.replaceChildren(notice(error.message));
     },
   );

@@ -2,7 +2,7 @@
 
 import {every, get, post} from "./api.js";
 import {chart} from "./charts.js";
-import {bars, card, facts, h, notice, table} from "./dom.js";
+import {bars, card, facts, h, notice, replace, table} from "./dom.js";
 import {ago, bytes, clock, count, micros, seconds} from "./format.js";
 
 export const title = "Job";
@@ -98,7 +98,7 @@ export async function show(page, signal) {
     2000,
     signal,
     async () => drawDataflow(at.dataflow, await get("/v1/dataflow", signal)),
-    (error) => at.dataflow.replaceChildren(notice(error.message)),
+    (error) => replace(at.dataflow, notice(error.message)),
   );
 }
 
@@ -156,7 +156,8 @@ const nullIfNone = (values, epochs) => values.map((value, place) => (epochs[plac
 function drawStatus(at, status, history) {
   const late = status.behind_seconds;
   const worst = history.worst(60);
-  at.late.replaceChildren(
+  replace(
+    at.late,
     h(
       "p",
       {},
@@ -172,7 +173,8 @@ function drawStatus(at, status, history) {
       ["Waiting", `${count(status.waiting.rows)} rows, ${bytes(status.waiting.bytes)}`],
     ]),
   );
-  at.state.replaceChildren(
+  replace(
+    at.state,
     facts([
       ["State", status.ready ? "ready" : status.phase],
       ["Live since", status.live_since ? `${clock(status.live_since)}, ${ago(status.live_since)}` : null],
@@ -186,7 +188,8 @@ function drawStatus(at, status, history) {
   const running = status.task
     ? `${status.task.task} of epoch ${count(status.task.epoch)}, since ${clock(status.task.began_at)}`
     : "nothing";
-  at.tasks.replaceChildren(
+  replace(
+    at.tasks,
     h(
       "p",
       {id: "verified"},
@@ -218,7 +221,8 @@ function drawStatus(at, status, history) {
     ),
   );
   const tables = Object.entries(status.tables).sort(([, one], [, other]) => other.bytes - one.bytes);
-  at.tables.replaceChildren(
+  replace(
+    at.tables,
     bars(
       tables.map(([name, table]) => ({
         label: name,
@@ -228,7 +232,8 @@ function drawStatus(at, status, history) {
       })),
     ),
   );
-  at.recovery.replaceChildren(
+  replace(
+    at.recovery,
     facts([
       [
         "An epoch is durable",
@@ -253,7 +258,7 @@ function drawDistribution(place, distribution) {
   const {most_us: limits, epochs} = distribution;
   const first = epochs.findIndex((value) => value > 0);
   if (first < 0) {
-    place.replaceChildren(h("p", {class: "soft"}, "No epoch in the last 15 minutes."));
+    replace(place, h("p", {class: "soft"}, "No epoch in the last 15 minutes."));
     return;
   }
   const last = epochs.findLastIndex((value) => value > 0);
@@ -264,7 +269,7 @@ function drawDistribution(place, distribution) {
     value,
     text: `${count(value)} (${((100 * value) / all).toFixed(1)} %)`,
   }));
-  place.replaceChildren(bars(items));
+  replace(place, bars(items));
 }
 
 const STAGES = [
@@ -279,11 +284,12 @@ function drawStages(place, columns) {
   const epochs = columns.epochs.slice(-60);
   const all = epochs.reduce((sum, value) => sum + value, 0);
   if (!all) {
-    place.replaceChildren(h("p", {class: "soft"}, "No epoch in the last minute."));
+    replace(place, h("p", {class: "soft"}, "No epoch in the last minute."));
     return;
   }
   const mean = (name) => columns[name].slice(-60).reduce((sum, value, at) => sum + value * epochs[at], 0) / all;
-  place.replaceChildren(
+  replace(
+    place,
     bars(
       STAGES.map(([name, label, meaning]) => ({
         label: `${label}: ${meaning}`,
@@ -297,7 +303,8 @@ function drawStages(place, columns) {
 }
 
 function drawSources(place, sources) {
-  place.replaceChildren(
+  replace(
+    place,
     table(
       "Sources",
       [
@@ -321,7 +328,8 @@ function drawSources(place, sources) {
 }
 
 function drawSinks(place, sinks) {
-  place.replaceChildren(
+  replace(
+    place,
     table(
       "Sinks",
       [
@@ -377,7 +385,8 @@ function drawDataflow(place, {operators}) {
       },
       text,
     );
-  place.replaceChildren(
+  replace(
+    place,
     h(
       "div",
       {class: "buttons"},

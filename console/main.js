@@ -30,7 +30,9 @@ function show() {
   });
 }
 
+/** Shows the state; only what kind it is of is announced, for the epoch changes all the time. */
 function tell(kind, text) {
+  if (state.dataset.state !== kind) document.getElementById("announced").textContent = text;
   state.dataset.state = kind;
   if (state.textContent !== text) state.textContent = text;
 }
@@ -71,6 +73,12 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 document.documentElement.dataset.theme =
   localStorage.getItem("millstream-theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // Addresses with # are those of pages.
+  event.preventDefault();
+  page.focus();
+});
 
 addEventListener("hashchange", () => {
   show();

@@ -102,7 +102,10 @@ export async function show(page, signal) {
           : h("p", {class: "soft"}, "Nothing to show."),
       );
     },
-    (error) => list.replaceChildren(notice(error.message)),
+    (error) => {
+      drawn = null;
+      list.replaceChildren(notice(error.message));
+    },
   );
 }
 

@@ -3,7 +3,7 @@
 import {follow, get} from "./api.js";
 import {chart} from "./charts.js";
 import {controls} from "./demo.js";
-import {bars, card, explainLink, h, notice, table} from "./dom.js";
+import {bars, card, explainLink, h, notice, replace, table} from "./dom.js";
 import {clock, compact, count, money} from "./format.js";
 
 export const title = "Shop";
@@ -76,6 +76,8 @@ export async function show(page, signal) {
   }
 
   function draw(shop) {
+    // What the job does not compute is null.
+    for (const name of ["days", "categories", "tiers", "tier_crossings", "cohorts", "anomalies"]) shop[name] ??= [];
     newest = shop;
     live.textContent = `as of epoch ${count(shop.epoch)}, committed ${clock(shop.committed_at)}, reference day ${shop.as_of}`;
     live.dataset.epoch = shop.epoch;
@@ -133,7 +135,7 @@ export async function show(page, signal) {
             ],
             shop.tier_crossings.slice(0, 8),
           )
-        : h("p", {class: "soft"}, "Nobody since this page is watched."),
+        : h("p", {class: "soft"}, "Nobody has since the shop was first watched."),
     );
     fill(
       places.anomalies,
@@ -151,10 +153,10 @@ export async function show(page, signal) {
         : h(
             "p",
             {class: "soft"},
-            "None came since this page is watched. They need the table order_anomalies and a model.",
+            "None has come since the shop was first watched. They need the table order_anomalies and a model.",
           ),
     );
-    fill(places.rfm, heat(shop.rfm));
+    fill(places.rfm, shop.rfm ? heat(shop.rfm) : notice("The job does not compute rfm_analysis."));
     const most = Math.max(...shop.cohorts.map((month) => month.customers), 1);
     fill(
       places.cohorts,
@@ -184,11 +186,28 @@ export async function show(page, signal) {
     );
   }
 
-  await follow("/v1/overview/changes", {signal, onEvent: ({event, data}) => event === "overview" && draw(data)});
+  // Four times a second is as much as one can read.
+  let last = 0;
+  let timer = null;
+  let waiting = null;
+  const show = () => {
+    timer = null;
+    last = performance.now();
+    draw(waiting);
+  };
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  await follow("/v1/overview/changes", {
+    signal,
+    onEvent: ({event, data}) => {
+      if (event !== "overview") return;
+      waiting = data;
+      timer ??= setTimeout(show, Math.max(0, 250 - (performance.now() - last)));
+    },
+  });
 }
 
 function fill(place, ...content) {
-  place.replaceChildren(...content.flat());
+  replace(place, ...content);
 }
 
 function rangeButtons(choose) {
@@ -230,7 +249,7 @@ function drawProducts(places, products) {
   fill(
     places.best,
     table(
-      `The products with the greatest revenue; movement ${since}`,
+      `The products with the greatest revenue, as of epoch ${count(products.epoch)}; movement ${since}`,
       [
         {title: "rank", number: true, cell: (row) => row.rank},
         {title: "moved", cell: moved},
@@ -285,7 +304,11 @@ function heat({recency_days_most: recencies, frequency_most: frequencies, custom
       row.map((value) =>
         h(
           "td",
-          {style: {"background-color": `rgb(var(--heat) / calc(var(--heat-most) * ${Math.sqrt(value / most).toFixed(3)}))`}},
+          {
+            style: {
+              "background-color": `rgb(var(--heat) / calc(var(--heat-most) * ${Math.sqrt(value / most).toFixed(3)}))`,
+            },
+          },
           count(value),
         ),
       ),

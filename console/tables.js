@@ -1,7 +1,7 @@
 // The tables: columns, rows, what changes.
 
 import {download, follow, get, ServerError} from "./api.js";
-import {explainLink, h} from "./dom.js";
+import {explainLink, h, replace} from "./dom.js";
 import {cell, clock, count} from "./format.js";
 
 export const title = "Tables";
@@ -99,6 +99,8 @@ async function kept(place, table, signal) {
   const more = h("button", {type: "button", hidden: true}, "More rows");
   let next = null;
   let followed = null;
+  // Which load is the newest: the answers of others are dropped.
+  let loading = 0;
 
   const filter = () => {
     const pairs = key.value
@@ -113,9 +115,10 @@ async function kept(place, table, signal) {
       .join("");
   };
 
-  async function load(path) {
+  async function load(path, of = loading) {
     try {
       const answer = await get(path, signal);
+      if (of !== loading) return;
       next = answer.next;
       more.hidden = !next;
       body.append(...answer.rows.map((row) => rowOf(table, row)));
@@ -129,6 +132,7 @@ async function kept(place, table, signal) {
   }
 
   function reload() {
+    loading += 1;
     body.replaceChildren();
     drawHead();
     const order = sort.column ? `order=${sort.descending ? "-" : ""}${encodeURIComponent(sort.column)}&` : "";
@@ -136,8 +140,9 @@ async function kept(place, table, signal) {
   }
 
   function drawHead() {
-    head.replaceChildren(
-      ...table.columns.map((column) => {
+    replace(
+      head,
+      table.columns.map((column) => {
         const isSorted = sort.column === column.name;
         const direction = isSorted ? (sort.descending ? "descending" : "ascending") : "none";
         return h(
@@ -170,6 +175,7 @@ async function kept(place, table, signal) {
       return;
     }
     followed = new AbortController();
+    loading += 1;
     signal.addEventListener("abort", () => followed.abort());
     body.replaceChildren();
     more.hidden = true;

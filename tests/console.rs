@@ -182,6 +182,9 @@ fn with_the_keyboard_alone_one_gets_everywhere() {
     let focused = || browser.eval("return document.activeElement.textContent.trim()");
     browser.press(TAB);
     assert_eq!(focused(), "Skip to the content");
+    browser.press(ENTER);
+    assert_eq!(browser.eval("return [location.hash, document.activeElement.id]"), json!(["#/shop", "page"]));
+    browser.eval("document.querySelector('.skip').focus()");
     browser.press(&TAB.repeat(3));
     assert_eq!(focused(), "Job");
     browser.press(ENTER);
@@ -224,7 +227,7 @@ fn a_rejected_row_is_corrected_and_the_tables_are_verified() {
     click(&browser, "Correct");
     browser.wait("document.getElementById('correction')?.value.includes('2024-03-0x')");
     click(&browser, "Send");
-    browser.wait("document.querySelector('dialog [role=alert]')?.textContent.includes('is not a')");
+    browser.wait("document.querySelector('dialog[open] [role=alert]')?.textContent.includes('is not a')");
     browser.eval("const text = document.getElementById('correction'); text.value = text.value.replace('0x', '09')");
     click(&browser, "Send");
     browser.wait("document.querySelector('#page [role=status]')?.textContent.includes('in all tables')");

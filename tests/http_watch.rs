@@ -272,6 +272,36 @@ fn rejected_rows_of_a_running_service_are_tried_again_and_dropped() {
     check(&finish(verify), 0, &[]);
 }
 
+/// A rejected row of any length is taken back as it was rejected.
+#[test]
+fn a_rejected_row_that_was_shortened_is_dropped() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    served.post_with("rejected/drop", &[], b"").expect(200);
+    let long = format!("{{\"order_id\": 1, \"order_date\": \"{}\"}}\n{}\n", "ä".repeat(200_000), "x".repeat(300_000));
+    served.post("orders", "application/x-ndjson", long.as_bytes()).expect(200);
+    let rejected = served.get("/v1/rejected").expect(200).json();
+    assert_eq!((&rejected["all_rows"], rejected["rows"].as_array().map(Vec::len)), (&json!(2), Some(2)));
+    assert_eq!(served.post_with("rejected/retry", &[], b"").expect(200).json()["rejected"], 2);
+    assert_eq!(served.post_with("rejected/drop", &[], b"").expect(200).json()["dropped"], 2);
+    assert_eq!(served.get("/v1/rejected").json()["all_rows"], 0);
+    stop(served.running);
+}
+
+/// What a job does not compute is null, not nothing.
+#[test]
+fn an_overview_without_tables_has_no_figures() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &["--tables", "daily_sales"]);
+    let overview = served.get("/v1/overview").expect(200).json();
+    assert_eq!(overview["totals"], json!({ "revenue": null, "orders": null, "customers": null }));
+    assert_eq!((&overview["tiers"], &overview["products"]), (&Value::Null, &Value::Null));
+    assert!(overview["days"].as_array().is_some_and(|days| !days.is_empty()));
+    let explained = served.get("/v1/explain?customer_id=1").expect(200).json();
+    assert_eq!((&explained["inputs"], &explained["tables"]), (&Value::Null, &json!([])));
+    stop(served.running);
+}
+
 #[test]
 fn a_page_is_for_everyone_and_what_it_asks_for_is_not() {
     let shop = shop_with_folder();

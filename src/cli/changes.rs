@@ -33,7 +33,7 @@ impl ChangesArgs {
     /// Prints the rows of the table, and then those that each epoch deletes and inserts, until the process is ended. If
     /// the service is started anew, it goes on.
     pub(super) fn run(&self) -> Result<()> {
-        let remote = self.remote.open()?;
+        let remote = self.remote.open(None)?;
         let path = format!("/v1/tables/{}/changes", self.table);
         let (mut last, mut has_begun) = (None, false);
         loop {

@@ -19,6 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use ureq::Agent;
 
 use crate::error::{Error, Result};
 use crate::generate::generate;
@@ -50,8 +51,10 @@ const DAY: &str = "1998-08-03";
 const EVERY: Duration = Duration::from_secs(1);
 /// Of so many orders that were written last, some are corrected or deleted.
 const RECENT: usize = 10_000;
-/// A service that lives for a shorter time than this is not started again.
-const SHORTEST: Duration = Duration::from_secs(3);
+/// After so many kills before it was live, the service is not started again.
+const KILLS_MOST: u32 = 5;
+/// How long a service may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl LiveDemo<'_> {
     /// Runs until it is stopped. If it is killed, the next one goes on where this one was.
@@ -71,7 +74,12 @@ impl LiveDemo<'_> {
         ))?;
         let written = AtomicU64::new(0);
         thread::scope(|scope| {
-            let streamed = scope.spawn(|| self.stream(&orders, &written, &requests));
+            let streamed = scope.spawn(|| {
+                // What ends the stream ends the demo.
+                let streamed = self.stream(&orders, &written, &requests);
+                requests.stop.store(true, Ordering::Relaxed);
+                streamed
+            });
             let served = self.keep_serving(listen, &written, &requests);
             requests.stop.store(true, Ordering::Relaxed);
             served.and(streamed.join().unwrap_or(Ok(())))
@@ -92,8 +100,9 @@ impl LiveDemo<'_> {
 
     /// Serves until it is stopped, and starts the service again when it was killed.
     fn keep_serving(&self, listen: SocketAddr, written: &AtomicU64, requests: &ServiceHandle) -> Result<()> {
-        let config = self.write_config(listen)?;
+        let (config, mut kills) = (self.write_config(listen)?, 0);
         loop {
+            let mut was_live = false;
             let (mut service, started) = (self.start_service(&config)?, Instant::now());
             let status = loop {
                 if let Some(status) = service.try_wait().map_err(Error::failed)? {
@@ -105,12 +114,13 @@ impl LiveDemo<'_> {
                     pid.map(|pid| kill_process(pid, Signal::TERM)).transpose().map_err(Error::failed)?;
                     break service.wait().map_err(Error::failed)?;
                 }
-                self.tell(listen, started, written)?;
+                was_live |= tell(listen, started, written)?;
             };
             if requests.stop.load(Ordering::Relaxed) && status.success() {
                 return Ok(());
             }
-            if started.elapsed() < SHORTEST || status.code().is_some() {
+            kills = if was_live { 0 } else { kills + 1 };
+            if kills > KILLS_MOST || status.code().is_some() {
                 let log = self.log().display().to_string();
                 return Err(Error::failed(format!("the service has ended ({status}); what it said is in {log}")));
             }
@@ -120,22 +130,6 @@ impl LiveDemo<'_> {
 
     fn log(&self) -> PathBuf {
         self.folder.join("live.log")
-    }
-
-    /// Tells how far it is, once a second.
-    fn tell(&self, listen: SocketAddr, started: Instant, written: &AtomicU64) -> Result<()> {
-        thread::sleep(EVERY);
-        let status = ureq::get(format!("http://{listen}/v1/status")).call();
-        let text = status.ok().and_then(|mut status| status.body_mut().read_to_string().ok());
-        let status: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        if status["ready"] != true {
-            return Ok(());
-        }
-        let (seconds, orders) = (started.elapsed().as_secs(), grouped(written.load(Ordering::Relaxed)));
-        let (epoch, rows) = (&status["epoch"], &status["tables"]["rejected"]["rows"]);
-        print_line(format_args!(
-            "{seconds} s: {orders} orders have arrived, epoch {epoch} is in all tables, {rows} rows are rejected"
-        ))
     }
 
     /// Writes the configuration of the service.
@@ -164,6 +158,8 @@ impl LiveDemo<'_> {
         let mut command = Command::new(std::env::current_exe().map_err(Error::failed)?);
         command.arg("serve").arg("--config").arg(config);
         command.args(self.workers.iter().flat_map(|workers| ["--workers".to_owned(), workers.to_string()]));
+        // It listens on this machine only, and its page needs no token.
+        command.env_remove("MILLSTREAM_TOKEN").env_remove("MILLSTREAM_TOKEN_FILE");
         command.env(DEMO, std::path::absolute(self.folder).map_err(Error::failed)?).stderr(log);
         // Ctrl-C is for the demo, which then stops the service.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -201,6 +197,24 @@ impl LiveDemo<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells how far the service is, after a second; true if it is live.
+fn tell(listen: SocketAddr, started: Instant, written: &AtomicU64) -> Result<bool> {
+    thread::sleep(EVERY);
+    let agent: Agent = Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+    let status = agent.get(format!("http://{listen}/v1/status")).call();
+    let text = status.ok().and_then(|mut status| status.body_mut().read_to_string().ok());
+    let status: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    if status["ready"] != true {
+        return Ok(false);
+    }
+    let (seconds, orders) = (started.elapsed().as_secs(), grouped(written.load(Ordering::Relaxed)));
+    let (epoch, rows) = (&status["epoch"], &status["tables"]["rejected"]["rows"]);
+    print_line(format_args!(
+        "{seconds} s: {orders} orders have arrived, epoch {epoch} is in all tables, {rows} rows are rejected"
+    ))?;
+    Ok(true)
 }
 
 /// Writes a file that is there as a whole or not at all.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -29,9 +30,9 @@ pub(super) struct Remote {
 }
 
 impl RemoteArgs {
-    /// The service, which is not asked yet.
-    pub(super) fn open(&self) -> Result<Remote> {
-        let agent = Agent::config_builder().http_status_as_error(false).build().new_agent();
+    /// The service, which is not asked yet. An answer may take so long; without that, as long as it takes.
+    pub(super) fn open(&self, patience: Option<Duration>) -> Result<Remote> {
+        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(patience).build().new_agent();
         Ok(Remote { agent, base: self.url.trim_end_matches('/').to_owned(), token: self.token()? })
     }
 

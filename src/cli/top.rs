@@ -31,6 +31,8 @@ pub(super) struct TopArgs {
 
 /// How often the service is asked.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long its answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the service said last.
 #[derive(Default)]
@@ -39,8 +41,10 @@ struct Told {
     history: Value,
     operators: Vec<Value>,
     sources: Vec<Value>,
-    /// Why it could not be asked, or what was asked of it.
+    /// What was asked of it.
     note: String,
+    /// Why it could not be asked; what it said is old then.
+    failed: Option<String>,
 }
 
 /// By what operators are sorted.
@@ -54,7 +58,7 @@ enum OperatorOrder {
 impl TopArgs {
     /// Shows the service until a key ends it.
     pub(super) fn run(&self) -> Result<()> {
-        let remote = self.remote.open()?;
+        let remote = self.remote.open(Some(PATIENCE))?;
         // A wrong address is told before the screen is taken.
         let told = Told::ask(&remote)?;
         if self.once || !stdout().is_terminal() {
@@ -92,7 +96,7 @@ fn show(terminal: &mut DefaultTerminal, remote: &Remote, mut told: Told) -> Resu
             asked = Instant::now();
             match Told::ask(remote) {
                 Ok(next) => told = Told { note: std::mem::take(&mut told.note), ..next },
-                Err(error) => told.note = error.to_string(),
+                Err(error) => told.failed = Some(error.to_string()),
             }
         }
     }
@@ -117,6 +121,7 @@ impl Told {
             operators: list(remote.get("/v1/dataflow")?, "operators"),
             sources: list(remote.get("/v1/sources")?, "sources"),
             note: String::new(),
+            failed: None,
         })
     }
 
@@ -147,6 +152,9 @@ impl Told {
     /// The first line: how late it is.
     fn headline(&self) -> String {
         let status = &self.status;
+        if let Some(failed) = &self.failed {
+            return format!("it does not answer: {}", printable(failed));
+        }
         if status["ready"] != true {
             return format!("{}: the tables are not there yet", text(&status["phase"]));
         }
@@ -199,7 +207,9 @@ fn draw(frame: &mut Frame<'_>, told: &Told, order: OperatorOrder) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    let is_late = told.status["behind_seconds"].as_f64().unwrap_or_default() > 1.0 || told.status["ready"] != true;
+    let is_late = told.status["behind_seconds"].as_f64().unwrap_or_default() > 1.0
+        || told.status["ready"] != true
+        || told.failed.is_some();
     let colour = if is_late { Color::Red } else { Color::Green };
     let headline = Line::from(vec!["millstream  ".bold(), Span::styled(told.headline(), Style::new().fg(colour))]);
     frame.render_widget(headline, head);

@@ -113,9 +113,7 @@ impl Explained {
         for table in keyed {
             let range = self.tables.keys_with(&table.name, std::slice::from_ref(&self.value))?;
             tables.push(RowsOfTable { table: table.name.clone(), rows: self.rows(&table.name, &range)? });
-            // Later epochs than that of the rows are left out.
-            let last = kept.last_changes(&table.name, &range, EPOCHS)?.into_iter();
-            for change in last.filter(|change| change.epoch.epoch <= epoch.epoch) {
+            for change in kept.last_changes(&table.name, &range, epoch.epoch, EPOCHS)? {
                 changes.push(ChangedRows {
                     epoch: change.epoch.epoch,
                     committed_at: timestamp(change.epoch.time_ms),

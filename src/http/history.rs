@@ -93,6 +93,8 @@ impl MeasuredSeconds {
     /// A second is over.
     pub(super) fn close(&self, at: u64, gauges: Gauges) {
         let mut seconds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each second is another one, also where the clock is set back.
+        let at = seconds.closed.back().map_or(at, |last| at.max(last.at + 1));
         let OpenSecond { epochs, rows, rejected, mut visible_us, stages } = std::mem::take(&mut seconds.open);
         visible_us.sort_unstable();
         let mut counts = [0; LIMITS_US.len() + 1];

@@ -27,14 +27,14 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result as MillstreamResult};
 
 use super::app::{App, Shared};
 use super::event_text::event;
-use super::overviews::Overview;
+use super::overviews::{MadeOverview, Overview};
 use super::problem::Problem;
 use super::stamp::timestamp;
 
@@ -42,7 +42,7 @@ use shop::ShopSums;
 
 /// The shortest time between two overviews.
 const EVERY: Duration = Duration::from_millis(50);
-/// An overview that took some time is followed by a pause of so many times that.
+/// A step that took some time is followed by a pause of so many times that.
 const PAUSE: u32 = 25;
 /// How long an overview is kept up to date when nobody watches any more.
 const KEPT: Duration = Duration::from_secs(30);
@@ -56,10 +56,11 @@ pub(super) async fn overview(State(app): Shared) -> Result<Response, Problem> {
     app.check_live()?;
     let mut watched = watched(&app).await;
     let newest = app.tables.snapshot().epoch().unwrap_or_default();
-    let is_new = |overview: &Overview| overview.as_ref().is_some_and(|(epoch, _)| *epoch >= newest);
+    let is_new = |made: &Overview| made.as_ref().is_some_and(|made| made.epoch >= newest);
     let ended = || Problem::from(Error::failed("the overview can't be made; see the log"));
-    let body = watched.wait_for(is_new).await.map_err(|_| ended())?.clone().map(|(_, overview)| overview);
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text(&body)).into_response())
+    let made = watched.wait_for(is_new).await.map_err(|_| ended())?.clone();
+    let body = made.map(|made| made.json.to_string()).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
 }
 
 /// The overview, and each later one, as server-sent events.
@@ -73,8 +74,8 @@ pub(super) async fn follow(State(app): Shared) -> Result<Response, Problem> {
                 watched.mark_changed();
             }
             watched.changed().await.ok()?;
-            let overview = watched.borrow_and_update().clone();
-            Some(overview.map_or(SILENT, |(epoch, overview)| event("overview", Some(epoch), &overview.to_string())))
+            let made = watched.borrow_and_update().clone();
+            Some(made.map_or(SILENT, |made| made.event))
         };
         let next = tokio::time::timeout(SILENCE, wait).await.unwrap_or(Some(SILENT))?;
         Some((Ok::<_, Infallible>(next), (watched, permit, false)))
@@ -87,10 +88,6 @@ pub(super) async fn follow(State(app): Shared) -> Result<Response, Problem> {
 }
 
 const SILENT: Bytes = Bytes::from_static(b": nothing has changed\n\n");
-
-fn text(overview: &Option<Arc<Value>>) -> String {
-    overview.as_ref().map_or_else(|| json!(null).to_string(), |overview| overview.to_string())
-}
 
 /// The overviews from now on. The first one who watches starts the task that makes them.
 async fn watched(app: &Arc<App>) -> watch::Receiver<Overview> {
@@ -116,17 +113,18 @@ async fn keep_up(app: &Arc<App>, sender: &watch::Sender<Overview>) -> Millstream
         epochs.mark_unchanged();
         let (tables, baseline, activity) = (app.tables.clone(), app.baseline.clone(), app.requests.activity.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            let committed = shop.advance(&tables, &baseline)?;
+            let (committed, took) = shop.advance(&tables, &baseline)?;
             let mut body = shop.overview();
             body["epoch"] = json!(committed.epoch);
             body["committed_at"] = json!(timestamp(committed.time_ms));
             body["as_of"] = json!(activity.report().as_of.map(|day| day.to_string()));
-            Ok::<_, Error>((shop, committed.epoch, Arc::new(body), started.elapsed()))
+            let (epoch, json) = (committed.epoch, body.to_string());
+            let event = event("overview", Some(epoch), &json);
+            Ok::<_, Error>((shop, MadeOverview { epoch, json: json.into(), event }, took))
         });
-        let (next, epoch, body, took) = made.await.map_err(Error::failed)??;
+        let (next, made, took) = made.await.map_err(Error::failed)??;
         shop = next;
-        sender.send_replace(Some((epoch, body)));
+        sender.send_replace(Some(made));
         tokio::time::sleep(EVERY.max(took * PAUSE)).await;
         // The shop itself has one receiver.
         while tokio::time::timeout(LOOK_EVERY, epochs.changed()).await.is_err()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use axum::body::Bytes;
 use tokio::sync::{Mutex, watch};
 
 /// The newest overview, for those who watch it.
@@ -13,4 +13,13 @@ pub(super) struct Overviews {
 }
 
 /// An overview as it is sent; none at the beginning.
-pub(super) type Overview = Option<(u64, Arc<Value>)>;
+pub(super) type Overview = Option<MadeOverview>;
+
+/// An overview, made once for all who get it.
+#[derive(Clone)]
+pub(super) struct MadeOverview {
+    pub(super) epoch: u64,
+    pub(super) json: Arc<str>,
+    /// The same as a server-sent event.
+    pub(super) event: Bytes,
+}

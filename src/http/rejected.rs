@@ -2,13 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use crate::error::{Error, Result as MillstreamResult};
+use crate::report::RejectionReport;
 use crate::service::{Forget, Forgotten};
-use crate::sinks::KeyRange;
+use crate::sinks::{KeyRange, TablesSnapshot};
 use crate::tables::RejectedTable;
 
 use super::app::{App, Shared};
@@ -16,32 +20,50 @@ use super::problem::Problem;
 use super::rows::raw_rows;
 use super::stamp::{epoch_headers, timestamp};
 
-/// The most rows that are told.
+/// The most rows that are told, and about how many bytes of them.
 const ROWS: usize = 1000;
+const BYTES: usize = 4 << 20;
 
 /// The first rejected rows, and how many there are for each reason.
 pub(super) async fn rejected(State(app): Shared) -> Result<Response, Problem> {
     app.check_live()?;
-    let (tables, name) = (app.tables.snapshot(), RejectedTable::NAME);
-    let (epoch, all) = (tables.committed().unwrap_or_default(), tables.rows(name)?);
-    let (mut rows, mut left) = (Vec::new(), ROWS);
-    for batch in tables.scan(name, &KeyRange::default())? {
+    let (tables, reasons) = (app.tables.snapshot(), app.requests.activity.report().rejections);
+    let epoch = tables.committed().unwrap_or_default();
+    let encoded = tokio::task::spawn_blocking(move || {
+        let (all, rows) = (tables.rows(RejectedTable::NAME)?, first_rows(&tables)?);
+        let committed_at = timestamp(epoch.time_ms);
+        let body = RejectedBody { epoch: epoch.epoch, committed_at, all_rows: all, reasons, rows };
+        serde_json::to_string(&body).map_err(Error::failed)
+    });
+    let body = encoded.await.map_err(Error::failed)??;
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((kind, epoch_headers(epoch), body).into_response())
+}
+
+#[derive(Serialize)]
+struct RejectedBody {
+    epoch: u64,
+    committed_at: String,
+    all_rows: u64,
+    reasons: Vec<RejectionReport>,
+    rows: Vec<Box<RawValue>>,
+}
+
+/// The first rejected rows, as many as are told.
+fn first_rows(tables: &TablesSnapshot) -> MillstreamResult<Vec<Box<RawValue>>> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for batch in tables.scan(RejectedTable::NAME, &KeyRange::default())? {
         let batch = batch?;
-        let batch = batch.slice(0, batch.num_rows().min(left));
-        left -= batch.num_rows();
-        rows.extend(raw_rows(&batch)?);
-        if left == 0 {
-            break;
+        for row in 0..batch.num_rows() {
+            let next = raw_rows(&batch.slice(row, 1))?;
+            bytes += next.iter().map(|row| row.get().len()).sum::<usize>();
+            if rows.len() >= ROWS || (bytes > BYTES && !rows.is_empty()) {
+                return Ok(rows);
+            }
+            rows.extend(next);
         }
     }
-    let body = json!({
-        "epoch": epoch.epoch,
-        "committed_at": timestamp(epoch.time_ms),
-        "all_rows": all,
-        "reasons": app.requests.activity.report().rejections,
-        "rows": rows,
-    });
-    Ok((epoch_headers(epoch), Json(body)).into_response())
+    Ok(rows)
 }
 
 /// Reads them once more, with the settings of now.

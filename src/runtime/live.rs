@@ -261,9 +261,9 @@ impl Live {
         self.context.operators.clone()
     }
 
-    /// How many rows are rejected.
-    pub(crate) fn rejected_rows(&self) -> u64 {
-        self.context.rejections.rows()
+    /// How often rows were rejected, or taken back.
+    pub(crate) fn rejection_changes(&self) -> u64 {
+        self.context.rejections.changes()
     }
 
     /// The rows that are rejected, by table and reason.
@@ -373,7 +373,7 @@ impl Live {
     pub(crate) fn finish(&mut self) -> Result<Epoch> {
         let epoch = self.epoch + 1;
         await_sealed(&self.context, epoch, || self.context.intake.progress().step())?;
-        self.computed_at = Instant::now();
+        self.computed_at = self.context.sealed.reached_at();
         self.context.intake.progress().set_epochs(epoch + 1);
         self.commit(epoch).inspect_err(|error| self.context.fail(error.clone()))?;
         (self.epoch, self.is_open) = (epoch, false);

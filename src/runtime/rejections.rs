@@ -1,6 +1,6 @@
 //! The number of rejected rows, by reason.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -14,13 +14,15 @@ use crate::sinks::Epoch;
 /// as add some, in any order; its net is checked when it is complete.
 pub(super) struct RejectionCount {
     rows: AtomicI64,
+    /// How often it was added to.
+    changes: AtomicU64,
     max: Option<u64>,
     by_reason: Mutex<ReasonCounts>,
 }
 
 impl RejectionCount {
     pub(super) fn new(max: Option<u64>) -> RejectionCount {
-        RejectionCount { rows: AtomicI64::new(0), max, by_reason: Mutex::default() }
+        RejectionCount { rows: AtomicI64::new(0), changes: AtomicU64::new(0), max, by_reason: Mutex::default() }
     }
 
     /// Adds rows that an epoch rejects, or with a negative sign, retracts.
@@ -34,6 +36,7 @@ impl RejectionCount {
         }
         let count = i64::try_from(rejected.len()).unwrap_or(i64::MAX) * sign;
         self.rows.fetch_add(count, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.by_reason.lock().unwrap_or_else(PoisonError::into_inner).add(rejected, sign);
         if epoch == 0 { self.check() } else { Ok(()) }
     }
@@ -51,6 +54,11 @@ impl RejectionCount {
     /// The rejected rows of this process.
     pub(super) fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+
+    /// How often it has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The rejected rows of this process by table and reason.

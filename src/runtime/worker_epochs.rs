@@ -1,7 +1,7 @@
 //! How far each worker has come.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::Epoch;
 
@@ -9,11 +9,14 @@ use crate::model::Epoch;
 pub(super) struct WorkerEpochs {
     epochs: Mutex<Vec<Epoch>>,
     changed: Condvar,
+    /// When the last worker reached the epoch that all have reached.
+    reached_at: Mutex<Instant>,
 }
 
 impl WorkerEpochs {
     pub(super) fn new(workers: usize) -> WorkerEpochs {
-        WorkerEpochs { epochs: Mutex::new(vec![0; workers]), changed: Condvar::new() }
+        let reached_at = Mutex::new(Instant::now());
+        WorkerEpochs { epochs: Mutex::new(vec![0; workers]), changed: Condvar::new(), reached_at }
     }
 
     /// A worker has reached an epoch.
@@ -22,10 +25,18 @@ impl WorkerEpochs {
         let before = least(&epochs);
         epochs[worker] = epoch;
         let has_changed = least(&epochs) > before;
+        if has_changed {
+            *self.reached_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
         drop(epochs);
         if has_changed {
             self.changed.notify_all();
         }
+    }
+
+    /// When the last worker reached the epoch that all have reached.
+    pub(super) fn reached_at(&self) -> Instant {
+        *self.reached_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if all workers have reached an epoch.

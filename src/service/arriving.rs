@@ -75,7 +75,7 @@ impl Reader {
         let (name, stamp) = (file.name().to_owned(), file.stamp());
         admission.admit(table, arrived.batches, &arrived.new_columns, |rows| {
             let from = ArrivedFrom::File { name: name.clone(), stamp };
-            inbox.put(Arrival { rows, from, decoded: begun.elapsed(), since: Instant::now() });
+            inbox.put(Arrival { rows, from, decoded: begun.elapsed(), since: begun });
             Ok::<_, Error>(())
         })?;
         self.ledger.insert(name, stamp);

@@ -46,7 +46,8 @@ impl EpochOfArrivals {
             sources.entry(kind).or_default().add(of_source);
         }
         let decoded = arrivals.iter().map(|arrival| arrival.decoded).sum();
-        let queued = arrivals.iter().map(|arrival| arrival.since.elapsed()).max().unwrap_or_default();
+        let queued = arrivals.iter().map(|arrival| arrival.since.elapsed().saturating_sub(arrival.decoded)).max();
+        let queued = queued.unwrap_or_default();
         let epoch = Committed { epoch, time_ms };
         EpochOfArrivals { epoch, rows, arrivals, applied, sources, waited: (decoded, queued) }
     }

@@ -119,18 +119,29 @@ impl Forgetting {
         self.since.extend(rejected);
     }
 
-    /// The epoch, once all is read; `None` if that failed, which is answered.
+    /// The epoch, once all is read; `None`, which is answered, if that failed or there is nothing to do. The newest
+    /// epoch is `now`.
     ///
     /// # Errors
     ///
     /// If a row that was rejected since has no origin.
-    pub(super) fn end(self, schema: impl Fn(InputTable) -> InputSchema) -> Result<Option<EpochOfForgotten>> {
+    pub(super) fn end(
+        self,
+        now: Committed,
+        schema: impl Fn(InputTable) -> InputSchema,
+    ) -> Result<Option<EpochOfForgotten>> {
         let Forgetting { request: ForgetRequest { what, answer }, slot, since } = self;
         let read = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(ReadAgain { rejected, mut batches, mut retried }) = read else {
             answer(Err(Error::failed("the rejected rows could not be read; see the log")));
             return Ok(None);
         };
+        if what == Forget::Retry && retried.accepted == 0 {
+            let before = (rejected.values().map(Vec::len).sum::<usize>() + since.len()) as u64;
+            retried.rejected = before;
+            answer(Ok(Forgotten { epoch: now, before, retried }));
+            return Ok(None);
+        }
         if what == Forget::Retry {
             for table in InputTable::ALL {
                 let rows = since.iter().filter(|(of, _)| *of == table).map(|(_, row)| (row, row.reason.clone()));

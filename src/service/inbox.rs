@@ -29,7 +29,7 @@ pub(super) struct Arrival {
     pub(super) from: ArrivedFrom,
     /// How long it took to read them.
     pub(super) decoded: Duration,
-    /// Since when they wait.
+    /// When they began to be read.
     pub(super) since: Instant,
 }
 
@@ -88,6 +88,8 @@ struct Waiting {
     rows: u64,
     bytes: usize,
     lookups: VecDeque<WaitingLookup>,
+    /// Since when what was taken last has waited, until it is applied.
+    applied_since: Option<Instant>,
     /// What ended a source.
     failed: Option<Error>,
     is_closed: bool,
@@ -146,9 +148,16 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// How long what waits longest has waited; `None` if nothing waits.
+    /// How long what waits longest, or is being applied, has waited; `None` if there is nothing.
     pub(super) fn longest_wait(&self) -> Option<Duration> {
-        self.lock().arrivals.front().map(|arrival| arrival.since.elapsed())
+        let waiting = self.lock();
+        let since = waiting.arrivals.front().map(|arrival| arrival.since);
+        since.into_iter().chain(waiting.applied_since).min().map(|since| since.elapsed())
+    }
+
+    /// What was taken last is applied.
+    pub(super) fn applied(&self) {
+        self.lock().applied_since = None;
     }
 
     /// True if there is no room.
@@ -216,6 +225,7 @@ impl Inbox {
             next.rows.frames.iter_mut().for_each(|frame| frame.set_part(taken.len()));
             taken.push(next);
         }
+        waiting.applied_since = taken.iter().map(|arrival| arrival.since).min();
         waiting.rows -= rows;
         waiting.bytes -= bytes;
         let lookups = waiting.lookups.drain(..).collect();

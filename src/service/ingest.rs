@@ -112,7 +112,7 @@ impl Ingest {
         self.open().map_or((0, 0), |open| open.inbox.size())
     }
 
-    /// How long what waits longest to be applied has waited; `None` if nothing waits.
+    /// How long what waits longest, or is being applied, has waited since it came; `None` if there is nothing.
     #[must_use]
     pub fn longest_wait(&self) -> Option<Duration> {
         self.open().ok()?.inbox.longest_wait()
@@ -218,7 +218,7 @@ impl Open {
             }
             let (waits_for, answer) = (post.waits_for, Some(Box::new(answer) as _));
             let request = WaitingRequest { key, accepted, rejected, waits_for, answer };
-            let (decoded, since) = (begun.elapsed(), Instant::now());
+            let (decoded, since) = (begun.elapsed(), begun);
             let arrival = Arrival { rows, from: ArrivedFrom::Request(request), decoded, since };
             match self.inbox.try_put(arrival) {
                 true => Ok(()),

@@ -103,6 +103,8 @@ pub fn serve(
     let served = service.follow(requests);
     requests.ingest.set(None);
     service.open.inbox.close();
+    // Nobody does what was asked for last.
+    drop(requests.rejected.take());
     let ended = service.end();
     served.and(ended)
 }
@@ -153,8 +155,8 @@ struct Service<'a, S> {
     as_of: Day,
     background: Background,
     activity: Activity,
-    /// How many rows were rejected when that was last told.
-    rejected: u64,
+    /// How often rejected rows had changed when they were last told.
+    rejections: u64,
     forgetting: Option<Forgetting>,
     /// What is to be done once the changes of the tables are gathered.
     gathering: Option<AfterGathering>,
@@ -218,7 +220,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             as_of,
             background: Background::new(&requests.activity),
             activity: requests.activity.clone(),
-            rejected: 0,
+            rejections: 0,
             forgetting: None,
             gathering: None,
             published_at: Instant::now(),
@@ -279,9 +281,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         crash::point("epoch visible");
         self.epoch = epoch;
         arrived.finish(&mut self.open.keys());
-        arrived.reached(WaitFor::Visible);
         arrived.report_to(&requests.activity);
         self.tell_rejections();
+        self.open.inbox.applied();
+        arrived.reached(WaitFor::Visible);
         requests.observer.observe(|| EpochStats {
             epoch,
             tables: arrived.applied().to_vec(),
@@ -300,10 +303,12 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     fn forget(&mut self, epoch: EpochOfForgotten, requests: &ServiceHandle) -> Result<()> {
         let EpochOfForgotten { batches, forgotten, retried, answer } = epoch;
         let (epoch, before) = (Committed { epoch: self.epoch + 1, time_ms: now_ms() }, forgotten.len() as u64);
+        let started = Instant::now();
         let schema = |batch: &SourceBatch| self.open.admission.schema(batch.table).clone();
         let frames =
             batches.iter().map(|batch| LogWriter::encode(&schema(batch), batch)).collect::<Result<Vec<_>>>()?;
-        let Committed { epoch: number, time_ms } = epoch;
+        let (number, time_ms, accepted) = (epoch.epoch, epoch.time_ms, retried.accepted);
+        self.taken += accepted;
         let commit = Commit { epoch: number, time_ms, forgets_unusable: true, ..Commit::default() };
         self.live_job().begin_forgetting(batches, forgotten)?;
         for frame in &frames {
@@ -317,23 +322,34 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             return Ok(());
         }
         self.log.sync()?;
+        let committed = started.elapsed();
         self.current.set(epoch);
         self.live_job().finish()?;
+        let computed = self.live_job().computed_at().saturating_duration_since(started);
         crash::point("rejected rows forgotten");
         self.epoch = number;
         self.tell_rejections();
-        tracing::info!("epoch {number}: {before} rejected rows are forgotten, {} are accepted now", retried.accepted);
+        requests.observer.observe(|| EpochStats {
+            epoch: number,
+            committed,
+            computed,
+            visible: started.elapsed(),
+            log_bytes: self.log.bytes(),
+            checkpoint_bytes: self.log.checkpoint_bytes(),
+            ..EpochStats::default()
+        });
+        tracing::info!("epoch {number}: {before} rejected rows are forgotten, {accepted} are accepted now");
         answer(Ok(Forgotten { epoch, before, retried }));
         Ok(())
     }
 
     /// Tells which rows are rejected, if that has changed.
     fn tell_rejections(&mut self) {
-        let rejected = self.live_job().rejected_rows();
-        if rejected != self.rejected {
+        let changes = self.live_job().rejection_changes();
+        if changes != self.rejections {
             let rejections = self.live_job().rejections();
             self.activity.rejections_changed(rejections);
-            self.rejected = rejected;
+            self.rejections = changes;
         }
     }
 
@@ -350,7 +366,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             && let Some(forgetting) = self.forgetting.take()
         {
             let schema = |table| self.open.admission.schema(table).clone();
-            return match forgetting.end(schema)? {
+            return match forgetting.end(self.current.get(), schema)? {
                 Some(epoch) => self.forget(epoch, requests),
                 None => Ok(()),
             };

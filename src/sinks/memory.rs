@@ -102,17 +102,19 @@ impl MemoryTables {
         ChangesAfter::of(&runs, last, encoder).map(Some)
     }
 
-    /// What the last epochs changed in the rows of a table whose keys are in a range, the newest epoch first, of those
-    /// whose changes are kept.
+    /// What the last epochs up to one changed in the rows of a table whose keys are in a range, the newest first, of
+    /// those whose changes are kept.
     ///
     /// # Errors
     ///
     /// If the table is not kept.
-    pub fn last_changes(&self, table: &str, range: &KeyRange, epochs: usize) -> Result<Vec<EpochOfTable>> {
+    pub fn last_changes(&self, table: &str, range: &KeyRange, until: u64, epochs: usize) -> Result<Vec<EpochOfTable>> {
         let snapshot = self.snapshot();
         let encoder = snapshot.encoder(table)?;
-        let found = lock(&self.history).of_keys(table, range, epochs);
-        let changes = found.iter().map(|runs| EpochOfTable::of_keys(runs, range, encoder));
+        // Searched once the history is free again: commits need it.
+        let all = lock(&self.history).through(until, table);
+        let found = all.iter().filter(|runs| EpochOfTable::has_keys_of(runs, range)).take(epochs);
+        let changes = found.map(|runs| EpochOfTable::of_keys(runs, range, encoder));
         let changes = changes.collect::<Result<Vec<_>>>()?;
         Ok(changes.into_iter().filter(|epoch| epoch.plus.num_rows() + epoch.minus.num_rows() > 0).collect())
     }

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::operators::Upsert;
 
 use super::conversion::Conversion;
-use super::source::{MalformedRow, Source, SourceBatch};
+use super::source::{MalformedRow, Source, SourceBatch, shortened};
 
 /// Decodes batches of a table.
 pub(crate) struct RowDecoder {
@@ -270,7 +270,7 @@ impl RowDecoder {
             Ok((version, id, if is_delete { None } else { Some(row(index, extra, notes)?) }))
         };
         let mut decoded = Decoded { upserts: Vec::with_capacity(extras.len()), ..Decoded::default() };
-        decoded.rejected.extend(batch.malformed.iter().map(|row| self.malformed(batch, row)));
+        decoded.rejected.extend(batch.rejected());
         for (index, extra) in extras.into_iter().enumerate() {
             let number = batch.numbers.get(index);
             match upsert(index, extra, &mut decoded.notes) {
@@ -284,10 +284,6 @@ impl RowDecoder {
             }
         }
         Ok(decoded)
-    }
-
-    fn malformed(&self, batch: &SourceBatch, row: &MalformedRow) -> Rejection {
-        self.rejection(batch, row.number, row.reason.clone(), row.json.clone())
     }
 
     fn rejection(&self, batch: &SourceBatch, row: u64, reason: Reason, json: String) -> Rejection {
@@ -306,19 +302,6 @@ impl RowDecoder {
         });
         row_json(&RecordBatch::from(StructArray::from(columns.collect::<Vec<_>>())), 0)
     }
-}
-
-/// The longest text of a rejected row, in bytes: a batch of 4,096 of them must fit into one text column, 2 GiB.
-const LONGEST_ROW: usize = 1 << 18;
-
-fn shortened(mut json: String) -> String {
-    if json.len() > LONGEST_ROW {
-        let length = json.len();
-        let end = (0..LONGEST_ROW).rev().find(|end| json.is_char_boundary(*end));
-        json.truncate(end.unwrap_or(0));
-        json.push_str(&format!("… ({length} bytes)"));
-    }
-    json
 }
 
 fn required<T>(cell: CellValue<T>, name: &str) -> std::result::Result<T, Reason> {

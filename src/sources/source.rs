@@ -168,11 +168,12 @@ impl SourceBatch {
         })
     }
 
-    /// The malformed rows.
+    /// The malformed rows, as they are rejected.
     pub(crate) fn rejected(&self) -> impl Iterator<Item = Rejection> {
         self.malformed.iter().map(|row| {
             let origin = Some(Origin { file: Arc::clone(&self.origin), row: row.number });
-            Rejection { table: self.table.name().into(), origin, reason: row.reason.clone(), row: row.json.clone() }
+            let row_text = shortened(row.json.clone());
+            Rejection { table: self.table.name().into(), origin, reason: row.reason.clone(), row: row_text }
         })
     }
 
@@ -189,6 +190,22 @@ impl SourceBatch {
     pub(crate) fn rows(&self) -> u64 {
         (self.numbers.len() + self.malformed.len()) as u64
     }
+}
+
+/// The longest text of a rejected row, in bytes: a batch of 4,096 of them must fit into one text column, 2 GiB.
+const LONGEST_ROW: usize = 1 << 18;
+/// Room for how long a text was.
+const LENGTH: usize = 40;
+
+/// A text of a rejected row that is not too long. What was shortened stays as it is.
+pub(crate) fn shortened(mut json: String) -> String {
+    if json.len() > LONGEST_ROW {
+        let length = json.len();
+        let end = (0..LONGEST_ROW - LENGTH).rev().find(|end| json.is_char_boundary(*end));
+        json.truncate(end.unwrap_or(0));
+        json.push_str(&format!("… ({length} bytes)"));
+    }
+    json
 }
 
 /// The numbers of a batch's rows.
@@ -249,6 +266,13 @@ mod tests {
     use arrow::array::Int64Array;
 
     use super::*;
+
+    #[test]
+    fn a_text_is_shortened_once() {
+        let once = shortened("ä".repeat(LONGEST_ROW));
+        assert!(once.len() <= LONGEST_ROW && once.ends_with("… (524288 bytes)"));
+        assert_eq!(shortened(once.clone()), once);
+    }
 
     #[test]
     fn offsets_that_would_be_taken_for_others_are_refused() {

@@ -1,5 +1,7 @@
 //! The sums of an overview, kept up to date by what epochs change.
 
+use std::time::{Duration, Instant};
+
 use arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 
@@ -20,6 +22,8 @@ use super::rfm::RecencyFrequency;
 pub(super) struct ShopSums {
     /// The epoch, and the tables that there were.
     epoch: Option<TablesSnapshot>,
+    /// Those of the tables that the job has.
+    has: Vec<&'static str>,
     days: Days,
     categories: Categories,
     customers: Customers,
@@ -34,8 +38,10 @@ const TABLES: [&str; 6] =
     [Days::TABLE, Categories::TABLE, Customers::TABLE, RecencyFrequency::TABLE, Cohorts::TABLE, Anomalies::TABLE];
 
 impl ShopSums {
-    /// Brings the sums up to the newest epoch, which is returned.
-    pub(super) fn advance(&mut self, tables: &MemoryTables, baseline: &Baseline) -> Result<Committed> {
+    /// Brings the sums up to the newest epoch, which is returned with how long that took. The first time, and the look
+    /// for products, which keeps pauses of its own, do not count.
+    pub(super) fn advance(&mut self, tables: &MemoryTables, baseline: &Baseline) -> Result<(Committed, Duration)> {
+        let (started, is_first) = (Instant::now(), self.epoch.is_none());
         let now = tables.snapshot();
         let committed = now.committed().unwrap_or_default();
         let followed = match self.epoch.as_ref().and_then(TablesSnapshot::committed) {
@@ -45,12 +51,14 @@ impl ShopSums {
         if !followed {
             self.begin_again(&now)?;
         }
+        let took = if is_first { Duration::ZERO } else { started.elapsed() };
         if now.info(Products::TABLE).is_ok() {
             self.products.look(&now, baseline)?;
         }
         // Only its tables' names and its epoch are needed: rows that are replaced need not be kept for it.
+        self.has = TABLES.into_iter().filter(|table| now.info(table).is_ok()).collect();
         self.epoch = Some(now.of(&[]));
-        Ok(committed)
+        Ok((committed, took))
     }
 
     /// True if a part of it is of an earlier epoch.
@@ -107,19 +115,20 @@ impl ShopSums {
     }
 
     pub(super) fn overview(&self) -> Value {
+        let of = |table: &str, value: Value| if self.has.contains(&table) { value } else { Value::Null };
         json!({
             "totals": {
-                "revenue": self.categories.revenue().json(),
-                "orders": self.customers.orders,
-                "customers": self.customers.customers,
+                "revenue": of(Categories::TABLE, self.categories.revenue().json()),
+                "orders": of(Customers::TABLE, json!(self.customers.orders)),
+                "customers": of(Customers::TABLE, json!(self.customers.customers)),
             },
-            "days": self.days.json(),
-            "categories": self.categories.json(),
-            "tiers": self.customers.tiers(),
-            "tier_crossings": self.customers.crossed(),
-            "rfm": self.rfm.json(),
-            "cohorts": self.cohorts.json(),
-            "anomalies": self.anomalies.json(),
+            "days": of(Days::TABLE, self.days.json()),
+            "categories": of(Categories::TABLE, self.categories.json()),
+            "tiers": of(Customers::TABLE, self.customers.tiers()),
+            "tier_crossings": of(Customers::TABLE, self.customers.crossed()),
+            "rfm": of(RecencyFrequency::TABLE, self.rfm.json()),
+            "cohorts": of(Cohorts::TABLE, self.cohorts.json()),
+            "anomalies": of(Anomalies::TABLE, self.anomalies.json()),
             "products": self.products.json(),
         })
     }

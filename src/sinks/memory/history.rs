@@ -110,12 +110,10 @@ impl History {
 }
 
 impl History {
-    /// What the last epochs changed in the rows of a table whose keys are in a range, the newest epoch first.
-    pub(super) fn of_keys(&self, table: &str, range: &KeyRange, most: usize) -> Vec<ChangedRuns> {
-        let touches = |runs: &&Vec<Arc<Run>>| runs.iter().any(|run| run.has_keys_of(range));
-        let of_epoch =
-            |(epoch, changes): &(Committed, ChangedTables)| Some((*epoch, changes.get(table).filter(touches)?.clone()));
-        self.epochs.iter().rev().filter_map(of_epoch).take(most).collect()
+    /// What the epochs up to one changed in a table, the newest first.
+    pub(super) fn through(&self, until: u64, table: &str) -> Vec<ChangedRuns> {
+        let of_epoch = |(epoch, changes): &(Committed, ChangedTables)| Some((*epoch, changes.get(table)?.clone()));
+        self.epochs.iter().rev().filter(|(epoch, _)| epoch.epoch <= until).filter_map(of_epoch).collect()
     }
 }
 
@@ -125,6 +123,11 @@ fn size_of_changes(changes: &ChangedTables) -> usize {
 }
 
 impl EpochOfTable {
+    /// True if an epoch has rows whose keys are in a range.
+    pub(super) fn has_keys_of((_, runs): &ChangedRuns, range: &KeyRange) -> bool {
+        runs.iter().any(|run| run.has_keys_of(range))
+    }
+
     /// The net changes of the rows whose keys are in a range.
     pub(super) fn of_keys((epoch, runs): &ChangedRuns, range: &KeyRange, encoder: &KeyEncoder) -> Result<EpochOfTable> {
         let net = merged_within(runs, range, encoder)?;
