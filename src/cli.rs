@@ -26,7 +26,7 @@ use crate::config::{self, ByteSize, InputConfig, JobConfig, OutputConfig, RunArg
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
-use crate::http::HttpServer;
+use crate::http::{DEMO_RATE_MOST, HttpServer};
 use crate::report::Report;
 use crate::runtime::Progress;
 use crate::service::{self, ServiceConfig, ServiceHandle};
@@ -107,7 +107,7 @@ struct DemoArgs {
 
 /// Rates of a stream of orders.
 fn orders_a_second() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=1_000_000)
+    clap::value_parser!(u32).range(1..=DEMO_RATE_MOST.into())
 }
 
 #[derive(Debug, Args)]

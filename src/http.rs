@@ -44,5 +44,5 @@ mod status;
 mod tls;
 
 #[cfg(feature = "cli")]
-pub(crate) use demo::{demo_rate, demo_stream_file, set_demo_rate};
+pub(crate) use demo::{DEMO_RATE_MOST, demo_rate, demo_stream_file, set_demo_rate};
 pub use server::HttpServer;

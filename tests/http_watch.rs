@@ -302,6 +302,44 @@ fn an_overview_without_tables_has_no_figures() {
     stop(served.running);
 }
 
+/// What another origin's page, or one of no known origin, sends is refused; what `top` shows of others can't move a
+/// cursor, and what is no millstream service is named.
+#[test]
+fn strangers_are_refused() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    for origin in [&b"http://evil.example"[..], b"null", b"http://evil\xff.example"] {
+        let origin = ureq::http::HeaderValue::from_bytes(origin).expect("a value");
+        let request = served.agent.post(format!("{}/v1/verify", served.base)).header("origin", origin);
+        assert_eq!(served::Answer::of(request.send_empty().expect("an answer")).status, 403);
+    }
+    let own = served.agent.post(format!("{}/v1/verify", served.base)).header("origin", &served.base);
+    assert_eq!(served::Answer::of(own.send_empty().expect("an answer")).status, 202);
+    let top = |url: &str| {
+        let mut top = command(&["top", "--once", "--url", url]);
+        top.env_remove("MILLSTREAM_TOKEN");
+        finish(top)
+    };
+    check(&top(&served.base), 0, &[]);
+    assert!(top(&served.base).stdout.contains("Order lines by customer"));
+    stop(served.running);
+    check(&top("http://127.0.0.1:1"), 2, &["--url: http://127.0.0.1:1"]);
+    for body in ["[1,2]", "{}", "<p>"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                use std::io::{Read, Write};
+                let _ = stream.read(&mut [0; 4096]);
+                let length = body.len();
+                let _ =
+                    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            }
+        });
+        check(&top(&url), 2, &["does not answer as a millstream service does"]);
+    }
+}
+
 #[test]
 fn a_page_is_for_everyone_and_what_it_asks_for_is_not() {
     let shop = shop_with_folder();

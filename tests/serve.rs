@@ -611,6 +611,9 @@ fn the_live_demo_goes_on_after_it_was_killed() {
     };
     let running = demo();
     shown(&running, "epoch 3 is in all tables");
+    let mut second = command(&["demo", "--live", "--output", "d"]);
+    second.current_dir(folder.path());
+    check(&finish(second), 2, &["another demo runs there"]);
     running.signal("-KILL");
     running.end();
     let running = demo();

@@ -59,6 +59,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl LiveDemo<'_> {
     /// Runs until it is stopped. If it is killed, the next one goes on where this one was.
     pub(super) fn run(&self) -> Result<()> {
+        let _lock = lock(self.folder)?;
         self.make_shop(&self.folder.join("shop"))?;
         let orders = self.folder.join("incoming/orders");
         fs::create_dir_all(&orders).map_err(Error::writing(&orders))?;
@@ -158,8 +159,11 @@ impl LiveDemo<'_> {
         let mut command = Command::new(std::env::current_exe().map_err(Error::failed)?);
         command.arg("serve").arg("--config").arg(config);
         command.args(self.workers.iter().flat_map(|workers| ["--workers".to_owned(), workers.to_string()]));
-        // It listens on this machine only, and its page needs no token.
-        command.env_remove("MILLSTREAM_TOKEN").env_remove("MILLSTREAM_TOKEN_FILE");
+        // The demo decides all settings, and its page needs no token.
+        let is_setting = |name: &str| name.starts_with("MILLSTREAM_") || name == "INPUT_PATH" || name == "OUTPUT_PATH";
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_setting)) {
+            command.env_remove(name);
+        }
         command.env(DEMO, std::path::absolute(self.folder).map_err(Error::failed)?).stderr(log);
         // Ctrl-C is for the demo, which then stops the service.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -177,15 +181,17 @@ impl LiveDemo<'_> {
             recent: VecDeque::new(),
             scale: self.scale,
         };
-        let started = Instant::now();
+        let (mut next, mut rate) = (Instant::now() + EVERY, self.rate);
         for number in 1_u32.. {
-            while started.elapsed() < EVERY * number {
-                if requests.stop.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
+            while Instant::now() < next && !requests.stop.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(20));
             }
-            let rate = demo_rate(self.folder)?;
+            if requests.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            // Seconds that were missed are not made up for.
+            next = (next + EVERY).max(Instant::now());
+            rate = demo_rate(self.folder).unwrap_or(rate);
             if rate == 0 {
                 continue;
             }
@@ -221,6 +227,15 @@ fn tell(listen: SocketAddr, started: Instant, written: &AtomicU64) -> Result<boo
 fn write_whole(path: &Path, text: &str) -> Result<()> {
     let hidden = path.with_file_name(".new");
     fs::write(&hidden, text).and_then(|()| fs::rename(&hidden, path)).map_err(Error::writing(path))
+}
+
+/// Keeps other demos out of a folder, as long as it lives.
+fn lock(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).map_err(Error::writing(folder))?;
+    let path = folder.join(".demo.lock");
+    let lock = File::create(&path).map_err(Error::writing(&path))?;
+    lock.try_lock().map_err(|_| Error::usage(format!("--output: {}: another demo runs there", folder.display())))?;
+    Ok(lock)
 }
 
 /// This address if nobody listens there, otherwise one with another port.

@@ -81,7 +81,12 @@ impl Remote {
             return Err(self.problem(path, &mut answer));
         }
         let text = answer.body_mut().read_to_string().map_err(Error::failed)?;
-        serde_json::from_str(&text).map_err(Error::failed)
+        serde_json::from_str(&text).map_err(|_| self.is_another())
+    }
+
+    /// What answers is no service of this program.
+    pub(super) fn is_another(&self) -> Error {
+        Error::usage(format!("--url: {}: it does not answer as a millstream service does", self.base))
     }
 
     /// Why a request was not answered as wanted.

@@ -111,12 +111,16 @@ fn asked_for(remote: &Remote, what: &str) -> String {
 
 impl Told {
     fn ask(remote: &Remote) -> Result<Told> {
-        let list = |mut answer: Value, name: &str| match answer[name].take() {
-            Value::Array(list) => list,
+        let list = |mut answer: Value, name: &str| match answer.get_mut(name).map(Value::take) {
+            Some(Value::Array(list)) => list,
             _ => Vec::new(),
         };
+        let status = remote.get("/v1/status")?;
+        if !status["epoch"].is_u64() {
+            return Err(remote.is_another());
+        }
         Ok(Told {
-            status: remote.get("/v1/status")?,
+            status,
             history: remote.get("/v1/history")?,
             operators: list(remote.get("/v1/dataflow")?, "operators"),
             sources: list(remote.get("/v1/sources")?, "sources"),
@@ -184,7 +188,9 @@ impl Told {
         };
         let ended = status["ended_tasks"].as_array().into_iter().flatten();
         let ended: Vec<String> = ended
-            .map(|task| format!("{} {} (epoch {})", text(&task["task"]), text(&task["outcome"]), task["epoch"]))
+            .map(|task| {
+                format!("{} {} (epoch {})", text(&task["task"]), text(&task["outcome"]), number(&task["epoch"]))
+            })
             .collect();
         let rejected = number(&status["tables"]["rejected"]["rows"]);
         let (log, checkpoint) = (bytes(&status["log_bytes"]), bytes(&status["checkpoint_bytes"]));

@@ -140,10 +140,13 @@ pub(super) async fn authorized(State(app): Shared, request: Request, next: Next)
 
 /// False if a page of another origin sends a request that may change something.
 fn is_of_this_origin(request: &Request) -> bool {
-    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let Some(origin) = text(header::ORIGIN).filter(|_| !request.method().is_safe()) else { return true };
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    authority.is_some() && authority == text(header::HOST)
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_own = |origin: &HeaderValue| {
+        let authority =
+            origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+        authority.is_some() && authority == host
+    };
+    request.method().is_safe() || request.headers().get_all(header::ORIGIN).iter().all(is_own)
 }
 
 /// True if a request is for this machine by one of the names that only it has.

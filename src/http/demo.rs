@@ -26,7 +26,7 @@ pub(super) struct DemoRate {
 }
 
 /// The most orders a second.
-const MOST: u32 = 20_000;
+pub(crate) const DEMO_RATE_MOST: u32 = 20_000;
 
 /// The file that says how many orders a second there shall be, in the folder of a demo.
 fn demo_rate_file(folder: &Path) -> PathBuf {
@@ -71,7 +71,7 @@ pub(super) async fn demo(State(app): Shared) -> Result<Json<Value>, Problem> {
     let Some(folder) = app.service.demo.as_deref() else { return Ok(Json(Value::Null)) };
     let written = fs::read(demo_stream_file(folder)).unwrap_or_default();
     let written: Value = serde_json::from_slice(&written).unwrap_or_default();
-    Ok(Json(json!({ "orders_a_second": demo_rate(folder)?, "most": MOST, "stream": written })))
+    Ok(Json(json!({ "orders_a_second": demo_rate(folder).ok(), "most": DEMO_RATE_MOST, "stream": written })))
 }
 
 /// Sets how many orders a second there are.
@@ -80,7 +80,7 @@ pub(super) async fn set_rate(
     query: Result<Query<DemoRate>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let (folder, Query(DemoRate { orders_a_second })) = (folder(&app)?, query?);
-    let rate = orders_a_second.min(MOST);
+    let rate = orders_a_second.min(DEMO_RATE_MOST);
     set_demo_rate(folder, rate)?;
     Ok(Json(json!({ "orders_a_second": rate })))
 }
