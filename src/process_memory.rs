@@ -3,6 +3,7 @@
 use std::fs;
 
 /// The memory that it takes now, in bytes; `None` where the system does not tell.
+#[cfg(feature = "http")]
 pub(crate) fn resident() -> Option<u64> {
     field("/proc/self/status", "VmRSS:")
 }
@@ -13,6 +14,7 @@ pub(crate) fn peak() -> Option<u64> {
 }
 
 /// The memory of the machine, in bytes; `None` where the system does not tell.
+#[cfg(feature = "cli")]
 pub(crate) fn of_machine() -> Option<u64> {
     field("/proc/meminfo", "MemTotal:")
 }
