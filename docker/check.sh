@@ -20,14 +20,27 @@ venv=${VENV:-$work/venv}
 [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
 
-for overlay in one several nightly; do
+for overlay in one several nightly live; do
   if command -v kubectl >/dev/null; then
     kubectl kustomize "k8s/$overlay" > "$work/$overlay.yaml"
   else
     echo "SKIPPED: kustomize of k8s/$overlay: no kubectl; its files are checked one by one" >&2
-    for file in k8s/{volume/volume,several/volume,job/job,several/service,several/network,nightly/cronjob}.yaml; do echo ---; cat "$file"; done > "$work/$overlay.yaml"
+    for file in k8s/{volume/volume,several/volume,job/job,several/service,several/network,nightly/cronjob,live/statefulset,live/service}.yaml; do echo ---; cat "$file"; done > "$work/$overlay.yaml"
   fi
 done
+# Compose files are checked as far as can be without Docker: every file that is mounted is there.
+"$venv/bin/python" - <<'PYTHON'
+import os, yaml
+compose = yaml.safe_load(open("compose.yaml"))
+for name, service in compose["services"].items():
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        if source.startswith(("./", "../")) and not os.path.exists(source):
+            raise SystemExit(f"compose.yaml: {name}: {source} is not there")
+    missing = [secret for secret in service.get("secrets", []) if secret not in compose["secrets"]]
+    if missing:
+        raise SystemExit(f"compose.yaml: {name}: no secret {missing}")
+PYTHON
 "$venv/bin/kubernetes-validate" --strict "$work"/*.yaml airflow/pod.yaml
 if command -v kubectl >/dev/null; then
   for overlay in one several nightly; do
