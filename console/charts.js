@@ -29,6 +29,7 @@ export function chart(element, series, {height = 200, format = String, days = fa
     axes: [
       {
         ...axis,
+        space: 80,
         values: (_, times, __, ___, step) =>
           times.map((time) =>
             days ? day(time).slice(step >= 86400 * 25 ? 0 : 5, step >= 86400 * 25 ? 7 : 10) : clock(time, step < 60),

@@ -23,11 +23,12 @@ export async function controls(signal) {
     oninput: () => (rate.textContent = count(rateOf(slider.value))),
     onchange: () => post(`/v1/demo/rate?orders_a_second=${rateOf(slider.value)}`).catch(() => {}),
   });
-  const button = (label, work) =>
+  const button = (label, work, kind = null) =>
     h(
       "button",
       {
         type: "button",
+        class: kind,
         onclick: async (event) => {
           const pressed = event.currentTarget;
           pressed.disabled = true;
@@ -67,7 +68,7 @@ export async function controls(signal) {
       button("Change a price", reprice),
       button("Cross a tier", cross),
       button("Send a poison record", poison),
-      button("Kill the job (kill -9)", kill),
+      button("Kill the job (kill -9)", kill, "danger"),
     ),
     said,
     stream,

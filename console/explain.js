@@ -1,8 +1,8 @@
 // All there is of a customer, product, order or day, and why.
 
 import {every, get, ServerError} from "./api.js";
-import {card, explainLink, h, notice} from "./dom.js";
-import {ago, cell, clock, count} from "./format.js";
+import {card, explainLink, facts, h, notice, scroll} from "./dom.js";
+import {cell, clock, count, money} from "./format.js";
 
 export const title = "Explain";
 
@@ -50,98 +50,110 @@ export async function show(page, signal, [column, value]) {
   );
 }
 
+/** Columns of a row that are of other rows: its neighbours in a window. */
+const NEIGHBOURS = ["prev_sales", "next_sales", "first_sales", "last_sales", "second_sales"];
+/** What one looks for first in the orders behind a figure. */
+const FIRST = ["order_date", "order_id", "customer_id", "product_id", "quantity", "total_amount"];
+
 function draw(body, {tables, inputs, changes, changes_since_epoch: since}) {
   const found = tables.filter((table) => table.rows.length);
-  const isNothing = !found.length && !inputs?.rows.length;
   const rows = inputs?.rows ?? [];
+  const isNothing = !found.length && !rows.length;
+  const own = changes
+    .map((change) => ({...change, columns: changedColumns(change)}))
+    .filter(({columns}) => columns !== 0);
   body.replaceChildren(
     isNothing ? h("div", {class: "card full"}, notice("Nothing is known by this id.")) : "",
-    ...found.map((table) =>
-      card(table.table, {size: found.length > 1 ? "half" : "full"}, grid(`Rows of ${table.table}`, table.rows)),
-    ),
-    rows.length
-      ? card(
-          "Why: the orders behind it",
-          {
-            size: "full",
-            note:
-              inputs.all_rows > rows.length
-                ? `the latest ${count(rows.length)} of ${count(inputs.all_rows)}`
-                : `${count(rows.length)} of ${inputs.table}`,
-          },
-          grid("The orders behind it", rows),
-        )
-      : "",
     card(
-      "What moved it last",
-      {size: "full", note: `since epoch ${count(since)}, as far as changes are kept`},
-      changes.length
-        ? h("ol", {class: "plain"}, changes.map(change))
-        : h("p", {class: "soft"}, "No row of it has changed since then."),
+      "What changed last",
+      {size: "full", note: `since epoch ${count(since)}; earlier changes are not kept`},
+      own.length
+        ? h("ol", {class: "plain"}, own.slice(0, 12).map(change))
+        : h("p", {class: "soft"}, "Nothing, since then."),
     ),
+    ...found.map((table) => card(table.table, {size: found.length > 1 ? "half" : "full"}, rowsOf(table))),
+    rows.length ? behind(inputs) : "",
   );
 }
 
-function grid(caption, rows) {
+/** One row as a list, several as a table. */
+function rowsOf({table, rows}) {
+  if (rows.length > 1) return grid(`Rows of ${table}`, rows, Object.keys(rows[0]));
+  return facts(Object.keys(rows[0]).map((name) => [name, value(rows[0], name)]));
+}
+
+/** The orders behind the figures: what all of them share is told once. */
+function behind({table, rows, all_rows: all}) {
   const names = Object.keys(rows[0]);
-  const value = (row, name) =>
-    LINKED.includes(name) && row[name] !== null
-      ? explainLink(name, row[name])
-      : row[name] === null
-        ? "–"
-        : cell(row[name]);
+  const isShared = (name) =>
+    rows.length > 1 && !FIRST.includes(name) && rows.every((row) => row[name] === rows[0][name]);
+  const shared = names.filter(isShared);
+  const rest = names.filter((name) => !FIRST.includes(name) && !isShared(name));
+  const columns = [...FIRST.filter((name) => names.includes(name)), ...rest];
+  const note =
+    all > rows.length
+      ? `the latest ${count(rows.length)} of ${count(all)} rows of ${table}`
+      : `${count(all)} rows of ${table}`;
+  const amount = all === rows.length ? rows.reduce((sum, row) => sum + (row.total_amount ?? 0), 0) : null;
+  return card(
+    "Why: the orders behind it",
+    {size: "full", note},
+    amount === null ? "" : h("p", {}, "Their amounts add up to ", h("b", {}, money(amount)), "."),
+    grid("The orders behind it", rows, columns),
+    shared.length
+      ? h(
+          "details",
+          {},
+          h("summary", {}, "All of them have"),
+          facts(shared.map((name) => [name, value(rows[0], name)])),
+        )
+      : "",
+  );
+}
+
+function value(row, name) {
+  if (row[name] === null) return "–";
+  return LINKED.includes(name) ? explainLink(name, row[name]) : cell(row[name]);
+}
+
+function grid(caption, rows, names) {
   const kind = (name) =>
     rows.some((row) => typeof row[name] === "number") && !LINKED.includes(name) ? "number" : "clip";
-  return h(
-    "div",
-    {class: "scroll tall", tabindex: "0", role: "group", "aria-label": caption},
+  const head = names.map((name) => h("th", {scope: "col", class: kind(name) === "number" ? "number" : null}, name));
+  const body = rows.map((row) =>
     h(
-      "table",
+      "tr",
       {},
-      h("caption", {class: "visually-hidden"}, caption),
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          names.map((name) => h("th", {scope: "col", class: kind(name) === "number" ? "number" : null}, name)),
-        ),
-      ),
-      h(
-        "tbody",
-        {},
-        rows.map((row) =>
-          h(
-            "tr",
-            {},
-            names.map((name) => h("td", {class: kind(name)}, value(row, name))),
-          ),
-        ),
-      ),
+      names.map((name) => h("td", {class: kind(name)}, value(row, name))),
     ),
   );
+  const heading = h("caption", {class: "visually-hidden"}, caption);
+  return scroll(caption, h("table", {}, heading, h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)), "tall");
+}
+
+/** The columns whose values differ, without those of neighbours; null if rows came or went, 0 if nothing is left. */
+function changedColumns({plus, minus}) {
+  const [after, before] = [plus[0], minus[0]];
+  if (plus.length !== 1 || minus.length !== 1) return null;
+  const differing = Object.keys(after).filter((name) => after[name] !== before[name] && !NEIGHBOURS.includes(name));
+  return differing.length ? differing : 0;
 }
 
 /** A change as the values that differ. */
-function change({epoch, committed_at: at, table, plus, minus}) {
+function change({epoch, committed_at: at, table, plus, minus, columns}) {
   const [after, before] = [plus[0], minus[0]];
-  let what;
-  if (after && before && plus.length === 1 && minus.length === 1) {
-    const differing = Object.keys(after).filter((name) => after[name] !== before[name]);
-    what = differing.map((name) =>
-      h(
-        "span",
-        {},
-        ` ${name} `,
-        h("s", {class: "down"}, cell(before[name]) || "–"),
-        " → ",
-        h("b", {class: "up"}, cell(after[name]) || "–"),
-        ";",
-      ),
-    );
-  } else {
-    what = [h("span", {class: "up"}, ` +${plus.length}`), " ", h("span", {class: "down"}, `−${minus.length}`), " rows"];
-  }
-  return h("li", {}, h("b", {}, `epoch ${count(epoch)}`), ` (${ago(at)}) `, h("code", {}, table), ":", what);
+  const what = columns
+    ? columns.map((name) =>
+        h(
+          "span",
+          {},
+          ` ${name} `,
+          h("s", {class: "down"}, cell(before[name]) || "–"),
+          " → ",
+          h("b", {class: "up"}, cell(after[name]) || "–"),
+          ";",
+        ),
+      )
+    : [h("span", {class: "up"}, ` +${plus.length}`), " ", h("span", {class: "down"}, `−${minus.length}`), " rows"];
+  return h("li", {}, h("b", {}, `epoch ${count(epoch)}`), ` (${clock(at)}) `, h("code", {}, table), ":", what);
 }

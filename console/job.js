@@ -28,6 +28,7 @@ export async function show(page, signal) {
     try {
       await post(path);
       asked.textContent = "Requested; it begins when nothing else runs in the background.";
+      asked.dataset.since = Date.now() - 1000;
     } catch (error) {
       asked.textContent = error.message;
     }
@@ -69,7 +70,14 @@ export async function show(page, signal) {
   signal.addEventListener("abort", () => Object.values(plots).forEach((plot) => plot.destroy()));
   const history = new History();
 
-  const onStatus = ({detail}) => drawStatus(at, detail, history);
+  const onStatus = ({detail}) => {
+    drawStatus(at, detail, history);
+    const isDone = (task) => Date.parse(task.began_at) >= Number(asked.dataset.since);
+    if (asked.dataset.since && detail.ended_tasks.some(isDone)) {
+      asked.textContent = "";
+      delete asked.dataset.since;
+    }
+  };
   document.addEventListener("status", onStatus);
   signal.addEventListener("abort", () => document.removeEventListener("status", onStatus));
 
@@ -169,7 +177,8 @@ function drawStatus(at, status, history) {
     ),
     facts([
       ["Newest epoch", `${count(status.epoch)}, ${ago(status.committed_at)}`],
-      ["Slowest epoch of the last minute", worst ? micros(worst) : "no epoch"],
+      ["Slowest of the last minute", worst ? micros(worst) : "no epoch"],
+      ["Slowest of 15 minutes", history.worst(SHOWN) ? micros(history.worst(SHOWN)) : "no epoch"],
       ["Waiting", `${count(status.waiting.rows)} rows, ${bytes(status.waiting.bytes)}`],
     ]),
   );

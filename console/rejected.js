@@ -34,11 +34,11 @@ export async function show(page, signal) {
     h(
       "div",
       {class: "grid"},
-      card("By reason", {}, reasons),
+      card("By reason", {size: "reasons"}, reasons),
       card(
         "Rows",
         {
-          size: "wide",
+          size: "wide stack",
           extra: [
             h(
               "span",
@@ -143,7 +143,7 @@ function edit(row, said) {
         problem.textContent = `Still rejected: ${answer.rejected[0].reason}`;
         return;
       }
-      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}. The rejected row stays here until it is dropped.`;
+      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}. The row that was rejected stays in this list until it is dropped.`;
       dialog.close();
     } catch (error) {
       problem.textContent = error.message;

@@ -77,6 +77,7 @@ export async function show(page, signal) {
 
   function draw(shop) {
     // What the job does not compute is null.
+    shop.has_anomalies = shop.anomalies !== null;
     for (const name of ["days", "categories", "tiers", "tier_crossings", "cohorts", "anomalies"]) shop[name] ??= [];
     newest = shop;
     live.textContent = `as of epoch ${count(shop.epoch)}, committed ${clock(shop.committed_at)}, reference day ${shop.as_of}`;
@@ -135,7 +136,11 @@ export async function show(page, signal) {
             ],
             shop.tier_crossings.slice(0, 8),
           )
-        : h("p", {class: "soft"}, "Nobody has since the shop was first watched."),
+        : h(
+            "p",
+            {class: "soft"},
+            `Nobody since ${clock(shop.watched_since)} (epoch ${count(shop.watched_since_epoch)}), when the shop was first watched.`,
+          ),
     );
     fill(
       places.anomalies,
@@ -153,7 +158,9 @@ export async function show(page, signal) {
         : h(
             "p",
             {class: "soft"},
-            "None has come since the shop was first watched. They need the table order_anomalies and a model.",
+            shop.has_anomalies
+              ? `None since ${clock(shop.watched_since)}.`
+              : "The job does not compute order_anomalies.",
           ),
     );
     fill(places.rfm, shop.rfm ? heat(shop.rfm) : notice("The job does not compute rfm_analysis."));

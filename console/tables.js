@@ -68,6 +68,7 @@ function exportButtons(table, query) {
   return h(
     "span",
     {class: "buttons"},
+    "Download:",
     ["csv", "parquet", "arrow"].map((format) =>
       h(
         "button",
@@ -161,7 +162,7 @@ async function kept(place, table, signal) {
                 reload();
               },
             },
-            `${column.name}${isSorted ? (sort.descending ? " ▼" : " ▲") : ""}`,
+            `${column.name}${isSorted ? (sort.descending ? " ▼" : " ▲") : " ↕"}`,
           ),
         );
       }),
@@ -214,7 +215,7 @@ async function kept(place, table, signal) {
     h("div", {}, h("label", {for: "from"}, "key from"), from),
     h("div", {}, h("label", {for: "to"}, "to"), to),
     h("button", {}, "Filter"),
-    h("label", {for: "live"}, isLive, " what changes, as it does"),
+    h("label", {for: "live"}, isLive, " follow what changes"),
     exportButtons(table, filter),
   );
   place.replaceChildren(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::http::baseline::Baseline;
+use crate::http::stamp::timestamp;
 use crate::sinks::{Committed, KeyRange, MemoryTables, TablesSnapshot};
 
 use super::anomalies::Anomalies;
@@ -22,6 +23,8 @@ use super::rfm::RecencyFrequency;
 pub(super) struct ShopSums {
     /// The epoch, and the tables that there were.
     epoch: Option<TablesSnapshot>,
+    /// The epoch at which it was first looked at.
+    watched_since: Committed,
     /// Those of the tables that the job has.
     has: Vec<&'static str>,
     days: Days,
@@ -48,6 +51,9 @@ impl ShopSums {
             Some(since) => self.follow(tables, &now, since, committed)?,
             None => false,
         };
+        if is_first {
+            self.watched_since = committed;
+        }
         if !followed {
             self.begin_again(&now)?;
         }
@@ -125,6 +131,8 @@ impl ShopSums {
             "days": of(Days::TABLE, self.days.json()),
             "categories": of(Categories::TABLE, self.categories.json()),
             "tiers": of(Customers::TABLE, self.customers.tiers()),
+            "watched_since_epoch": self.watched_since.epoch,
+            "watched_since": timestamp(self.watched_since.time_ms),
             "tier_crossings": of(Customers::TABLE, self.customers.crossed()),
             "rfm": of(RecencyFrequency::TABLE, self.rfm.json()),
             "cohorts": of(Cohorts::TABLE, self.cohorts.json()),
