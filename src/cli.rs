@@ -33,6 +33,7 @@ use crate::service::{self, ServiceConfig, ServiceHandle};
 use crate::validate::{self, Check};
 
 use changes::ChangesArgs;
+use display::LogFormat;
 use print::print_line;
 use signals::stop_on_signals;
 use top::TopArgs;
@@ -44,6 +45,9 @@ or config; 3 unusable input or a failed validation.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, env = "MILLSTREAM_LOG", value_name = "FORMAT", value_enum, default_value_t)]
+    log: LogFormat,
     #[arg(skip)]
     matches: ArgMatches,
 }
@@ -238,7 +242,7 @@ impl Cli {
     /// The kind of the error determines the exit status.
     pub fn run(self) -> Result<()> {
         let is_shown = matches!(self.command, Command::Demo(DemoArgs { live: true, .. }));
-        display::start_logging(if is_shown { "warn" } else { "info" });
+        display::start_logging(if is_shown { "warn" } else { "info" }, self.log);
         match self.command {
             Command::Demo(DemoArgs { output, scale, workers, live: true, rate, listen }) => {
                 demo_live::LiveDemo { folder: &output, scale, workers, rate, listen }.run()

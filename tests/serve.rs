@@ -628,6 +628,30 @@ fn the_live_demo_goes_on_after_it_was_killed() {
 }
 
 #[test]
+fn log_lines_can_be_json_with_the_epoch_and_the_source() {
+    let shop = shop_with_folder();
+    let mut running = Running::start(service(&shop, &["--log", "json"]));
+    running.await_line("live at epoch 1");
+    drop_file(
+        &shop,
+        "orders/01.csv",
+        "order_id,customer_id,product_id,order_date,quantity,discount\n70,1,1,2024-03-01,1,0\n",
+    );
+    running.await_line("epoch 2");
+    let done = stop(running);
+    let lines: Vec<serde_json::Value> =
+        done.stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let of = |words: &str| {
+        let has =
+            |line: &&serde_json::Value| line["message"].as_str().is_some_and(|message| message.starts_with(words));
+        lines.iter().find(has).unwrap_or_else(|| panic!("{words}: {lines:?}"))
+    };
+    let epoch = of("epoch 2: 1 rows");
+    assert_eq!((&epoch["epoch"], &epoch["source"], &epoch["level"]), (&2.into(), &"folder".into(), &"INFO".into()));
+    assert_eq!((&of("published")["epoch"], &of("published")["task"]), (&2.into(), &"publish".into()));
+}
+
+#[test]
 fn a_new_column_that_can_not_be_carried_stops_no_start() {
     let shop = shop_with_folder();
     let mut running = Running::start(service(&shop, &[]));

@@ -7,20 +7,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use crate::runtime::{Phase, Progress};
 
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum LogFormat {
+    /// A line of text each.
+    #[default]
+    Text,
+    /// A JSON object each, with the epoch, the source and the task where there is one.
+    Json,
+}
+
+/// What is in the words of a message already.
+const IN_WORDS: [&str; 3] = ["epoch", "source", "task"];
+
 /// Logs to standard error, filtered by `RUST_LOG`, or else by this.
-pub(super) fn start_logging(default: &str) {
+pub(super) fn start_logging(default: &str, format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_target(false)
-        .with_ansi(stderr().is_terminal())
-        .try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    let _ = match format {
+        LogFormat::Text => {
+            let fields = debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                name if IN_WORDS.contains(&name) => Ok(()),
+                name => write!(writer, " {name}={value:?}"),
+            });
+            lines.fmt_fields(fields).with_ansi(stderr().is_terminal()).try_init()
+        }
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    };
 }
 
 /// Displays progress in a thread until dropped.

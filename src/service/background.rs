@@ -79,15 +79,17 @@ impl Background {
         self.thread = Some(thread::spawn(move || {
             let started = Instant::now();
             give_way();
+            let kind = task.kind().to_string();
             let done = task.run(&config, epoch, &snapshot);
+            let task = &kind[..];
             activity.end(started.elapsed(), done.clone().map_err(|error| error.to_string()));
             match done {
                 Ok(what) => {
-                    tracing::info!("{what} in {:.1} s", started.elapsed().as_secs_f64());
+                    tracing::info!(epoch, task, "{what} in {:.1} s", started.elapsed().as_secs_f64());
                     true
                 }
                 Err(error) => {
-                    tracing::error!("in the background: {error}");
+                    tracing::error!(epoch, task, "in the background: {error}");
                     false
                 }
             }

@@ -128,13 +128,19 @@ impl EpochOfArrivals {
         let (epoch, rows, requests) = (self.epoch.epoch, self.rows, self.arrivals.len() - files.len());
         match files.last() {
             Some(last) if requests == 0 => {
-                tracing::info!("epoch {epoch}: {rows} rows of {} files, the last {last}", files.len());
+                tracing::info!(
+                    epoch,
+                    source = "folder",
+                    "epoch {epoch}: {rows} rows of {} files, the last {last}",
+                    files.len()
+                );
             }
             Some(last) => {
                 let files = files.len();
-                tracing::info!("epoch {epoch}: {rows} rows of {files} files, the last {last}, and {requests} requests");
+                let what = format_args!("{rows} rows of {files} files, the last {last}, and {requests} requests");
+                tracing::info!(epoch, source = "folder, http", "epoch {epoch}: {what}");
             }
-            None => tracing::debug!("epoch {epoch}: {rows} rows of {requests} requests"),
+            None => tracing::debug!(epoch, source = "http", "epoch {epoch}: {rows} rows of {requests} requests"),
         }
     }
 }

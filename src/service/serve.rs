@@ -99,7 +99,7 @@ pub fn serve(
     };
     service.tell_rejections();
     requests.activity.is_live(began.elapsed(), found_epoch, service.as_of);
-    tracing::info!("live at epoch {}, as of {}", service.epoch, service.as_of);
+    tracing::info!(epoch = service.epoch, "live at epoch {}, as of {}", service.epoch, service.as_of);
     let served = service.follow(requests);
     requests.ingest.set(None);
     service.open.inbox.close();
@@ -338,7 +338,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             checkpoint_bytes: self.log.checkpoint_bytes(),
             ..EpochStats::default()
         });
-        tracing::info!("epoch {number}: {before} rejected rows are forgotten, {accepted} are accepted now");
+        tracing::info!(
+            epoch = number,
+            "epoch {number}: {before} rejected rows are forgotten, {accepted} are accepted now"
+        );
         answer(Ok(Forgotten { epoch, before, retried }));
         Ok(())
     }
@@ -539,7 +542,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.live.take().map_or(Ok(()), Live::stop)?;
         if let Some(publication) = publication {
             let done = publication.publish(self.config, &Snapshot::of(&mut self.log)?)?;
-            tracing::info!("published epoch {}: {done}", self.epoch);
+            tracing::info!(epoch = self.epoch, task = "publish", "published epoch {}: {done}", self.epoch);
         }
         self.log.end()
     }
