@@ -258,7 +258,7 @@ fn rows_of_enriched_data_are_looked_up() {
             let by_order: Vec<Value> =
                 (1..45).chain(900..904).flat_map(|id: u64| find("order_id", &id.to_string())).collect();
             assert!(by_order.len() > 5);
-            for column in ["order_date", "customer_id"] {
+            for column in ["order_date", "customer_id", "product_id"] {
                 let found: Vec<_> = values(&by_order, column).iter().flat_map(|value| find(column, value)).collect();
                 let wanted: Vec<_> = by_order.iter().filter(|row| !row[column].is_null()).cloned().collect();
                 assert_eq!(sorted(&found), sorted(&wanted), "{column}, round {round}, {workers} workers");
@@ -283,11 +283,14 @@ fn rows_of_enriched_data_are_looked_up() {
     assert_eq!(batches.map(|batch| batch.expect("a batch").num_rows()).sum::<usize>(), 1);
     let listed = served.get("/v1/tables").expect(200).json();
     let listed = listed["tables"].as_array().expect("tables").iter().find(|table| table["name"] == "enriched_data");
-    assert_eq!(listed.expect("it is listed")["looked_up_by"], json!(["order_id", "customer_id", "order_date"]));
+    assert_eq!(
+        listed.expect("it is listed")["looked_up_by"],
+        json!(["order_id", "customer_id", "product_id", "order_date"])
+    );
     assert_eq!(rows_of(&served.get(&path("key", "1000000")).expect(200).json()), [] as [Value; 0]);
     for (query, words) in [
-        ("", "wanted one of order_id, customer_id and order_date"),
-        ("order_id=1&customer_id=1", "wanted one of order_id, customer_id and order_date"),
+        ("", "wanted one of order_id, customer_id, product_id and order_date"),
+        ("order_id=1&customer_id=1", "wanted one of order_id, customer_id, product_id and order_date"),
         ("order_id=1&epoch=1", "can't be given together with order_id"),
         ("order_id=one", "order_id: found one, wanted an integer"),
         ("order_date=soon", "order_date: found soon, wanted a day such as 2024-12-31"),
