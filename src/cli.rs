@@ -333,7 +333,9 @@ fn serve(command: &ServeCommand) -> Result<()> {
 /// Prints the settings, and then says what is wrong with them.
 fn show_config(command: &ServeCommand, matches: &ArgMatches) -> Result<()> {
     let file = config::document(command.args.config.as_deref())?;
-    let all = Cli::command();
+    let mut all = Cli::command();
+    // So that each command has the flags of all.
+    all.build();
     let (name, given) = matches.subcommand().ok_or_else(|| Error::failed("internal error: no command"))?;
     let of_command = all.find_subcommand(name).ok_or_else(|| Error::failed("internal error: no command"))?;
     effective::lines(given, of_command, &file).into_iter().try_for_each(print_line)?;

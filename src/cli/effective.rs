@@ -79,6 +79,7 @@ const SETTINGS: &[Setting] = &[
     flag("checkpoint-every", "64MB"),
     flag("profile", "off"),
     flag("status", "none"),
+    flag("log", "text"),
 ];
 
 /// A line for each setting: its name, its value, where that is from, and the default.
