@@ -2,7 +2,7 @@
 //!
 //! It also has [`timely`] and [`differential_dataflow`], differential's [`Input`], with which a dataflow gets its input
 //! collections, and its [`VecCollection`], the type that operators take and return. The types of batches and traces are
-//! not in it.
+//! not in it, nor is the log of states.
 
 pub use differential_dataflow::VecCollection;
 pub use differential_dataflow::input::Input;
