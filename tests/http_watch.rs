@@ -288,6 +288,21 @@ fn a_rejected_row_that_was_shortened_is_dropped() {
     stop(served.running);
 }
 
+/// A process that dies when rejected rows are forgotten, before it has answered, has forgotten them.
+#[test]
+fn killed_when_rejected_rows_are_forgotten_it_has_forgotten_them() {
+    let shop = shop_with_folder();
+    let mut command = service(&shop, &["--listen", "127.0.0.1:0"]);
+    command.env("MILLSTREAM_CRASH_AT", "rejected rows forgotten");
+    let served = Served::start_command(command);
+    assert!(served.get("/v1/rejected").json()["all_rows"].as_u64() > Some(0));
+    assert!(served.agent.post(format!("{}/v1/rejected/drop", served.base)).send_empty().is_err(), "no answer");
+    served.running.end();
+    let served = Served::start(&shop, &[]);
+    assert_eq!(served.get("/v1/rejected").json()["all_rows"], 0);
+    stop(served.running);
+}
+
 /// What a job does not compute is null, not nothing.
 #[test]
 fn an_overview_without_tables_has_no_figures() {

@@ -21,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use ureq::Agent;
 
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
@@ -225,8 +226,9 @@ fn tell(listen: SocketAddr, started: Instant, written: &AtomicU64) -> Result<boo
 
 /// Writes a file that is there as a whole or not at all.
 fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let hidden = path.with_file_name(".new");
-    fs::write(&hidden, text).and_then(|()| fs::rename(&hidden, path)).map_err(Error::writing(path))
+    let mut file = AtomicFile::replacing(path)?;
+    file.write(text.as_bytes())?;
+    file.put_in_place()
 }
 
 /// Keeps other demos out of a folder, as long as it lives.

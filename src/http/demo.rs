@@ -13,6 +13,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result as MillstreamResult};
 
 use super::app::{App, Shared};
@@ -57,9 +58,9 @@ pub(crate) fn demo_rate(folder: &Path) -> MillstreamResult<u32> {
 /// If the file can't be written.
 pub(crate) fn set_demo_rate(folder: &Path, orders_a_second: u32) -> MillstreamResult<()> {
     let path = demo_rate_file(folder);
-    let hidden = path.with_extension("new");
-    let text = serde_json::to_string(&DemoRate { orders_a_second }).map_err(Error::failed)?;
-    fs::write(&hidden, text).and_then(|()| fs::rename(&hidden, &path)).map_err(Error::writing(&path))
+    let mut file = AtomicFile::replacing(&path)?;
+    file.write(&serde_json::to_vec(&DemoRate { orders_a_second }).map_err(Error::failed)?)?;
+    file.put_in_place()
 }
 
 fn folder(app: &App) -> Result<&Path, Problem> {

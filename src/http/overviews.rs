@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 /// The newest overview, for those who watch it.
 #[derive(Default)]
 pub(super) struct Overviews {
-    /// `None` while nobody watches.
+    /// `None` until somebody watches; closed once nobody does any more.
     pub(super) watched: Mutex<Option<watch::Receiver<Overview>>>,
 }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::JobConfig;
 use crate::crash;
-use crate::durable::{Commit, Compaction, Disk, LastEpoch, LogWriter, RealDisk, Snapshot, State, StateSource};
+use crate::durable::{
+    Commit, Compaction, Disk, LastEpoch, LogWriter, RealDisk, RowsFrame, Snapshot, State, StateSource,
+};
 use crate::error::{Error, Result};
 use crate::model::Day;
 use crate::runtime::{Live, Progress, check_source};
@@ -264,39 +266,56 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.taken += arrived.rows;
         self.forgetting.iter_mut().for_each(|forgetting| forgetting.remember(arrived.batches()));
         self.live_job().begin_batches(arrived.take_batches())?;
-        for frame in arrived.frames() {
-            if !written(&mut self.log, requests, |log| log.frame(frame))? {
-                return Ok(false);
-            }
-        }
-        if !written(&mut self.log, requests, |log| log.commit(&commit))? {
+        if !self.log_epoch(arrived.frames(), &commit, requests)? {
             return Ok(false);
         }
-        self.log.sync()?;
         let committed = started.elapsed();
         arrived.reached(WaitFor::Committed);
-        self.current.set(arrived.epoch);
-        self.live_job().finish()?;
-        let computed = self.live_job().computed_at().saturating_duration_since(started);
+        let stats = self.show_epoch(arrived.epoch, started, committed)?;
         crash::point("epoch visible");
-        self.epoch = epoch;
         arrived.finish(&mut self.open.keys());
         arrived.report_to(&requests.activity);
         self.tell_rejections();
         self.open.inbox.applied();
         arrived.reached(WaitFor::Visible);
-        requests.observer.observe(|| EpochStats {
-            epoch,
-            tables: arrived.applied().to_vec(),
-            decoded: arrived.waited.0,
-            queued: arrived.waited.1,
+        let (decoded, queued) = arrived.waited;
+        let tables = arrived.applied().to_vec();
+        requests.observer.observe(|| EpochStats { tables, decoded, queued, visible: started.elapsed(), ..stats });
+        Ok(true)
+    }
+
+    /// Makes an epoch durable that the live job has begun; false if it was asked to stop before there was room for
+    /// that.
+    fn log_epoch<'f>(
+        &mut self,
+        mut frames: impl Iterator<Item = &'f RowsFrame>,
+        commit: &Commit,
+        requests: &ServiceHandle,
+    ) -> Result<bool> {
+        let is_written = frames.try_fold(true, |all, frame| {
+            Ok::<_, Error>(all && written(&mut self.log, requests, |log| log.frame(frame))?)
+        })?;
+        if !is_written || !written(&mut self.log, requests, |log| log.commit(commit))? {
+            return Ok(false);
+        }
+        self.log.sync()?;
+        Ok(true)
+    }
+
+    /// Makes an epoch visible that is durable; returns what was measured of it.
+    fn show_epoch(&mut self, epoch: Committed, started: Instant, committed: Duration) -> Result<EpochStats> {
+        self.current.set(epoch);
+        self.live_job().finish()?;
+        self.epoch = epoch.epoch;
+        Ok(EpochStats {
+            epoch: epoch.epoch,
             committed,
-            computed,
+            computed: self.live_job().computed_at().saturating_duration_since(started),
             visible: started.elapsed(),
             log_bytes: self.log.bytes(),
             checkpoint_bytes: self.log.checkpoint_bytes(),
-        });
-        Ok(true)
+            ..EpochStats::default()
+        })
     }
 
     /// Makes an epoch that forgets the rejected rows.
@@ -311,33 +330,14 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.taken += accepted;
         let commit = Commit { epoch: number, time_ms, forgets_unusable: true, ..Commit::default() };
         self.live_job().begin_forgetting(batches, forgotten)?;
-        for frame in &frames {
-            if !written(&mut self.log, requests, |log| log.frame(frame))? {
-                self.is_cut_off = true;
-                return Ok(());
-            }
-        }
-        if !written(&mut self.log, requests, |log| log.commit(&commit))? {
+        if !self.log_epoch(frames.iter(), &commit, requests)? {
             self.is_cut_off = true;
             return Ok(());
         }
-        self.log.sync()?;
-        let committed = started.elapsed();
-        self.current.set(epoch);
-        self.live_job().finish()?;
-        let computed = self.live_job().computed_at().saturating_duration_since(started);
+        let stats = self.show_epoch(epoch, started, started.elapsed())?;
         crash::point("rejected rows forgotten");
-        self.epoch = number;
         self.tell_rejections();
-        requests.observer.observe(|| EpochStats {
-            epoch: number,
-            committed,
-            computed,
-            visible: started.elapsed(),
-            log_bytes: self.log.bytes(),
-            checkpoint_bytes: self.log.checkpoint_bytes(),
-            ..EpochStats::default()
-        });
+        requests.observer.observe(|| stats);
         tracing::info!(
             epoch = number,
             "epoch {number}: {before} rejected rows are forgotten, {accepted} are accepted now"

@@ -21,8 +21,7 @@ use super::rfm::RecencyFrequency;
 /// The sums as of an epoch.
 #[derive(Default)]
 pub(super) struct ShopSums {
-    /// The epoch, and the tables that there were.
-    epoch: Option<TablesSnapshot>,
+    epoch: Option<Committed>,
     /// The epoch at which it was first looked at.
     watched_since: Committed,
     /// Those of the tables that the job has.
@@ -47,7 +46,7 @@ impl ShopSums {
         let (started, is_first) = (Instant::now(), self.epoch.is_none());
         let now = tables.snapshot();
         let committed = now.committed().unwrap_or_default();
-        let followed = match self.epoch.as_ref().and_then(TablesSnapshot::committed) {
+        let followed = match self.epoch {
             Some(since) => self.follow(tables, &now, since, committed)?,
             None => false,
         };
@@ -61,16 +60,14 @@ impl ShopSums {
         if now.info(Products::TABLE).is_ok() {
             self.products.look(&now, baseline)?;
         }
-        // Only its tables' names and its epoch are needed: rows that are replaced need not be kept for it.
         self.has = TABLES.into_iter().filter(|table| now.info(table).is_ok()).collect();
-        self.epoch = Some(now.of(&[]));
+        self.epoch = Some(committed);
         Ok((committed, took))
     }
 
     /// True if a part of it is of an earlier epoch.
     pub(super) fn is_behind(&self) -> bool {
-        let epoch = self.epoch.as_ref().and_then(TablesSnapshot::epoch);
-        epoch.is_some_and(|epoch| self.products.are_behind(epoch))
+        self.epoch.is_some_and(|committed| self.products.are_behind(committed.epoch))
     }
 
     /// Applies what epochs have changed; false if that is not kept.
