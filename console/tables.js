@@ -1,7 +1,7 @@
 // The tables: columns, rows, what changes.
 
 import {download, follow, get, ServerError} from "./api.js";
-import {explainLink, h, replace} from "./dom.js";
+import {explainLink, h, replace, scroll} from "./dom.js";
 import {cell, clock, count} from "./format.js";
 
 export const title = "Tables";
@@ -62,6 +62,11 @@ function rowOf(table, row, kind = null) {
       );
     }),
   );
+}
+
+function scrolledTable(name, head, body) {
+  const heading = h("caption", {class: "visually-hidden"}, name);
+  return scroll(`Rows of ${name}`, h("table", {}, heading, h("thead", {}, head), body), "tall");
 }
 
 function exportButtons(table, query) {
@@ -223,11 +228,7 @@ async function kept(place, table, signal) {
     schema(table),
     form,
     state,
-    h(
-      "div",
-      {class: "scroll tall", tabindex: "0", role: "group", "aria-label": `Rows of ${table.name}`},
-      h("table", {}, h("caption", {class: "visually-hidden"}, table.name), h("thead", {}, head), body),
-    ),
+    scrolledTable(table.name, head, body),
     more,
   );
   await reload();
@@ -279,10 +280,6 @@ async function lookedUp(place, table, signal) {
     schema(table),
     form,
     state,
-    h(
-      "div",
-      {class: "scroll tall", tabindex: "0", role: "group", "aria-label": `Rows of ${table.name}`},
-      h("table", {}, h("caption", {class: "visually-hidden"}, table.name), h("thead", {}, head), body),
-    ),
+    scrolledTable(table.name, head, body),
   );
 }
