@@ -72,7 +72,7 @@ export async function download(path, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const pause = (ms, signal) =>
+export const pause = (ms, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener(

@@ -1,6 +1,6 @@
 // The page: which part is shown, the state of the service, the search.
 
-import {every, get, ServerError} from "./api.js";
+import {every, get, pause, ServerError} from "./api.js";
 import {h, notice} from "./dom.js";
 import {count, seconds} from "./format.js";
 import * as explain from "./explain.js";
@@ -25,9 +25,21 @@ function show() {
     isCurrent ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   }
   document.title = `${module.title} · millstream`;
-  Promise.resolve(module.show(page, shown.signal, rest)).catch((error) => {
-    if (error.name !== "AbortError") page.replaceChildren(notice(`This could not be shown: ${error.message}`));
-  });
+  showOnceItCan(module, shown.signal, rest);
+}
+
+/** Shows a page, again and again while the tables are loaded or the service is gone. */
+async function showOnceItCan(module, signal, rest) {
+  while (!signal.aborted) {
+    try {
+      return await module.show(page, signal, rest);
+    } catch (error) {
+      if (signal.aborted) return;
+      page.replaceChildren(notice(`This can't be shown: ${error.message}`));
+      if (error instanceof ServerError && error.status < 500) return;
+    }
+    await pause(1000, signal);
+  }
 }
 
 /** Shows the state; only what kind it is of is announced, for the epoch changes all the time. */

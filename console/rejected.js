@@ -12,11 +12,11 @@ export async function show(page, signal) {
   const list = h("div");
   const reasons = h("div");
   const said = h("p", {role: "status", class: "note"});
-  const act = (path, question) => async () => {
+  const act = (path, question, row) => async () => {
     if (question && !confirm(question)) return;
     said.textContent = "…";
     try {
-      const done = await post(path);
+      const done = await post(path, row && JSON.stringify(row));
       said.textContent = path.endsWith("drop")
         ? `${count(done.dropped)} rows are forgotten.`
         : `${count(done.accepted)} rows are accepted now, ${count(done.rejected)} are still rejected.`;
@@ -92,7 +92,12 @@ export async function show(page, signal) {
                   title: "",
                   cell: (row) =>
                     ["orders", "products", "customers"].includes(row.table)
-                      ? h("button", {type: "button", onclick: () => edit(row, said)}, "Correct…")
+                      ? h(
+                          "span",
+                          {class: "buttons"},
+                          h("button", {type: "button", onclick: () => edit(row, said)}, "Correct…"),
+                          h("button", {type: "button", onclick: act("/v1/rejected/drop", null, row)}, "Drop"),
+                        )
                       : "",
                 },
               ],
@@ -143,7 +148,8 @@ function edit(row, said) {
         problem.textContent = `Still rejected: ${answer.rejected[0].reason}`;
         return;
       }
-      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}. The row that was rejected stays in this list until it is dropped.`;
+      await post("/v1/rejected/drop", JSON.stringify(row));
+      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}.`;
       dialog.close();
     } catch (error) {
       problem.textContent = error.message;

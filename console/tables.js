@@ -7,6 +7,7 @@ import {cell, clock, count} from "./format.js";
 export const title = "Tables";
 
 const PAGE = 200;
+const SORTED_MOST = 6400;
 const LINKED = ["customer_id", "product_id", "order_id", "order_date"];
 const isNumber = (type) => /^(U?Int|Float|Decimal)/.test(type);
 
@@ -104,6 +105,7 @@ async function kept(place, table, signal) {
   const head = h("tr");
   const more = h("button", {type: "button", hidden: true}, "More rows");
   let next = null;
+  let limit = PAGE;
   let followed = null;
   // Which load is the newest: the answers of others are dropped.
   let loading = 0;
@@ -126,7 +128,8 @@ async function kept(place, table, signal) {
       const answer = await get(path, signal);
       if (of !== loading) return;
       next = answer.next;
-      more.hidden = !next;
+      // Sorted rows have no further pages: more of them are asked for anew.
+      more.hidden = sort.column ? answer.rows.length < limit || limit >= SORTED_MOST : !next;
       body.append(...answer.rows.map((row) => rowOf(table, row)));
       state.textContent = `as of epoch ${count(answer.epoch)}, committed ${clock(answer.committed_at)}: ${count(body.rows.length)} rows shown`;
       state.dataset.epoch = answer.epoch;
@@ -139,10 +142,10 @@ async function kept(place, table, signal) {
 
   function reload() {
     loading += 1;
-    body.replaceChildren();
     drawHead();
+    body.replaceChildren();
     const order = sort.column ? `order=${sort.descending ? "-" : ""}${encodeURIComponent(sort.column)}&` : "";
-    return load(`/v1/tables/${table.name}?${filter()}${order}limit=${PAGE}`);
+    return load(`/v1/tables/${table.name}?${filter()}${order}limit=${limit}`);
   }
 
   function drawHead() {
@@ -159,6 +162,7 @@ async function kept(place, table, signal) {
             {
               type: "button",
               onclick: () => {
+                limit = PAGE;
                 if (isSorted && sort.descending) sort.column = null;
                 else {
                   sort.descending = isSorted;
@@ -203,7 +207,11 @@ async function kept(place, table, signal) {
     });
   }
 
-  more.addEventListener("click", () => load(next));
+  more.addEventListener("click", () => {
+    if (!sort.column) return load(next);
+    limit *= 2;
+    return reload();
+  });
   isLive.addEventListener("change", followChanges);
   const form = h(
     "form",
@@ -212,6 +220,7 @@ async function kept(place, table, signal) {
       onsubmit: (event) => {
         event.preventDefault();
         isLive.checked = false;
+        limit = PAGE;
         followed?.abort();
         reload();
       },
@@ -275,11 +284,5 @@ async function lookedUp(place, table, signal) {
     {},
     table.columns.map((one) => h("th", {scope: "col", class: isNumber(one.type) ? "number" : null}, one.name)),
   );
-  place.replaceChildren(
-    h("h2", {}, table.name),
-    schema(table),
-    form,
-    state,
-    scrolledTable(table.name, head, body),
-  );
+  place.replaceChildren(h("h2", {}, table.name), schema(table), form, state, scrolledTable(table.name, head, body));
 }

@@ -1,9 +1,11 @@
 //! The command line.
 
+mod bundle;
 mod changes;
 mod demo;
 mod demo_live;
 mod display;
+mod doctor;
 mod effective;
 mod memory;
 mod print;
@@ -29,11 +31,12 @@ use crate::grouped::grouped;
 use crate::http::{DEMO_RATE_MOST, HttpServer};
 use crate::report::Report;
 use crate::runtime::Progress;
-use crate::service::{self, ServiceConfig, ServiceHandle};
+use crate::service::{self, RecentLog, ServiceConfig, ServiceHandle};
 use crate::validate::{self, Check};
 
 use changes::ChangesArgs;
 use display::LogFormat;
+use doctor::DoctorArgs;
 use print::print_line;
 use signals::stop_on_signals;
 use top::TopArgs;
@@ -70,6 +73,9 @@ enum Command {
     Changes(ChangesArgs),
     /// Show a running service in the terminal: how late it is, what it does, and which operators take time and memory.
     Top(TopArgs),
+    /// Check the settings, the folders and the running service, and write a bundle for whoever looks for a fault.
+    #[command(args_override_self = true)]
+    Doctor(DoctorArgs),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
     Verify(StateCommand),
     /// The rows that a stopped service could not use.
@@ -242,17 +248,18 @@ impl Cli {
     /// The kind of the error determines the exit status.
     pub fn run(self) -> Result<()> {
         let is_shown = matches!(self.command, Command::Demo(DemoArgs { live: true, .. }));
-        display::start_logging(if is_shown { "warn" } else { "info" }, self.log);
+        let log = display::start_logging(if is_shown { "warn" } else { "info" }, self.log);
         match self.command {
             Command::Demo(DemoArgs { output, scale, workers, live: true, rate, listen }) => {
                 demo_live::LiveDemo { folder: &output, scale, workers, rate, listen }.run()
             }
             Command::Demo(args) => demo::demo(&args.output, args.scale, args.workers),
             Command::Run(command) => run(&command),
-            Command::Serve(command) => serve(&command),
+            Command::Serve(command) => serve(&command, log),
             Command::Config(command) => show_config(&command, &self.matches),
             Command::Changes(args) => args.run(),
             Command::Top(args) => args.run(),
+            Command::Doctor(args) => args.run(&self.matches),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -306,8 +313,8 @@ fn run(command: &RunCommand) -> Result<()> {
     Ok(())
 }
 
-fn serve(command: &ServeCommand) -> Result<()> {
-    let (progress, mut requests) = (Arc::new(Progress::default()), ServiceHandle::default());
+fn serve(command: &ServeCommand, log: RecentLog) -> Result<()> {
+    let (progress, mut requests) = (Arc::new(Progress::default()), ServiceHandle { log, ..Default::default() });
     signals::request_on_signals(&progress, &requests)?;
     let mut config = ServiceConfig::resolve(&command.args, &command.serve)?;
     config.run.validate()?;
@@ -332,14 +339,19 @@ fn serve(command: &ServeCommand) -> Result<()> {
 
 /// Prints the settings, and then says what is wrong with them.
 fn show_config(command: &ServeCommand, matches: &ArgMatches) -> Result<()> {
-    let file = config::document(command.args.config.as_deref())?;
+    settings_in_force(&command.args, matches)?.into_iter().try_for_each(print_line)?;
+    ServiceConfig::resolve(&command.args, &command.serve)?.run.validate()
+}
+
+/// A line for each setting of the command that is given.
+fn settings_in_force(args: &RunArgs, matches: &ArgMatches) -> Result<Vec<String>> {
+    let file = config::document(args.config.as_deref())?;
     let mut all = Cli::command();
     // So that each command has the flags of all.
     all.build();
     let (name, given) = matches.subcommand().ok_or_else(|| Error::failed("internal error: no command"))?;
     let of_command = all.find_subcommand(name).ok_or_else(|| Error::failed("internal error: no command"))?;
-    effective::lines(given, of_command, &file).into_iter().try_for_each(print_line)?;
-    ServiceConfig::resolve(&command.args, &command.serve)?.run.validate()
+    Ok(effective::lines(given, of_command, &file))
 }
 
 impl StateCommand {

@@ -26,6 +26,7 @@ mod follow;
 mod history;
 mod json_elements;
 mod liveness;
+mod logs;
 mod measure;
 mod metrics;
 mod openapi;

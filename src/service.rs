@@ -27,7 +27,9 @@ mod made_by;
 mod offsets;
 mod publish;
 mod published;
+mod recent_log;
 mod rejected;
+mod rejected_filter;
 mod request;
 mod request_keys;
 mod serve;
@@ -40,7 +42,9 @@ pub use activity::{Activity, ActivityReport, SourceKind, SourceReport, TaskKind,
 pub use forget::{Forget, Forgotten, RejectedRows};
 
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
+pub use recent_log::RecentLog;
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};
+pub use rejected_filter::RejectedFilter;
 pub use request::WaitFor;
 pub use serve::{ServiceHandle, serve};
 pub use settings::ServiceConfig;

@@ -34,9 +34,13 @@ impl fmt::Display for Check {
     }
 }
 
-fn check(name: impl Into<String>, answer: Result<String>) -> Check {
-    let passed = answer.is_ok();
-    Check { name: name.into(), passed, found: answer.unwrap_or_else(|error| error.to_string()) }
+impl Check {
+    /// A check that passed if there is no error.
+    #[must_use]
+    pub fn of(name: impl Into<String>, answer: Result<String>) -> Check {
+        let passed = answer.is_ok();
+        Check { name: name.into(), passed, found: answer.unwrap_or_else(|error| error.to_string()) }
+    }
 }
 
 /// Checks that the three input tables exist and are readable, and that their rows can be used: each is converted as a
@@ -52,7 +56,7 @@ pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
     for (table, source) in &opened {
         match source {
             Ok(source) => of_tables.extend(of_table(source, *table, job, &text_ids, &mut rejected)),
-            Err(error) => of_tables.push(check(format!("{table} can be opened"), Err(error.clone()))),
+            Err(error) => of_tables.push(Check::of(format!("{table} can be opened"), Err(error.clone()))),
         }
     }
     if let Some(most) = job.max_rejected {
@@ -60,7 +64,7 @@ pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
             true => Err(Error::unusable(format!("{}, wanted at most {most} (max_rejected)", grouped(rejected)))),
             false => Ok(grouped(rejected)),
         };
-        of_tables.push(check("few rows are rejected", found));
+        of_tables.push(Check::of("few rows are rejected", found));
     }
     of_tables
 }
@@ -73,13 +77,13 @@ fn of_table(
     all_rejected: &mut u64,
 ) -> Vec<Check> {
     let (files, columns) = (source.file_count(table), source.schema(table).order.len());
-    let opened = check(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns")));
+    let opened = Check::of(format!("{table} can be opened"), Ok(format!("{files} files, {columns} columns")));
     let name = format!("{table} can be read");
     let (report, rejections) = match count(source, table, job, text_ids) {
         Ok(counts) => counts,
-        Err(error) => return vec![opened, check(name, Err(error))],
+        Err(error) => return vec![opened, Check::of(name, Err(error))],
     };
-    let read = check(name, Ok(format!("{} rows", grouped(report.read))));
+    let read = Check::of(name, Ok(format!("{} rows", grouped(report.read))));
     let rows = match report.read {
         0 => Err(Error::unusable("none, wanted at least one")),
         rows => Ok(grouped(rows)),
@@ -90,7 +94,12 @@ fn of_table(
     };
     *all_rejected += report.rejected;
     let usable = check_share(job.max_rejected_share, std::slice::from_ref(&report), &rejections).map(|()| summary());
-    vec![opened, read, check(format!("{table} has rows"), rows), check(format!("{table} has usable rows"), usable)]
+    vec![
+        opened,
+        read,
+        Check::of(format!("{table} has rows"), rows),
+        Check::of(format!("{table} has usable rows"), usable),
+    ]
 }
 
 /// How many rows are read at a time.
@@ -136,7 +145,7 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
     for name in tables.names().chain([RejectedTable::NAME]) {
         let folder = folder.join(name);
         let whole = folder.join("_SUCCESS").is_file();
-        checks.push(check(
+        checks.push(Check::of(
             format!("{name} is whole"),
             match whole {
                 true => Ok("it has _SUCCESS".into()),
@@ -148,7 +157,7 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
         }
         let counted = files(&folder).and_then(|files| files.into_iter().map(counted).collect::<Result<Vec<_>>>());
         let rows = counted.as_ref().map(|files| files.iter().map(|file| file.rows).sum::<u64>());
-        checks.push(check(
+        checks.push(Check::of(
             format!("{name} can be read"),
             rows.as_ref().map_err(|error| Error::clone(error)).map(|rows| format!("{} rows", grouped(*rows))),
         ));
@@ -158,7 +167,7 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
         let rows = counted.iter().map(|file| file.rows).sum();
         let may_be_empty = name == RejectedTable::NAME;
         checks.extend((!may_be_empty).then(|| {
-            check(
+            Check::of(
                 format!("{name} has rows"),
                 match rows {
                     0 if report.is_none() => {
@@ -170,7 +179,7 @@ pub fn output(folder: &Path, tables: &Catalog, report: Option<&Report>) -> Vec<C
             )
         }));
         if let Some(report) = report {
-            checks.push(check(format!("{name} is from this run"), from_run(&counted, rows, report, name)));
+            checks.push(Check::of(format!("{name} is from this run"), from_run(&counted, rows, report, name)));
         }
     }
     checks

@@ -177,6 +177,45 @@ fn a_page_is_there_while_the_shop_is_loaded_and_when_it_has_no_orders() {
     stop_quietly(served);
 }
 
+/// Each of a million customers has one order.
+#[test]
+fn a_table_of_a_million_rows_is_paged_sorted_and_searched() {
+    const CUSTOMERS: u64 = 1_000_000;
+    let shop = shop_with_folder();
+    let header = "order_id,customer_id,product_id,order_date,quantity,discount\n";
+    let line = |id: u64| format!("{id},{id},{},2024-03-{:02},{},0\n", 1 + id % 4, 1 + id % 28, 1 + id * 7919 % 1000);
+    let orders: String = std::iter::once(header.to_owned()).chain((1..=CUSTOMERS).map(line)).collect();
+    let products: String = (1..=4).map(|id| format!("{id},Product {id},Category {id},{id}.5\n")).collect();
+    let products = format!("product_id,product_name,category,price\n{products}");
+    fs::write(shop.input().join("orders/00.csv"), orders).expect("written");
+    fs::write(shop.input().join("products.csv"), products).expect("written");
+    let served = Served::start_loading(service(&shop, &["--listen", "127.0.0.1:0"]));
+    let Some(browser) = Browser::start(WIDE) else { return stop_quietly(served) };
+    browser.go(&format!("{}/#/tables/customer_patterns", served.base));
+    let rows = "document.querySelectorAll('#page .tall tbody tr').length";
+    browser.wait(&format!("{rows} === 200"));
+    assert!(
+        browser
+            .eval("return document.querySelector('nav [aria-current=true]').innerText")
+            .to_string()
+            .contains("1,000,00")
+    );
+    let first = "document.querySelector('#page .tall tbody td')?.textContent";
+    click(&browser, "customer_id");
+    click(&browser, "customer_id");
+    browser.wait(&format!("{first} === '1000000'"));
+    click(&browser, "More rows");
+    browser.wait(&format!("{rows} === 400"));
+    browser.eval("document.getElementById('key').value = '777777'");
+    click(&browser, "Filter");
+    browser.wait(&format!("{rows} === 1 && {first} === '777777'"));
+    for (page, is_there) in PAGES.iter().filter(|(page, _)| *page != "rejected") {
+        browser.go(&format!("{}/#/{page}", served.base));
+        browser.wait(is_there);
+    }
+    stop_quietly(served);
+}
+
 #[test]
 fn with_the_keyboard_alone_one_gets_everywhere() {
     let shop = shop_with_folder();

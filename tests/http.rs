@@ -476,7 +476,7 @@ fn the_openapi_document_is_true() {
             }
         }
     }
-    assert_eq!(operations, 22);
+    assert_eq!(operations, 23);
     // And nothing is there that the document does not have.
     let overview = served.get("/").expect(200).json();
     assert_eq!(overview["paths"].as_object().map(serde_json::Map::len), Some(operations));

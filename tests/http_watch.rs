@@ -4,10 +4,13 @@ mod files;
 mod served;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use files::processes::{Running, hosts};
 use files::serving::{PATIENCE, service, shop_with_folder, stop, tables};
 use files::{check, command, finish};
 use serde_json::{Value, json};
@@ -270,6 +273,122 @@ fn rejected_rows_of_a_running_service_are_tried_again_and_dropped() {
     let mut verify = command(&["verify", "--as-of", "2024-03-31"]);
     verify.arg("--input").arg(shop.input()).arg("--output").arg(shop.output());
     check(&finish(verify), 0, &[]);
+}
+
+/// Rows that are meant by their reason or by where they are from are dropped, and the others stay as they were, also
+/// after a kill.
+#[test]
+fn some_rejected_rows_are_dropped_or_tried_again_and_the_others_stay() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    served.post_with("rejected/drop", &[], b"").expect(200);
+    let bad = |id: u64, day: &str| json!({"order_id": id, "product_id": 1, "order_date": day, "quantity": 1});
+    served.post_json("orders", &json!([bad(1, "soon"), bad(2, "late"), {"order_date": "2024-03-01"}])).expect(200);
+    served.post_json("products", &json!([{"product_id": 1, "price": "dear"}])).expect(200);
+    let rows =
+        |served: &Served| served.get("/v1/rejected").expect(200).json()["rows"].as_array().expect("rows").clone();
+    let all = rows(&served);
+    assert_eq!(all.len(), 4);
+    let ask = |what: &str, which: &Value| {
+        let body = which.to_string();
+        served.post_with(&format!("rejected/{what}"), &[("content-type", "application/json")], body.as_bytes())
+    };
+    for (wrong, words) in [(json!({"rows": 1}), "unknown field"), (json!([]), "the body: "), (json!("x"), "the body: ")]
+    {
+        let refused = ask("drop", &wrong).expect(400);
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    let epoch = served.get("/v1/status").epoch();
+    for nothing in [json!({"reason": "none"}), json!({"table": "orders", "row_number": 9}), json!({"file": "none"})] {
+        assert_eq!(ask("drop", &nothing).expect(200).json()["dropped"], 0, "{nothing}");
+        let retried = ask("retry", &nothing).expect(200).json();
+        assert_eq!((&retried["accepted"], &retried["rejected"]), (&json!(0), &json!(0)), "{nothing}");
+    }
+    assert_eq!(served.get("/v1/status").epoch(), epoch, "nothing is no epoch");
+    assert_eq!(
+        ask("retry", &json!({"reason": "order_date is not an ISO 8601 date in the years 1 to 9999"}))
+            .expect(200)
+            .json()["rejected"],
+        2
+    );
+    let second = all.iter().find(|row| row["row"].to_string().contains("late")).expect("the second row");
+    assert_eq!(ask("drop", second).expect(200).json()["dropped"], 1);
+    let left = |without: &str| -> Vec<Value> {
+        all.iter()
+            .filter(|row| !row.to_string().contains("late") && !row.to_string().contains(without))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(rows(&served), left("late"));
+    assert_eq!(
+        ask("drop", &json!({"reason": "order_date is not an ISO 8601 date in the years 1 to 9999"})).expect(200).json()
+            ["dropped"],
+        1
+    );
+    assert_eq!(rows(&served), left("soon"));
+    let Served { mut running, .. } = served;
+    running.kill();
+    running.end();
+    let served = Served::start(&shop, &[]);
+    assert_eq!(rows(&served), left("soon"));
+    stop(served.running);
+}
+
+/// What is wrong is said, and a bundle has all that helps and neither secrets nor rows.
+#[test]
+fn the_doctor_examines_a_service_and_packs_what_helps() {
+    let shop = shop_with_folder();
+    let address = hosts(1);
+    let config = shop.path("config.yaml");
+    fs::write(&config, format!("serve: {{listen: '{address}', token: sesame}}\nmatrix_size: 7\n")).expect("written");
+    let doctor = |more: &[&str]| {
+        let mut doctor = command(&["doctor", "--config", config.to_str().expect("text")]);
+        doctor.arg("--input").arg(shop.input()).arg("--output").arg(shop.output()).args(more);
+        finish(doctor)
+    };
+    let before = doctor(&[]);
+    check(&before, 3, &["1 of 8 checks failed"]);
+    assert!(before.stdout.contains("ok    settings: valid") && before.stdout.contains("FAIL  service: "), "{before:?}");
+    let mut command = service(&shop, &["--config", config.to_str().expect("text")]);
+    command.env_remove("MILLSTREAM_TOKEN");
+    let mut running = Running::start(command);
+    running.await_line("live at epoch 1");
+    let agent = served::agent();
+    let posted = agent.post(format!("http://{address}/v1/orders")).header("authorization", "Bearer sesame");
+    let bad = json!({"order_id": 7, "order_date": "Rumpelstiltskin"});
+    let posted = posted.header("content-type", "application/json").send(bad.to_string()).expect("an answer");
+    assert_eq!(posted.status(), 200);
+    let bundle = shop.path("bundle.tar.gz");
+    let found = doctor(&["--bundle", bundle.to_str().expect("text")]);
+    check(&found, 0, &[]);
+    assert!(found.stdout.contains("live at epoch 2, 0.000 s behind"), "{}", found.stdout);
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(&bundle).expect("a bundle")));
+    let mut files = BTreeMap::new();
+    for entry in archive.entries().expect("an archive") {
+        let (mut entry, mut text) = (entry.expect("a file"), String::new());
+        entry.read_to_string(&mut text).expect("a text");
+        let name = entry.path().expect("a path").to_str().expect("text").to_owned();
+        files.insert(name.strip_prefix("millstream-bundle/").expect("the folder").to_owned(), text);
+    }
+    for (name, words) in [
+        ("doctor.txt", "ok    service: "),
+        ("settings.txt", "matrix_size"),
+        ("config.json", "(a secret)"),
+        ("state.txt", "manifest.json"),
+        ("status.json", "\"epoch\": 2"),
+        ("rejected.json", "order_date is not an ISO 8601 date in the years 1 to 9999"),
+        ("metrics.txt", "millstream_ready 1"),
+        ("logs.json", "live at epoch 1"),
+        ("dataflow.json", "operators"),
+    ] {
+        assert!(files.get(name).is_some_and(|text| text.contains(words)), "{name}: {files:?}");
+    }
+    for (name, text) in &files {
+        assert!(!text.contains("sesame") && !text.contains("Rumpelstiltskin"), "{name}: {text}");
+    }
+    stop(running);
+    check(&doctor(&["--json", "--durability", "often"]), 3, &["of "]);
+    assert!(doctor(&["--durability", "often"]).stdout.contains("FAIL  settings: durability: found often"));
 }
 
 /// A rejected row of any length is taken back as it was rejected.

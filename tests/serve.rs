@@ -602,22 +602,28 @@ fn the_live_demo_goes_on_after_it_was_killed() {
         demo.current_dir(folder.path());
         Running::start(demo)
     };
-    let shown = |running: &Running, words: &str| {
+    // A line is printed once a second, so not every epoch has one.
+    let shown_epoch = |running: &Running| {
+        let output = running.output();
+        let line = output.lines().rfind(|line| line.contains("is in all tables"))?;
+        line.split("epoch ").nth(1)?.split(' ').next()?.parse::<u64>().ok()
+    };
+    let await_epoch = |running: &Running, epoch: u64| {
         let started = Instant::now();
-        while !running.output().contains(words) {
-            assert!(started.elapsed() < PATIENCE, "{words:?} was not shown: {} {}", running.output(), running.log());
+        while shown_epoch(running) < Some(epoch) {
+            assert!(started.elapsed() < PATIENCE, "epoch {epoch}: {} {}", running.output(), running.log());
             thread::sleep(Duration::from_millis(20));
         }
     };
     let running = demo();
-    shown(&running, "epoch 3 is in all tables");
+    await_epoch(&running, 3);
     let mut second = command(&["demo", "--live", "--output", "d"]);
     second.current_dir(folder.path());
     check(&finish(second), 2, &["another demo runs there"]);
     running.signal("-KILL");
     running.end();
     let running = demo();
-    shown(&running, "is in all tables");
+    await_epoch(&running, 3);
     running.signal("-INT");
     check(&running.end(), 0, &[]);
     let files = fs::read_dir(folder.path().join("d/incoming/orders")).expect("orders arrived").count();

@@ -1,6 +1,6 @@
 //! Progress display: bars on a terminal, log lines elsewhere.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::runtime::{Phase, Progress};
+use crate::service::RecentLog;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -27,21 +31,55 @@ pub(super) enum LogFormat {
 /// What is in the words of a message already.
 const IN_WORDS: [&str; 3] = ["epoch", "source", "task"];
 
-/// Logs to standard error, filtered by `RUST_LOG`, or else by this.
-pub(super) fn start_logging(default: &str, format: LogFormat) {
+/// Logs to standard error, filtered by `RUST_LOG`, or else by this. The last lines are kept, too.
+pub(super) fn start_logging(default: &str, format: LogFormat) -> RecentLog {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
-    let _ = match format {
+    let kept = RecentLog::default();
+    let shown: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text => {
             let fields = debug_fn(|writer, field, value| match field.name() {
                 "message" => write!(writer, "{value:?}"),
                 name if IN_WORDS.contains(&name) => Ok(()),
                 name => write!(writer, " {name}={value:?}"),
             });
-            lines.fmt_fields(fields).with_ansi(stderr().is_terminal()).try_init()
+            let lines = fmt::layer().with_target(false).with_writer(stderr);
+            lines.fmt_fields(fields).with_ansi(stderr().is_terminal()).boxed()
         }
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => json_lines(stderr),
     };
+    let _ = Registry::default().with(vec![shown, json_lines(KeptLog(kept.clone()))]).with(filter).try_init();
+    kept
+}
+
+fn json_lines<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    lines.with_target(false).with_writer(writer).boxed()
+}
+
+/// Adds each line that is written.
+struct KeptLog(RecentLog);
+
+impl<'w> MakeWriter<'w> for KeptLog {
+    type Writer = &'w KeptLog;
+
+    fn make_writer(&'w self) -> &'w KeptLog {
+        self
+    }
+}
+
+impl Write for &KeptLog {
+    /// The subscriber writes a whole line at a time.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.add(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Displays progress in a thread until dropped.

@@ -1,7 +1,7 @@
 //! A running service, as a command asks it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -32,21 +32,27 @@ pub(super) struct Remote {
 impl RemoteArgs {
     /// The service, which is not asked yet. An answer may take so long; without that, as long as it takes.
     pub(super) fn open(&self, patience: Option<Duration>) -> Result<Remote> {
-        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(patience).build().new_agent();
-        Ok(Remote { agent, base: self.url.trim_end_matches('/').to_owned(), token: self.token()? })
-    }
-
-    fn token(&self) -> Result<Option<String>> {
-        let Some(path) = &self.token_file else {
-            return Ok(std::env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty()));
-        };
-        let token = fs::read_to_string(path);
-        let token = token.map_err(|cause| Error::usage(format!("--token-file: {}: {cause}", path.display())))?;
-        Ok(Some(token.trim().to_owned()))
+        Ok(Remote::at(&self.url, token_of(self.token_file.as_deref())?, patience))
     }
 }
 
+/// The token of a file, or without one, of the environment.
+pub(super) fn token_of(file: Option<&Path>) -> Result<Option<String>> {
+    let Some(path) = file else {
+        return Ok(std::env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty()));
+    };
+    let token = fs::read_to_string(path);
+    let token = token.map_err(|cause| Error::usage(format!("--token-file: {}: {cause}", path.display())))?;
+    Ok(Some(token.trim().to_owned()))
+}
+
 impl Remote {
+    /// The service at an address, which is not asked yet.
+    pub(super) fn at(url: &str, token: Option<String>, patience: Option<Duration>) -> Remote {
+        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(patience).build().new_agent();
+        Remote { agent, base: url.trim_end_matches('/').to_owned(), token }
+    }
+
     fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         self.token.iter().fold(request, |request, token| request.header("authorization", format!("Bearer {token}")))
     }
@@ -65,6 +71,15 @@ impl Remote {
         self.answer(path, self.request(path).call())
     }
 
+    /// What a path has, as text.
+    ///
+    /// # Errors
+    ///
+    /// If the service does not answer, or has a problem.
+    pub(super) fn text(&self, path: &str) -> Result<String> {
+        self.text_of(path, self.request(path).call())
+    }
+
     /// Asks for something to be done.
     ///
     /// # Errors
@@ -76,12 +91,15 @@ impl Remote {
     }
 
     fn answer(&self, path: &str, answer: std::result::Result<Response<Body>, ureq::Error>) -> Result<Value> {
+        serde_json::from_str(&self.text_of(path, answer)?).map_err(|_| self.is_another())
+    }
+
+    fn text_of(&self, path: &str, answer: std::result::Result<Response<Body>, ureq::Error>) -> Result<String> {
         let mut answer = answer.map_err(|error| Error::usage(format!("--url: {}: {error}", self.base)))?;
         if !answer.status().is_success() {
             return Err(self.problem(path, &mut answer));
         }
-        let text = answer.body_mut().read_to_string().map_err(Error::failed)?;
-        serde_json::from_str(&text).map_err(|_| self.is_another())
+        answer.body_mut().read_to_string().map_err(Error::failed)
     }
 
     /// What answers is no service of this program.

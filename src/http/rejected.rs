@@ -1,17 +1,19 @@
 //! `/v1/rejected`: the rows that could not be used, and what to do with them.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result as MillstreamResult};
 use crate::report::RejectionReport;
-use crate::service::{Forget, Forgotten};
+use crate::service::{Forget, Forgotten, RejectedFilter};
 use crate::sinks::{KeyRange, TablesSnapshot};
 use crate::tables::RejectedTable;
 
@@ -66,23 +68,39 @@ fn first_rows(tables: &TablesSnapshot) -> MillstreamResult<Vec<Box<RawValue>>> {
     Ok(rows)
 }
 
+/// The body of a request, if it could be received.
+type Body = Result<Bytes, BytesRejection>;
+
 /// Reads them once more, with the settings of now.
-pub(super) async fn retry(State(app): Shared) -> Result<Response, Problem> {
-    let Forgotten { epoch, retried, .. } = ask(&app, Forget::Retry).await?;
+pub(super) async fn retry(State(app): Shared, body: Body) -> Result<Response, Problem> {
+    let Forgotten { epoch, retried, .. } = ask(&app, Forget::Retry, body).await?;
     let body = json!({ "epoch": epoch.epoch, "accepted": retried.accepted, "rejected": retried.rejected });
     Ok((epoch_headers(epoch), Json(body)).into_response())
 }
 
 /// Forgets them.
-pub(super) async fn forget(State(app): Shared) -> Result<Response, Problem> {
-    let Forgotten { epoch, before, .. } = ask(&app, Forget::Drop).await?;
-    Ok((epoch_headers(epoch), Json(json!({ "epoch": epoch.epoch, "dropped": before }))).into_response())
+pub(super) async fn forget(State(app): Shared, body: Body) -> Result<Response, Problem> {
+    let Forgotten { epoch, meant, .. } = ask(&app, Forget::Drop, body).await?;
+    Ok((epoch_headers(epoch), Json(json!({ "epoch": epoch.epoch, "dropped": meant }))).into_response())
 }
 
-async fn ask(app: &App, what: Forget) -> Result<Forgotten, Problem> {
+/// Asks for what is to be done with the rows of the filter that a body has; of an empty one, with all.
+async fn ask(app: &App, what: Forget, body: Body) -> Result<Forgotten, Problem> {
     app.check_live()?;
+    let body = body.map_err(|cause| Problem::new(cause.status(), format!("the body: {cause}")))?;
+    let which = match body.is_empty() {
+        true => RejectedFilter::default(),
+        // An array would do for a struct, too.
+        false => serde_json::from_slice(&body)
+            .and_then(|fields| serde_json::from_value(Value::Object(fields)))
+            .map_err(|cause| {
+                let wanted =
+                    "wanted a JSON object with table, file, row_number, reason or row, or nothing for all rows";
+                Problem::new(StatusCode::BAD_REQUEST, format!("the body: {cause}; {wanted}"))
+            })?,
+    };
     let (answer, answered) = oneshot::channel();
-    if !app.requests.rejected.ask(what, |forgotten| _ = answer.send(forgotten)) {
+    if !app.requests.rejected.ask(what, which, |forgotten| _ = answer.send(forgotten)) {
         let detail = "the rejected rows are already to be dropped or tried again";
         return Err(Problem::retry(StatusCode::CONFLICT, 1, detail));
     }

@@ -41,7 +41,8 @@ use super::history::MeasuredSeconds;
 use super::metrics::Metrics;
 use super::problem::Problem;
 use super::{
-    actions, console, dataflow, demo, explain, follow, measure, openapi, overview, post, read, rejected, status, tls,
+    actions, console, dataflow, demo, explain, follow, logs, measure, openapi, overview, post, read, rejected, status,
+    tls,
 };
 
 /// The server of a service. It stops when it is dropped.
@@ -245,6 +246,7 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/history", get(measure::history))
         .route("/v1/dataflow", get(dataflow::dataflow))
+        .route("/v1/logs", get(logs::logs))
         .route("/v1/demo", get(demo::demo))
         .route("/v1/demo/rate", post(demo::set_rate))
         .route("/v1/demo/kill", post(demo::kill))

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::Day;
 
 use super::activity::{Activity, TaskKind};
-use super::forget::{self, Forget, ReadAgainSlot};
+use super::forget::RejectedReading;
 use super::publish::Publication;
 use super::published::Fingerprints;
 use super::settings::ServiceConfig;
@@ -36,7 +36,7 @@ pub(super) enum Task {
     /// To compact the log.
     Compact(Compaction),
     /// To read the rejected rows.
-    ReadRejected(Forget, ReadAgainSlot),
+    ReadRejected(RejectedReading),
 }
 
 impl Background {
@@ -131,7 +131,7 @@ impl Task {
                 verify::compare_live(config, &snapshot.read()?, as_of, &live)?;
                 Ok(format!("verified epoch {epoch}"))
             }
-            Task::ReadRejected(what, slot) => forget::read(config, snapshot, what, &slot),
+            Task::ReadRejected(reading) => reading.read(config, snapshot),
             Task::Compact(compaction) => {
                 compaction.run(&snapshot.read()?, &config.run.job.conversion())?;
                 Ok(format!("made a checkpoint of epoch {epoch}"))

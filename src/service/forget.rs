@@ -5,8 +5,8 @@
 //!         epochs go on; the rows that they reject are remembered ────────────────────┴─▶ one epoch
 //! ```
 //!
-//! The epoch takes back all rejected rows that there are, and has those that are accepted now, or are still rejected.
-//! Its commit says that all rejected rows before it are forgotten.
+//! The epoch takes back all rejected rows that there are, and has those that are accepted now, or stay rejected. Its
+//! commit says that all rejected rows before it are forgotten.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use crate::sinks::Committed;
 use crate::sources::SourceBatch;
 
 use super::rejected::{RejectedByTable, Retried, read_again, rejected_of, still_rejected};
+use super::rejected_filter::RejectedFilter;
 use super::settings::ServiceConfig;
 
 /// Asks a service to do something with its rejected rows. Clones are for the same service.
@@ -38,26 +39,32 @@ pub enum Forget {
 pub struct Forgotten {
     /// The epoch that has the accepted ones.
     pub epoch: Committed,
-    /// How many were rejected before.
-    pub before: u64,
-    /// How many are accepted now, and how many are still rejected.
+    /// How many were meant.
+    pub meant: u64,
+    /// Of those, how many are accepted now, and how many are still rejected.
     pub retried: Retried,
 }
 
 /// A request, and what is called with the answer.
 pub(super) struct ForgetRequest {
-    pub(super) what: Forget,
+    what: Forget,
+    which: RejectedFilter,
     pub(super) answer: Box<dyn FnOnce(Result<Forgotten>) + Send>,
 }
 
 impl RejectedRows {
     /// Asks for something; false if something that was asked for before has not begun yet. If the service ends before
     /// it is done, `answer` is dropped.
-    pub fn ask(&self, what: Forget, answer: impl FnOnce(Result<Forgotten>) + Send + 'static) -> bool {
+    pub fn ask(
+        &self,
+        what: Forget,
+        which: RejectedFilter,
+        answer: impl FnOnce(Result<Forgotten>) + Send + 'static,
+    ) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_free = waiting.is_none();
         if is_free {
-            *waiting = Some(ForgetRequest { what, answer: Box::new(answer) });
+            *waiting = Some(ForgetRequest { what, which, answer: Box::new(answer) });
         }
         is_free
     }
@@ -70,7 +77,8 @@ impl RejectedRows {
 
 /// The rejected rows of a state, read again.
 pub(super) struct ReadAgain {
-    rejected: RejectedByTable,
+    meant: RejectedByTable,
+    others: RejectedByTable,
     batches: Vec<SourceBatch>,
     retried: Retried,
 }
@@ -78,17 +86,40 @@ pub(super) struct ReadAgain {
 /// Where what was read in the background is put.
 pub(super) type ReadAgainSlot = Arc<Mutex<Option<ReadAgain>>>;
 
-/// Reads the rejected rows of a snapshot, and if they are tried again, once more.
-pub(super) fn read(config: &ServiceConfig, snapshot: &Snapshot, what: Forget, slot: &ReadAgainSlot) -> Result<String> {
-    let state = snapshot.read()?;
-    let rejected = rejected_of(&state)?;
-    let rows: usize = rejected.values().map(Vec::len).sum();
-    let (batches, retried) = match what {
-        Forget::Drop => Default::default(),
-        Forget::Retry => read_again(config, &state, rejected.clone())?,
-    };
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ReadAgain { rejected, batches, retried });
-    Ok(format!("read {rows} rejected rows"))
+/// What is read in the background: the rejected rows of a snapshot, and those that are tried again once more.
+pub(super) struct RejectedReading {
+    what: Forget,
+    which: RejectedFilter,
+    slot: ReadAgainSlot,
+}
+
+impl RejectedReading {
+    /// Reads it; says how many rows that were.
+    ///
+    /// # Errors
+    ///
+    /// If the state can't be read.
+    pub(super) fn read(self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
+        let RejectedReading { what, which, slot } = self;
+        let state = snapshot.read()?;
+        let (mut meant, mut others) = (RejectedByTable::new(), RejectedByTable::new());
+        for (table, rows) in rejected_of(&state)? {
+            let (of_meant, of_others) = rows.into_iter().partition(|row| which.has(row));
+            meant.insert(table, of_meant);
+            others.insert(table, of_others);
+        }
+        let (batches, retried) = match what {
+            Forget::Drop => Default::default(),
+            Forget::Retry => read_again(config, &state, meant.clone())?,
+        };
+        let rows = count(&meant) + count(&others);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ReadAgain { meant, others, batches, retried });
+        Ok(format!("read {rows} rejected rows"))
+    }
+}
+
+fn count(rows: &RejectedByTable) -> u64 {
+    rows.values().map(|rows| rows.len() as u64).sum()
 }
 
 /// Rejected rows that are being read, and those that were rejected since.
@@ -101,16 +132,20 @@ pub(super) struct Forgetting {
 /// What an epoch that forgets rejected rows has.
 pub(super) struct EpochOfForgotten {
     pub(super) batches: Vec<SourceBatch>,
+    /// All rejected rows that there are.
     pub(super) forgotten: Vec<Rejection>,
+    /// How many of them were meant.
+    pub(super) meant: u64,
     pub(super) retried: Retried,
     pub(super) answer: Box<dyn FnOnce(Result<Forgotten>) + Send>,
 }
 
 impl Forgetting {
-    /// Begins; what is read is put into the slot.
-    pub(super) fn begin(request: ForgetRequest) -> (Forgetting, Forget, ReadAgainSlot) {
-        let (what, slot) = (request.what, ReadAgainSlot::default());
-        (Forgetting { request, slot: Arc::clone(&slot), since: Vec::new() }, what, slot)
+    /// Begins, with what is to be read.
+    pub(super) fn begin(request: ForgetRequest) -> (Forgetting, RejectedReading) {
+        let (what, which, slot) = (request.what, request.which.clone(), ReadAgainSlot::default());
+        let reading = RejectedReading { what, which, slot: Arc::clone(&slot) };
+        (Forgetting { request, slot, since: Vec::new() }, reading)
     }
 
     /// An epoch goes on its way that has these rows.
@@ -130,28 +165,37 @@ impl Forgetting {
         now: Committed,
         schema: impl Fn(InputTable) -> InputSchema,
     ) -> Result<Option<EpochOfForgotten>> {
-        let Forgetting { request: ForgetRequest { what, answer }, slot, since } = self;
+        let Forgetting { request: ForgetRequest { what, which, answer }, slot, since } = self;
         let read = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(ReadAgain { rejected, mut batches, mut retried }) = read else {
+        let Some(ReadAgain { meant, mut others, mut batches, mut retried }) = read else {
             answer(Err(Error::failed("the rejected rows could not be read; see the log")));
             return Ok(None);
         };
-        if what == Forget::Retry && retried.accepted == 0 {
-            let before = (rejected.values().map(Vec::len).sum::<usize>() + since.len()) as u64;
-            retried.rejected = before;
-            answer(Ok(Forgotten { epoch: now, before, retried }));
+        let (of_since, others_since): (Vec<_>, Vec<_>) = since.into_iter().partition(|(_, row)| which.has(row));
+        let all = count(&meant) + of_since.len() as u64;
+        let is_nothing_done = match what {
+            Forget::Drop => all == 0,
+            Forget::Retry => retried.accepted == 0,
+        };
+        if is_nothing_done {
+            retried.rejected = all;
+            answer(Ok(Forgotten { epoch: now, meant: all, retried }));
             return Ok(None);
         }
-        if what == Forget::Retry {
-            for table in InputTable::ALL {
-                let rows = since.iter().filter(|(of, _)| *of == table).map(|(_, row)| (row, row.reason.clone()));
-                batches.extend(still_rejected(&schema(table), rows)?);
+        others_since.into_iter().for_each(|(table, row)| others.entry(table).or_default().push(row));
+        let mut forgotten: Vec<_> = meant.into_values().flatten().collect();
+        match what {
+            Forget::Drop => forgotten.extend(of_since.into_iter().map(|(_, row)| row)),
+            Forget::Retry => {
+                retried.rejected += of_since.len() as u64;
+                of_since.into_iter().for_each(|(table, row)| others.entry(table).or_default().push(row));
             }
-            retried.rejected += since.len() as u64;
+        }
+        for (table, rows) in others {
+            batches.extend(still_rejected(&schema(table), rows.iter().map(|row| (row, row.reason.clone())))?);
+            forgotten.extend(rows);
         }
         batches.iter_mut().zip(0..).for_each(|(batch, part)| batch.part = part);
-        let since = since.into_iter().map(|(_, row)| row);
-        let forgotten = rejected.into_values().flatten().chain(since).collect();
-        Ok(Some(EpochOfForgotten { batches, forgotten, retried, answer }))
+        Ok(Some(EpochOfForgotten { batches, forgotten, meant: all, retried, answer }))
     }
 }

@@ -32,6 +32,7 @@ use super::made_by::MadeBy;
 use super::offsets::{self, now_ms};
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
+use super::recent_log::RecentLog;
 use super::request::WaitFor;
 use super::settings::ServiceConfig;
 use super::stats::{EpochObserver, EpochStats};
@@ -55,6 +56,8 @@ pub struct ServiceHandle {
     pub activity: Activity,
     /// To forget the rejected rows, or to try them again.
     pub rejected: RejectedRows,
+    /// The last lines of the log, for those who watch the service; whoever logs adds them.
+    pub log: RecentLog,
 }
 
 /// Of more bytes of changed rows than these, the tables are published anew.
@@ -320,8 +323,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     /// Makes an epoch that forgets the rejected rows.
     fn forget(&mut self, epoch: EpochOfForgotten, requests: &ServiceHandle) -> Result<()> {
-        let EpochOfForgotten { batches, forgotten, retried, answer } = epoch;
-        let (epoch, before) = (Committed { epoch: self.epoch + 1, time_ms: now_ms() }, forgotten.len() as u64);
+        let EpochOfForgotten { batches, forgotten, meant, retried, answer } = epoch;
+        let epoch = Committed { epoch: self.epoch + 1, time_ms: now_ms() };
         let started = Instant::now();
         let schema = |batch: &SourceBatch| self.open.admission.schema(batch.table).clone();
         let frames =
@@ -340,9 +343,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         requests.observer.observe(|| stats);
         tracing::info!(
             epoch = number,
-            "epoch {number}: {before} rejected rows are forgotten, {accepted} are accepted now"
+            "epoch {number}: {} rejected rows are forgotten, {accepted} of them are accepted now",
+            meant - retried.rejected
         );
-        answer(Ok(Forgotten { epoch, before, retried }));
+        answer(Ok(Forgotten { epoch, meant, retried }));
         Ok(())
     }
 
@@ -387,9 +391,9 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         if let Some(request) = requests.rejected.take() {
             return match Snapshot::of(&mut self.log) {
                 Ok(snapshot) => {
-                    let (forgetting, what, slot) = Forgetting::begin(request);
+                    let (forgetting, reading) = Forgetting::begin(request);
                     self.forgetting = Some(forgetting);
-                    self.background.begin(self.config.clone(), self.epoch, snapshot, Task::ReadRejected(what, slot));
+                    self.background.begin(self.config.clone(), self.epoch, snapshot, Task::ReadRejected(reading));
                     Ok(())
                 }
                 Err(error) => {
