@@ -1,18 +1,16 @@
 #!/usr/bin/env bash
 # Brings about what each alert is for, and waits until Prometheus fires it: monitoring/fire.sh MILLSTREAM.
 #
-# It wants root (a small file system is mounted), prometheus and strace, and takes some minutes. The expressions are
-# those of alerts.yaml; only `for` is shortened.
+# It wants prometheus and strace, and takes some minutes. The expressions are those of alerts.yaml; only `for` is
+# shortened.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 millstream=$(realpath "${1:?wanted the program}")
 work=$(mktemp -d)
-small=$work/small
 end() {
   kill -CONT $(jobs -p) 2>/dev/null || true
   kill $(jobs -p) 2>/dev/null || true
   wait 2>/dev/null || true
-  umount "$small" 2>/dev/null || true
   rm -rf "$work"
 }
 trap end EXIT
@@ -38,10 +36,16 @@ serve() {
   "$millstream" serve --as-of 1998-12-01 --listen "127.0.0.1:$((port + at))" "$@" 2>"serve$at.log" &
 }
 ready() {
-  until curl -sf "127.0.0.1:$((port + $1))/readyz" >/dev/null; do sleep 0.2; done
+  for _ in $(seq 300); do
+    if curl -sf "127.0.0.1:$((port + $1))/readyz" >/dev/null; then return; fi
+    sleep 0.2
+  done
+  echo "not ready: $(tail -1 "serve$1.log")"
+  exit 1
 }
 post() {
-  curl -s -m 3 "127.0.0.1:$((port + $1))/v1/$2" -H 'content-type: application/json' -d "$3" >/dev/null || true
+  curl -s -m 3 "127.0.0.1:$((port + $1))/v1/$2" -H 'content-type: application/json' \
+    --data-binary @- <<<"$3" >/dev/null || true
 }
 # Waits until an alert fires at the Nth service, while it does something again and again.
 fires() {
@@ -49,10 +53,10 @@ fires() {
   shift 2
   for _ in $(seq 120); do
     "$@"
-    if curl -sf "127.0.0.1:$prometheus_port/api/v1/alerts" | python3 -c '
+    if curl -sf "127.0.0.1:$prometheus_port/api/v1/alerts" >alerts.json && python3 -c '
 import json, sys
 name, instance = sys.argv[1:]
-alerts = json.load(sys.stdin)["data"]["alerts"]
+alerts = json.load(open("alerts.json"))["data"]["alerts"]
 has = lambda one: one["labels"]["alertname"] == name and one["labels"].get("instance") == instance
 sys.exit(not any(has(one) and one["state"] == "firing" for one in alerts))' "$alert" "127.0.0.1:$((port + at))"; then
       echo "fired: $alert"
@@ -63,6 +67,12 @@ sys.exit(not any(has(one) and one["state"] == "firing" for one in alerts))' "$al
   echo "not fired: $alert"
   exit 1
 }
+# Each sync of the Nth service takes so many microseconds more.
+slow_syncs() {
+  strace -qq -f -p "$(pgrep -f "[s]erve .*:$((port + $1)) ")" -e trace=fsync,fdatasync \
+    -e inject=fsync,fdatasync:delay_enter="$2" 2>/dev/null &
+  slow=$!
+}
 order() {
   echo "[{\"order_id\": $1, \"customer_id\": 1, \"product_id\": 1, \"order_date\": \"1998-03-01\", \"quantity\": 1}]"
 }
@@ -71,7 +81,7 @@ echo "a service that loads, then takes files that are never compacted"
 serve 0 --input large --output tables0 --workers 1
 loading=$!
 fires MillstreamNotReady 0 true
-kill -9 "$loading"
+{ kill -9 "$loading" && wait "$loading"; } 2>/dev/null || true
 fires MillstreamDown 0 true
 
 serve 1 --input shop --output tables1 --state state1 --checkpoint-every 100GB
@@ -81,37 +91,36 @@ for file in large/orders/*; do
 done
 fires MillstreamLogGrows 1 true
 
-echo "rows that are rejected"
-fires MillstreamRejectsRows 1 post 1 orders '[{"order_id": 1, "order_date": "soon"}]'
-
-echo "a slow disk"
-strace -qq -f -p "$(pgrep -f "[s]erve .*:$((port + 1)) ")" -e trace=fsync,fdatasync \
-  -e inject=fsync,fdatasync:delay_enter=800000 2>/dev/null &
-slow=$!
-fires MillstreamSlowCommits 1 post 1 orders "$(order 2)"
-kill "$slow"
-
 echo "an output folder that is none any more"
 rm -rf tables1 && touch tables1
 fires MillstreamPublishFailed 1 curl -s -X POST "127.0.0.1:$((port + 1))/v1/publish" -o /dev/null
 
-echo "a state that is damaged while it is used"
 rm -rf shop/orders/large-*
 serve 2 --input shop --output tables2 --state state2 --checkpoint-every 20KB
 ready 2
+
+echo "rows that are rejected"
+fires MillstreamRejectsRows 2 post 2 orders '[{"order_id": 1, "order_date": "soon"}]'
+
+echo "a slow disk"
+slow_syncs 2 800000
+fires MillstreamSlowCommits 2 post 2 orders "$(order 2)"
+kill "$slow"
+
+echo "a state that is damaged while it is used"
 for id in $(seq 5); do post 2 orders "$(order "$id")"; done
 for file in state2/log-*; do
   printf 'damaged!' | dd of="$file" bs=1 seek=4200 conv=notrunc status=none
 done
 fires MillstreamVerifyFailed 2 curl -s -X POST "127.0.0.1:$((port + 2))/v1/verify" -o /dev/null
 fires MillstreamServerErrors 2 curl -s -m 5 -X POST "127.0.0.1:$((port + 2))/v1/rejected/retry" -o /dev/null
-fires MillstreamCheckpointFailed 2 post 2 orders "$(order 9)"
+many="[$(for id in $(seq 2000); do order "$id"; done | tr -d '[]' | paste -sd,)]"
+fires MillstreamCheckpointFailed 2 post 2 orders "$many"
 
-echo "a disk that is full"
-mkdir "$small"
-mount -t tmpfs -o size=40M none "$small"
-serve 3 --input shop --output tables3 --state "$small/state"
+echo "a disk that hangs"
+serve 3 --input shop --output tables3
 ready 3
-head -c 64M /dev/zero >"$small/full" 2>/dev/null || true
+slow_syncs 3 30000000
 fires MillstreamBehind 3 post 3 orders "$(order 3)"
+kill "$slow"
 echo "each alert of alerts.yaml has fired"
