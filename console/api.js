@@ -28,16 +28,26 @@ function askForToken() {
   return asking;
 }
 
+/** What the server refused; status 0 if it did not answer. */
 export class ServerError extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
+
+  /** True if it may answer otherwise in a moment. */
+  get isTemporary() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
 }
 
 async function request(path, options = {}) {
   for (;;) {
-    const response = await fetch(path, {...options, headers: headers(options.headers), cache: "no-store"});
+    const sent = fetch(path, {...options, headers: headers(options.headers), cache: "no-store"});
+    const response = await sent.catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new ServerError(0, "the service does not answer; trying again");
+    });
     if (response.ok) return response;
     if (response.status === 401) {
       await askForToken();

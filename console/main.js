@@ -1,6 +1,6 @@
 // The page: which part is shown, the state of the service, the search.
 
-import {every, get, pause, ServerError} from "./api.js";
+import {every, get, pause} from "./api.js";
 import {h, notice} from "./dom.js";
 import {count, seconds} from "./format.js";
 import * as explain from "./explain.js";
@@ -36,7 +36,7 @@ async function showOnceItCan(module, signal, rest) {
     } catch (error) {
       if (signal.aborted) return;
       page.replaceChildren(notice(`This can't be shown: ${error.message}`));
-      if (error instanceof ServerError && error.status < 500) return;
+      if (!error.isTemporary) return;
     }
     await pause(1000, signal);
   }
@@ -64,7 +64,7 @@ function keepState() {
       badge.textContent = count(rows);
       document.dispatchEvent(new CustomEvent("status", {detail: status}));
     },
-    (error) => tell("gone", error instanceof ServerError ? error.message : "the service does not answer; trying again"),
+    (error) => tell("gone", error.message),
   );
 }
 

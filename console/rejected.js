@@ -96,7 +96,14 @@ export async function show(page, signal) {
                           "span",
                           {class: "buttons"},
                           h("button", {type: "button", onclick: () => edit(row, said)}, "Correct…"),
-                          h("button", {type: "button", onclick: act("/v1/rejected/drop", null, row)}, "Drop"),
+                          h(
+                            "button",
+                            {
+                              type: "button",
+                              onclick: act("/v1/rejected/drop", "Forget this row? It can't be brought back.", row),
+                            },
+                            "Drop",
+                          ),
                         )
                       : "",
                 },
@@ -148,9 +155,11 @@ function edit(row, said) {
         problem.textContent = `Still rejected: ${answer.rejected[0].reason}`;
         return;
       }
-      await post("/v1/rejected/drop", JSON.stringify(row));
-      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}.`;
       dialog.close();
+      said.textContent = `It is in all tables since epoch ${count(answer.epoch)}.`;
+      await post("/v1/rejected/drop", JSON.stringify(row)).catch((error) => {
+        said.textContent += ` The row that was rejected is still listed: ${error.message}`;
+      });
     } catch (error) {
       problem.textContent = error.message;
     }

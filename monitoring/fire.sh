@@ -6,10 +6,12 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 millstream=$(realpath "${1:?wanted the program}")
+for needed in prometheus strace; do
+  command -v "$needed" >/dev/null || { echo "wanted $needed, which is not installed"; exit 1; }
+done
 work=$(mktemp -d)
 end() {
-  kill -CONT $(jobs -p) 2>/dev/null || true
-  kill $(jobs -p) 2>/dev/null || true
+  kill -9 $(jobs -p) 2>/dev/null || true
   wait 2>/dev/null || true
   rm -rf "$work"
 }
@@ -60,6 +62,7 @@ alerts = json.load(open("alerts.json"))["data"]["alerts"]
 has = lambda one: one["labels"]["alertname"] == name and one["labels"].get("instance") == instance
 sys.exit(not any(has(one) and one["state"] == "firing" for one in alerts))' "$alert" "127.0.0.1:$((port + at))"; then
       echo "fired: $alert"
+      echo "$alert" >>fired
       return
     fi
     sleep 0.5
@@ -91,7 +94,7 @@ for file in large/orders/*; do
 done
 fires MillstreamLogGrows 1 true
 
-echo "an output folder that is none any more"
+echo "the output folder is replaced by a file"
 rm -rf tables1 && touch tables1
 fires MillstreamPublishFailed 1 curl -s -X POST "127.0.0.1:$((port + 1))/v1/publish" -o /dev/null
 
@@ -123,4 +126,5 @@ ready 3
 slow_syncs 3 30000000
 fires MillstreamBehind 3 post 3 orders "$(order 3)"
 kill "$slow"
-echo "each alert of alerts.yaml has fired"
+grep -o 'alert: .*' "$here/alerts.yaml" | cut -d' ' -f2 | sort >wanted
+diff <(sort fired) wanted && echo "each alert of alerts.yaml has fired"

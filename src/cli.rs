@@ -2,6 +2,7 @@
 
 mod bundle;
 mod changes;
+mod checks;
 mod demo;
 mod demo_live;
 mod display;
@@ -32,9 +33,10 @@ use crate::http::{DEMO_RATE_MOST, HttpServer};
 use crate::report::Report;
 use crate::runtime::Progress;
 use crate::service::{self, RecentLog, ServiceConfig, ServiceHandle};
-use crate::validate::{self, Check};
+use crate::validate;
 
 use changes::ChangesArgs;
+use checks::report_checks;
 use display::LogFormat;
 use doctor::DoctorArgs;
 use print::print_line;
@@ -73,7 +75,7 @@ enum Command {
     Changes(ChangesArgs),
     /// Show a running service in the terminal: how late it is, what it does, and which operators take time and memory.
     Top(TopArgs),
-    /// Check the settings, the folders and the running service, and write a bundle for whoever looks for a fault.
+    /// Check the settings, the folders and the running service, and write a support bundle.
     #[command(args_override_self = true)]
     Doctor(DoctorArgs),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
@@ -259,7 +261,7 @@ impl Cli {
             Command::Config(command) => show_config(&command, &self.matches),
             Command::Changes(args) => args.run(),
             Command::Top(args) => args.run(),
-            Command::Doctor(args) => args.run(&self.matches),
+            Command::Doctor(args) => args.run(settings_in_force(args.run_args(), &self.matches)),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -389,17 +391,4 @@ fn validate_output(command: ValidateOutput) -> Result<()> {
 fn read_report(path: &Path) -> Result<Report> {
     let text = fs::read_to_string(path).map_err(Error::reading(path))?;
     serde_json::from_str(&text).map_err(Error::reading(path))
-}
-
-/// Prints one line per check, or all checks as JSON; fails if any check failed.
-fn report_checks(checks: &[Check], as_json: bool) -> Result<()> {
-    if as_json {
-        print_line(format_args!("{}", serde_json::to_string_pretty(checks).map_err(Error::failed)?))?;
-    } else {
-        checks.iter().try_for_each(print_line)?;
-    }
-    match checks.iter().filter(|check| !check.passed).count() {
-        0 => Ok(()),
-        failed => Err(Error::unusable(format!("{failed} of {} checks failed", checks.len()))),
-    }
 }

@@ -62,6 +62,7 @@ mod crash;
 pub mod error;
 mod printable;
 mod process_memory;
+mod redacted;
 
 mod folder_names;
 mod grouped;

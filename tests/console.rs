@@ -198,7 +198,7 @@ fn a_table_of_a_million_rows_is_paged_sorted_and_searched() {
         browser
             .eval("return document.querySelector('nav [aria-current=true]').innerText")
             .to_string()
-            .contains("1,000,00")
+            .contains("1,000,000")
     );
     let first = "document.querySelector('#page .tall tbody td')?.textContent";
     click(&browser, "customer_id");

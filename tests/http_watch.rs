@@ -275,66 +275,114 @@ fn rejected_rows_of_a_running_service_are_tried_again_and_dropped() {
     check(&finish(verify), 0, &[]);
 }
 
-/// Rows that are meant by their reason or by where they are from are dropped, and the others stay as they were, also
-/// after a kill.
+fn rejected_rows(served: &Served) -> Vec<Value> {
+    served.get("/v1/rejected").expect(200).json()["rows"].as_array().expect("rows").clone()
+}
+
+/// Asks for the rejected rows that match a filter to be dropped or tried again.
+fn ask_for_rejected(served: &Served, what: &str, filter: &Value) -> served::Answer {
+    let headers = [("content-type", "application/json")];
+    served.post_with(&format!("rejected/{what}"), &headers, filter.to_string().as_bytes())
+}
+
+/// What may be meant otherwise drops nothing.
+#[test]
+fn a_filter_that_is_not_clear_is_refused() {
+    let shop = shop_with_folder();
+    let served = Served::start(&shop, &[]);
+    let all = rejected_rows(&served);
+    for (wrong, words) in [
+        (json!({"rows": 1}), "unknown field"),
+        (json!([]), "the body: "),
+        (json!("x"), "the body: "),
+        (json!({}), "found an empty object"),
+        (json!({"reason": null}), "null"),
+        (json!({"table": "daily_sales"}), "there is no input table daily_sales"),
+        (json!({"row_number": 0}), "nonzero"),
+    ] {
+        let refused = ask_for_rejected(&served, "drop", &wrong).expect(400);
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    served.post_with("rejected/drop?table=orders", &[], b"").expect(400);
+    served.post_with("rejected/drop", &[("connection", "close")], &vec![b' '; 3 << 20]).expect(413);
+    assert!(!all.is_empty() && rejected_rows(&served) == all);
+    stop(served.running);
+}
+
+/// Rejected rows that match a filter are dropped or tried again, and the others stay as they were, also while more are
+/// rejected, and after a kill.
 #[test]
 fn some_rejected_rows_are_dropped_or_tried_again_and_the_others_stay() {
     let shop = shop_with_folder();
     let served = Served::start(&shop, &[]);
     served.post_with("rejected/drop", &[], b"").expect(200);
     let bad = |id: u64, day: &str| json!({"order_id": id, "product_id": 1, "order_date": day, "quantity": 1});
-    served.post_json("orders", &json!([bad(1, "soon"), bad(2, "late"), {"order_date": "2024-03-01"}])).expect(200);
+    let no_id = json!({"order_date": "2024-03-01"});
+    served.post_json("orders", &json!([bad(1, "soon"), bad(2, "late"), no_id])).expect(200);
     served.post_json("products", &json!([{"product_id": 1, "price": "dear"}])).expect(200);
-    let rows =
-        |served: &Served| served.get("/v1/rejected").expect(200).json()["rows"].as_array().expect("rows").clone();
-    let all = rows(&served);
+    let all = rejected_rows(&served);
     assert_eq!(all.len(), 4);
-    let ask = |what: &str, which: &Value| {
-        let body = which.to_string();
-        served.post_with(&format!("rejected/{what}"), &[("content-type", "application/json")], body.as_bytes())
-    };
-    for (wrong, words) in [(json!({"rows": 1}), "unknown field"), (json!([]), "the body: "), (json!("x"), "the body: ")]
-    {
-        let refused = ask("drop", &wrong).expect(400);
-        assert!(refused.text().contains(words), "{}", refused.text());
-    }
     let epoch = served.get("/v1/status").epoch();
     for nothing in [json!({"reason": "none"}), json!({"table": "orders", "row_number": 9}), json!({"file": "none"})] {
-        assert_eq!(ask("drop", &nothing).expect(200).json()["dropped"], 0, "{nothing}");
-        let retried = ask("retry", &nothing).expect(200).json();
+        assert_eq!(ask_for_rejected(&served, "drop", &nothing).expect(200).json()["dropped"], 0, "{nothing}");
+        let retried = ask_for_rejected(&served, "retry", &nothing).expect(200).json();
         assert_eq!((&retried["accepted"], &retried["rejected"]), (&json!(0), &json!(0)), "{nothing}");
     }
     assert_eq!(served.get("/v1/status").epoch(), epoch, "nothing is no epoch");
-    assert_eq!(
-        ask("retry", &json!({"reason": "order_date is not an ISO 8601 date in the years 1 to 9999"}))
-            .expect(200)
-            .json()["rejected"],
-        2
-    );
-    let second = all.iter().find(|row| row["row"].to_string().contains("late")).expect("the second row");
-    assert_eq!(ask("drop", second).expect(200).json()["dropped"], 1);
-    let left = |without: &str| -> Vec<Value> {
-        all.iter()
-            .filter(|row| !row.to_string().contains("late") && !row.to_string().contains(without))
-            .cloned()
-            .collect()
+    let reason = json!({"reason": "order_date is not an ISO 8601 date in the years 1 to 9999"});
+    assert_eq!(ask_for_rejected(&served, "retry", &reason).expect(200).json()["rejected"], 2);
+
+    let without = |words: &[&str]| -> Vec<Value> {
+        let has = |row: &&Value| !words.iter().any(|words| row.to_string().contains(words));
+        all.iter().filter(has).cloned().collect()
     };
-    assert_eq!(rows(&served), left("late"));
+    let late = all.iter().find(|row| row["row"].to_string().contains("late")).expect("a row");
+    assert_eq!(ask_for_rejected(&served, "drop", late).expect(200).json()["dropped"], 1);
+    assert_eq!(rejected_rows(&served), without(&["late"]));
+    let dropped = thread::scope(|scope| {
+        let posting = scope.spawn(|| {
+            (100..130)
+                .for_each(|id| drop(served.post_json("orders", &json!({"order_id": id, "quantity": "x"})).expect(200)));
+        });
+        let dropped = ask_for_rejected(&served, "drop", &reason).expect(200).json();
+        posting.join().expect("posted");
+        dropped
+    });
+    assert_eq!(dropped["dropped"], 1);
+    assert_eq!(rejected_rows(&served).len(), without(&["late", "soon"]).len() + 30);
     assert_eq!(
-        ask("drop", &json!({"reason": "order_date is not an ISO 8601 date in the years 1 to 9999"})).expect(200).json()
-            ["dropped"],
-        1
+        ask_for_rejected(&served, "drop", &json!({"reason": "quantity is not a number"})).expect(200).json()["dropped"],
+        30
     );
-    assert_eq!(rows(&served), left("soon"));
-    let Served { mut running, .. } = served;
-    running.kill();
-    running.end();
-    let served = Served::start(&shop, &[]);
-    assert_eq!(rows(&served), left("soon"));
+    assert_eq!(rejected_rows(&served), without(&["late", "soon"]));
+
+    served.post_json("orders", &json!([bad(13, "13.03.2024"), bad(14, "14.03.2024")])).expect(200);
+    let config = shop.path("config.yaml");
+    fs::write(&config, "date_format: '%d.%m.%Y'").expect("written");
+    let start = || {
+        let command = service(&shop, &["--listen", "127.0.0.1:0", "--config", config.to_str().expect("text")]);
+        Served::start_command(command)
+    };
+    let kill = |served: Served| {
+        let Served { mut running, .. } = served;
+        running.kill();
+        running.end();
+    };
+    kill(served);
+    let served = start();
+    let retried = ask_for_rejected(&served, "retry", &json!({"table": "orders", "row_number": 2})).expect(200).json();
+    assert_eq!((&retried["accepted"], &retried["rejected"]), (&json!(1), &json!(0)), "{retried}");
+    kill(served);
+    let served = start();
+    let left = rejected_rows(&served);
+    let has = |day: &str| left.iter().any(|row| row.to_string().contains(day));
+    assert!(has("13.03.2024") && !has("14.03.2024"), "{left:?}");
+    let day = served.get("/v1/tables/daily_sales?key=2024-03-14").json();
+    assert_eq!(day["rows"].as_array().map(Vec::len), Some(1), "{day}");
     stop(served.running);
 }
 
-/// What is wrong is said, and a bundle has all that helps and neither secrets nor rows.
+/// A failed check is reported, and a support bundle has neither secrets nor rows.
 #[test]
 fn the_doctor_examines_a_service_and_packs_what_helps() {
     let shop = shop_with_folder();
@@ -386,9 +434,21 @@ fn the_doctor_examines_a_service_and_packs_what_helps() {
     for (name, text) in &files {
         assert!(!text.contains("sesame") && !text.contains("Rumpelstiltskin"), "{name}: {text}");
     }
+    // What is wrong with the job's settings does not hide the service; what exists is not replaced.
+    let again = doctor(&["--matrix-size", "0", "--bundle", bundle.to_str().expect("text")]);
+    check(&again, 3, &["2 of 4 checks failed"]);
+    for words in ["FAIL  settings: ", "ok    service: ", "FAIL  bundle: --bundle: "] {
+        assert!(again.stdout.contains(words), "{words}: {}", again.stdout);
+    }
     stop(running);
-    check(&doctor(&["--json", "--durability", "often"]), 3, &["of "]);
     assert!(doctor(&["--durability", "often"]).stdout.contains("FAIL  settings: durability: found often"));
+    fs::write(shop.path("file"), "").expect("written");
+    let no_folder = doctor(&["--json", "--state", shop.path("file/state").to_str().expect("text")]);
+    assert!(serde_json::from_str::<Value>(&no_folder.stdout).is_ok_and(|checks| checks.is_array()), "{no_folder:?}");
+    assert!(no_folder.stdout.contains("not a folder"), "{no_folder:?}");
+    fs::write(&config, format!("serve: {{listen: '{address}', token: \"sesame}}")).expect("written");
+    let broken = doctor(&[]);
+    assert!(broken.stdout.contains("FAIL  settings: ") && !broken.stdout.contains("sesame"), "{broken:?}");
 }
 
 /// A rejected row of any length is taken back as it was rejected.

@@ -17,6 +17,7 @@ const LAYERS: &[&str] = &[
     "crash",
     "printable",
     "process_memory",
+    "redacted",
     "error",
     "atomic_file",
     "suggest",

@@ -1,5 +1,7 @@
-//! A file with what is needed to find a fault: no secrets, and no rows of the shop.
+//! A support bundle: an archive of texts without secrets, and without what is known to be rows of the shop.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use flate2::Compression;
@@ -10,113 +12,105 @@ use tar::{Builder, Header};
 use crate::atomic_file::AtomicFile;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::redacted::{HIDDEN, is_reference, is_secret, without_credentials};
 
 /// The files of a bundle.
 #[derive(Default)]
 pub(super) struct Bundle {
     files: Vec<(String, String)>,
+    /// Is in none of the files.
+    token: Option<String>,
 }
 
-/// The folder in which they are.
+/// The folder in which the files are.
 const FOLDER: &str = "millstream-bundle";
-/// Stands for a secret.
-const HIDDEN: &str = "(a secret)";
-/// What the name of a key has whose value is a secret.
-const SECRETS: [&str; 5] = ["token", "password", "secret", "credential", "access_key"];
-/// What may have values of the shop.
-const VALUES: [&str; 3] = ["rows", "example", "last_rejected"];
+/// Only its owner reads the archive.
+const MODE: u32 = 0o600;
 
 impl Bundle {
+    /// No file will have this token.
+    pub(super) fn hide(&mut self, token: &str) {
+        self.token = Some(token.to_owned()).filter(|token| !token.is_empty());
+    }
+
     pub(super) fn add_text(&mut self, name: &str, text: String) {
         self.files.push((name.to_owned(), text));
     }
 
-    /// An answer of the service, or why there is none.
-    pub(super) fn add_json(&mut self, name: &str, answer: Result<Value>) {
-        let text = match answer {
-            Ok(answer) => serde_json::to_string_pretty(&without_values(answer)).unwrap_or_default(),
-            Err(error) => error.to_string(),
-        };
-        self.add_text(name, text);
+    /// What the service answered to `/v1/NAME`.
+    pub(super) fn add_answer(&mut self, name: &str, mut answer: Value) {
+        remove_values(name, &mut answer);
+        self.add_text(&format!("{name}.json"), format!("{answer:#}\n"));
     }
 
     /// The settings in force, and the config file.
     pub(super) fn add_settings(&mut self, file: Option<&Path>, in_force: Result<Vec<String>>) {
         let in_force = in_force.map_or_else(|error| error.to_string(), |lines| lines.join("\n"));
         self.add_text("settings.txt", in_force + "\n");
-        if let (Some(path), Ok(document)) = (file, config::document(file)) {
-            let text = serde_json::to_string_pretty(&without_secrets(document)).unwrap_or_default();
-            self.add_text("config.json", format!("{text}\n"));
-            self.add_text("config_path.txt", format!("{}\n", path.display()));
+        if let Ok(document @ Value::Object(_)) = config::document(file) {
+            self.add_text("config.json", format!("{:#}\n", without_secrets(document)));
         }
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.files.iter().map(|(name, _)| &**name).collect()
-    }
-
-    /// Writes the files as a compressed archive.
+    /// Writes the files as a compressed archive; says which.
     ///
     /// # Errors
     ///
-    /// If it can't be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    /// If there is something already, or it can't be written.
+    pub(super) fn write(&self, path: &Path) -> Result<String> {
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(Error::usage(format!("--bundle: {} exists, wanted a new file", path.display())));
+        }
         let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
         for (name, text) in &self.files {
+            let mut text = without_credentials(text);
+            if let Some(token) = &self.token {
+                text = text.replace(token, HIDDEN);
+            }
             let mut header = Header::new_gnu();
             header.set_size(text.len() as u64);
-            header.set_mode(0o600);
+            header.set_mode(MODE);
             archive.append_data(&mut header, format!("{FOLDER}/{name}"), text.as_bytes()).map_err(Error::failed)?;
         }
         let content = archive.into_inner().and_then(GzEncoder::finish).map_err(Error::failed)?;
         let mut file = AtomicFile::replacing(path)?;
         file.write(&content)?;
-        file.put_in_place()
+        file.put_in_place()?;
+        fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(Error::writing(path))?;
+        let names: Vec<_> = self.files.iter().map(|(name, _)| &**name).collect();
+        Ok(format!("{}: {}", path.display(), names.join(", ")))
     }
 }
 
 /// A config file without its secrets.
 fn without_secrets(value: Value) -> Value {
+    let is_shown = |value: &Value| value.is_null() || value.as_str().is_some_and(is_reference);
     match value {
         Value::Object(entries) => entries
             .into_iter()
-            .map(|(key, value)| match is_secret(&key) && !value.is_null() {
+            .map(|(key, value)| match is_secret(&key) && !is_shown(&value) {
                 true => (key, HIDDEN.into()),
                 false => (key, without_secrets(value)),
             })
             .collect(),
         Value::Array(values) => values.into_iter().map(without_secrets).collect(),
-        Value::String(text) => without_password(&text).into(),
         other => other,
     }
 }
 
-/// True for a key with a secret; not for one with a file that has it.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    !key.ends_with("_file") && SECRETS.iter().any(|secret| key.contains(secret))
-}
-
-/// A URL without who uses it.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{HIDDEN}{}", &rest[at..]),
-        None => text.to_owned(),
+/// Removes the parts of an answer that quote values of rows.
+fn remove_values(name: &str, answer: &mut Value) {
+    let (list, fields): (_, &[&str]) = match name {
+        "rejected" => ("reasons", &["example"]),
+        "sources" => ("sources", &["last_rejected", "offset"]),
+        _ => return,
+    };
+    let remove = |value: &mut Value, field: &str| value.as_object_mut().and_then(|object| object.remove(field));
+    if name == "rejected" {
+        remove(answer, "rows");
     }
-}
-
-/// An answer of the service without values of the shop: its counts stay.
-fn without_values(answer: Value) -> Value {
-    match answer {
-        Value::Object(entries) => entries
-            .into_iter()
-            .filter(|(key, value)| !VALUES.contains(&&**key) || value.is_number())
-            .map(|(key, value)| (key, without_values(value)))
-            .collect(),
-        Value::Array(values) => values.into_iter().map(without_values).collect(),
-        other => other,
+    for one in answer.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+        fields.iter().for_each(|field| drop(remove(one, field)));
     }
 }
 
@@ -128,21 +122,40 @@ mod tests {
     #[test]
     fn secrets_and_values_are_left_out_and_the_rest_stays() {
         let config = json!({
-            "serve": {"token": "s3cret", "token_file": "/run/token", "tls": {"key": "key.pem"}},
-            "sinks": [{"url": "postgres://shop:s3cret@db:5432/shop?x=@", "Password": "s3cret"}, {"url": "s3://b/@x"}],
-            "tiers": [1, 2],
+            "serve": {"token": 12345, "token_file": "/run/token", "tls": {"key": "key.pem"}},
+            "sinks": [{"Password": ["12345"]}, {"password": "${BI_PASSWORD}"}],
         });
         let shown = without_secrets(config).to_string();
-        assert!(!shown.contains("s3cret"), "{shown}");
-        for kept in ["/run/token", "key.pem", "@db:5432/shop?x=@", "s3://b/@x", "[1,2]"] {
+        assert!(!shown.contains("12345"), "{shown}");
+        for kept in ["/run/token", "key.pem", "${BI_PASSWORD}"] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
-        let answer = json!({
-            "all_rows": 3, "rows": [{"row": "Ann"}], "reasons": [{"rows": 3, "example": "name Ann", "reason": "bad"}],
-            "tables": {"daily_sales": {"rows": 7}}, "last_rejected": {"reason": "Ann"},
-        });
-        let wanted =
-            json!({"all_rows": 3, "reasons": [{"rows": 3, "reason": "bad"}], "tables": {"daily_sales": {"rows": 7}}});
-        assert_eq!(without_values(answer), wanted);
+        let mut rejected =
+            json!({"rows": [{"row": "Ann"}], "reasons": [{"rows": 3, "example": "Ann", "reason": "bad"}]});
+        remove_values("rejected", &mut rejected);
+        assert_eq!(rejected, json!({"reasons": [{"rows": 3, "reason": "bad"}]}));
+        let mut sources = json!({"sources": [{"offset": "Ann", "last_rejected": {"reason": "Ann"}, "rows": 2}]});
+        remove_values("sources", &mut sources);
+        assert_eq!(sources, json!({"sources": [{"rows": 2}]}));
+        let mut history = json!({"rows": [1, 2]});
+        remove_values("history", &mut history);
+        assert_eq!(history, json!({"rows": [1, 2]}));
+    }
+
+    #[test]
+    fn a_token_is_in_no_file_and_what_exists_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bundle.tar.gz");
+        let mut bundle = Bundle::default();
+        bundle.hide("sesame");
+        bundle.add_text("one.txt", "open sesame, or a://user:x@host\n".into());
+        bundle.write(&path).expect("written");
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(&path).expect("a file")));
+        let mut text = String::new();
+        let mut file = archive.entries().expect("an archive").next().expect("a file").expect("a file");
+        std::io::Read::read_to_string(&mut file, &mut text).expect("a text");
+        assert_eq!(text, "open (a secret), or a://(a secret)@host\n");
+        assert!(bundle.write(&path).is_err_and(|error| error.to_string().contains("exists, wanted a new file")));
+        assert!(bundle.write(&folder.path().join("none/bundle")).is_err());
     }
 }

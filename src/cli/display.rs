@@ -15,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::printable::printable;
 use crate::runtime::{Phase, Progress};
 use crate::service::RecentLog;
 
@@ -38,9 +39,9 @@ pub(super) fn start_logging(default: &str, format: LogFormat) -> RecentLog {
     let shown: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text => {
             let fields = debug_fn(|writer, field, value| match field.name() {
-                "message" => write!(writer, "{value:?}"),
+                "message" => write!(writer, "{}", printable_lines(&format!("{value:?}"))),
                 name if IN_WORDS.contains(&name) => Ok(()),
-                name => write!(writer, " {name}={value:?}"),
+                name => write!(writer, " {name}={}", printable_lines(&format!("{value:?}"))),
             });
             let lines = fmt::layer().with_target(false).with_writer(stderr);
             lines.fmt_fields(fields).with_ansi(stderr().is_terminal()).boxed()
@@ -49,6 +50,11 @@ pub(super) fn start_logging(default: &str, format: LogFormat) -> RecentLog {
     };
     let _ = Registry::default().with(vec![shown, json_lines(KeptLog(kept.clone()))]).with(filter).try_init();
     kept
+}
+
+/// A text that can't be taken for another line of the log: control characters are escaped, further lines indented.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n  ")
 }
 
 fn json_lines<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

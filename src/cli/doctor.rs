@@ -1,14 +1,15 @@
-//! What a service has, whether that is in order, and a bundle of it for whoever looks for a fault.
+//! Checks a service from outside, and packs a support bundle.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgMatches, Args};
+use clap::Args;
+use rustix::fs::Access;
 use serde_json::Value;
 
-use crate::config::{ListenConfig, RunArgs, ServeArgs};
+use crate::config::{ListenConfig, RunArgs, ServeArgs, ServeSettings};
 use crate::error::{Error, Result};
 use crate::grouped::grouped;
 use crate::model::InputTable;
@@ -19,9 +20,8 @@ use crate::sources::{FileSource, Source};
 use crate::validate::Check;
 
 use super::bundle::Bundle;
-use super::print::print_line;
-use super::remote::{Remote, token_of};
-use super::{report_checks, settings_in_force};
+use super::checks::report_checks;
+use super::remote::Remote;
 
 /// Which service is examined.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct DoctorArgs {
     /// Where the service listens [default: where its settings say].
     #[arg(long, env = "MILLSTREAM_URL", value_name = "URL")]
     url: Option<String>,
-    /// Write settings without secrets, state, metrics and log to this file (.tar.gz), for whoever looks for a fault.
+    /// Write a support bundle to this file (.tar.gz): settings, state, metrics and log, without secrets.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     /// Print the checks as JSON.
@@ -43,42 +43,43 @@ pub(super) struct DoctorArgs {
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What a bundle has of a running service.
+/// What a bundle has of a running service, beside its metrics.
 const ANSWERS: [&str; 8] = ["status", "sources", "sinks", "tables", "history", "dataflow", "rejected", "logs"];
 
 impl DoctorArgs {
-    /// Examines the service, writes the bundle, and tells what was found.
+    /// The settings of the job.
+    pub(super) fn run_args(&self) -> &RunArgs {
+        &self.args
+    }
+
+    /// Examines the service, writes the bundle, and reports. `in_force` has a line for each setting.
     ///
     /// # Errors
     ///
-    /// If something is not in order, or the bundle can't be written.
-    pub(super) fn run(&self, matches: &ArgMatches) -> Result<()> {
+    /// If a check fails, or the bundle can't be written.
+    pub(super) fn run(&self, in_force: Result<Vec<String>>) -> Result<()> {
         let (mut checks, mut bundle) = (vec![Check::of("program", Ok(of_program()))], Bundle::default());
-        let config = ServiceConfig::resolve(&self.args, &self.serve).and_then(|config| {
-            config.run.validate()?;
-            Ok(config)
-        });
         if self.is_configured() {
-            let found = config.as_ref().map(|_| "valid".to_owned()).map_err(Error::clone);
-            checks.push(Check::of("settings", found));
-            bundle.add_settings(self.args.config.as_deref(), settings_in_force(&self.args, matches));
+            let config = ServiceConfig::resolve(&self.args, &self.serve);
+            let valid = config.as_ref().map_err(Error::clone).and_then(|config| config.run.validate());
+            checks.push(Check::of("settings", valid.map(|()| "valid".into())));
+            bundle.add_settings(self.args.config.as_deref(), in_force);
+            if let Ok(config) = &config {
+                checks.extend(of_folders(config));
+                bundle.add_text("state.txt", files_of(&config.state).unwrap_or_else(|error| error.to_string()));
+            }
         }
-        if let Ok(config) = &config {
-            checks.extend(of_folders(config));
-            bundle.add_text("state.txt", files_of(&config.state).unwrap_or_else(|error| error.to_string()));
-        }
-        let listen = config.as_ref().ok().and_then(|config| config.listen.as_ref());
-        match self.remote(listen) {
-            Ok(Some(remote)) => examine(&remote, &mut checks, &mut bundle),
-            Ok(None) => checks.push(Check::of("service", Ok("it listens nowhere, so it is not asked".into()))),
+        match self.remote() {
+            Ok(Some(remote)) => {
+                remote.token.iter().for_each(|token| bundle.hide(token));
+                examine(&remote, &mut checks, &mut bundle);
+            }
+            Ok(None) => checks.push(Check::of("service", Ok("not checked: serve.listen is not set".into()))),
             Err(error) => checks.push(Check::of("service", Err(error))),
         }
         if let Some(path) = &self.bundle {
             bundle.add_text("doctor.txt", checks.iter().map(|check| format!("{check}\n")).collect());
-            bundle.write(path)?;
-            if !self.json {
-                print_line(format_args!("{}: {}", path.display(), bundle.names().join(", ")))?;
-            }
+            checks.push(Check::of("bundle", bundle.write(path)));
         }
         report_checks(&checks, self.json)
     }
@@ -89,17 +90,21 @@ impl DoctorArgs {
         self.url.is_none() || config.is_some() || input.is_some() || output.is_some()
     }
 
-    /// The service; `None` if it has no address.
-    fn remote(&self, listen: Option<&ListenConfig>) -> Result<Option<Remote>> {
-        let url = match (&self.url, listen) {
+    /// The service; `None` if it has no address. What is wrong with the settings of the job does not matter here.
+    fn remote(&self) -> Result<Option<Remote>> {
+        let mut serve = self.serve.clone();
+        if self.url.is_some() && serve.listen.is_none() {
+            // So that the token is resolved in any case.
+            serve.listen = Some("127.0.0.1:0".into());
+        }
+        let listen = ServeSettings::resolve(&self.args, &serve)?.listen;
+        let url = match (&self.url, &listen) {
             (Some(url), _) => url.clone(),
             (None, Some(listen)) => url_of(listen)?,
             (None, None) => return Ok(None),
         };
-        let token = match listen.filter(|listen| !listen.token.is_empty()) {
-            Some(listen) => Some(String::from_utf8_lossy(listen.token.bytes()).into_owned()),
-            None => token_of(self.serve.token_file.as_deref())?,
-        };
+        let token = listen.filter(|listen| !listen.token.is_empty());
+        let token = token.map(|listen| String::from_utf8_lossy(listen.token.bytes()).into_owned());
         Ok(Some(Remote::at(&url, token, Some(PATIENCE))))
     }
 }
@@ -147,21 +152,24 @@ fn of_folders(config: &ServiceConfig) -> Vec<Check> {
     input.into_iter().chain([output, Check::of("state folder", state)]).collect()
 }
 
-/// The room that there is in a folder, or where it would be created.
+/// The room in a folder, or where it would be created.
 fn room(folder: &Path) -> Result<String> {
-    let existing = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-    let found =
-        rustix::fs::statvfs(existing).map_err(|cause| Error::unusable(format!("{}: {cause}", existing.display())))?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let is_new = if existing == folder { "" } else { ", which is to be created" };
-    let found = format!("{}{is_new}: {} are free", folder.display(), mebibytes(free));
-    match free {
-        0 => Err(Error::unusable(format!("{found}: nothing more can be written there"))),
-        _ => Ok(found),
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let refused = |cause: &dyn std::fmt::Display| Error::unusable(format!("{}: {cause}", existing.display()));
+    if !existing.is_dir() {
+        return Err(refused(&"not a folder"));
     }
+    rustix::fs::access(existing, Access::WRITE_OK).map_err(|cause| refused(&cause))?;
+    let found = rustix::fs::statvfs(existing).map_err(|cause| refused(&cause))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free == 0 {
+        return Err(refused(&"no space is left"));
+    }
+    let is_new = if existing == folder { "" } else { ", which is to be created" };
+    Ok(format!("{}{is_new}: {} are free", folder.display(), mebibytes(free)))
 }
 
-/// What a state consists of, and which process had it last.
+/// The size of a state, and the last process that used it.
 fn used_by(state: &Path) -> Result<String> {
     if !state.is_dir() {
         return Ok("there is none yet".into());
@@ -202,10 +210,17 @@ fn examine(remote: &Remote, checks: &mut Vec<Check>, bundle: &mut Bundle) {
     };
     checks.push(Check::of("service", live(remote, &status)));
     checks.extend(status["ended_tasks"].as_array().into_iter().flatten().map(of_task));
-    for name in ANSWERS {
-        bundle.add_json(&format!("{name}.json"), remote.get(&format!("/v1/{name}")));
+    let metrics = remote.text("/metrics").map(|metrics| bundle.add_text("metrics.txt", metrics));
+    let answers = |()| {
+        ANSWERS.iter().try_for_each(|name| {
+            bundle.add_answer(name, remote.get(&format!("/v1/{name}"))?);
+            Ok(())
+        })
+    };
+    // The first that fails is the last that is asked for: each may take all of its time.
+    if let Err(error) = metrics.and_then(answers) {
+        checks.push(Check::of("answers", Err(error)));
     }
-    bundle.add_text("metrics.txt", remote.text("/metrics").unwrap_or_else(|error| error.to_string()));
 }
 
 fn live(remote: &Remote, status: &Value) -> Result<String> {

@@ -4,6 +4,8 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::Value;
 
+use crate::redacted::{HIDDEN, is_reference, is_secret};
+
 /// A setting.
 struct Setting {
     /// Its key in the config file; none for one that only a flag has.
@@ -119,14 +121,11 @@ fn of_file(setting: &Setting, file: &Value) -> Option<(String, String)> {
     let value = setting.key?.split('.').try_fold(file, |value, key| value.get(key))?;
     let text = match value {
         Value::Null => return None,
-        Value::String(text)
-            if setting.key == Some("serve.token") && !(text.starts_with("${") && text.ends_with('}')) =>
-        {
-            "(a secret)".into()
-        }
         Value::String(text) => text.clone(),
         value => value.to_string(),
     };
+    let is_hidden = setting.key.is_some_and(is_secret) && !is_reference(&text);
+    let text = if is_hidden { HIDDEN.to_owned() } else { text };
     Some((text, "config file".into()))
 }
 

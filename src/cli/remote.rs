@@ -10,6 +10,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder};
 
 use crate::error::{Error, Result};
+use crate::redacted::without_credentials;
 
 /// Where a service listens, and its token.
 #[derive(Debug, Args)]
@@ -25,8 +26,11 @@ pub(super) struct RemoteArgs {
 /// A service that is asked.
 pub(super) struct Remote {
     agent: Agent,
+    /// Its address, without credentials.
     pub(super) base: String,
-    token: Option<String>,
+    pub(super) token: Option<String>,
+    /// The address as given.
+    url: String,
 }
 
 impl RemoteArgs {
@@ -37,7 +41,7 @@ impl RemoteArgs {
 }
 
 /// The token of a file, or without one, of the environment.
-pub(super) fn token_of(file: Option<&Path>) -> Result<Option<String>> {
+fn token_of(file: Option<&Path>) -> Result<Option<String>> {
     let Some(path) = file else {
         return Ok(std::env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty()));
     };
@@ -50,7 +54,8 @@ impl Remote {
     /// The service at an address, which is not asked yet.
     pub(super) fn at(url: &str, token: Option<String>, patience: Option<Duration>) -> Remote {
         let agent = Agent::config_builder().http_status_as_error(false).timeout_global(patience).build().new_agent();
-        Remote { agent, base: url.trim_end_matches('/').to_owned(), token }
+        let url = url.trim_end_matches('/').to_owned();
+        Remote { agent, base: without_credentials(&url), token, url }
     }
 
     fn authorized<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
@@ -59,7 +64,7 @@ impl Remote {
 
     /// A request for a path, which begins with a slash.
     pub(super) fn request(&self, path: &str) -> RequestBuilder<ureq::typestate::WithoutBody> {
-        self.authorized(self.agent.get(format!("{}{path}", self.base)))
+        self.authorized(self.agent.get(format!("{}{path}", self.url)))
     }
 
     /// What a path has.
@@ -86,7 +91,7 @@ impl Remote {
     ///
     /// If the service does not answer, or has a problem.
     pub(super) fn post(&self, path: &str) -> Result<Value> {
-        let request = self.authorized(self.agent.post(format!("{}{path}", self.base)));
+        let request = self.authorized(self.agent.post(format!("{}{path}", self.url)));
         self.answer(path, request.send_empty())
     }
 

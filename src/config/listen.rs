@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::redacted::is_reference;
 
 use super::cluster::{Secret, read_secret};
 
@@ -81,9 +82,12 @@ fn address_of(text: &str) -> Result<SocketAddr> {
 
 /// A text, in which `${NAME}` stands for an environment variable.
 fn expanded(text: &str) -> Result<String> {
-    let Some(name) = text.strip_prefix("${").and_then(|text| text.strip_suffix('}')) else {
+    let Some(name) = text.strip_prefix("${").map(|name| name.trim_end_matches('}')) else {
         return Ok(text.to_owned());
     };
+    if !is_reference(text) {
+        return Err(Error::usage("serve.token: wanted the token, or ${NAME} for that of an environment variable"));
+    }
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Ok(value),
         _ => Err(Error::usage(format!("serve.token: the environment variable {name} is not set"))),
@@ -113,6 +117,7 @@ mod tests {
             ("0.0.0.0:8080", None, "found 0.0.0.0:8080, which others can reach, and no token"),
             ("[::]:8080", None, "which others can reach"),
             ("8080", None, "serve.listen: found 8080, wanted an address such as 127.0.0.1:8080"),
+            ("127.0.0.1:0", Some("${NAME:-sesame}"), "wanted the token, or ${NAME}"),
             ("127.0.0.1:0", Some("${MILLSTREAM_NOT_SET}"), "the environment variable MILLSTREAM_NOT_SET is not set"),
         ] {
             let error = decided(address, token, None).expect_err(address).to_string();

@@ -2,6 +2,8 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::redacted::is_secret;
+
 /// Parses YAML 1.2, which has no other booleans than true and false: a column may be called no.
 ///
 /// # Errors
@@ -44,9 +46,10 @@ fn explained(text: &str, message: &str) -> String {
     });
     let line = place.strip_prefix("line ").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
     let line = line.and_then(|line| text.lines().nth(line.checked_sub(1)?)).map(str::trim);
-    match line.filter(|line| !line.is_empty()) {
+    // A line is not quoted that may have a secret.
+    match line.filter(|line| !line.is_empty() && !is_secret(line)) {
         Some(line) => format!("{}: {cause}: {line}", place.replace(" column", ", column")),
-        None => format!("{place}: {cause}"),
+        None => format!("{}: {cause}", place.replace(" column", ", column")),
     }
 }
 
@@ -70,6 +73,7 @@ mod tests {
             ("_share: half", "line 1, column 9: wanted a number: _share: half"),
             ("_names: a", "line 1, column 9: wanted a list, such as [a, b]: _names: a"),
             ("_text: [a]", "line 1, column 8: wanted a text: _text: [a]"),
+            ("_text: [token]", "line 1, column 8: wanted a text"),
             ("_number: 1\n_number: 2", "line 2, column 1: duplicate key _number: _number: 2"),
         ] {
             assert_eq!(parse::<Keys>(text).map(drop), Err(message.to_owned()));

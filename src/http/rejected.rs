@@ -2,13 +2,15 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use std::fmt::Display;
+
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result as MillstreamResult};
@@ -22,9 +24,11 @@ use super::problem::Problem;
 use super::rows::raw_rows;
 use super::stamp::{epoch_headers, timestamp};
 
-/// The most rows that are told, and about how many bytes of them.
+/// The most rows that are returned, and about how many bytes of them.
 const ROWS: usize = 1000;
 const BYTES: usize = 4 << 20;
+/// The longest filter, in bytes: a row has up to 256 KiB, and JSON may take six bytes for one.
+pub(super) const FILTER_BYTES: usize = 2 << 20;
 
 /// The first rejected rows, and how many there are for each reason.
 pub(super) async fn rejected(State(app): Shared) -> Result<Response, Problem> {
@@ -69,41 +73,49 @@ fn first_rows(tables: &TablesSnapshot) -> MillstreamResult<Vec<Box<RawValue>>> {
 }
 
 /// The body of a request, if it could be received.
-type Body = Result<Bytes, BytesRejection>;
+type FilterBody = Result<Bytes, BytesRejection>;
 
 /// Reads them once more, with the settings of now.
-pub(super) async fn retry(State(app): Shared, body: Body) -> Result<Response, Problem> {
-    let Forgotten { epoch, retried, .. } = ask(&app, Forget::Retry, body).await?;
+pub(super) async fn retry(State(app): Shared, query: RawQuery, body: FilterBody) -> Result<Response, Problem> {
+    let Forgotten { epoch, retried, .. } = ask(&app, Forget::Retry, query, body).await?;
     let body = json!({ "epoch": epoch.epoch, "accepted": retried.accepted, "rejected": retried.rejected });
     Ok((epoch_headers(epoch), Json(body)).into_response())
 }
 
 /// Forgets them.
-pub(super) async fn forget(State(app): Shared, body: Body) -> Result<Response, Problem> {
-    let Forgotten { epoch, meant, .. } = ask(&app, Forget::Drop, body).await?;
-    Ok((epoch_headers(epoch), Json(json!({ "epoch": epoch.epoch, "dropped": meant }))).into_response())
+pub(super) async fn forget(State(app): Shared, query: RawQuery, body: FilterBody) -> Result<Response, Problem> {
+    let Forgotten { epoch, matched, .. } = ask(&app, Forget::Drop, query, body).await?;
+    Ok((epoch_headers(epoch), Json(json!({ "epoch": epoch.epoch, "dropped": matched }))).into_response())
 }
 
-/// Asks for what is to be done with the rows of the filter that a body has; of an empty one, with all.
-async fn ask(app: &App, what: Forget, body: Body) -> Result<Forgotten, Problem> {
+/// Asks for what is to be done with the rows that match the filter of a body; with all if it is empty. What can't be
+/// undone is refused if it may be meant otherwise.
+async fn ask(app: &App, action: Forget, query: RawQuery, body: FilterBody) -> Result<Forgotten, Problem> {
     app.check_live()?;
+    if query.0.is_some() {
+        return Err(Problem::bad_request("wanted no query: the body says which rows"));
+    }
     let body = body.map_err(|cause| Problem::new(cause.status(), format!("the body: {cause}")))?;
-    let which = match body.is_empty() {
-        true => RejectedFilter::default(),
-        // An array would do for a struct, too.
-        false => serde_json::from_slice(&body)
-            .and_then(|fields| serde_json::from_value(Value::Object(fields)))
-            .map_err(|cause| {
-                let wanted =
-                    "wanted a JSON object with table, file, row_number, reason or row, or nothing for all rows";
-                Problem::new(StatusCode::BAD_REQUEST, format!("the body: {cause}; {wanted}"))
-            })?,
-    };
+    let filter = if body.is_empty() { RejectedFilter::default() } else { filter_of(&body)? };
     let (answer, answered) = oneshot::channel();
-    if !app.requests.rejected.ask(what, which, |forgotten| _ = answer.send(forgotten)) {
-        let detail = "the rejected rows are already to be dropped or tried again";
+    if !app.requests.rejected.ask(action, filter, |forgotten| _ = answer.send(forgotten)) {
+        let detail = "too many requests to drop rejected rows or to try them again wait";
         return Err(Problem::retry(StatusCode::CONFLICT, 1, detail));
     }
     let ended = "the service has ended; whether it is done is not known";
     Ok(answered.await.map_err(|_| Problem::retry(StatusCode::SERVICE_UNAVAILABLE, 5, ended))??)
+}
+
+fn filter_of(body: &[u8]) -> Result<RejectedFilter, Problem> {
+    let wanted = "wanted a JSON object with table, file, row_number, reason or row, or no body for all rows";
+    let refused = |cause: &dyn Display| Problem::bad_request(format!("the body: {cause}; {wanted}"));
+    // An array would do for a struct, too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(refused(&"found something else"));
+    }
+    let filter: RejectedFilter = serde_json::from_slice(body).map_err(|cause| refused(&cause))?;
+    if filter == RejectedFilter::default() {
+        return Err(refused(&"found an empty object"));
+    }
+    Ok(filter)
 }

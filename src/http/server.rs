@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -256,8 +256,8 @@ fn routes(app: &Arc<App>) -> Router {
         .route("/v1/verify", post(actions::verify))
         .route("/v1/publish", post(actions::publish))
         .route("/v1/rejected", get(rejected::rejected))
-        .route("/v1/rejected/retry", post(rejected::retry))
-        .route("/v1/rejected/drop", post(rejected::forget))
+        .route("/v1/rejected/retry", post(rejected::retry).layer(DefaultBodyLimit::max(rejected::FILTER_BYTES)))
+        .route("/v1/rejected/drop", post(rejected::forget).layer(DefaultBodyLimit::max(rejected::FILTER_BYTES)))
         .route("/v1/sources", get(status::sources))
         .route("/v1/sinks", get(status::sinks))
         .route("/v1/tables", get(read::tables))
@@ -270,7 +270,7 @@ fn routes(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(async |method: Method| {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not a method of this path"))
         })
-        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(app), authorized))
         .layer(middleware::from_fn_with_state(Arc::clone(app), counted))
         .with_state(Arc::clone(app))

@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
 /// How many lines are kept, and how many bytes of them.
 const LINES: usize = 1000;
 const BYTES: usize = 1 << 20;
+/// The longest line, in bytes.
+const LONGEST: usize = 16 << 10;
 
 /// The last lines of the log, each a JSON object: at most 1,000, and about 1 MiB. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -18,12 +22,13 @@ struct KeptLines {
 }
 
 impl RecentLog {
-    /// Adds a line; the oldest ones make room.
+    /// Adds a line, a JSON object; the oldest ones make room. A message that is very long is shortened.
     pub fn add(&self, line: &str) {
-        let (line, mut kept) = (line.trim_end(), self.lock());
+        let Some(line) = bounded(line.trim_end()) else { return };
+        let mut kept = self.lock();
         kept.bytes += line.len();
-        kept.lines.push_back(line.to_owned());
-        while kept.lines.len() > LINES || (kept.bytes > BYTES && kept.lines.len() > 1) {
+        kept.lines.push_back(line);
+        while kept.lines.len() > LINES || kept.bytes > BYTES {
             kept.bytes -= kept.lines.pop_front().map_or(0, |line| line.len());
         }
     }
@@ -39,6 +44,19 @@ impl RecentLog {
     }
 }
 
+/// A line that is not too long; `None` for one that can't be shortened.
+fn bounded(line: &str) -> Option<String> {
+    if line.len() <= LONGEST {
+        return Some(line.to_owned());
+    }
+    let mut fields: Value = serde_json::from_str(line).ok()?;
+    let message = fields.get("message")?.as_str()?;
+    let end = (0..LONGEST / 8).rev().find(|end| message.is_char_boundary(*end))?;
+    let shortened = format!("{}… ({} bytes)", &message[..end], message.len());
+    fields["message"] = shortened.into();
+    Some(fields.to_string()).filter(|line| line.len() <= LONGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,10 +67,13 @@ mod tests {
         (0..LINES + 10).for_each(|line| log.add(&format!("{line}\n")));
         let lines = log.lines();
         assert_eq!((lines.len(), &*lines[0], &*lines[LINES - 1]), (LINES, "10", "1009"));
-        log.add(&"x".repeat(BYTES - 10));
-        assert_eq!(log.lines().last().map(String::len), Some(BYTES - 10));
+        let long = |length: usize| serde_json::json!({ "level": "WARN", "message": "ä".repeat(length) }).to_string();
+        (0..200).for_each(|_| log.add(&long(LONGEST / 2 - 50)));
         assert!(log.lines().iter().map(String::len).sum::<usize>() <= BYTES);
-        log.add(&"y".repeat(2 * BYTES));
-        assert_eq!(log.lines().len(), 1);
+        log.add(&long(BYTES));
+        log.add(&"y".repeat(BYTES));
+        let last: Value = log.lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("JSON");
+        assert!(last["message"].as_str().is_some_and(|message| message.ends_with("… (2097152 bytes)")), "{last}");
+        assert!(log.lines().len() > 50);
     }
 }

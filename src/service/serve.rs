@@ -104,12 +104,12 @@ pub fn serve(
     };
     service.tell_rejections();
     requests.activity.is_live(began.elapsed(), found_epoch, service.as_of);
+    requests.ingest.set(Some(Arc::clone(&service.open)));
     tracing::info!(epoch = service.epoch, "live at epoch {}, as of {}", service.epoch, service.as_of);
     let served = service.follow(requests);
     requests.ingest.set(None);
     service.open.inbox.close();
-    // Nobody does what was asked for last.
-    drop(requests.rejected.take());
+    requests.rejected.close();
     let ended = service.end();
     served.and(ended)
 }
@@ -208,7 +208,6 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             arriving::begin(&admission, state, &inbox)?;
         }
         let open = Arc::new(Open::new(&admission, &inbox, state, &current)?);
-        requests.ingest.set(Some(Arc::clone(&open)));
         Ok(Service {
             config,
             sinks,
@@ -323,7 +322,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
 
     /// Makes an epoch that forgets the rejected rows.
     fn forget(&mut self, epoch: EpochOfForgotten, requests: &ServiceHandle) -> Result<()> {
-        let EpochOfForgotten { batches, forgotten, meant, retried, answer } = epoch;
+        let EpochOfForgotten { batches, forgotten, matched, retried, answer } = epoch;
         let epoch = Committed { epoch: self.epoch + 1, time_ms: now_ms() };
         let started = Instant::now();
         let schema = |batch: &SourceBatch| self.open.admission.schema(batch.table).clone();
@@ -343,10 +342,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         requests.observer.observe(|| stats);
         tracing::info!(
             epoch = number,
-            "epoch {number}: {} rejected rows are forgotten, {accepted} of them are accepted now",
-            meant - retried.rejected
+            "epoch {number}: {} rejected rows are rejected no more, {accepted} of them are accepted",
+            matched - retried.rejected
         );
-        answer(Ok(Forgotten { epoch, meant, retried }));
+        answer(Ok(Forgotten { epoch, matched, retried }));
         Ok(())
     }
 

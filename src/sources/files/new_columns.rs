@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 
 use crate::columns::can_be_carried;
 use crate::model::InputTable;
+use crate::printable::printable;
 
 use super::common_type::common_type;
 
@@ -16,6 +17,16 @@ pub(crate) struct NewColumns(BTreeMap<(InputTable, String), DataType>);
 
 /// More new columns are ignored: somebody writes values where names belong.
 const MOST: usize = 100;
+/// So many characters of a name are shown.
+const LONGEST_NAME: usize = 100;
+
+/// The name of a column, for a message.
+fn name_shown(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => printable(&format!("{}…", &name[..end])),
+        None => printable(name),
+    }
+}
 
 impl NewColumns {
     /// Columns that were found in a file or request: those that can be carried from the next start on, and are new or
@@ -33,9 +44,10 @@ impl NewColumns {
         let both = known.map_or(Some(found.clone()), |known| common_type(known, found)).unwrap_or(DataType::Utf8);
         let can_be = both != DataType::Null && can_be_carried(&both);
         if known.is_none() {
+            let shown = name_shown(name);
             match can_be {
-                true => tracing::warn!("{table}: column {name} is new: it is ignored until the next start"),
-                false => tracing::warn!("{table}: column {name} is new, and a {found}: it is ignored"),
+                true => tracing::warn!("{table}: column {shown} is new: it is ignored until the next start"),
+                false => tracing::warn!("{table}: column {shown} is new, and a {found}: it is ignored"),
             }
         }
         let is_other = known != Some(&both);
