@@ -7,13 +7,13 @@ mod served;
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use browser::{Browser, View, WIDE};
 use fastrand::Rng;
 use files::Shop;
 use files::processes::hosts;
-use files::serving::{service, shop_with_folder, stop};
+use files::serving::{PATIENCE, service, shop_with_folder, stop};
 use serde_json::json;
 use served::{PEN, Served, order, pen};
 
@@ -189,9 +189,15 @@ fn a_table_of_a_million_rows_is_paged_sorted_and_searched() {
     let products = format!("product_id,product_name,category,price\n{products}");
     fs::write(shop.input().join("orders/00.csv"), orders).expect("written");
     fs::write(shop.input().join("products.csv"), products).expect("written");
-    let served = Served::start_loading(service(&shop, &["--listen", "127.0.0.1:0"]));
+    let tables = "daily_sales,product_sales,customer_patterns,rfm_analysis";
+    let served = Served::start_loading(service(&shop, &["--listen", "127.0.0.1:0", "--tables", tables]));
     let Some(browser) = Browser::start(WIDE) else { return stop_quietly(served) };
     browser.go(&format!("{}/#/tables/customer_patterns", served.base));
+    let started = Instant::now();
+    while served.get("/readyz").status != 200 {
+        assert!(started.elapsed() < 4 * PATIENCE, "a million orders are not loaded");
+        thread::sleep(Duration::from_millis(200));
+    }
     let rows = "document.querySelectorAll('#page .tall tbody tr').length";
     browser.wait(&format!("{rows} === 200"));
     assert!(
