@@ -623,7 +623,8 @@ fn the_live_demo_goes_on_after_it_was_killed() {
     running.signal("-KILL");
     running.end();
     let running = demo();
-    await_epoch(&running, 3);
+    // The first epoch is the shop; each of the others has a file.
+    await_epoch(&running, 6);
     running.signal("-INT");
     check(&running.end(), 0, &[]);
     let files = fs::read_dir(folder.path().join("d/incoming/orders")).expect("orders arrived").count();
