@@ -38,6 +38,7 @@ mod problem;
 mod query;
 mod read;
 mod rejected;
+mod relay;
 mod rows;
 mod server;
 mod stamp;

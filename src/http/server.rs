@@ -40,6 +40,7 @@ use super::enriched_info::EnrichedInfo;
 use super::history::MeasuredSeconds;
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::relay::EpochRelay;
 use super::{
     actions, console, dataflow, demo, explain, follow, logs, measure, openapi, overview, post, read, rejected, status,
     tls,
@@ -64,6 +65,8 @@ const FILES_OF_THE_JOB: usize = 512;
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 /// The most bytes of the head of a request.
 const HEAD_BYTES: usize = 64 << 10;
+/// So many tasks are polled before what other threads or the network have woken.
+const TASKS_AT_ONCE: u32 = 8;
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -92,7 +95,8 @@ impl HttpServer {
         let kept: Vec<_> = kept.chain([RejectedTable::NAME]).collect();
         let current = requests.current.clone();
         let tables = MemoryTables::of(&kept).named_by(&current).with_history(HISTORY_BYTES);
-        let (epochs, newest) = watch::channel(Committed::default());
+        let (epochs, committed) = watch::channel(Committed::default());
+        let (relay, newest) = EpochRelay::new(committed);
         let (metrics, enriched) = (Arc::new(Metrics::new()), Arc::<EnrichedInfo>::default());
         let (history, baseline) = (Arc::<MeasuredSeconds>::default(), Baseline::default());
         requests.observer = EpochObserver::new(measure::observer(&metrics, &history));
@@ -122,14 +126,17 @@ impl HttpServer {
             was_live: Default::default(),
             listen,
         });
-        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
+        let mut runtime = Builder::new_current_thread();
+        runtime.enable_all().max_blocking_threads(64);
+        // However many follow changes, answers and requests get their turn between them.
+        let runtime = runtime.global_queue_interval(TASKS_AT_ONCE).event_interval(TASKS_AT_ONCE).build();
         let runtime = runtime.map_err(Error::failed)?;
         let (stop, stopped) = oneshot::channel();
         let connections = connections();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let thread = thread::Builder::new().name("http".into());
         let thread = thread
-            .spawn(move || run(runtime, listener, acceptor, connections, &app, stopped))
+            .spawn(move || run(runtime, listener, acceptor, connections, &app, relay, stopped))
             .map_err(Error::failed)?;
         tracing::info!("listening at {scheme}://{address}");
         let shown = ShownEpochs { epochs, current, enriched, tables: tables.clone(), baseline };
@@ -204,9 +211,11 @@ fn run(
     acceptor: Option<TlsAcceptor>,
     connections: usize,
     app: &Arc<App>,
+    relay: EpochRelay,
     stopped: oneshot::Receiver<()>,
 ) {
     runtime.block_on(async {
+        tokio::spawn(relay.run());
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!("the server can't listen: {error}"),
