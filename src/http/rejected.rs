@@ -1,9 +1,9 @@
 //! `/v1/rejected`: the rows that could not be used, and what to do with them.
 
-use axum::Json;
-use axum::body::Bytes;
 use std::fmt::Display;
 
+use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
