@@ -273,7 +273,9 @@ fn a_rejected_row_is_corrected_and_the_tables_are_verified() {
     served.post_with("rejected/drop", &[], b"").expect(200);
     let bad = json!({"order_id": 950, "customer_id": 5, "product_id": PEN, "order_date": "2024-03-0x", "quantity": 4});
     served.post_json("orders", &bad).expect(200);
+    served.post_json("orders", &json!({"order_id": 960, "order_date": "never"})).expect(200);
     browser.go(&format!("{}/#/rejected", served.base));
+    browser.wait("document.querySelectorAll('#page tbody tr').length === 2");
     click(&browser, "Correct");
     browser.wait("document.getElementById('correction')?.value.includes('2024-03-0x')");
     click(&browser, "Send");
@@ -283,7 +285,13 @@ fn a_rejected_row_is_corrected_and_the_tables_are_verified() {
     browser.wait("document.querySelector('#page [role=status]')?.textContent.includes('in all tables')");
     let day = served.get("/v1/tables/daily_sales?key=2024-03-09").json();
     assert_eq!(day["rows"][0]["daily_revenue"], 40.0, "{day}");
+    // The corrected row is not listed any more; the other one is dropped.
+    browser.wait("document.querySelectorAll('#page tbody tr').length === 1");
     browser.eval("window.confirm = () => true");
+    browser.eval("[...document.querySelectorAll('button')].find((one) => one.textContent === 'Drop').click()");
+    browser.wait("document.body.innerText.includes('No row is rejected')");
+    served.post_json("orders", &bad).expect(200);
+    browser.wait("document.querySelectorAll('#page tbody tr').length === 1");
     click(&browser, "Drop all");
     browser.wait("document.body.innerText.includes('No row is rejected')");
 
