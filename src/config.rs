@@ -6,6 +6,7 @@
 mod args;
 mod cluster;
 mod ends;
+mod environment;
 mod file;
 mod file_on_disk;
 mod folders;
@@ -26,6 +27,7 @@ use crate::model::{Day, InputTable};
 
 pub use args::RunArgs;
 pub use cluster::{ClusterArgs, ClusterConfig, Secret};
+pub use ends::PostgresKeys;
 pub use file::ByteSize;
 #[cfg(feature = "cli")]
 pub(crate) use file_on_disk::document;

@@ -77,6 +77,9 @@ mod panics;
 pub mod forest;
 pub mod pipeline;
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
 pub mod columns;
 pub mod udf;
 

@@ -17,6 +17,7 @@ mod admission;
 mod arriving;
 mod background;
 mod compare;
+mod deliveries;
 mod epoch;
 mod forget;
 mod import;
@@ -38,7 +39,7 @@ mod state_commands;
 mod stats;
 mod verify;
 
-pub use activity::{Activity, ActivityReport, SourceKind, SourceReport, TaskKind, TaskReport};
+pub use activity::{Activity, ActivityReport, DeliveryTo, SourceKind, SourceReport, TaskKind, TaskReport};
 pub use forget::{Forget, Forgotten, RejectedRows};
 
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};

@@ -16,18 +16,26 @@
 //! | [`ChangeFeed`] | the rows that each epoch inserted and deleted |
 //! | [`MemoryTables`] | the rows of tables, which can be read at any time |
 //! | [`Checksums`] | a checksum of each table |
+//! | `postgres::PostgresSink` | tables in PostgreSQL, with the feature `postgres` |
 
 mod changes;
 mod checksums;
 mod committed;
+#[cfg(feature = "postgres")]
+mod delivery;
+mod delivery_status;
 pub mod folder;
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod sink;
 
 pub use crate::model::Epoch;
 pub use changes::{ChangeFeed, GatheredChanges, TableChanges};
 pub use checksums::Checksums;
 pub use committed::{Committed, CurrentEpoch};
+pub(crate) use delivery_status::DeliveryStatus;
+pub use delivery_status::{DeliveryReport, DeliveryState};
 pub use memory::{ChangesAfter, EpochOfTable, KeyRange, MemoryTables, TableScan, TablesSnapshot};
 pub use sink::{
     Direction, Opened, PartOptions, RowChanges, Sink, SinkContext, SinkPart, TableInfo, TableReport, Written,

@@ -27,6 +27,7 @@ const LAYERS: &[&str] = &[
     "panics",
     "forest",
     "pipeline",
+    "postgres",
     "columns",
     "udf",
     "sources",

@@ -1,9 +1,16 @@
 //! The sources and sinks of a service in the config file.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+
+use super::cluster::Secret;
+use super::environment::expanded;
+use super::file::TableNames;
 
 /// An entry of `sources`.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,13 +23,56 @@ pub(super) struct SourceKeys {
 }
 
 /// An entry of `sinks`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct SinkKeys {
     pub(super) name: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
     pub(super) publish: PublishKeys,
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    schema: Option<String>,
+    #[serde(default)]
+    tables: Option<TableNames>,
+}
+
+/// A sink of the type `postgres`.
+#[derive(Clone, Debug)]
+pub struct PostgresKeys {
+    /// Its name.
+    pub name: String,
+    /// The URL of its database.
+    pub url: Secret,
+    /// The schema of its tables.
+    pub schema: String,
+    /// Its tables; `None` for the default ones.
+    pub tables: Option<Vec<String>>,
+}
+
+impl SinkKeys {
+    /// Reads it as a sink of the type `postgres`.
+    ///
+    /// # Errors
+    ///
+    /// If a key is missing, or is one of a folder.
+    pub(super) fn postgres(&self) -> Result<PostgresKeys> {
+        let of_key = |key: &str| format!("sinks: {}: {key}", self.name);
+        let Some(url) = &self.url else {
+            return Err(Error::usage(format!("{}: wanted the URL of a database", of_key("url"))));
+        };
+        if self.publish.every.is_some() || self.publish.on_stop.is_some() {
+            let cause = "every epoch is delivered; wanted no such key";
+            return Err(Error::usage(format!("{}: {cause}", of_key("publish"))));
+        }
+        Ok(PostgresKeys {
+            name: self.name.clone(),
+            url: Secret::new(expanded(&of_key("url"), url)?.trim().as_bytes()),
+            schema: self.schema.clone().unwrap_or_else(|| "shop".to_owned()),
+            tables: self.tables.clone().map(TableNames::into_names),
+        })
+    }
 }
 
 /// When a folder sink publishes.
@@ -55,6 +105,13 @@ impl LateKeys {
     /// The number of days after which an order is rejected.
     pub(super) fn reject_after(&self) -> Option<u32> {
         (self.then == WhenLate::Reject).then_some(self.after)
+    }
+}
+
+/// Without the URL, which may have a password.
+impl fmt::Debug for SinkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkKeys").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 

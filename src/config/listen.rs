@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::redacted::is_reference;
 
 use super::cluster::{Secret, read_secret};
+use super::environment::expanded;
 
 /// `serve`: where a service listens.
 #[derive(Clone, Default, Deserialize)]
@@ -62,7 +62,7 @@ impl ListenConfig {
         let address = address_of(text)?;
         let token = match (token_file.or(file_of_file), token) {
             (Some(path), _) => read_secret(path)?,
-            (None, Some(token)) => Secret::new(expanded(&token)?.trim().as_bytes()),
+            (None, Some(token)) => Secret::new(expanded("serve.token", &token)?.trim().as_bytes()),
             (None, None) => default_token.map_or_else(Secret::default, |token| Secret::new(token.trim().as_bytes())),
         };
         if !address.ip().is_loopback() && token.is_empty() {
@@ -78,20 +78,6 @@ impl ListenConfig {
 fn address_of(text: &str) -> Result<SocketAddr> {
     let wanted = || Error::usage(format!("serve.listen: found {text}, wanted an address such as 127.0.0.1:8080"));
     text.replace("localhost:", "127.0.0.1:").parse().map_err(|_| wanted())
-}
-
-/// A text, in which `${NAME}` stands for an environment variable.
-fn expanded(text: &str) -> Result<String> {
-    let Some(name) = text.strip_prefix("${").map(|name| name.trim_end_matches('}')) else {
-        return Ok(text.to_owned());
-    };
-    if !is_reference(text) {
-        return Err(Error::usage("serve.token: wanted the token, or ${NAME} for that of an environment variable"));
-    }
-    match std::env::var(name) {
-        Ok(value) if !value.is_empty() => Ok(value),
-        _ => Err(Error::usage(format!("serve.token: the environment variable {name} is not set"))),
-    }
 }
 
 #[cfg(test)]
@@ -117,7 +103,11 @@ mod tests {
             ("0.0.0.0:8080", None, "found 0.0.0.0:8080, which others can reach, and no token"),
             ("[::]:8080", None, "which others can reach"),
             ("8080", None, "serve.listen: found 8080, wanted an address such as 127.0.0.1:8080"),
-            ("127.0.0.1:0", Some("${NAME:-sesame}"), "wanted the token, or ${NAME}"),
+            (
+                "127.0.0.1:0",
+                Some("${NAME:-sesame}"),
+                "serve.token: wanted ${NAME} for the value of an environment variable",
+            ),
             ("127.0.0.1:0", Some("${MILLSTREAM_NOT_SET}"), "the environment variable MILLSTREAM_NOT_SET is not set"),
         ] {
             let error = decided(address, token, None).expect_err(address).to_string();

@@ -8,7 +8,7 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
-use super::ends::{LateKeys, PublishKeys, SinkKeys, SourceKeys};
+use super::ends::{LateKeys, PostgresKeys, PublishKeys, SourceKeys};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
 use super::listen::ListenConfig;
@@ -63,6 +63,8 @@ pub struct ServeSettings {
     pub follows_today: bool,
     /// Where it listens for HTTP requests; `None` for nowhere.
     pub listen: Option<ListenConfig>,
+    /// The databases to which it delivers tables.
+    pub postgres_sinks: Vec<PostgresKeys>,
 }
 
 impl ServeSettings {
@@ -101,6 +103,7 @@ impl ServeSettings {
             publish_on_stop: sink.on_stop.unwrap_or(true),
             follows_today,
             listen,
+            postgres_sinks: postgres_sinks(&file)?,
         })
     }
 }
@@ -128,18 +131,38 @@ fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
 
 /// When the one sink there may be publishes.
 fn folder_sink(file: &ConfigFile) -> Result<PublishKeys> {
-    if let Some(SinkKeys { name, kind, .. }) = file.sinks.iter().find(|sink| sink.kind != "folder") {
-        return Err(Error::usage(format!("sinks: {name}: there is no sink of the type {kind}; wanted folder")));
-    }
-    match file.sinks.as_slice() {
+    let folders: Vec<_> = file.sinks.iter().filter(|sink| sink.kind == "folder").collect();
+    match folders.as_slice() {
         [] => Ok(PublishKeys::default()),
-        [SinkKeys { publish, .. }] => Ok(publish.clone()),
+        [folder] => Ok(folder.publish.clone()),
         [first, second, ..] => {
             let names = format!("{} and {}", first.name, second.name);
             Err(Error::usage(format!("sinks: found the folders {names}; wanted one, which is data.output_path")))
         }
     }
 }
+
+/// The sinks in databases; fails for sinks of unknown types.
+fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
+    let mut sinks: Vec<PostgresKeys> = Vec::new();
+    for sink in file.sinks.iter().filter(|sink| sink.kind != "folder") {
+        let (name, kind) = (&sink.name, &sink.kind);
+        let problem = match kind.as_str() {
+            POSTGRES if !cfg!(feature = "postgres") => "this build is without it; wanted one with the feature postgres",
+            POSTGRES if sinks.iter().any(|known| known.name == *name) => "there are two sinks of this name",
+            POSTGRES => {
+                sinks.push(sink.postgres()?);
+                continue;
+            }
+            _ => "there is no sink of this type; wanted folder or postgres",
+        };
+        return Err(Error::usage(format!("sinks: {name}: found the type {kind}: {problem}")));
+    }
+    Ok(sinks)
+}
+
+/// The type of a sink in a database.
+const POSTGRES: &str = "postgres";
 
 #[cfg(test)]
 mod tests {
@@ -169,6 +192,7 @@ mod tests {
             publish_on_stop: false,
             follows_today: true,
             listen: None,
+            postgres_sinks: Vec::new(),
         };
         let text = |settings: &ServeSettings| format!("{settings:?}");
         assert_eq!(text(&resolved(yaml, &ServeArgs::default()).expect("valid")), text(&of_file));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::ListenConfig;
 use crate::process_memory;
-use crate::service::{ActivityReport, SourceKind, SourceReport, TaskKind, TaskReport};
+use crate::service::{ActivityReport, DeliveryTo, SourceKind, SourceReport, TaskKind, TaskReport};
 use crate::sinks::TableInfo;
 
 use super::app::{App, FOLLOWERS_MAX, Shared};
@@ -150,6 +150,28 @@ pub(super) async fn sources(State(app): Shared) -> Json<Value> {
     Json(json!({ "sources": sources }))
 }
 
+/// A sink that delivers to another system.
+fn delivery_json(delivery: &DeliveryTo) -> Value {
+    let DeliveryTo { name, kind, place, report, .. } = delivery;
+    let last_failure = report.last_failure.as_ref();
+    json!({
+        "type": kind,
+        "name": name,
+        "path": place,
+        "state": report.state,
+        "epoch": report.epoch.map(|epoch| epoch.epoch),
+        "committed_at": report.epoch.map(|epoch| timestamp(epoch.time_ms)),
+        "delivered_at": report.delivered_ms.map(timestamp),
+        "transactions": report.transactions,
+        "rows": report.rows,
+        "seconds": report.took.as_secs_f64(),
+        "waiting": { "epochs": report.waiting_epochs, "rows": report.waiting_rows },
+        "behind_seconds": report.behind.as_secs_f64(),
+        "failures": report.failures,
+        "last_failure": last_failure.map(|(ms, cause)| json!({ "at": timestamp(*ms), "reason": cause })),
+    })
+}
+
 /// Where tables go.
 pub(super) async fn sinks(State(app): Shared) -> Json<Value> {
     let service = &app.service;
@@ -160,5 +182,7 @@ pub(super) async fn sinks(State(app): Shared) -> Json<Value> {
     let sink = json!({
         "type": "folder", "path": path, "every_seconds": every, "on_stop": on_stop, "last_publication": published,
     });
-    Json(json!({ "sinks": [sink] }))
+    let activity = app.requests.activity.report();
+    let sinks: Vec<_> = std::iter::once(sink).chain(activity.deliveries.iter().map(delivery_json)).collect();
+    Json(json!({ "sinks": sinks }))
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::model::Day;
 use crate::report::RejectionReport;
 use crate::runtime::{OperatorLog, OperatorReport};
+use crate::sinks::{DeliveryReport, DeliveryStatus};
 
 use super::offsets::now_ms;
 
@@ -36,6 +37,22 @@ pub struct ActivityReport {
     pub rejections: Vec<RejectionReport>,
     /// What came in since the start, by source.
     pub sources: BTreeMap<SourceKind, SourceReport>,
+    /// What is delivered to other systems.
+    pub deliveries: Vec<DeliveryTo>,
+}
+
+/// A sink that delivers to another system.
+#[derive(Clone, Debug)]
+pub struct DeliveryTo {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the configuration has it.
+    pub kind: &'static str,
+    /// Where it delivers to.
+    pub place: String,
+    /// How that goes.
+    pub report: DeliveryReport,
+    status: DeliveryStatus,
 }
 
 /// A task beside the epochs.
@@ -121,7 +138,24 @@ impl Activity {
     /// What there is to tell now.
     #[must_use]
     pub fn report(&self) -> ActivityReport {
-        self.lock().clone()
+        let mut report = self.lock().clone();
+        report.deliveries.iter_mut().for_each(|delivery| delivery.report = delivery.status.report());
+        report
+    }
+
+    /// The sinks of the job are made anew.
+    #[cfg(feature = "postgres")]
+    pub(super) fn begin_deliveries(&self) {
+        self.lock().deliveries.clear();
+    }
+
+    /// There is a sink that delivers to another system; returns what it tells how that goes.
+    #[cfg(feature = "postgres")]
+    pub(super) fn begin_delivery(&self, name: &str, kind: &'static str, place: &str) -> DeliveryStatus {
+        let (status, report) = (DeliveryStatus::default(), DeliveryReport::default());
+        let (name, place) = (name.to_owned(), place.to_owned());
+        self.lock().deliveries.push(DeliveryTo { name, kind, place, report, status: status.clone() });
+        status
     }
 
     /// What the operators of the dataflow do and keep; none if nobody may look.

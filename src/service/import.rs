@@ -52,7 +52,7 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     let offset = serde_json::json!({ "files": ledger });
     let name = offset_name(&config.run.input.path);
     let mut offsets = BTreeMap::from([(name, offset)]);
-    if config.replayed_rows > 0 {
+    if config.is_followed() {
         offsets.extend([MadeBy::new(config, config.today(), &state).offset()]);
     }
     log.commit(&Commit { epoch: 1, time_ms: now_ms(), offsets, ..Commit::default() })?;

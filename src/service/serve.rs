@@ -22,6 +22,7 @@ use super::activity::Activity;
 use super::admission::Admission;
 use super::arriving;
 use super::background::{Background, Task};
+use super::deliveries::Deliveries;
 use super::epoch::EpochOfArrivals;
 use super::forget::{EpochOfForgotten, Forgetting, Forgotten, RejectedRows};
 use super::import::{self, ImportSettings};
@@ -157,6 +158,7 @@ struct Service<'a, S> {
     /// The last epoch that is durable and visible.
     epoch: u64,
     current: CurrentEpoch,
+    deliveries: Deliveries,
     as_of: Day,
     background: Background,
     activity: Activity,
@@ -183,9 +185,9 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
     ) -> Result<Service<'a, S>> {
         let (checksums, changes, as_of) = (Checksums::gathered(), ChangeFeed::gathered(PUBLISHED_MOST), config.today());
         let mut log = state.log(config.durability);
-        let made_anew = match config.replayed_rows {
-            0 => None,
-            _ => MadeBy::new(config, as_of, state).begin(state, &mut log)?,
+        let made_anew = match config.is_followed() {
+            false => None,
+            true => MadeBy::new(config, as_of, state).begin(state, &mut log)?,
         };
         let replayed = if made_anew.is_none() { config.replayed_rows } else { 0 };
         let (source, last) = state.source_before_last(replayed)?;
@@ -193,11 +195,16 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (before, current) = (epoch.epoch - last.len() as u64, requests.current.clone());
         let time_ms = last.first().map_or(epoch.time_ms, |next| next.commit.time_ms);
         current.set(Committed { epoch: before, time_ms });
+        let again: Vec<_> = last.iter().map(|next| committed(&next.commit)).collect();
+        let (stop, activity) = (Arc::clone(&requests.stop), requests.activity.clone());
+        let deliveries = Deliveries { current: current.clone(), stop, activity };
+        let mut job_sinks = sinks();
+        job_sinks.extend(deliveries.sinks(config, current.get(), &again)?);
         let mut live = start_live(
             config,
             as_of,
             &Arc::new(source),
-            sinks(),
+            job_sinks,
             (&checksums, &changes),
             progress,
             &requests.activity,
@@ -221,6 +228,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             open,
             epoch: epoch.epoch,
             current,
+            deliveries,
             as_of,
             background: Background::new(&requests.activity),
             activity: requests.activity.clone(),
@@ -511,7 +519,8 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         self.current.set(epoch);
         tracing::info!("epoch {}: the day is {as_of} now", epoch.epoch);
         self.live.take().map_or(Ok(()), Live::stop)?;
-        let (source, sinks) = (Arc::new(state.source()?), (self.sinks)());
+        let (source, mut sinks) = (Arc::new(state.source()?), (self.sinks)());
+        sinks.extend(self.deliveries.sinks(self.config, epoch, &[])?);
         self.changes = ChangeFeed::gathered(PUBLISHED_MOST);
         let own = (&self.checksums, &self.changes);
         self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress, &self.activity)?);
@@ -601,7 +610,7 @@ fn apply_again(last: Vec<LastEpoch>, live: &mut Live, current: &CurrentEpoch, ch
         return Ok(());
     }
     for LastEpoch { commit, batches } in last {
-        current.set(Committed { epoch: commit.epoch, time_ms: commit.time_ms });
+        current.set(committed(&commit));
         live.begin_batches(batches)?;
         live.finish()?;
     }
@@ -609,6 +618,11 @@ fn apply_again(last: Vec<LastEpoch>, live: &mut Live, current: &CurrentEpoch, ch
     live.gather()?;
     drop(changes.take_all());
     Ok(())
+}
+
+/// The epoch of a commit.
+fn committed(Commit { epoch, time_ms, .. }: &Commit) -> Committed {
+    Committed { epoch: *epoch, time_ms: *time_ms }
 }
 
 /// Writes to the log; while that is not possible, tries again until the service is asked to stop. False if it was.

@@ -5,10 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use crate::config::{ByteSize, JobConfig, ListenConfig, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute};
+use crate::config::{
+    ByteSize, JobConfig, ListenConfig, PostgresKeys, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute,
+};
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
+
+use super::deliveries;
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -41,6 +45,8 @@ pub struct ServiceConfig {
     pub replayed_rows: u64,
     /// Where it listens for HTTP requests; `None` for nowhere.
     pub listen: Option<ListenConfig>,
+    /// The databases to which it delivers tables.
+    pub postgres_sinks: Vec<PostgresKeys>,
     /// The folder of the demo that it is of, which its page may then control; `None` for any other service.
     pub demo: Option<PathBuf>,
 }
@@ -63,6 +69,7 @@ impl ServiceConfig {
             follows_today: false,
             replayed_rows: 0,
             listen: None,
+            postgres_sinks: Vec::new(),
             demo: None,
         }
     }
@@ -88,8 +95,10 @@ impl ServiceConfig {
             publish_on_stop,
             follows_today,
             listen,
+            postgres_sinks,
         } = settings;
         let config = ServiceConfig::new(run);
+        deliveries::check(&postgres_sinks)?;
         let state = state.unwrap_or_else(|| config.state.clone());
         let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
         if tables.iter().any(|table| absolute(&state).starts_with(table)) {
@@ -110,8 +119,14 @@ impl ServiceConfig {
             publish_on_stop,
             follows_today,
             listen,
+            postgres_sinks,
             ..config
         })
+    }
+
+    /// True if somebody keeps the tables and follows what each epoch changes.
+    pub(super) fn is_followed(&self) -> bool {
+        self.replayed_rows > 0 || !self.postgres_sinks.is_empty()
     }
 
     /// The folder in which files arrive.

@@ -70,6 +70,12 @@ impl ChangeFeed {
         ChangeFeed { with_first_epoch: true, ..ChangeFeed::default() }
     }
 
+    /// As [`of`](Self::of), of all epochs. The first has all rows of the tables.
+    #[must_use]
+    pub fn with_snapshot_of(tables: &[&str]) -> ChangeFeed {
+        ChangeFeed { with_first_epoch: true, ..ChangeFeed::of(tables) }
+    }
+
     /// Creates a feed of all tables that has the changes of several epochs [together](PartOptions::gathered), to be
     /// [taken](Self::take_all). Of more than `most` bytes of rows nothing is kept.
     #[must_use]
@@ -142,6 +148,12 @@ pub struct GatheredChanges {
 }
 
 impl GatheredChanges {
+    /// Changes of several epochs, in order.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of(changes: Vec<TableChanges>) -> GatheredChanges {
+        GatheredChanges { changes, bytes: 0, most: 0 }
+    }
+
     /// What the epochs change together, by table; `None` if that was too much to be kept.
     ///
     /// # Errors

@@ -1,0 +1,9 @@
+//! What sources and sinks in PostgreSQL share: its address, connections, names, and errors in the words of the server.
+
+mod address;
+mod names;
+mod tls;
+
+pub use address::PostgresAddress;
+pub(crate) use address::in_words;
+pub(crate) use names::{plain_names, qualified, quoted};

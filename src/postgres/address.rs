@@ -1,0 +1,148 @@
+//! The address of a database, and connections to it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::postgres::config::{Host, SslMode};
+use ::postgres::{Client, Config, Error as ClientError};
+
+use crate::error::{Error, Result};
+
+use super::tls::{Trust, connector};
+
+/// A database and how to connect to it. It is shown without the password.
+#[derive(Clone)]
+pub struct PostgresAddress {
+    config: Config,
+    trust: Trust,
+}
+
+/// How long to wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may be silent before the server is asked whether it is there.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+/// How long what was sent may be unacknowledged.
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(30);
+
+impl PostgresAddress {
+    /// Reads a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE`.
+    ///
+    /// The modes are those of libpq: `disable`, `prefer` (the default), `require`, which does not check who the server
+    /// is, and `verify-full`, which does by the certificates of `sslrootcert`, or those that browsers trust.
+    ///
+    /// # Errors
+    ///
+    /// If it is not such a URL. The message does not quote it.
+    pub fn parse(url: &str) -> Result<PostgresAddress> {
+        let wanted = "wanted postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(Error::usage(format!("url: {wanted}")));
+        }
+        let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let (mut rest, mut mode, mut authority) = (Vec::new(), "prefer", None);
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", value)) => mode = value,
+                Some(("sslrootcert", value)) => authority = Some(PathBuf::from(value)),
+                _ => rest.push(parameter),
+            }
+        }
+        let config = format!("{base}?{}", rest.join("&")).parse::<Config>();
+        let mut config = config.map_err(|cause| Error::usage(format!("url: {wanted}: {}", in_words(&cause))))?;
+        let (ssl_mode, trust) = match mode {
+            "disable" => (SslMode::Disable, Trust::Anyone),
+            "prefer" => (SslMode::Prefer, authority.map_or(Trust::Anyone, Trust::Authority)),
+            "require" => (SslMode::Require, authority.map_or(Trust::Anyone, Trust::Authority)),
+            "verify-full" => (SslMode::Require, authority.map_or(Trust::Browsers, Trust::Authority)),
+            found => {
+                let wanted = "wanted disable, prefer, require or verify-full";
+                return Err(Error::usage(format!("url: sslmode: found {found}, {wanted}")));
+            }
+        };
+        if config.get_hosts().is_empty() || config.get_dbname().is_none() || config.get_user().is_none() {
+            return Err(Error::usage(format!("url: it lacks the host, the database or the user; {wanted}")));
+        }
+        config.ssl_mode(ssl_mode).connect_timeout(CONNECT_WITHIN).tcp_user_timeout(UNACKNOWLEDGED_FOR);
+        config.keepalives_idle(SILENT_FOR).keepalives_interval(SILENT_FOR / 2).keepalives_retries(3);
+        if config.get_application_name().is_none() {
+            config.application_name("millstream");
+        }
+        Ok(PostgresAddress { config, trust })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// If the server can't be reached, or does not let the user in.
+    pub(crate) fn connect(&self) -> Result<Client> {
+        let connected = self.config.connect(connector(&self.trust)?);
+        connected.map_err(|cause| Error::failed(format!("{self}: {}", in_words(&cause))).caused_by(cause))
+    }
+}
+
+/// Without the password.
+impl fmt::Display for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        let (hosts, database) = (hosts.collect::<Vec<_>>().join(","), self.config.get_dbname().unwrap_or_default());
+        write!(f, "postgres://{hosts}:{port}/{database}")
+    }
+}
+
+impl fmt::Debug for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An error in the words of the server, with its code, or else with its cause.
+pub(crate) fn in_words(error: &ClientError) -> String {
+    if let Some(told) = error.as_db_error() {
+        let detail = told.detail().map_or_else(String::new, |detail| format!(" {detail}"));
+        let hint = told.hint().map_or_else(String::new, |hint| format!(" Hint: {hint}"));
+        return format!("{}{detail}{hint} ({})", told.message(), told.code().code());
+    }
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = inner.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        let address = PostgresAddress::parse("postgres://me:hidden@db.example:5433/shop?sslmode=disable");
+        let address = address.expect("an address");
+        assert_eq!(address.to_string(), "postgres://db.example:5433/shop");
+        assert_eq!(format!("{address:?}"), "postgres://db.example:5433/shop");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_quoted() {
+        for (url, words) in [
+            ("db.example", "url: wanted postgres://USER:PASSWORD@HOST:PORT/DATABASE"),
+            ("postgres://me:hidden@db.example:port/shop", "url: wanted postgres://"),
+            ("postgres://me:hidden@db.example", "it lacks the host, the database or the user"),
+            ("postgres://me:hidden@db/shop?sslmode=on", "sslmode: found on, wanted disable, prefer, require"),
+        ] {
+            let error = PostgresAddress::parse(url).expect_err(url).to_string();
+            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+        }
+    }
+}

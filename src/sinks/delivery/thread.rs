@@ -1,0 +1,116 @@
+//! The thread that delivers.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::panics::caught;
+use crate::printable::printable;
+use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus, now_ms};
+
+use super::queue::DeliveryQueue;
+use super::{Delivery, Destination, Undelivered};
+
+/// Delivers what it is given, in a thread of its own.
+pub(crate) struct Courier {
+    queue: Arc<DeliveryQueue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How long the end of a job waits for what is not delivered yet.
+const AT_END: Duration = Duration::from_secs(10);
+/// The first and the longest time until something is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
+
+impl Courier {
+    /// Begins to deliver; `name` is that of the sink, for messages.
+    pub(crate) fn start(name: &str, status: DeliveryStatus, destination: impl Destination) -> Courier {
+        let queue = Arc::new(DeliveryQueue::new(status.clone()));
+        let route = Route { name: name.to_owned(), queue: Arc::clone(&queue), status };
+        let thread = thread::spawn(move || route.follow(destination));
+        Courier { queue, thread: Some(thread) }
+    }
+
+    /// Takes an epoch to deliver. Waits while too much is not delivered yet, unless `gives_up` says so: from then on
+    /// nothing is taken.
+    pub(crate) fn send(&self, delivery: Delivery, gives_up: impl Fn() -> bool) {
+        self.queue.put(delivery, gives_up);
+    }
+
+    /// Waits a while for what is not delivered yet; false if something is left.
+    pub(crate) fn finish(&mut self) -> bool {
+        self.queue.close();
+        let is_delivered = self.queue.is_empty_within(AT_END);
+        self.queue.give_up();
+        if is_delivered {
+            let _ = self.thread.take().map(JoinHandle::join);
+        }
+        is_delivered
+    }
+}
+
+/// What the thread works with.
+struct Route {
+    name: String,
+    queue: Arc<DeliveryQueue>,
+    status: DeliveryStatus,
+}
+
+impl Route {
+    fn follow(&self, mut destination: impl Destination) {
+        if let Err(error) = self.deliver_all(&mut destination) {
+            self.has_failed(&error, DeliveryState::Displaced);
+            self.queue.give_up();
+            tracing::error!(sink = self.name, "sink {}: {error}; nothing more is delivered to it", self.name);
+        }
+    }
+
+    fn deliver_all(&self, destination: &mut impl Destination) -> Result<()> {
+        while let Some(delivery) = self.queue.take()? {
+            self.deliver(destination, &delivery)?;
+        }
+        Ok(())
+    }
+
+    /// Delivers, however often it has to be tried, unless that is given up.
+    fn deliver(&self, destination: &mut impl Destination, delivery: &Delivery) -> Result<()> {
+        let mut retry_after = RETRY_AFTER;
+        while !self.queue.has_given_up() {
+            let started = Instant::now();
+            self.status.lock().report.state = DeliveryState::Delivering;
+            let panicked = |message| Undelivered::Ever(Error::failed(format!("internal error: {message}")));
+            match caught(|| destination.deliver(delivery)).map_err(panicked).flatten() {
+                Ok(()) => {
+                    let mut watched = self.status.lock();
+                    watched.report.transactions += 1;
+                    watched.report.rows += delivery.rows() as u64;
+                    (watched.report.took, watched.report.delivered_ms) = (started.elapsed(), Some(now_ms()));
+                    drop(watched);
+                    self.queue.delivered(delivery);
+                    return Ok(());
+                }
+                Err(Undelivered::Ever(error)) => return Err(error),
+                Err(Undelivered::Yet(error)) => {
+                    self.has_failed(&error, DeliveryState::Retrying);
+                    let seconds = retry_after.as_secs_f64();
+                    tracing::warn!(sink = self.name, "sink {}: {error}; it is tried again in {seconds} s", self.name);
+                }
+            }
+            let until = Instant::now() + retry_after;
+            while Instant::now() < until && !self.queue.has_given_up() {
+                thread::sleep(RETRY_AFTER.min(until.saturating_duration_since(Instant::now())));
+            }
+            retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self, error: &Error, state: DeliveryState) {
+        let mut watched = self.status.lock();
+        watched.report.state = state;
+        watched.report.failures += 1;
+        watched.report.last_failure = Some((now_ms(), printable(&error.to_string())));
+    }
+}
