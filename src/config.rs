@@ -27,7 +27,7 @@ use crate::model::{Day, InputTable};
 
 pub use args::RunArgs;
 pub use cluster::{ClusterArgs, ClusterConfig, Secret};
-pub use ends::PostgresKeys;
+pub use ends::{PostgresKeys, PostgresSourceKeys};
 pub use file::ByteSize;
 #[cfg(feature = "cli")]
 pub(crate) use file_on_disk::document;

@@ -6,4 +6,4 @@ mod tls;
 
 pub use address::PostgresAddress;
 pub(crate) use address::in_words;
-pub(crate) use names::{plain_names, qualified, quoted};
+pub(crate) use names::{literal, plain_names, qualified, quoted};

@@ -19,6 +19,7 @@ mod background;
 mod compare;
 mod deliveries;
 mod epoch;
+mod first_input;
 mod forget;
 mod import;
 mod inbox;
@@ -31,6 +32,7 @@ mod published;
 mod recent_log;
 mod rejected;
 mod rejected_filter;
+mod replicated;
 mod request;
 mod request_keys;
 mod serve;
@@ -39,7 +41,10 @@ mod state_commands;
 mod stats;
 mod verify;
 
-pub use activity::{Activity, ActivityReport, DeliveryTo, SourceKind, SourceReport, TaskKind, TaskReport};
+pub use activity::{
+    Activity, ActivityReport, DeliveryTo, ReplicationReport, ReplicationState, SourceKind, SourceReport, TaskKind,
+    TaskReport,
+};
 pub use forget::{Forget, Forgotten, RejectedRows};
 
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};

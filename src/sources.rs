@@ -13,12 +13,16 @@
 //! |---|---|
 //! | [`FileSource`] | an input folder of Parquet, Arrow, CSV and JSON lines files |
 //! | [`BatchSource`] | record batches in memory |
+//!
+//! With the feature `postgres`, a service also takes tables of PostgreSQL, and every transaction that changes them.
 
 mod batches;
 mod conversion;
 mod decode;
 mod files;
 mod lateness;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod source;
 
 pub use batches::BatchSource;

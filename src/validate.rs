@@ -47,7 +47,7 @@ impl Check {
 /// run does.
 #[must_use]
 pub fn input(input: &InputConfig, job: &JobConfig) -> Vec<Check> {
-    let open = |table| (table, FileSource::open_one(&input.path, table, &input.files));
+    let open = |table| (table, FileSource::open_some(&input.path, &[table], &input.files));
     let opened = InputTable::ALL.map(open);
     let schemas = opened.iter().filter_map(|(table, source)| Some(source.as_ref().ok()?.schema(*table)));
     let text_ids: Vec<_> = schemas.flat_map(InputSchema::text_ids).collect();

@@ -140,7 +140,7 @@ fn mebibytes(bytes: u64) -> String {
 /// The folders of a service.
 fn of_folders(config: &ServiceConfig) -> Vec<Check> {
     let input = InputTable::ALL.map(|table| {
-        let found = FileSource::open_one(&config.run.input.path, table, &config.run.input.files);
+        let found = FileSource::open_some(&config.run.input.path, &[table], &config.run.input.files);
         let found = found.map(|source| {
             let (files, columns) = (source.file_count(table), source.schema(table).order.len());
             format!("{files} files, {columns} columns")

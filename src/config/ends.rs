@@ -1,5 +1,6 @@
 //! The sources and sinks of a service in the config file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,19 +8,81 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::model::InputTable;
 
 use super::cluster::Secret;
 use super::environment::expanded;
 use super::file::TableNames;
 
 /// An entry of `sources`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct SourceKeys {
     pub(super) name: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
     pub(super) path: Option<PathBuf>,
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    publication: Option<String>,
+    #[serde(default)]
+    slot: Option<String>,
+    #[serde(default)]
+    tables: BTreeMap<String, String>,
+}
+
+/// A source of the type `postgres`.
+#[derive(Clone, Debug)]
+pub struct PostgresSourceKeys {
+    /// Its name.
+    pub name: String,
+    /// The URL of its database.
+    pub url: Secret,
+    /// The publication.
+    pub publication: String,
+    /// The replication slot.
+    pub slot: String,
+    /// The tables there, as schema and name.
+    pub tables: Vec<(InputTable, (String, String))>,
+}
+
+impl SourceKeys {
+    /// Reads it as a source of the type `postgres`.
+    ///
+    /// # Errors
+    ///
+    /// If a key is missing or invalid.
+    pub(super) fn postgres(&self) -> Result<PostgresSourceKeys> {
+        let wrong = |key: &str, cause: &str| Error::usage(format!("sources: {}: {key}: {cause}", self.name));
+        let url = self.url.as_ref().ok_or_else(|| wrong("url", "wanted the URL of a database"))?;
+        let publication = self.publication.clone().ok_or_else(|| wrong("publication", "wanted its name"))?;
+        let slot = self.slot.clone().unwrap_or_else(|| format!("millstream_{}", self.name));
+        let is_letter = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        if !slot.chars().all(is_letter) || slot.is_empty() || slot.len() > 63 {
+            return Err(wrong("slot", &format!("found {slot}, wanted at most 63 of a-z, 0-9 and _")));
+        }
+        let table = |(table, name): (&String, &String)| {
+            let known = InputTable::ALL.iter().find(|known| known.name() == table);
+            let known =
+                known.ok_or_else(|| wrong("tables", &format!("{table} is none of orders, products, customers")))?;
+            let (schema, name) = name.split_once('.').unwrap_or(("public", name));
+            Ok((*known, (schema.to_owned(), name.to_owned())))
+        };
+        let tables = self.tables.iter().map(table).collect::<Result<Vec<_>>>()?;
+        if tables.is_empty() {
+            return Err(wrong("tables", "wanted at least one, such as {orders: public.orders}"));
+        }
+        let url = Secret::new(expanded(&format!("sources: {}: url", self.name), url)?.trim().as_bytes());
+        Ok(PostgresSourceKeys { name: self.name.clone(), url, publication, slot, tables })
+    }
+}
+
+/// Without the URL, which may have a password.
+impl fmt::Debug for SourceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceKeys").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// An entry of `sinks`.

@@ -8,7 +8,7 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
-use super::ends::{LateKeys, PostgresKeys, PublishKeys, SourceKeys};
+use super::ends::{LateKeys, PostgresKeys, PostgresSourceKeys, PublishKeys, SourceKeys};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
 use super::listen::ListenConfig;
@@ -63,6 +63,8 @@ pub struct ServeSettings {
     pub follows_today: bool,
     /// Where it listens for HTTP requests; `None` for nowhere.
     pub listen: Option<ListenConfig>,
+    /// The database whose tables it follows.
+    pub postgres_source: Option<PostgresSourceKeys>,
     /// The databases to which it delivers tables.
     pub postgres_sinks: Vec<PostgresKeys>,
 }
@@ -95,7 +97,7 @@ impl ServeSettings {
         Ok(ServeSettings {
             state: serve.state.clone().or(file.data.checkpoint_path.clone()),
             incoming: folder_source(&file)?,
-            takes_files: file.sources.is_empty() || file.sources.iter().any(|source| source.kind != HTTP),
+            takes_files: file.sources.is_empty() || file.sources.iter().any(|source| source.kind == FOLDER),
             durability,
             checkpoint_every: serve.checkpoint_every,
             publish_every: serve.publish_every.or(sink.every),
@@ -103,28 +105,50 @@ impl ServeSettings {
             publish_on_stop: sink.on_stop.unwrap_or(true),
             follows_today,
             listen,
+            postgres_source: postgres_source(&file)?,
             postgres_sinks: postgres_sinks(&file)?,
         })
     }
 }
 
-/// The type of a source of requests.
+/// The types of sources and sinks: requests, files, tables of a database.
 const HTTP: &str = "http";
+const FOLDER: &str = "folder";
+const POSTGRES: &str = "postgres";
+
+/// What a build says of the last of them that is without it.
+const WITHOUT_POSTGRES: &str = "this build is without it; wanted one with the feature postgres";
 
 /// The folder of the one source there may be.
 fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
-    let is_known = |source: &&SourceKeys| matches!(source.kind.as_str(), "folder" | HTTP);
+    let is_known = |source: &&SourceKeys| matches!(source.kind.as_str(), FOLDER | HTTP | POSTGRES);
     if let Some(SourceKeys { name, kind, .. }) = file.sources.iter().find(|source| !is_known(source)) {
-        let wanted = "wanted folder or http";
+        let wanted = "wanted folder, http or postgres";
         return Err(Error::usage(format!("sources: {name}: there is no source of the type {kind}; {wanted}")));
     }
-    let folders: Vec<_> = file.sources.iter().filter(|source| source.kind != HTTP).collect();
+    let folders: Vec<_> = file.sources.iter().filter(|source| source.kind == FOLDER).collect();
     match folders.as_slice() {
         [] => Ok(None),
         [SourceKeys { path, .. }] => Ok(path.clone()),
         [first, second, ..] => {
             let names = format!("{} and {}", first.name, second.name);
             Err(Error::usage(format!("sources: found the folders {names}; wanted one")))
+        }
+    }
+}
+
+/// The one database there may be.
+fn postgres_source(file: &ConfigFile) -> Result<Option<PostgresSourceKeys>> {
+    let databases: Vec<_> = file.sources.iter().filter(|source| source.kind == POSTGRES).collect();
+    match databases.as_slice() {
+        [] => Ok(None),
+        [database] if !cfg!(feature = "postgres") => {
+            Err(Error::usage(format!("sources: {}: {WITHOUT_POSTGRES}", database.name)))
+        }
+        [database] => database.postgres().map(Some),
+        [first, second, ..] => {
+            let names = format!("{} and {}", first.name, second.name);
+            Err(Error::usage(format!("sources: found the databases {names}; wanted one")))
         }
     }
 }
@@ -148,7 +172,7 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
     for sink in file.sinks.iter().filter(|sink| sink.kind != "folder") {
         let (name, kind) = (&sink.name, &sink.kind);
         let problem = match kind.as_str() {
-            POSTGRES if !cfg!(feature = "postgres") => "this build is without it; wanted one with the feature postgres",
+            POSTGRES if !cfg!(feature = "postgres") => WITHOUT_POSTGRES,
             POSTGRES if sinks.iter().any(|known| known.name == *name) => "there are two sinks of this name",
             POSTGRES => {
                 sinks.push(sink.postgres()?);
@@ -160,9 +184,6 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
     }
     Ok(sinks)
 }
-
-/// The type of a sink in a database.
-const POSTGRES: &str = "postgres";
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +213,7 @@ mod tests {
             publish_on_stop: false,
             follows_today: true,
             listen: None,
+            postgres_source: None,
             postgres_sinks: Vec::new(),
         };
         let text = |settings: &ServeSettings| format!("{settings:?}");

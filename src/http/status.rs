@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::ListenConfig;
 use crate::process_memory;
-use crate::service::{ActivityReport, DeliveryTo, SourceKind, SourceReport, TaskKind, TaskReport};
+use crate::service::{ActivityReport, DeliveryTo, ReplicationReport, SourceKind, SourceReport, TaskKind, TaskReport};
 use crate::sinks::TableInfo;
 
 use super::app::{App, FOLLOWERS_MAX, Shared};
@@ -142,6 +142,15 @@ pub(super) async fn sources(State(app): Shared) -> Json<Value> {
         let source = json!({ "type": "folder", "path": path.display().to_string() });
         sources.push(with_report(source, &activity, SourceKind::Folder));
     }
+    sources.extend(app.requests.activity.replication().map(|replication| {
+        let ReplicationReport { name, place, state, position, held_bytes, failures, last_failure } = replication;
+        let last_failure = last_failure.map(|(ms, cause)| json!({ "at": timestamp(ms), "reason": cause }));
+        let source = json!({
+            "type": "postgres", "name": name, "path": place, "state": state, "position": position,
+            "held_bytes": held_bytes, "failures": failures, "last_failure": last_failure,
+        });
+        with_report(source, &activity, SourceKind::Postgres)
+    }));
     let ListenConfig { takes_rows, .. } = listen;
     sources.extend(takes_rows.then(|| {
         let source = json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::postgres::config::{Host, SslMode};
 use ::postgres::{Client, Config, Error as ClientError};
+use pgwire_replication::{ReplicationConfig, TlsConfig};
 
 use crate::error::{Error, Result};
 
@@ -69,6 +70,36 @@ impl PostgresAddress {
             config.application_name("millstream");
         }
         Ok(PostgresAddress { config, trust })
+    }
+
+    /// How to connect for replication.
+    ///
+    /// # Errors
+    ///
+    /// If the password is not UTF-8.
+    pub(crate) fn replication(&self, slot: &str, publication: &str) -> Result<ReplicationConfig> {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        let password = self.config.get_password().unwrap_or_default();
+        let password = std::str::from_utf8(password).map_err(|_| Error::usage("url: the password is not UTF-8"))?;
+        let (user, database) =
+            (self.config.get_user().unwrap_or_default(), self.config.get_dbname().unwrap_or_default());
+        let mut replication = ReplicationConfig::new(host, user, password, database, slot, publication);
+        replication.port = self.config.get_ports().first().copied().unwrap_or(5432);
+        replication.tls = match (self.config.get_ssl_mode(), &self.trust) {
+            (SslMode::Disable, _) => TlsConfig::disabled(),
+            (_, Trust::Authority(path)) => TlsConfig::verify_full(Some(path.clone())),
+            (_, Trust::Browsers) => TlsConfig::verify_full(None),
+            (SslMode::Prefer, Trust::Anyone) => {
+                TlsConfig { mode: pgwire_replication::SslMode::Prefer, ..TlsConfig::default() }
+            }
+            (_, Trust::Anyone) => TlsConfig::require(),
+        };
+        Ok(replication)
     }
 
     /// Connects.

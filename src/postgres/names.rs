@@ -12,6 +12,12 @@ pub(crate) fn qualified(schema: &str, table: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(table))
 }
 
+/// A text in quotes, as a literal.
+pub(crate) fn literal(text: &str) -> String {
+    // An E has the same meaning whatever the setting of `standard_conforming_strings` is.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// The longest name of the server, in bytes.
 const LONGEST: usize = 63;
 
@@ -54,5 +60,6 @@ mod tests {
         assert_eq!(plain[..5], ["order_id", "zip_code", "zip_code_2", "_1st", "_"]);
         assert_eq!(plain[5..], [long.clone(), format!("{}_2", &long[..61])]);
         assert_eq!(qualified("a\"b", "c"), "\"a\"\"b\".\"c\"");
+        assert_eq!(literal("it's a \\"), "E'it''s a \\\\'");
     }
 }

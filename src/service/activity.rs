@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::Day;
+#[cfg(feature = "postgres")]
+use crate::printable::printable;
 use crate::report::RejectionReport;
 use crate::runtime::{OperatorLog, OperatorReport};
 use crate::sinks::{DeliveryReport, DeliveryStatus};
@@ -16,7 +18,7 @@ use super::offsets::now_ms;
 
 /// What a service has done and is doing. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<Mutex<ActivityReport>>, Arc<Mutex<Option<Arc<OperatorLog>>>>);
+pub struct Activity(Arc<Mutex<ActivityReport>>, Arc<Mutex<Option<Arc<OperatorLog>>>>, Arc<Mutex<Option<Replication>>>);
 
 /// What a service has done and is doing. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,59 @@ pub struct ActivityReport {
     pub sources: BTreeMap<SourceKind, SourceReport>,
     /// What is delivered to other systems.
     pub deliveries: Vec<DeliveryTo>,
+}
+
+/// How it goes to follow a database.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicationReport {
+    /// The name of the source.
+    pub name: String,
+    /// The database, without the password.
+    pub place: String,
+    /// What it does.
+    pub state: ReplicationState,
+    /// The position of the server's log up to which everything is committed here.
+    pub position: Option<String>,
+    /// The log that the server keeps for it, in bytes.
+    pub held_bytes: u64,
+    /// How often it has failed.
+    pub failures: u64,
+    /// When that was last, in milliseconds since 1970, and why.
+    pub last_failure: Option<(u64, String)>,
+}
+
+/// What the follower of a database does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicationState {
+    /// It connects.
+    #[default]
+    Connecting,
+    /// It takes transactions as they are committed there.
+    Streaming,
+    /// It has failed, and tries again.
+    Retrying,
+    /// It has ended: what was committed there can't be had any more.
+    Lost,
+}
+
+/// A report that is kept up to date. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Replication(Arc<Mutex<ReplicationReport>>);
+
+#[cfg(feature = "postgres")]
+impl Replication {
+    pub(super) fn update(&self, update: impl FnOnce(&mut ReplicationReport)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn has_failed(&self, state: ReplicationState, cause: &str) {
+        self.update(|report| {
+            report.state = state;
+            report.failures += 1;
+            report.last_failure = Some((now_ms(), printable(cause)));
+        });
+    }
 }
 
 /// A sink that delivers to another system.
@@ -92,6 +147,8 @@ pub enum SourceKind {
     Folder,
     /// Requests.
     Http,
+    /// Transactions of a database.
+    Postgres,
 }
 
 /// What came in from a source since the start.
@@ -141,6 +198,22 @@ impl Activity {
         let mut report = self.lock().clone();
         report.deliveries.iter_mut().for_each(|delivery| delivery.report = delivery.status.report());
         report
+    }
+
+    /// How it goes to follow a database; `None` if none is followed.
+    #[must_use]
+    pub fn replication(&self) -> Option<ReplicationReport> {
+        let replication = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        replication.as_ref().map(|report| report.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// A database is followed; returns what is told how that goes.
+    #[cfg(feature = "postgres")]
+    pub(super) fn begin_replication(&self, name: &str, place: String) -> Replication {
+        let report = ReplicationReport { name: name.to_owned(), place, ..ReplicationReport::default() };
+        let replication = Replication(Arc::new(Mutex::new(report)));
+        *self.2.lock().unwrap_or_else(PoisonError::into_inner) = Some(replication.clone());
+        replication
     }
 
     /// The sinks of the job are made anew.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::durable::{Offset, RowsFrame};
@@ -11,7 +12,7 @@ use crate::sources::{FileLedger, SourceBatch};
 
 use super::activity::{Activity, SourceKind, SourceReport};
 use super::inbox::{Arrival, ArrivedFrom};
-use super::offsets::{self, now_ms};
+use super::offsets::{self, now_ms, shown_position};
 use super::request::WaitFor;
 use super::request_keys::{self, DoneRequest, RequestKey, RequestKeys};
 use super::stats::AppliedRows;
@@ -73,6 +74,11 @@ impl EpochOfArrivals {
         }
         let seen = self.arrivals.iter().filter_map(|arrival| arrival.rows.seen).max();
         let mut offsets = offsets::of_epoch(folder, &files, seen, &columns)?;
+        for arrival in &self.arrivals {
+            if let ArrivedFrom::Transaction { source, end, .. } = &arrival.from {
+                offsets.insert(source.clone(), offsets::of_position(*end));
+            }
+        }
         let done: Vec<_> = self.done_requests().collect();
         let done = done.iter().map(|(key, done)| (*key, done));
         request_keys::add_to(&mut offsets, keys.forget(self.epoch.time_ms), done);
@@ -97,6 +103,11 @@ impl EpochOfArrivals {
     /// The epoch is durable.
     pub(super) fn finish(&self, keys: &mut RequestKeys) {
         self.done_requests().for_each(|(key, done)| keys.finish(key, done));
+        for arrival in &self.arrivals {
+            if let ArrivedFrom::Transaction { end, committed, .. } = &arrival.from {
+                committed.store(*end, Ordering::Release);
+            }
+        }
     }
 
     /// Answers the requests that wait for no more than this.
@@ -122,7 +133,7 @@ impl EpochOfArrivals {
     pub(super) fn log(&self) {
         let file = |arrival: &Arrival| match &arrival.from {
             ArrivedFrom::File { name, .. } => Some(name.clone()),
-            ArrivedFrom::Request(_) => None,
+            ArrivedFrom::Request(_) | ArrivedFrom::Transaction { .. } => None,
         };
         let files: Vec<_> = self.arrivals.iter().filter_map(file).collect();
         let (epoch, rows, requests) = (self.epoch.epoch, self.rows, self.arrivals.len() - files.len());
@@ -137,10 +148,15 @@ impl EpochOfArrivals {
             }
             Some(last) => {
                 let files = files.len();
-                let what = format_args!("{rows} rows of {files} files, the last {last}, and {requests} requests");
+                let what = format_args!(
+                    "{rows} rows of {files} files, the last {last}, and {requests} requests and transactions"
+                );
                 tracing::info!(epoch, source = "folder, http", "epoch {epoch}: {what}");
             }
-            None => tracing::debug!(epoch, source = "http", "epoch {epoch}: {rows} rows of {requests} requests"),
+            None => {
+                let what = "requests and transactions";
+                tracing::debug!(epoch, source = "http", "epoch {epoch}: {rows} rows of {requests} {what}");
+            }
         }
     }
 }
@@ -151,6 +167,7 @@ impl Arrival {
         let (kind, offset) = match &self.from {
             ArrivedFrom::File { name, .. } => (SourceKind::Folder, Some(name.clone())),
             ArrivedFrom::Request(request) => (SourceKind::Http, request.key.as_ref().map(|key| key.key.clone())),
+            ArrivedFrom::Transaction { end, .. } => (SourceKind::Postgres, Some(shown_position(*end))),
         };
         let rejected = self.rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
         let last = self.rows.batches.iter().rev().find_map(|batch| batch.malformed.last());

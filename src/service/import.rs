@@ -1,6 +1,5 @@
 //! The first start: what the input folder has becomes the first epoch of the log.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,21 +13,20 @@ use crate::durable::{Commit, Disk, Durability, LogWriter, State};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::runtime::Progress;
-use crate::sources::{Conversion, FileSource, RowDecoder, Source, Split};
+use crate::sources::{Conversion, RowDecoder, Source, Split};
 
+use super::first_input::FirstInput;
 use super::made_by::MadeBy;
-use super::offsets::{now_ms, offset_name};
+use super::offsets::now_ms;
 use super::settings::ServiceConfig;
 
-/// Makes a state of the input folder.
+/// Makes a state of the input folder, and of the tables of the database that is followed.
 ///
 /// # Errors
 ///
 /// If a table is missing, a file can't be read, or the state can't be written. The next start begins anew then.
 pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Progress) -> Result<State> {
-    tracing::info!("importing {}", config.run.input.path.display());
-    let source = config.run.input.open()?;
-    let ledger = source.ledger()?;
+    let source = FirstInput::open(config, progress)?;
     let schemas: Vec<_> = InputTable::ALL.iter().map(|table| source.schema(*table).clone().with_operations()).collect();
     ImportSettings::of(config).write(&config.state)?;
     let state = State::create(disk, &config.state, schemas.iter())?;
@@ -49,9 +47,7 @@ pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Pr
     });
     copied?;
     let mut log = log.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let offset = serde_json::json!({ "files": ledger });
-    let name = offset_name(&config.run.input.path);
-    let mut offsets = BTreeMap::from([(name, offset)]);
+    let mut offsets = source.offsets(&config.run.input.path)?;
     if config.is_followed() {
         offsets.extend([MadeBy::new(config, config.today(), &state).offset()]);
     }
@@ -106,7 +102,7 @@ impl ImportSettings {
 
 /// Copies the rows of a split to the log.
 fn copy(
-    source: &FileSource,
+    source: &dyn Source,
     split: &Split,
     state: &State,
     log: &Mutex<LogWriter>,

@@ -9,13 +9,14 @@
 //! little arrives, and large when much does. Of each source the order is kept.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
 
-use crate::durable::RowsFrame;
+use crate::durable::{RowsFrame, Snapshot};
 use crate::error::{Error, Result};
 use crate::model::{AnyId, Day, InputTable};
 use crate::pipeline::EnrichedRowsOf;
@@ -46,12 +47,33 @@ pub(super) struct ArrivedBatches {
     pub(super) new_columns: Vec<(InputTable, FieldRef)>,
 }
 
+#[cfg(feature = "postgres")]
+impl ArrivedBatches {
+    /// Adds rows of another table that belong to the same epoch.
+    pub(super) fn append(&mut self, other: ArrivedBatches) {
+        self.batches.extend(other.batches);
+        self.frames.extend(other.frames);
+        (self.rows, self.bytes) = (self.rows + other.rows, self.bytes + other.bytes);
+        self.seen = self.seen.max(other.seen);
+        self.new_columns.extend(other.new_columns);
+    }
+}
+
 /// Where rows are from.
 pub(super) enum ArrivedFrom {
     /// A file.
     File { name: String, stamp: FileStamp },
     /// A request, which is answered once the rows are committed.
     Request(WaitingRequest),
+    /// A transaction of a database.
+    Transaction {
+        /// The database, by its name among the sources of the state.
+        source: String,
+        /// The position behind it.
+        end: u64,
+        /// That of the last one that is committed.
+        committed: Arc<AtomicU64>,
+    },
 }
 
 /// An epoch takes no more arrivals once it has so many rows, or bytes in the form of the log. The inbox refuses
@@ -88,6 +110,8 @@ struct Waiting {
     rows: u64,
     bytes: usize,
     lookups: VecDeque<WaitingLookup>,
+    /// Who waits for the state as of the last epoch.
+    snapshots: Vec<mpsc::Sender<Snapshot>>,
     /// Since when what was taken last has waited, until it is applied.
     applied_since: Option<Instant>,
     /// What ended a source.
@@ -121,6 +145,33 @@ impl Inbox {
         }
         self.add(waiting, arrival);
         true
+    }
+
+    /// The state as of the last epoch; `None` once nothing is taken any more.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room to keep it.
+    #[cfg(feature = "postgres")]
+    pub(super) fn snapshot(&self) -> Result<Option<Snapshot>> {
+        let (give, given) = mpsc::channel();
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Ok(None);
+        }
+        waiting.snapshots.push(give);
+        drop(waiting);
+        self.changed.notify_all();
+        match given.recv() {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(_) if self.is_closed() => Ok(None),
+            Err(_) => Err(Error::failed("there is no room for a segment of the log")),
+        }
+    }
+
+    /// Who waits for the state.
+    pub(super) fn take_snapshots(&self) -> Vec<mpsc::Sender<Snapshot>> {
+        std::mem::take(&mut self.lock().snapshots)
     }
 
     /// Adds a look-up if there is room; false if there is none, or nothing is taken any more.
@@ -181,7 +232,11 @@ impl Inbox {
     pub(super) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_closed = true;
-        let dropped = (std::mem::take(&mut waiting.arrivals), std::mem::take(&mut waiting.lookups));
+        let dropped = (
+            std::mem::take(&mut waiting.arrivals),
+            std::mem::take(&mut waiting.lookups),
+            std::mem::take(&mut waiting.snapshots),
+        );
         drop(waiting);
         self.changed.notify_all();
         self.closed.notify_all();
@@ -207,7 +262,10 @@ impl Inbox {
     /// What ended a source.
     pub(super) fn take(&self, patience: Duration) -> Result<(Vec<WaitingLookup>, Vec<Arrival>)> {
         let is_idle = |waiting: &mut Waiting| {
-            waiting.arrivals.is_empty() && waiting.lookups.is_empty() && waiting.failed.is_none()
+            waiting.arrivals.is_empty()
+                && waiting.lookups.is_empty()
+                && waiting.snapshots.is_empty()
+                && waiting.failed.is_none()
         };
         let waiting = self.lock();
         let waited = self.changed.wait_timeout_while(waiting, patience, is_idle);

@@ -46,6 +46,16 @@ pub(super) fn of_epoch(
     Ok(offsets)
 }
 
+/// What a commit says of a database: the position behind the last transaction.
+pub(super) fn of_position(position: u64) -> Offset {
+    json!({ "position": shown_position(position) })
+}
+
+/// A position of the log of a PostgreSQL server, as it writes it.
+pub(super) fn shown_position(position: u64) -> String {
+    format!("{:X}/{:X}", position >> 32, position & 0xffff_ffff)
+}
+
 /// The greatest day of the orders.
 const SEEN: &str = "order_date";
 /// The columns that files had and the state did not have when they were read.

@@ -34,6 +34,7 @@ use super::offsets::{self, now_ms};
 use super::publish::Publication;
 use super::published::{Fingerprints, Published};
 use super::recent_log::RecentLog;
+use super::replicated;
 use super::request::WaitFor;
 use super::settings::ServiceConfig;
 use super::stats::{EpochObserver, EpochStats};
@@ -214,6 +215,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         if config.takes_files {
             arriving::begin(&admission, state, &inbox)?;
         }
+        replicated::begin(config, &admission, state, &inbox, &requests.activity)?;
         let open = Arc::new(Open::new(&admission, &inbox, state, &current)?);
         Ok(Service {
             config,
@@ -248,6 +250,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             self.do_in_background(requests)?;
             let is_busy = self.gathering.is_some() || self.background.is_busy();
             let (lookups, arrived) = self.open.inbox.take(if is_busy { PATIENCE_WHEN_BUSY } else { PATIENCE })?;
+            for give in self.open.inbox.take_snapshots() {
+                // If it can't be, nobody gets it.
+                let _ = Snapshot::of(&mut self.log).map(|snapshot| give.send(snapshot));
+            }
             for WaitingLookup { rows_of, begin } in lookups {
                 self.live_job().look_up(rows_of, begin())?;
             }

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use crate::config::{
-    ByteSize, JobConfig, ListenConfig, PostgresKeys, RunArgs, RunConfig, ServeArgs, ServeSettings, absolute,
+    ByteSize, JobConfig, ListenConfig, PostgresKeys, PostgresSourceKeys, RunArgs, RunConfig, ServeArgs, ServeSettings,
+    absolute,
 };
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 
-use super::deliveries;
+use super::{deliveries, replicated};
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -47,6 +48,8 @@ pub struct ServiceConfig {
     pub listen: Option<ListenConfig>,
     /// The databases to which it delivers tables.
     pub postgres_sinks: Vec<PostgresKeys>,
+    /// The database whose tables it follows.
+    pub postgres_source: Option<PostgresSourceKeys>,
     /// The folder of the demo that it is of, which its page may then control; `None` for any other service.
     pub demo: Option<PathBuf>,
 }
@@ -70,6 +73,7 @@ impl ServiceConfig {
             replayed_rows: 0,
             listen: None,
             postgres_sinks: Vec::new(),
+            postgres_source: None,
             demo: None,
         }
     }
@@ -95,10 +99,12 @@ impl ServiceConfig {
             publish_on_stop,
             follows_today,
             listen,
+            postgres_source,
             postgres_sinks,
         } = settings;
         let config = ServiceConfig::new(run);
         deliveries::check(&postgres_sinks)?;
+        replicated::check(postgres_source.as_ref())?;
         let state = state.unwrap_or_else(|| config.state.clone());
         let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
         if tables.iter().any(|table| absolute(&state).starts_with(table)) {
@@ -119,6 +125,7 @@ impl ServiceConfig {
             publish_on_stop,
             follows_today,
             listen,
+            postgres_source,
             postgres_sinks,
             ..config
         })

@@ -3,6 +3,8 @@
 mod arrivals;
 mod common_type;
 mod find;
+#[cfg(feature = "postgres")]
+mod foreign;
 mod new_columns;
 mod options;
 mod read;
@@ -19,6 +21,8 @@ use super::{Source, SourceBatches, Split};
 pub(crate) use arrivals::read_body;
 pub use arrivals::{ArrivedFile, ArrivedRows, FileLedger, FileStamp, FolderWatch};
 pub use find::InputFormat;
+#[cfg(feature = "postgres")]
+pub(crate) use foreign::ForeignTable;
 pub(crate) use new_columns::NewColumns;
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
@@ -37,9 +41,7 @@ impl FileSource {
     ///
     /// If a table has no files, a file can't be opened or does not match its extension, or the schemas are unusable.
     pub fn open(input: &Path, options: &FileOptions) -> Result<FileSource> {
-        let open = |table: &InputTable| TableFiles::open(input, *table, options);
-        let tables = InputTable::ALL.iter().map(open).collect::<Result<Vec<_>>>()?;
-        Ok(FileSource::of(tables))
+        FileSource::open_some(input, &InputTable::ALL, options)
     }
 
     fn of(tables: Vec<TableFiles>) -> FileSource {
@@ -47,13 +49,14 @@ impl FileSource {
         FileSource { parts: parts.collect(), tables }
     }
 
-    /// Finds and opens the files of one table; the source then has only this table.
+    /// Finds and opens the files of some tables; the source then has only these.
     ///
     /// # Errors
     ///
     /// Like [`open`](Self::open).
-    pub(crate) fn open_one(input: &Path, table: InputTable, options: &FileOptions) -> Result<FileSource> {
-        Ok(FileSource::of(vec![TableFiles::open(input, table, options)?]))
+    pub(crate) fn open_some(input: &Path, tables: &[InputTable], options: &FileOptions) -> Result<FileSource> {
+        let open = |table: &InputTable| TableFiles::open(input, *table, options);
+        Ok(FileSource::of(tables.iter().map(open).collect::<Result<_>>()?))
     }
 
     /// The files that were opened, with their size and modification time.

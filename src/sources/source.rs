@@ -150,6 +150,16 @@ impl SourceBatch {
         Position::after((self.part as u64) << NUMBER_BITS | number)
     }
 
+    /// Moves the rows behind others, of which there are so many.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn shift(&mut self, by: u64) {
+        match &mut self.numbers {
+            RowNumbers::Consecutive { first, .. } => *first += by,
+            RowNumbers::Listed(numbers) => numbers.iter_mut().for_each(|number| *number += by),
+        }
+        self.malformed.iter_mut().for_each(|row| row.number += by);
+    }
+
     /// Some of the rows, without the malformed ones.
     pub(crate) fn select(&self, rows: &[u32]) -> Result<SourceBatch> {
         let indices = UInt32Array::from(rows.to_vec());

@@ -3,7 +3,7 @@
 use ::postgres::{Client, Error as ClientError};
 
 use crate::error::{Error, Result};
-use crate::postgres::{in_words, plain_names, quoted};
+use crate::postgres::{in_words, literal, plain_names, quoted};
 use crate::sinks::sink::TableInfo;
 
 use super::columns::sql_type;
@@ -113,11 +113,6 @@ pub(super) fn prepare_schema(client: &mut Client, schema: &str) -> Result<(), Un
         client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))?;
     }
     Ok(())
-}
-
-/// A text in SQL.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Why the tables can't be used.

@@ -23,8 +23,7 @@ use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sources::SourceBatches;
 
-use file_columns::FileColumns;
-pub(super) use file_columns::FilePart;
+pub(super) use file_columns::{FileColumns, FilePart};
 use infer::{as_wanted, kind_of};
 
 use super::find::{self, InputFile, InputFormat};

@@ -27,16 +27,16 @@ pub(in crate::sources::files) struct FilePart {
 
 /// Maps the columns of a file to those of its table.
 #[derive(Clone)]
-pub(super) struct FileColumns<'a> {
-    pub(super) schema: &'a InputSchema,
-    pub(super) plan: &'a FilePlan,
-    pub(super) path: &'a Path,
-    pub(super) part: usize,
-    pub(super) origin: Arc<str>,
+pub(in crate::sources::files) struct FileColumns<'a> {
+    pub(in crate::sources::files) schema: &'a InputSchema,
+    pub(in crate::sources::files) plan: &'a FilePlan,
+    pub(in crate::sources::files) path: &'a Path,
+    pub(in crate::sources::files) part: usize,
+    pub(in crate::sources::files) origin: Arc<str>,
 }
 
 impl FileColumns<'_> {
-    pub(super) fn arrange(
+    pub(in crate::sources::files) fn arrange(
         &self,
         columns: &[ArrayRef],
         numbers: RowNumbers,

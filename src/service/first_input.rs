@@ -1,0 +1,100 @@
+//! What a service begins with: the files of the input folder, and the tables of a database.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::columns::InputSchema;
+use crate::durable::Offset;
+use crate::error::Result;
+use crate::model::InputTable;
+use crate::runtime::Progress;
+use crate::sources::{FileSource, Source, SourceBatches, Split};
+
+use super::offsets::offset_name;
+#[cfg(feature = "postgres")]
+use super::replicated::FirstRows;
+use super::settings::ServiceConfig;
+
+/// The rows with which a service begins.
+pub(super) struct FirstInput {
+    /// Those of the tables that are not in a database.
+    files: FileSource,
+    #[cfg(feature = "postgres")]
+    rows: Option<FirstRows>,
+}
+
+impl FirstInput {
+    /// Opens the files, and copies the tables of the database.
+    ///
+    /// # Errors
+    ///
+    /// If a table is missing, or can't be read.
+    pub(super) fn open(config: &ServiceConfig, progress: &Progress) -> Result<FirstInput> {
+        let input = &config.run.input;
+        input.validate()?;
+        let replicated = config.postgres_source.as_ref();
+        let is_replicated = |table: &InputTable| {
+            replicated.is_some_and(|source| source.tables.iter().any(|(of_source, _)| of_source == table))
+        };
+        let tables: Vec<_> = InputTable::ALL.into_iter().filter(|table| !is_replicated(table)).collect();
+        if !tables.is_empty() {
+            tracing::info!("importing {}", input.path.display());
+        }
+        let files = FileSource::open_some(&input.path, &tables, &input.files)?;
+        #[cfg(feature = "postgres")]
+        let rows = replicated.map(|source| FirstRows::copy(config, source, progress)).transpose()?;
+        let _ = progress;
+        Ok(FirstInput {
+            files,
+            #[cfg(feature = "postgres")]
+            rows,
+        })
+    }
+
+    /// What the commit of the first epoch says of it.
+    pub(super) fn offsets(&self, input: &Path) -> Result<BTreeMap<String, Offset>> {
+        let offset = json!({ "files": self.files.ledger()? });
+        let offsets = [(offset_name(input), offset)].into_iter();
+        #[cfg(feature = "postgres")]
+        let offsets = offsets.chain(self.rows.as_ref().map(FirstRows::offset));
+        Ok(offsets.collect())
+    }
+
+    /// What has a table.
+    #[cfg(feature = "postgres")]
+    fn of(&self, table: InputTable) -> &dyn Source {
+        let rows = self.rows.as_ref().filter(|rows| rows.tables.contains(&table));
+        rows.map_or(&self.files as &dyn Source, |rows| &rows.snapshot)
+    }
+
+    /// What has a table.
+    #[cfg(not(feature = "postgres"))]
+    fn of(&self, _: InputTable) -> &dyn Source {
+        &self.files
+    }
+}
+
+impl Source for FirstInput {
+    fn schema(&self, table: InputTable) -> &InputSchema {
+        self.of(table).schema(table)
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        let of_table =
+            |table: InputTable| self.of(table).splits().into_iter().filter(move |split| split.table == table);
+        InputTable::ALL.into_iter().flat_map(of_table).collect()
+    }
+
+    fn read(&self, split: &Split, batch_size: usize) -> Result<SourceBatches<'_>> {
+        self.of(split.table).read(split, batch_size)
+    }
+
+    fn fingerprint(&self) -> Result<BTreeMap<String, String>> {
+        InputTable::ALL
+            .into_iter()
+            .map(|table| self.of(table).fingerprint())
+            .try_fold(BTreeMap::new(), |all, some| Ok(all.into_iter().chain(some?).collect()))
+    }
+}

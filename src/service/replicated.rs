@@ -1,0 +1,59 @@
+//! Tables of a database that a service follows: their first rows, and the transactions that come after.
+
+#[cfg(feature = "postgres")]
+mod begin;
+#[cfg(feature = "postgres")]
+mod follow;
+#[cfg(feature = "postgres")]
+mod truncated;
+
+use std::sync::Arc;
+
+use crate::config::PostgresSourceKeys;
+use crate::durable::State;
+use crate::error::Result;
+
+use super::activity::Activity;
+use super::admission::Admission;
+use super::inbox::Inbox;
+use super::settings::ServiceConfig;
+
+#[cfg(feature = "postgres")]
+pub(super) use begin::FirstRows;
+
+/// Checks what is known of the source without connecting to anything.
+pub(super) fn check(source: Option<&PostgresSourceKeys>) -> Result<()> {
+    #[cfg(feature = "postgres")]
+    source.map(begin::configured).transpose()?;
+    // Without the feature, the configuration has refused it.
+    let _ = source;
+    Ok(())
+}
+
+/// Begins to take the transactions of the database that a service follows, if it does.
+///
+/// # Errors
+///
+/// If the state was begun without it.
+pub(super) fn begin(
+    config: &ServiceConfig,
+    admission: &Arc<Admission>,
+    state: &State,
+    inbox: &Arc<Inbox>,
+    activity: &Activity,
+) -> Result<()> {
+    #[cfg(feature = "postgres")]
+    if let Some(keys) = &config.postgres_source {
+        let source = begin::configured(keys)?;
+        let replication = activity.begin_replication(&source.name, source.address.to_string());
+        follow::begin(source, admission, state, inbox, replication)?;
+    }
+    let _ = (config, admission, state, inbox, activity);
+    Ok(())
+}
+
+/// The name of a database among the sources of a state.
+#[cfg(feature = "postgres")]
+fn offset_name(source: &str) -> String {
+    format!("postgres {source}")
+}

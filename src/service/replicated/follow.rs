@@ -1,0 +1,240 @@
+//! The thread that takes the transactions of a database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::columns::InputSchema;
+use crate::durable::State;
+use crate::error::{Error, Result};
+use crate::model::InputTable;
+use crate::panics::caught;
+use crate::service::activity::{Replication, ReplicationReport, ReplicationState};
+use crate::service::admission::Admission;
+use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
+use crate::sources::SourceBatch;
+use crate::sources::postgres::{
+    PostgresSourceConfig, ReplicatedTable, ReplicationStream, Slot, Streamed, StreamedTransaction, position_of,
+    shown_position,
+};
+
+use super::offset_name;
+use super::truncated::deletes_of_all;
+
+/// How long to wait for what comes next, before it is looked what is committed.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often it is looked how much the slot holds back.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The first and the longest time until something is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
+/// It is told once when the slot holds back so much.
+const MUCH: u64 = 1 << 30;
+
+/// Begins to take the transactions that come after those of a state.
+///
+/// # Errors
+///
+/// If the state was begun without this source.
+pub(super) fn begin(
+    config: PostgresSourceConfig,
+    admission: &Arc<Admission>,
+    state: &State,
+    inbox: &Arc<Inbox>,
+    replication: Replication,
+) -> Result<()> {
+    let offset = state.offsets().get(&offset_name(&config.name)).and_then(|offset| offset["position"].as_str());
+    let Some(offset) = offset else {
+        let name = &config.name;
+        return Err(Error::usage(format!(
+            "source {name}: the state was begun without it, so it lacks the rows of its tables; wanted another state \
+             (--state), which begins with them"
+        )));
+    };
+    let position = position_of(offset)?;
+    let follower = Follower {
+        schemas: InputTable::ALL.map(|table| (table, admission.schema(table).clone())).into(),
+        config,
+        admission: Arc::clone(admission),
+        inbox: Arc::clone(inbox),
+        replication,
+        taken: position,
+        committed: Arc::new(AtomicU64::new(position)),
+    };
+    thread::spawn(move || {
+        let inbox = Arc::clone(&follower.inbox);
+        let panicked = |message| Error::failed(format!("internal error: following a database panicked: {message}"));
+        if let Err(error) = caught(|| follower.run()).map_err(panicked) {
+            inbox.fail(error);
+        }
+    });
+    Ok(())
+}
+
+/// What the thread works with.
+struct Follower {
+    config: PostgresSourceConfig,
+    schemas: HashMap<InputTable, InputSchema>,
+    admission: Arc<Admission>,
+    inbox: Arc<Inbox>,
+    replication: Replication,
+    /// The position behind the last transaction that was put into the inbox.
+    taken: u64,
+    /// The position behind the last one that is committed.
+    committed: Arc<AtomicU64>,
+}
+
+/// Why the stream ended.
+enum Ended {
+    /// Nothing is taken any more.
+    Closed,
+    /// It may go on later.
+    Failed(Error),
+    /// It can't go on.
+    Lost(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Ended {
+        Ended::Failed(error)
+    }
+}
+
+impl Follower {
+    /// Takes transactions until nothing is taken any more.
+    fn run(mut self) {
+        let mut retry_after = RETRY_AFTER;
+        loop {
+            let taken = self.taken;
+            let (name, place) = (self.config.name.clone(), self.config.address.to_string());
+            match self.follow() {
+                Ended::Closed => return,
+                Ended::Failed(error) => {
+                    if self.taken > taken {
+                        retry_after = RETRY_AFTER;
+                    }
+                    self.replication.has_failed(ReplicationState::Retrying, &error.to_string());
+                    let seconds = retry_after.as_secs_f64();
+                    tracing::warn!(source = name, "source {name}: {place}: {error}; it is tried again in {seconds} s");
+                }
+                Ended::Lost(error) => {
+                    self.replication.has_failed(ReplicationState::Lost, &error.to_string());
+                    tracing::error!(source = name, "source {name}: {place}: {error}");
+                    return;
+                }
+            }
+            if self.inbox.closes_within(retry_after) {
+                return;
+            }
+            retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
+        }
+    }
+
+    /// Takes transactions on one connection.
+    fn follow(&mut self) -> Ended {
+        self.take_all().map_or_else(|ended| ended, |()| Ended::Closed)
+    }
+
+    fn take_all(&mut self) -> Result<(), Ended> {
+        self.replication.update(|report| report.state = ReplicationState::Connecting);
+        let mut control = self.config.address.connect()?;
+        ReplicatedTable::all(&mut control, &self.config)?;
+        self.look_at_slot(&mut control)?;
+        let (taken, committed) = (self.taken, self.committed.load(Ordering::Acquire));
+        let (options, schemas) = (&self.admission.config.run.input.files, self.schemas.clone());
+        let mut stream = ReplicationStream::start(&self.config, options, schemas, taken, committed)?;
+        self.replication.update(|report| report.state = ReplicationState::Streaming);
+        let (mut looked, mut idle) = (Instant::now(), 0);
+        loop {
+            if self.inbox.is_closed() {
+                return Ok(());
+            }
+            match stream.next(PATIENCE)? {
+                Streamed::Transaction(transaction) if transaction.end > self.taken => self.put(transaction)?,
+                Streamed::Transaction(_) | Streamed::Silence => {}
+                Streamed::Nothing(position) => idle = position,
+            }
+            let committed = self.committed.load(Ordering::Acquire);
+            // While nothing waits to be committed, there is nothing that has to come again.
+            stream.confirm(if committed >= self.taken { committed.max(idle) } else { committed });
+            self.replication.update(|report| report.position = Some(shown_position(committed)));
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look_at_slot(&mut control)?;
+                looked = Instant::now();
+            }
+        }
+    }
+
+    /// Puts a transaction into the inbox.
+    fn put(&mut self, transaction: StreamedTransaction) -> Result<(), Ended> {
+        let (since, admission) = (Instant::now(), Arc::clone(&self.admission));
+        let StreamedTransaction { end, mut batches, new_columns, truncated } = transaction;
+        let mut rows = ArrivedBatches::default();
+        let mut deletes = Vec::new();
+        for table in truncated {
+            // What is committed by then is all there is of the table.
+            while self.committed.load(Ordering::Acquire) < self.taken {
+                if self.inbox.closes_within(PATIENCE) {
+                    return Err(Ended::Closed);
+                }
+            }
+            let Some(snapshot) = self.inbox.snapshot()? else { return Err(Ended::Closed) };
+            let name = format!("{} (truncated)", self.config.name);
+            deletes.extend(deletes_of_all(table, &snapshot, admission.schema(table), &admission.config, &name)?);
+        }
+        for table in InputTable::ALL {
+            let mut of_table: Vec<SourceBatch> = deletes.extract_if(.., |batch| batch.table == table).collect();
+            let deleted = of_table.iter().map(SourceBatch::rows).sum();
+            for mut batch in batches.extract_if(.., |batch| batch.table == table) {
+                batch.shift(deleted);
+                of_table.push(admission.settled(batch)?);
+            }
+            let new = new_columns.iter().filter(|(of, _)| *of == table).flat_map(|(_, new)| new.clone());
+            let new: Vec<_> = new.collect();
+            if !of_table.is_empty() {
+                admission.admit(table, of_table, &new, |admitted| {
+                    rows.append(admitted);
+                    Ok::<_, Error>(())
+                })?;
+            }
+        }
+        self.taken = end;
+        if rows.rows == 0 {
+            return Ok(());
+        }
+        let (source, committed) = (offset_name(&self.config.name), Arc::clone(&self.committed));
+        let from = ArrivedFrom::Transaction { source, end, committed };
+        self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
+        Ok(())
+    }
+
+    /// Looks whether the slot is there, and how much it holds back.
+    fn look_at_slot(&self, control: &mut ::postgres::Client) -> Result<(), Ended> {
+        let (slot, position) = (&self.config.slot, shown_position(self.taken));
+        let begin_anew = format!(
+            "what was committed there since {position} can't be had any more; begin anew with another state (--state)"
+        );
+        let Some(found) = Slot::state(control, slot)? else {
+            return Err(Ended::Lost(Error::failed(format!("slot {slot} is gone: {begin_anew}"))));
+        };
+        if found.is_lost {
+            let cause = "the server has given up what it held back (max_slot_wal_keep_size)";
+            return Err(Ended::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
+        }
+        if !found.is_fitting {
+            let wanted = "wanted one of this database with the output plugin pgoutput";
+            return Err(Ended::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
+        }
+        let mut had = 0;
+        self.replication.update(|report: &mut ReplicationReport| {
+            had = std::mem::replace(&mut report.held_bytes, found.held_bytes);
+        });
+        if found.held_bytes >= MUCH && had < MUCH {
+            let (name, gigabytes) = (&self.config.name, found.held_bytes >> 30);
+            tracing::warn!(source = name, "source {name}: slot {slot} holds back {gigabytes} GB of the server's log");
+        }
+        Ok(())
+    }
+}
