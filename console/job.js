@@ -317,7 +317,8 @@ function drawSources(place, sources) {
     table(
       "Sources",
       [
-        {title: "source", cell: (source) => source.type},
+        {title: "source", cell: (source) => (source.name ? `${source.name} (${source.type})` : source.type)},
+        {title: "state", cell: (source) => source.state && stateOf(source)},
         {title: "from", class: "clip", cell: (source) => source.path ?? source.paths.join(" ")},
         {title: "arrivals", number: true, cell: (source) => count(source.arrivals)},
         {title: "rows", number: true, cell: (source) => count(source.rows)},
@@ -336,37 +337,51 @@ function drawSources(place, sources) {
   );
 }
 
+/** The state of a source or sink in another system, and what is behind. */
+function stateOf({state, behind_seconds: behind, last_failure: failure}) {
+  const isBad = ["retrying", "lost", "displaced"].includes(state);
+  const late = behind > 1 ? `, ${seconds(behind)} behind` : "";
+  const words = state.replaceAll("_", " ") + late;
+  return h("span", {class: isBad ? "bad" : "good"}, isBad && failure ? `${words}: ${failure.reason}` : words);
+}
+
 function drawSinks(place, sinks) {
   replace(
     place,
     table(
       "Sinks",
       [
-        {title: "sink", cell: (sink) => sink.type},
+        {title: "sink", cell: (sink) => (sink.name ? `${sink.name} (${sink.type})` : sink.type)},
         {title: "to", class: "clip", cell: (sink) => sink.path},
         {
           title: "when",
           cell: (sink) =>
+            (sink.state && "every epoch") ||
             [sink.every_seconds && `every ${seconds(sink.every_seconds)}`, sink.on_stop && "on stop"]
               .filter(Boolean)
-              .join(", ") || "when asked",
+              .join(", ") ||
+            "when asked",
         },
         {
           title: "last",
           cell: (sink) =>
-            sink.last_publication
-              ? `epoch ${count(sink.last_publication.epoch)}, ${ago(sink.last_publication.began_at)}`
-              : "not yet",
+            sink.state
+              ? sink.epoch !== null && `epoch ${count(sink.epoch)}, ${ago(sink.delivered_at ?? sink.committed_at)}`
+              : sink.last_publication
+                ? `epoch ${count(sink.last_publication.epoch)}, ${ago(sink.last_publication.began_at)}`
+                : "not yet",
         },
         {
           title: "result",
           cell: (sink) =>
-            sink.last_publication &&
-            h(
-              "span",
-              {class: sink.last_publication.outcome === "failed" ? "bad" : "good"},
-              sink.last_publication.outcome === "failed" ? sink.last_publication.message : "done",
-            ),
+            sink.state
+              ? stateOf(sink)
+              : sink.last_publication &&
+                h(
+                  "span",
+                  {class: sink.last_publication.outcome === "failed" ? "bad" : "good"},
+                  sink.last_publication.outcome === "failed" ? sink.last_publication.message : "done",
+                ),
         },
       ],
       sinks,

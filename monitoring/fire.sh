@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Brings about what each alert is for, and waits until Prometheus fires it: monitoring/fire.sh MILLSTREAM.
 #
-# It wants prometheus and strace, and takes some minutes. The expressions are those of alerts.yaml; only `for` is
+# It wants prometheus, strace and PostgreSQL, and takes some minutes. The expressions are those of alerts.yaml; only `for` is
 # shortened.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 millstream=$(realpath "${1:?wanted the program}")
-for needed in prometheus strace; do
+programs=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)
+for needed in prometheus strace psql "${programs:-/usr/lib/postgresql}/initdb"; do
   command -v "$needed" >/dev/null || { echo "wanted $needed, which is not installed"; exit 1; }
 done
 work=$(mktemp -d)
+as_server() { if [[ $EUID -eq 0 ]]; then (cd / && runuser -u postgres -- "$@"); else "$@"; fi; }
 end() {
+  as_server "$programs/pg_ctl" -D "$work/database/data" -m immediate stop >/dev/null 2>&1 || true
   kill -9 $(jobs -p) 2>/dev/null || true
   wait 2>/dev/null || true
   rm -rf "$work"
@@ -24,7 +27,7 @@ cat >prometheus.yaml <<CONFIG
 global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [rules.yaml]
 scrape_configs:
-  - {job_name: millstream, static_configs: [{targets: [$(seq -s, -f "'127.0.0.1:%.0f'" "$port" $((port + 3)))]}]}
+  - {job_name: millstream, static_configs: [{targets: [$(seq -s, -f "'127.0.0.1:%.0f'" "$port" $((port + 4)))]}]}
 CONFIG
 "$millstream" generate --scale 0.01 --output shop >/dev/null
 "$millstream" generate --scale 1 --output large >/dev/null
@@ -53,7 +56,7 @@ post() {
 fires() {
   local alert=$1 at=$2
   shift 2
-  for _ in $(seq 120); do
+  for _ in $(seq 240); do
     "$@"
     if curl -sf "127.0.0.1:$prometheus_port/api/v1/alerts" >alerts.json && python3 -c '
 import json, sys
@@ -126,5 +129,39 @@ ready 3
 slow_syncs 3 30000000
 fires MillstreamBehind 3 post 3 orders "$(order 3)"
 kill "$slow"
+
+echo "a database that is followed and delivered to"
+install -d database && if [[ $EUID -eq 0 ]]; then chmod 755 "$work" && chown postgres database; fi
+database=$work/database/data
+as_server "$programs/initdb" -D "$database" -U postgres --auth=trust --no-sync >/dev/null
+begin() {
+  as_server "$programs/pg_ctl" -D "$database" -w -l "$database/log" \
+    -o "-p $((port + 50)) -k '' -c listen_addresses=127.0.0.1 -c wal_level=logical -c fsync=off" start >/dev/null
+}
+begin
+sql() { psql -q -h 127.0.0.1 -p "$((port + 50))" -U postgres "$@"; }
+sql -c 'CREATE TABLE customers (customer_id bigint PRIMARY KEY)' -c 'CREATE PUBLICATION shop FOR TABLE customers'
+url=postgres://postgres@127.0.0.1:$((port + 50))/postgres
+cat >database.yaml <<CONFIG
+sources:
+  - {name: web, type: http}
+  - {name: db, type: postgres, url: "$url", publication: shop, tables: {customers: customers}}
+sinks: [{name: bi, type: postgres, url: "$url", tables: [daily_sales]}]
+CONFIG
+serve 4 --input shop --output tables4 --config database.yaml
+ready 4
+(echo 'BEGIN; LOCK TABLE shop.daily_sales;' && sleep 150) | sql >/dev/null &
+locking=$!
+sleep 1
+post 4 orders "$(order 4)"
+fires MillstreamSinkBehind 4 true
+kill "$locking"
+sql -c 'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = $$shop.daily_sales$$::regclass' >/dev/null 2>&1 || true
+(echo 'BEGIN; SELECT txid_current();' && sleep 150) | sql >/dev/null &
+fill() { sql -c 'SELECT pg_logical_emit_message(false, $$fill$$, repeat($$x$$, 50000000))' >/dev/null; }
+fires MillstreamSourceHoldsLog 4 fill
+as_server "$programs/pg_ctl" -D "$database" -m immediate stop >/dev/null
+fires MillstreamSourceStopped 4 true
+fires MillstreamSinkFails 4 post 4 orders "$(order 5)"
 grep -o 'alert: .*' "$here/alerts.yaml" | cut -d' ' -f2 | sort >wanted
 diff <(sort fired) wanted && echo "each alert of alerts.yaml has fired"

@@ -33,7 +33,7 @@ use crate::http::{DEMO_RATE_MOST, HttpServer};
 use crate::report::Report;
 use crate::runtime::Progress;
 use crate::service::{self, RecentLog, ServiceConfig, ServiceHandle};
-use crate::validate;
+use crate::validate::{self, Check};
 
 use changes::ChangesArgs;
 use checks::report_checks;
@@ -78,6 +78,10 @@ enum Command {
     /// Check the settings, the folders and the running service, and write a support bundle.
     #[command(args_override_self = true)]
     Doctor(DoctorArgs),
+    /// Check the sources and sinks of a service in other systems: connect, and read a row of each source. Nothing is
+    /// written.
+    #[command(args_override_self = true)]
+    Check(CheckCommand),
     /// Recompute the tables of a stopped service, and compare them with the published ones.
     Verify(StateCommand),
     /// The rows that a stopped service could not use.
@@ -185,6 +189,15 @@ struct StateCommand {
 }
 
 #[derive(Debug, Args)]
+struct CheckCommand {
+    #[command(flatten)]
+    of: StateCommand,
+    /// Print the checks as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct HealthArgs {
     /// Status file of the run.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
@@ -262,6 +275,7 @@ impl Cli {
             Command::Changes(args) => args.run(),
             Command::Top(args) => args.run(),
             Command::Doctor(args) => args.run(settings_in_force(args.run_args(), &self.matches)),
+            Command::Check(command) => check_connectors(&command),
             Command::Verify(command) => print_line(service::verify(&command.config()?)?),
             Command::Rejected(RejectedCommand::List(command)) => service::each_rejected(&command.config()?, |row| {
                 print_line(serde_json::to_string(row).map_err(Error::failed)?)
@@ -354,6 +368,17 @@ fn settings_in_force(args: &RunArgs, matches: &ArgMatches) -> Result<Vec<String>
     let (name, given) = matches.subcommand().ok_or_else(|| Error::failed("internal error: no command"))?;
     let of_command = all.find_subcommand(name).ok_or_else(|| Error::failed("internal error: no command"))?;
     Ok(effective::lines(given, of_command, &file))
+}
+
+/// Checks the sources and sinks in other systems.
+fn check_connectors(command: &CheckCommand) -> Result<()> {
+    let config = command.of.config()?;
+    let findings = service::check_connectors(&config);
+    if findings.is_empty() && !command.json {
+        return print_line("no source or sink is in another system; `millstream validate input` checks files");
+    }
+    let checks: Vec<_> = findings.into_iter().map(|(name, found)| Check::of(name, found)).collect();
+    report_checks(&checks, command.json)
 }
 
 impl StateCommand {

@@ -17,6 +17,7 @@ mod admission;
 mod arriving;
 mod background;
 mod compare;
+mod connectors;
 mod deliveries;
 mod epoch;
 mod first_input;
@@ -47,6 +48,7 @@ pub use activity::{
 };
 pub use forget::{Forget, Forgotten, RejectedRows};
 
+pub use connectors::check_connectors;
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
 pub use recent_log::RecentLog;
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use database::{Database, comparable, rows_there};
 use fastrand::Rng;
 use files::serving::{PATIENCE, service, shop_with_folder, stop};
-use files::{Shop, check, finish};
+use files::{Shop, check, command, finish};
 use postgres::Client;
 use serde_json::{Value, json};
 use served::{IsOver, PEN, Served, order, pen, random_orders};
@@ -104,6 +104,13 @@ fn each_epoch_is_there_and_a_restart_delivers_what_differs() {
     let before = written(&mut client);
     let served = start(&shop, &config);
     check_there(&served, &mut client, "after a restart");
+    assert_eq!(written(&mut client), before);
+    stop(served.running);
+
+    // A table that somebody has dropped is made anew, and nothing else is written.
+    client.batch_execute("DROP TABLE shop.rfm_analysis").expect("dropped");
+    let served = start(&shop, &config);
+    check_there(&served, &mut client, "after a table was dropped");
     assert_eq!(written(&mut client), before);
     stop(served.running);
 
@@ -240,6 +247,26 @@ fn a_process_that_was_displaced_writes_no_more() {
     check_there(&second, &mut client, "the second, still");
     stop(first.running);
     stop(second.running);
+}
+
+#[test]
+fn a_check_says_what_is_missing_and_writes_nothing() {
+    let Some(database) = Database::start() else { return };
+    let (shop, mut client) = (Shop::small(), database.client());
+    client.batch_execute("CREATE ROLE reader LOGIN").expect("made");
+    let reader = database.url().replace("postgres@", "reader@");
+    for (url, status, words) in [
+        (database.url(), 0, "ok    sink bi: no table is somebody else's: 6 tables"),
+        (reader, 3, "FAIL  sink bi: tables can be made: schema shop: a right is missing"),
+        (database.url().replace("/shop", "/none"), 3, "FAIL  sink bi: the server can be reached"),
+    ] {
+        let mut command = command(&["check", "--config", &configured(&shop, &url, "")]);
+        command.arg("--input").arg(shop.input()).arg("--output").arg(shop.output());
+        let done = finish(command);
+        assert!(done.status == status && done.stdout.contains(words), "{done:?}");
+    }
+    let schemas = client.query_one("SELECT count(*) FROM pg_namespace WHERE nspname = 'shop'", &[]).expect("a row");
+    assert_eq!(schemas.get::<_, i64>(0), 0);
 }
 
 #[test]

@@ -376,7 +376,8 @@ fn what_can_not_be_used_is_said_at_the_start() {
     let Some((shop, database, mut client)) = shop_in_database() else { return };
     client
         .batch_execute(
-            "CREATE TABLE others (order_id bigint PRIMARY KEY, total text); CREATE PUBLICATION others FOR TABLE others;
+            "CREATE TABLE others (order_id bigint PRIMARY KEY, total text); CREATE TABLE loose (LIKE customers);
+             CREATE PUBLICATION others FOR TABLE others, loose;
              CREATE PUBLICATION partial FOR TABLE orders, products, customers WITH (publish = 'insert')",
         )
         .expect("made");
@@ -411,6 +412,11 @@ fn what_can_not_be_used_is_said_at_the_start() {
         (with(&format!("publication: shop, slot: taken, {TABLES}")), 1, "there is a slot taken already"),
         (with("publication: others, tables: {orders: others}"), 3, "public.others: no column customer_id"),
         (
+            with("publication: others, tables: {customers: loose}"),
+            2,
+            "column customer_id is not part of the replica identity of public.loose; wanted a primary key with it",
+        ),
+        (
             with(&format!("publication: shop, {TABLES}")).replace("postgres@", "nobody@"),
             1,
             "role \"nobody\" does not exist",
@@ -421,6 +427,18 @@ fn what_can_not_be_used_is_said_at_the_start() {
         shop.copy_golden("customers", "customers.csv");
         check(&start(&keys), status, &[words]);
     }
+    let path = shop.path("config.yaml");
+    std::fs::write(
+        &path,
+        format!("sources: [{{name: db, type: postgres, url: \"{url}\", publication: shop, {TABLES}}}]\n"),
+    )
+    .expect("written");
+    let mut checked = command(&["check", "--config", &path.display().to_string()]);
+    checked.arg("--output").arg(shop.output());
+    let checked = finish(checked);
+    assert_eq!(checked.status, 0, "{checked:?}");
+    assert!(checked.stdout.contains("ok    source db: public.orders can be read: a row was read"), "{checked:?}");
+    assert!(checked.stdout.contains("millstream_db is made at the first start"), "{checked:?}");
     let slots =
         client.query_one("SELECT count(*) FROM pg_replication_slots WHERE slot_name <> 'taken'", &[]).expect("a row");
     assert_eq!(slots.get::<_, i64>(0), 0, "no slot is left behind");

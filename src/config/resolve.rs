@@ -1,5 +1,6 @@
 //! Configuration from flags, the environment and the config file, in this order of precedence.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ use crate::sources::{CsvDialect, FileOptions};
 use crate::tables::{Catalog, EnrichedDataTable, Table};
 use crate::udf::Registry;
 
+use super::ends::SourceKeys;
 use super::file::{self, ConfigFile, CsvKeys, TierBound};
 use super::file_on_disk::read;
 use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job};
@@ -114,8 +116,12 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
     Ok(config)
 }
 
+/// The input folder of a service whose tables are all in a database.
+const NO_INPUT: &str = "/(no input folder)";
+
 fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
-    let path = args.input.clone().or(file.data.input_path.clone());
+    let nowhere = || file.sources.iter().any(SourceKeys::has_all_tables).then(|| PathBuf::from(NO_INPUT));
+    let path = args.input.clone().or(file.data.input_path.clone()).or_else(nowhere);
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
     let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
     let files = FileOptions {

@@ -40,6 +40,12 @@ pub(super) struct Metrics {
     requests: Family<OfRequest, Counter>,
     request_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
     pub(super) followers: Gauge,
+    pub(super) sink_epoch: Family<OfSink, Gauge>,
+    pub(super) sink_behind: Family<OfSink, Gauge<f64, AtomicU64>>,
+    pub(super) sink_rows: Family<OfSink, Gauge>,
+    pub(super) sink_up: Family<OfSink, Gauge>,
+    pub(super) source_up: Family<OfSource, Gauge>,
+    pub(super) source_held_bytes: Family<OfSource, Gauge>,
     repeated: Counter,
 }
 
@@ -53,6 +59,18 @@ pub(super) struct OfTable {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfTask {
     pub(super) task: String,
+}
+
+/// The label of what is measured of a sink in another system.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfSink {
+    pub(super) sink: String,
+}
+
+/// The label of what is measured of a source in another system.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfSource {
+    pub(super) source: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +124,12 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             followers: Gauge::default(),
+            sink_epoch: Family::default(),
+            sink_behind: Family::default(),
+            sink_rows: Family::default(),
+            sink_up: Family::default(),
+            source_up: Family::default(),
+            source_held_bytes: Family::default(),
             repeated: Counter::default(),
         };
         metrics.register();
@@ -155,6 +179,26 @@ impl Metrics {
         let help = "From the time a request is received until its answer begins, by method and route";
         registry.register_with_unit("http_request", help, Unit::Seconds, self.request_seconds.clone());
         registry.register("followers", "Clients that follow changes", self.followers.clone());
+        self.register_connectors();
+    }
+
+    /// What is measured of sources and sinks in other systems.
+    fn register_connectors(&mut self) {
+        let registry = &mut self.registry;
+        let help = "1 unless the last delivery to another system failed, by sink";
+        registry.register("sink_up", help, self.sink_up.clone());
+        registry.register("sink_epoch", "The epoch that the other system has, by sink", self.sink_epoch.clone());
+        let help = "How long the oldest epoch has waited that the other system does not have, by sink";
+        registry.register_with_unit("sink_behind", help, Unit::Seconds, self.sink_behind.clone());
+        registry.register(
+            "sink_delivered_rows",
+            "Rows inserted and deleted since the start, by sink",
+            self.sink_rows.clone(),
+        );
+        let help = "1 while another system is followed, 0 while it can't be, by source";
+        registry.register("source_up", help, self.source_up.clone());
+        let help = "The log that a database keeps for a source";
+        registry.register_with_unit("source_held", help, Unit::Bytes, self.source_held_bytes.clone());
     }
 
     /// All metrics as text.
@@ -219,6 +263,13 @@ mod tests {
         let task = OfTask { task: "verify".to_owned() };
         drop(metrics.task_succeeded.get_or_create(&task));
         drop(metrics.task_began.get_or_create(&task));
+        let (sink, source) = (OfSink { sink: "bi".to_owned() }, OfSource { source: "db".to_owned() });
+        drop(metrics.sink_epoch.get_or_create(&sink));
+        drop(metrics.sink_behind.get_or_create(&sink));
+        drop(metrics.sink_rows.get_or_create(&sink));
+        drop(metrics.sink_up.get_or_create(&sink));
+        drop(metrics.source_up.get_or_create(&source));
+        drop(metrics.source_held_bytes.get_or_create(&source));
         metrics.answered("GET", "/v1/tables", 200, 0.0);
         let text = metrics.text().expect("text");
         let mut page = "# Metrics\n\n`/metrics` of the [server](http.md), in the text format of OpenMetrics.\n\n\

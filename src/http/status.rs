@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 
 use crate::config::ListenConfig;
 use crate::process_memory;
-use crate::service::{ActivityReport, DeliveryTo, ReplicationReport, SourceKind, SourceReport, TaskKind, TaskReport};
-use crate::sinks::TableInfo;
+use crate::service::{
+    Activity, ActivityReport, DeliveryTo, ReplicationReport, ReplicationState, SourceKind, SourceReport, TaskKind,
+    TaskReport,
+};
+use crate::sinks::{DeliveryState, TableInfo};
 
 use super::app::{App, FOLLOWERS_MAX, Shared};
-use super::metrics::{OfTable, OfTask};
+use super::metrics::{Metrics, OfSink, OfSource, OfTable, OfTask};
 use super::pinned::{KEPT_FOR, KEPT_MOST};
 use super::problem::Problem;
 use super::stamp::{epoch_headers, timestamp};
@@ -46,6 +49,7 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Problem> {
     metrics.ready.set((app.is_live() && app.requests.ingest.is_open()).into());
     metrics.behind_seconds.set(app.requests.ingest.longest_wait().unwrap_or_default().as_secs_f64());
     metrics.memory_bytes.set(gauge(process_memory::resident().unwrap_or_default()));
+    measure_connectors(metrics, &app.requests.activity);
     for (kind, task) in &app.requests.activity.report().ended {
         let label = OfTask { task: kind.to_string() };
         let is_done = matches!(task.outcome, Some(Ok(_)));
@@ -60,6 +64,24 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Problem> {
     }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], metrics.text()?).into_response())
+}
+
+/// How it goes with other systems.
+fn measure_connectors(metrics: &Metrics, activity: &Activity) {
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    for DeliveryTo { name, report, .. } in activity.report().deliveries {
+        let label = OfSink { sink: name };
+        let is_up = !matches!(report.state, DeliveryState::Retrying | DeliveryState::Displaced);
+        metrics.sink_up.get_or_create(&label).set(is_up.into());
+        metrics.sink_epoch.get_or_create(&label).set(gauge(report.epoch.map_or(0, |epoch| epoch.epoch)));
+        metrics.sink_behind.get_or_create(&label).set(report.behind.as_secs_f64());
+        metrics.sink_rows.get_or_create(&label).set(gauge(report.rows));
+    }
+    if let Some(ReplicationReport { name, state, held_bytes, .. }) = activity.replication() {
+        let label = OfSource { source: name };
+        metrics.source_up.get_or_create(&label).set((state == ReplicationState::Streaming).into());
+        metrics.source_held_bytes.get_or_create(&label).set(gauge(held_bytes));
+    }
 }
 
 /// The epoch, the tables and what waits.

@@ -30,6 +30,26 @@ pub(super) fn check(_: &[PostgresKeys]) -> Result<()> {
     Ok(())
 }
 
+/// What there is to say of the sinks before they are used. Nothing is changed there.
+#[cfg(feature = "postgres")]
+pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
+    use crate::sinks::postgres::{PostgresSink, check};
+    let of_sink = |keys: &PostgresKeys| match in_postgres::configured(keys) {
+        Ok(sink) => {
+            let tables = config.run.job.tables.names().filter(|table| PostgresSink::takes(&sink, table));
+            check(&sink, &tables.map(str::to_owned).collect::<Vec<_>>())
+        }
+        Err(error) => vec![(format!("sink {}", keys.name), Err(error))],
+    };
+    config.postgres_sinks.iter().flat_map(of_sink).collect()
+}
+
+/// Nothing: see [`check`].
+#[cfg(not(feature = "postgres"))]
+pub(super) fn findings(_: &ServiceConfig) -> Vec<(String, Result<String>)> {
+    Vec::new()
+}
+
 impl Deliveries {
     /// The sinks of a job that starts with an epoch of the log and applies some again.
     #[cfg(feature = "postgres")]

@@ -30,6 +30,19 @@ pub(super) fn check(source: Option<&PostgresSourceKeys>) -> Result<()> {
     Ok(())
 }
 
+/// What there is to say of the source before it is used. Nothing is changed there.
+pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
+    #[cfg(feature = "postgres")]
+    if let Some(keys) = &config.postgres_source {
+        return match begin::configured(keys) {
+            Ok(source) => crate::sources::postgres::check(&source, &config.run.input.files),
+            Err(error) => vec![(format!("source {}", keys.name), Err(error))],
+        };
+    }
+    let _ = config;
+    Vec::new()
+}
+
 /// Begins to take the transactions of the database that a service follows, if it does.
 ///
 /// # Errors

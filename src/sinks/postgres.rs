@@ -10,6 +10,7 @@
 //! displaced by another fails at the progress. At a start the progress tells whether the tables have an epoch of this
 //! state. If they do, only later epochs are delivered; otherwise the rows that differ are, found by the server.
 
+mod check;
 mod columns;
 mod layout;
 mod progress;
@@ -17,4 +18,5 @@ mod sink;
 mod statements;
 mod writer;
 
+pub(crate) use check::check;
 pub use sink::{KnownEpochs, PostgresSink, PostgresSinkConfig};

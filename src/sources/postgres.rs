@@ -11,6 +11,7 @@
 //! has the position of the last transaction with its rows: what comes again and is in the log is skipped.
 
 mod catalog;
+mod check;
 mod pgoutput;
 mod rows;
 mod slot;
@@ -19,7 +20,8 @@ mod stream;
 mod types;
 
 pub(crate) use catalog::ReplicatedTable;
-pub(crate) use slot::Slot;
+pub(crate) use check::check;
+pub(crate) use slot::{Slot, SlotState};
 pub(crate) use snapshot::PostgresSnapshot;
 pub(crate) use stream::{NewSlot, ReplicationStream, Streamed, StreamedTransaction, position_of, shown_position};
 

@@ -46,12 +46,12 @@ impl TargetTable {
         TargetTable { schema: schema.to_owned(), name: table.name.clone(), columns: columns.collect(), key }
     }
 
-    /// Makes the table if it is not there, and adds columns that it lacks.
+    /// Makes the table if it is not there, and adds columns that it lacks; true if it did.
     ///
     /// # Errors
     ///
     /// If a column has another type, the table is somebody else's, or a right is missing.
-    pub(super) fn prepare(&self, client: &mut Client) -> Result<(), Unprepared> {
+    pub(super) fn prepare(&self, client: &mut Client) -> Result<bool, Unprepared> {
         let found = client.query(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(obj_description(c.oid, 'pg_class'), '')
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -59,17 +59,22 @@ impl TargetTable {
              WHERE n.nspname = $1 AND c.relname = $2",
             &[&self.schema, &self.name],
         )?;
-        let Some(first) = found.first() else { return Ok(self.create(client)?) };
+        let Some(first) = found.first() else {
+            self.create(client)?;
+            return Ok(true);
+        };
         if !first.get::<_, String>(2).starts_with(MARK) {
             let cause = "exists and was not made by millstream; drop it, or choose another schema";
             return Err(Error::usage(format!("table {} {cause}", self.qualified())).into());
         }
         let known: Vec<(String, String)> =
             found.iter().filter_map(|row| Some((row.get::<_, Option<_>>(0)?, row.get(1)))).collect();
+        let mut is_other = false;
         for column in &self.columns {
             let Some((name, kind)) = known.iter().find(|(name, _)| *name == column.name) else {
                 let (table, name) = (self.qualified(), quoted(&column.name));
                 client.batch_execute(&format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.kind))?;
+                is_other = true;
                 continue;
             };
             if *kind != column.kind {
@@ -79,7 +84,7 @@ impl TargetTable {
                 return Err(Error::usage(cause).into());
             }
         }
-        Ok(())
+        Ok(is_other)
     }
 
     fn create(&self, client: &mut Client) -> Result<(), ClientError> {
@@ -101,13 +106,34 @@ impl TargetTable {
     }
 }
 
-/// Checks the version of the server, and makes the schema if it is not there.
-pub(super) fn prepare_schema(client: &mut Client, schema: &str) -> Result<(), Unprepared> {
+/// The version of the server.
+///
+/// # Errors
+///
+/// If it is too old.
+pub(super) fn check_server(client: &mut Client) -> Result<i32, Unprepared> {
     let version = client.query_one("SELECT current_setting('server_version_num')::int", &[])?.get::<_, i32>(0);
+    let found = version / 10_000;
     if version < OLDEST_SERVER {
-        let found = version / 10_000;
         return Err(Error::usage(format!("the server is PostgreSQL {found}, wanted 15 or later")).into());
     }
+    Ok(found)
+}
+
+/// True if there is a table of this name that no sink has made.
+pub(super) fn is_foreign(client: &mut Client, schema: &str, table: &str) -> Result<bool> {
+    let found = client.query_opt(
+        "SELECT coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+        &[&schema, &table],
+    );
+    let found = found.map_err(|error| Error::failed(in_words(&error)).caused_by(error))?;
+    Ok(found.is_some_and(|row| !row.get::<_, String>(0).starts_with(MARK)))
+}
+
+/// Checks the version of the server, and makes the schema if it is not there.
+pub(super) fn prepare_schema(client: &mut Client, schema: &str) -> Result<(), Unprepared> {
+    check_server(client)?;
     let exists = client.query_one("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", &[&schema])?;
     if !exists.get::<_, bool>(0) {
         client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ::postgres::Client;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -87,9 +88,14 @@ impl PostgresSink {
     }
 
     fn wanted(&self, table: &TableInfo) -> bool {
-        match &self.config.tables {
-            Some(tables) => tables.contains(&table.name),
-            None => !LEFT_OUT.contains(&table.name.as_str()),
+        PostgresSink::takes(&self.config, &table.name)
+    }
+
+    /// True if a sink takes the table of this name.
+    pub(crate) fn takes(config: &PostgresSinkConfig, table: &str) -> bool {
+        match &config.tables {
+            Some(tables) => tables.iter().any(|wanted| wanted == table),
+            None => !LEFT_OUT.contains(&table),
         }
     }
 
@@ -101,16 +107,12 @@ impl PostgresSink {
         let progress = Progress::new(schema, &self.config.name, job.run_id.clone());
         let tables = job.tables.iter().filter(|table| self.wanted(table));
         let tables: Vec<_> = tables.map(|table| TargetTable::new(schema, table)).collect();
-        let prepared = prepare_schema(&mut client, schema)
-            .and_then(|()| Ok(progress.prepare(&mut client)?))
-            .and_then(|()| tables.iter().try_for_each(|table| table.prepare(&mut client)))
-            .and_then(|()| Ok(progress.take_over(&mut client)?));
         let in_place = |error: Unprepared| {
             let error = error.into_error();
             Error::new(error.kind(), format!("{address}: {error}"))
         };
-        let delivered = prepared.map_err(in_place)?;
-        self.sent = delivered.filter(|epoch| self.is_known(*epoch));
+        let (delivered, is_whole) = prepared(&mut client, schema, &progress, &tables).map_err(in_place)?;
+        self.sent = delivered.filter(|epoch| is_whole && self.is_known(*epoch));
         let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
         self.feed = match self.sent {
             Some(epoch) => {
@@ -124,6 +126,22 @@ impl PostgresSink {
         self.courier = Some(Courier::start(&self.config.name, self.status.clone(), writer));
         Ok(())
     }
+}
+
+/// Makes or checks the tables, and takes them over. Returns the epoch that they have, and whether all of them were there.
+fn prepared(
+    client: &mut Client,
+    schema: &str,
+    progress: &Progress,
+    tables: &[TargetTable],
+) -> Result<(Option<Committed>, bool), Unprepared> {
+    prepare_schema(client, schema)?;
+    progress.prepare(client)?;
+    let mut is_whole = true;
+    for table in tables {
+        is_whole &= !table.prepare(client)?;
+    }
+    Ok((progress.take_over(client)?, is_whole))
 }
 
 /// Tables that are left out unless they are named: each order changes many rows of the first; the rows of the second

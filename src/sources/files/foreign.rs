@@ -61,6 +61,11 @@ impl ForeignTable {
         &self.schema
     }
 
+    /// The positions of the columns that are the id of a row.
+    pub(crate) fn id_positions(&self) -> Vec<usize> {
+        self.plan.cores[0].positions()
+    }
+
     /// True if the column at this position is read.
     pub(crate) fn reads(&self, position: usize) -> bool {
         self.plan.reads(position)

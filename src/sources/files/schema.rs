@@ -48,6 +48,16 @@ impl FilePlan {
 }
 
 impl ColumnSource {
+    /// The file's columns that it is made of.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn positions(&self) -> Vec<usize> {
+        match self {
+            ColumnSource::Column(column) => vec![*column],
+            ColumnSource::Joined(parts) => parts.iter().flat_map(ColumnSource::positions).collect(),
+            ColumnSource::Folder(_) | ColumnSource::Missing => Vec::new(),
+        }
+    }
+
     /// True if the file's column at this position is read.
     fn reads(&self, position: usize) -> bool {
         match self {

@@ -12,7 +12,7 @@ use crate::columns::InputSchema;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::sources::files::{FileOptions, ForeignTable};
-use crate::sources::source::{Source, SourceBatches, Split};
+use crate::sources::source::{Source, SourceBatch, SourceBatches, Split};
 
 use super::PostgresSourceConfig;
 use super::catalog::{Relation, ReplicatedTable, asked};
@@ -52,6 +52,7 @@ impl PostgresSnapshot {
     pub(crate) fn tables(replicated: &[ReplicatedTable], options: &FileOptions) -> Result<Vec<CopiedTable>> {
         let table = |ReplicatedTable { table, relation, filter }: &ReplicatedTable| {
             let foreign = ForeignTable::new(*table, &relation.shown(), &relation.to_arrow(), options)?;
+            check_identity(*table, relation, &foreign)?;
             let origin = format!("{} (snapshot)", relation.shown()).into();
             Ok(CopiedTable { relation: relation.clone(), foreign, filter: filter.clone(), origin })
         };
@@ -91,14 +92,41 @@ impl PostgresSnapshot {
     }
 }
 
+/// Checks that deletes and changes of ids name the row that they are of.
+fn check_identity(table: InputTable, relation: &Relation, foreign: &ForeignTable) -> Result<()> {
+    let lacks = |position: &usize| relation.columns.get(*position).is_some_and(|column| !column.is_key);
+    let Some(position) = foreign.id_positions().into_iter().find(lacks) else { return Ok(()) };
+    let (shown, column) = (relation.shown(), &relation.columns[position].name);
+    let what_to_do = format!("wanted a primary key with it, or ALTER TABLE {shown} REPLICA IDENTITY FULL");
+    Err(Error::usage(format!("{table}: column {column} is not part of the replica identity of {shown}; {what_to_do}")))
+}
+
 impl CopiedTable {
+    /// Its name, as messages have it.
+    pub(super) fn shown(&self) -> String {
+        self.relation.shown()
+    }
+
+    /// The number of its columns.
+    pub(super) fn columns(&self) -> usize {
+        self.relation.columns.len()
+    }
+
+    /// Gives its rows, of which `limit` may leave some out.
+    pub(super) fn copy_statement(&self, limit: &str) -> String {
+        let (columns, from) = (self.relation.column_list(), self.relation.qualified());
+        let filter = self.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {filter}"));
+        format!("COPY (SELECT {columns} FROM {from}{filter}{limit}) TO STDOUT")
+    }
+
+    /// Rows of it as a batch.
+    pub(super) fn take(&self, rows: &mut TextRows, part: usize, first: u64) -> Result<SourceBatch> {
+        rows.take(&self.relation, &self.foreign, &self.origin, part, first)
+    }
+
     /// Copies a table to files, whose names begin with `path`.
     fn copy(&self, client: &mut Client, of: usize, path: &Path, go_on: impl Fn() -> Result<()>) -> Result<Vec<Spool>> {
-        let relation = &self.relation;
-        let (columns, from) = (relation.column_list(), relation.qualified());
-        let filter = self.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {filter}"));
-        let copy = format!("COPY (SELECT {columns} FROM {from}{filter}) TO STDOUT");
-        let mut lines = BufReader::with_capacity(1 << 20, asked(client.copy_out(&copy))?);
+        let mut lines = BufReader::with_capacity(1 << 20, asked(client.copy_out(&self.copy_statement("")))?);
         let (mut spools, mut line) = (Vec::new(), Vec::new());
         loop {
             let path = path.with_extension(spools.len().to_string());
@@ -108,7 +136,7 @@ impl CopiedTable {
                 line.clear();
                 // A row that holds line breaks has them as `\n`.
                 let read = lines.read_until(b'\n', &mut line);
-                if read.map_err(|cause| Error::failed(format!("{}: {cause}", relation.shown())))? == 0 {
+                if read.map_err(|cause| Error::failed(format!("{}: {cause}", self.relation.shown())))? == 0 {
                     break;
                 }
                 file.write_all(&line).map_err(Error::writing(&path))?;
@@ -151,7 +179,7 @@ impl Source for PostgresSnapshot {
                 }
             }
             let count = rows.len() as u64;
-            let batch = (count > 0).then(|| rows.take(&table.relation, &table.foreign, &table.origin, part, first));
+            let batch = (count > 0).then(|| table.take(&mut rows, part, first));
             first += count;
             batch
         })))
@@ -164,7 +192,7 @@ impl Source for PostgresSnapshot {
 }
 
 /// Adds a line of the format `text` of COPY.
-fn push_line(rows: &mut TextRows, line: Vec<u8>) -> Result<()> {
+pub(super) fn push_line(rows: &mut TextRows, line: Vec<u8>) -> Result<()> {
     let line = String::from_utf8(line).map_err(|_| Error::failed("internal error: a copied row is not UTF-8"))?;
     let fields: Vec<Option<String>> = line.split('\t').map(unescaped).collect();
     rows.push(fields.iter().map(Option::as_deref), None);

@@ -318,12 +318,11 @@ impl ReplicationStream {
         Ok(StreamedTransaction { end, batches: open.batches, new_columns, truncated: open.truncated })
     }
 
-    /// True if the columns of the old row that are its key have other values in the new one.
+    /// True if the old row has another id than the new one.
     fn has_another_key(&self, relation: u32, old: &[Value], new: &[Option<String>]) -> bool {
         let Some(Some(table)) = self.relations.get(&relation) else { return false };
-        let columns = table.relation.columns.iter().zip(old).zip(new);
-        let mut keys = columns.filter(|((column, _), _)| column.is_key);
-        keys.any(|((_, old), new)| !matches!((old, new), (Value::Text(old), Some(new)) if old == new))
+        let ids = table.foreign.as_ref().map_or_else(|_| Vec::new(), ForeignTable::id_positions);
+        ids.iter().any(|id| old.get(*id).and_then(|old| old.text()) != new.get(*id).and_then(Option::as_deref))
     }
 
     /// A new row with the values that were not sent, because they have not changed: those of the old row, if it is
