@@ -16,6 +16,7 @@ mod keys;
 mod listen;
 mod resolve;
 mod serving;
+mod table_names;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -18,6 +18,7 @@ mod arriving;
 mod background;
 mod compare;
 mod connectors;
+mod databases;
 mod deliveries;
 mod epoch;
 mod first_input;

@@ -467,8 +467,8 @@ fn a_rejected_row_that_was_shortened_is_dropped() {
     stop(served.running);
 }
 
-/// A process that dies when rejected rows are forgotten, before it has answered, has forgotten those that matched, and no
-/// others.
+/// A process that dies when rejected rows are forgotten, before it has answered, has forgotten those that matched, and
+/// no others.
 #[test]
 fn killed_when_rejected_rows_are_forgotten_it_has_forgotten_them() {
     let shop = shop_with_folder();

@@ -70,7 +70,7 @@ fn odd_orders(random: &mut Rng) -> Value {
         }
         1 => json!({ "order_id": id, "customer_id": 2, "product_id": null, "order_date": null, "quantity": 1 }),
         2 => {
-            json!({ "order_id": id, "customer_id": 77, "product_id": 999_999, "order_date": "2024-01-31", "quantity": 3 })
+            json!({ "order_id": id, "customer_id": 77, "product_id": 999_999, "order_date": "2024-01-31" })
         }
         _ => json!({ "order_id": id, "_op": "d" }),
     };

@@ -33,7 +33,8 @@ const SHOP: &str = "
         FROM generate_series(1, 20) AS id;
     INSERT INTO customers SELECT id, 'One' || id || '@Example.com', '2024-01-01 00:00+02', '{a,\"b c\"}',
         gen_random_uuid() FROM generate_series(1, 30) AS id;
-    INSERT INTO orders SELECT id, 1 + id % 30, 1 + id % 20, '2024-01-01 10:00+00'::timestamptz + id % 80 * interval '1 day',
+    INSERT INTO orders SELECT id, 1 + id % 30, 1 + id % 20,
+        '2024-01-01 10:00+00'::timestamptz + id % 80 * interval '1 day',
         1 + id % 5, id % 4 / 20.0, 'web', E'a\\tb\\nc\\\\d', id / 7.0, '\\x00ff' FROM generate_series(1, 300) AS id;
     CREATE PUBLICATION shop FOR TABLE orders, products, customers;
 ";
@@ -138,15 +139,17 @@ fn transaction(random: &mut Rng) -> String {
         let _ = match random.u8(..12) {
             0..4 => writeln!(
                 statements,
-                "INSERT INTO orders VALUES ({id}, {customer}, {product}, '2024-03-{day:02} 23:30:00+02', {}, 0.1, 'store', \
-                 repeat('x', {}), 1.5, '\\x01') ON CONFLICT (order_id) DO UPDATE SET quantity = orders.quantity + 1;",
+                "INSERT INTO orders VALUES ({id}, {customer}, {product}, '2024-03-{day:02} 23:30:00+02', {}, 0.1, \
+                 'store', repeat('x', {}), 1.5, '\\x01') ON CONFLICT (order_id) \
+                 DO UPDATE SET quantity = orders.quantity + 1;",
                 random.u8(1..9),
                 random.u16(..3000),
             ),
             4 => writeln!(statements, "UPDATE orders SET customer_id = {customer} WHERE order_id = {id};"),
             5 => writeln!(
                 statements,
-                "UPDATE orders SET order_id = {other} WHERE order_id = {id} AND NOT EXISTS (SELECT FROM orders WHERE order_id = {other});"
+                "UPDATE orders SET order_id = {other} WHERE order_id = {id} AND NOT EXISTS (SELECT FROM orders WHERE \
+                 order_id = {other});"
             ),
             6 => writeln!(statements, "DELETE FROM orders WHERE order_id = {id};"),
             7 => writeln!(statements, "UPDATE products SET price = price * 1.1 WHERE product_id = {product};"),
@@ -240,7 +243,8 @@ fn values_of_all_types_come_whole() {
     let wide = "x".repeat(200_000);
     client
         .execute(
-            "INSERT INTO orders SELECT 2000, 1, 1, '2024-03-01 12:00+00', 2, 0.05, 'store', string_agg(md5(i::text), ''), \
+            "INSERT INTO orders SELECT 2000, 1, 1, '2024-03-01 12:00+00', 2, 0.05, 'store', \
+             string_agg(md5(i::text), ''), \
              123456789012345678901234567890.123456789, '\\xdeadbeef' FROM generate_series(1, 2000) AS i",
             &[],
         )
@@ -310,8 +314,10 @@ fn columns_that_come_and_go_and_tables_that_are_emptied() {
     // The job can't do without this one: rows are rejected while it is away.
     client
         .batch_execute(
-            "ALTER TABLE orders RENAME COLUMN quantity TO pieces; INSERT INTO orders (order_id, pieces) VALUES (3001, 2);
-             ALTER TABLE orders RENAME COLUMN pieces TO quantity; INSERT INTO orders (order_id, quantity) VALUES (3002, 2)",
+            "ALTER TABLE orders RENAME COLUMN quantity TO pieces;
+             INSERT INTO orders (order_id, pieces) VALUES (3001, 2);
+             ALTER TABLE orders RENAME COLUMN pieces TO quantity;
+             INSERT INTO orders (order_id, quantity) VALUES (3002, 2)",
         )
         .expect("changed");
     await_commits(&served, &mut client);
@@ -350,7 +356,7 @@ fn a_server_that_is_gone_comes_back_and_a_slot_that_is_gone_is_said() {
         database.kill();
         await_state("retrying");
         // Whatever else arrives is taken.
-        served.post_json("orders", &json!([{"order_id": 5000, "customer_id": 1, "product_id": 1, "quantity": 1, "order_date": "2024-01-01"}])).expect(200);
+        served.post_json("orders", &json!([served::order(5000, 1, 1, "2024-01-01", 1)])).expect(200);
         served.post_json("orders", &json!([{"order_id": 5000, "_op": "d"}])).expect(200);
         database.begin();
         client = database.client();

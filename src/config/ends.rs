@@ -12,7 +12,7 @@ use crate::model::InputTable;
 
 use super::cluster::Secret;
 use super::environment::expanded;
-use super::file::TableNames;
+use super::table_names::TableNames;
 
 /// An entry of `sources`.
 #[derive(Clone, Deserialize)]

@@ -15,6 +15,7 @@ use crate::tables::OnFailure;
 use super::cluster::ClusterKeys;
 use super::ends::{LateKeys, SinkKeys, SourceKeys};
 use super::listen::ListenKeys;
+use super::table_names::TableNames;
 
 /// The keys of a config file. All are optional.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -180,23 +181,6 @@ fn in_lower_case<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D
 /// A choice that may be spelled `null`.
 fn some_choice<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnFailure>, D::Error> {
     OnFailure::deserialize(deserializer).map(Some)
-}
-
-/// `tables`: a list of names, or `all`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum TableNames {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl TableNames {
-    pub(super) fn into_names(self) -> Vec<String> {
-        match self {
-            TableNames::One(name) => vec![name],
-            TableNames::Several(names) => names,
-        }
-    }
 }
 
 /// A size in bytes, such as `134217728`, `128MB` or `128MiB`; both units are powers of 1024.

@@ -16,8 +16,9 @@ use crate::tables::{Catalog, EnrichedDataTable, Table};
 use crate::udf::Registry;
 
 use super::ends::SourceKeys;
-use super::file::{self, ConfigFile, CsvKeys, TierBound};
+use super::file::{ConfigFile, CsvKeys, TierBound};
 use super::file_on_disk::read;
+use super::table_names::TableNames;
 use super::{ClusterConfig, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, functions, job};
 
 impl RunConfig {
@@ -101,7 +102,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         date_format: file.date_format.as_deref().map(DateFormat::new).transpose()?,
         discount: file.discount.unwrap_or_default(),
         settings,
-        tables: tables(args.tables.clone().or(file.tables.map(file::TableNames::into_names)))?,
+        tables: tables(args.tables.clone().or(file.tables.map(TableNames::into_names)))?,
         anomaly: functions::anomaly(args, file.anomaly),
         functions: Registry::default(),
         derived: functions::derived_columns(file.udfs)?,

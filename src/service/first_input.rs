@@ -14,7 +14,7 @@ use crate::sources::{FileSource, Source, SourceBatches, Split};
 
 use super::offsets::offset_name;
 #[cfg(feature = "postgres")]
-use super::replicated::FirstRows;
+use super::replicated::SnapshotRows;
 use super::settings::ServiceConfig;
 
 /// The rows with which a service begins.
@@ -22,7 +22,7 @@ pub(super) struct FirstInput {
     /// Those of the tables that are not in a database.
     files: FileSource,
     #[cfg(feature = "postgres")]
-    rows: Option<FirstRows>,
+    rows: Option<SnapshotRows>,
 }
 
 impl FirstInput {
@@ -44,7 +44,7 @@ impl FirstInput {
         }
         let files = FileSource::open_some(&input.path, &tables, &input.files)?;
         #[cfg(feature = "postgres")]
-        let rows = replicated.map(|source| FirstRows::copy(config, source, progress)).transpose()?;
+        let rows = replicated.map(|source| SnapshotRows::copy(config, source, progress)).transpose()?;
         let _ = progress;
         Ok(FirstInput {
             files,
@@ -58,7 +58,7 @@ impl FirstInput {
         let offset = json!({ "files": self.files.ledger()? });
         let offsets = [(offset_name(input), offset)].into_iter();
         #[cfg(feature = "postgres")]
-        let offsets = offsets.chain(self.rows.as_ref().map(FirstRows::offset));
+        let offsets = offsets.chain(self.rows.as_ref().map(SnapshotRows::offset));
         Ok(offsets.collect())
     }
 

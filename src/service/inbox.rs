@@ -66,6 +66,7 @@ pub(super) enum ArrivedFrom {
     /// A request, which is answered once the rows are committed.
     Request(WaitingRequest),
     /// A transaction of a database.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without databases has none"))]
     Transaction {
         /// The database, by its name among the sources of the state.
         source: String,

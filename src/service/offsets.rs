@@ -46,6 +46,12 @@ pub(super) fn of_epoch(
     Ok(offsets)
 }
 
+/// The name of a database among the sources of a state.
+#[cfg(feature = "postgres")]
+pub(super) fn database_name(source: &str) -> String {
+    format!("postgres {source}")
+}
+
 /// What a commit says of a database: the position behind the last transaction.
 pub(super) fn of_position(position: u64) -> Offset {
     json!({ "position": shown_position(position) })

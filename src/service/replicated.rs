@@ -9,32 +9,24 @@ mod truncated;
 
 use std::sync::Arc;
 
-use crate::config::PostgresSourceKeys;
 use crate::durable::State;
 use crate::error::Result;
 
 use super::activity::Activity;
 use super::admission::Admission;
+#[cfg(feature = "postgres")]
+use super::databases::source_config;
 use super::inbox::Inbox;
 use super::settings::ServiceConfig;
 
 #[cfg(feature = "postgres")]
-pub(super) use begin::FirstRows;
-
-/// Checks what is known of the source without connecting to anything.
-pub(super) fn check(source: Option<&PostgresSourceKeys>) -> Result<()> {
-    #[cfg(feature = "postgres")]
-    source.map(begin::configured).transpose()?;
-    // Without the feature, the configuration has refused it.
-    let _ = source;
-    Ok(())
-}
+pub(super) use begin::SnapshotRows;
 
 /// What there is to say of the source before it is used. Nothing is changed there.
 pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
     #[cfg(feature = "postgres")]
     if let Some(keys) = &config.postgres_source {
-        return match begin::configured(keys) {
+        return match source_config(keys) {
             Ok(source) => crate::sources::postgres::check(&source, &config.run.input.files),
             Err(error) => vec![(format!("source {}", keys.name), Err(error))],
         };
@@ -57,16 +49,10 @@ pub(super) fn begin(
 ) -> Result<()> {
     #[cfg(feature = "postgres")]
     if let Some(keys) = &config.postgres_source {
-        let source = begin::configured(keys)?;
+        let source = source_config(keys)?;
         let replication = activity.begin_replication(&source.name, source.address.to_string());
         follow::begin(source, admission, state, inbox, replication)?;
     }
     let _ = (config, admission, state, inbox, activity);
     Ok(())
-}
-
-/// The name of a database among the sources of a state.
-#[cfg(feature = "postgres")]
-fn offset_name(source: &str) -> String {
-    format!("postgres {source}")
 }

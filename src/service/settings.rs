@@ -13,7 +13,7 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 
-use super::{deliveries, replicated};
+use super::databases;
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -103,8 +103,7 @@ impl ServiceConfig {
             postgres_sinks,
         } = settings;
         let config = ServiceConfig::new(run);
-        deliveries::check(&postgres_sinks)?;
-        replicated::check(postgres_source.as_ref())?;
+        databases::check(postgres_source.as_ref(), &postgres_sinks)?;
         let state = state.unwrap_or_else(|| config.state.clone());
         let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
         if tables.iter().any(|table| absolute(&state).starts_with(table)) {

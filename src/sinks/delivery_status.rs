@@ -1,7 +1,9 @@
 //! How a delivery goes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+#[cfg(feature = "postgres")]
+use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -62,6 +64,7 @@ pub(super) struct Watched {
     pub(super) waits_since: Option<Instant>,
 }
 
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without other systems has no deliveries"))]
 impl DeliveryStatus {
     /// How it goes now.
     pub(crate) fn report(&self) -> DeliveryReport {
@@ -81,6 +84,7 @@ impl DeliveryStatus {
     }
 }
 
+#[cfg(feature = "postgres")]
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

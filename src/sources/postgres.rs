@@ -14,6 +14,7 @@ mod catalog;
 mod check;
 mod pgoutput;
 mod rows;
+mod settings;
 mod slot;
 mod snapshot;
 mod stream;
@@ -21,24 +22,7 @@ mod types;
 
 pub(crate) use catalog::ReplicatedTable;
 pub(crate) use check::check;
-pub(crate) use slot::{Slot, SlotState};
+pub(crate) use settings::PostgresSourceConfig;
+pub(crate) use slot::ReplicationSlot;
 pub(crate) use snapshot::PostgresSnapshot;
 pub(crate) use stream::{NewSlot, ReplicationStream, Streamed, StreamedTransaction, position_of, shown_position};
-
-use crate::model::InputTable;
-use crate::postgres::PostgresAddress;
-
-/// What is replicated from a database.
-#[derive(Clone, Debug)]
-pub(crate) struct PostgresSourceConfig {
-    /// The name of the source.
-    pub(crate) name: String,
-    /// The database.
-    pub(crate) address: PostgresAddress,
-    /// The publication that has the tables.
-    pub(crate) publication: String,
-    /// The replication slot.
-    pub(crate) slot: String,
-    /// The tables there, as schema and name.
-    pub(crate) tables: Vec<(InputTable, (String, String))>,
-}

@@ -37,7 +37,8 @@ impl Database {
         let database = Database { programs, port: free_port(), folder };
         database.execute("initdb", &["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]);
         let settings = format!(
-            "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nwal_level = logical\nfsync = off\n",
+            "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nwal_level = logical\n\
+             fsync = off\n",
             database.port
         );
         let path = database.data().join("postgresql.conf");

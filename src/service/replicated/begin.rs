@@ -11,17 +11,16 @@ use crate::crash;
 use crate::durable::Offset;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
-use crate::postgres::PostgresAddress;
 use crate::runtime::Progress;
+use crate::service::databases::source_config;
+use crate::service::offsets::database_name;
 use crate::service::settings::ServiceConfig;
 use crate::sources::postgres::{
-    NewSlot, PostgresSnapshot, PostgresSourceConfig, ReplicatedTable, Slot, shown_position,
+    NewSlot, PostgresSnapshot, PostgresSourceConfig, ReplicatedTable, ReplicationSlot, shown_position,
 };
 
-use super::offset_name;
-
 /// The rows as of the beginning of a slot, and the slot, which is held until they are imported.
-pub(in crate::service) struct FirstRows {
+pub(in crate::service) struct SnapshotRows {
     pub(in crate::service) snapshot: PostgresSnapshot,
     pub(in crate::service) tables: Vec<InputTable>,
     slot: NewSlot,
@@ -29,19 +28,7 @@ pub(in crate::service) struct FirstRows {
     folder: PathBuf,
 }
 
-/// The source, as the configuration has it.
-///
-/// # Errors
-///
-/// If a value is invalid. The message names the key.
-pub(super) fn configured(keys: &PostgresSourceKeys) -> Result<PostgresSourceConfig> {
-    let PostgresSourceKeys { name, url, publication, slot, tables } = keys.clone();
-    let address = PostgresAddress::parse(&String::from_utf8_lossy(url.bytes()));
-    let address = address.map_err(|error| Error::usage(format!("sources: {name}: {error}")))?;
-    Ok(PostgresSourceConfig { name, address, publication, slot, tables })
-}
-
-impl FirstRows {
+impl SnapshotRows {
     /// Makes the slot of a source, and copies its tables into the state folder.
     ///
     /// # Errors
@@ -52,32 +39,32 @@ impl FirstRows {
         config: &ServiceConfig,
         keys: &PostgresSourceKeys,
         progress: &Progress,
-    ) -> Result<FirstRows> {
-        let source = configured(keys)?;
+    ) -> Result<SnapshotRows> {
+        let source = source_config(keys)?;
         let in_source = |error: Error| {
             let (name, place) = (&source.name, &source.address);
             Error::new(error.kind(), format!("source {name}: {place}: {error}"))
         };
-        FirstRows::copied(config, &source, progress).map_err(in_source)
+        SnapshotRows::copied(config, &source, progress).map_err(in_source)
     }
 
-    fn copied(config: &ServiceConfig, source: &PostgresSourceConfig, progress: &Progress) -> Result<FirstRows> {
+    fn copied(config: &ServiceConfig, source: &PostgresSourceConfig, progress: &Progress) -> Result<SnapshotRows> {
         let mut client = source.address.connect()?;
         let replicated = ReplicatedTable::all(&mut client, source)?;
         // Before there is a slot that would be left over.
         let tables = PostgresSnapshot::tables(&replicated, &config.run.input.files)?;
         let mark = config.state.join(format!("postgres-{}.slot", source.name));
         let is_ours = fs::read_to_string(&mark).is_ok_and(|slot| slot == source.slot);
-        if let Some(state) = Slot::state(&mut client, &source.slot)? {
+        if let Some(state) = ReplicationSlot::state(&mut client, &source.slot)? {
             if !is_ours || state.is_active {
                 let slot = &source.slot;
                 return Err(Error::failed(format!(
-                    "there is a slot {slot} already, of another state perhaps; choose another name (slot: NAME), or drop \
-                     it: SELECT pg_drop_replication_slot('{slot}')"
+                    "there is a slot {slot} already, of another state perhaps; choose another name (slot: NAME), or \
+                     drop it: SELECT pg_drop_replication_slot('{slot}')"
                 )));
             }
             // Of a start that was interrupted: what it kept was not read.
-            Slot::drop(&mut client, &source.slot)?;
+            ReplicationSlot::drop(&mut client, &source.slot)?;
         }
         fs::create_dir_all(&config.state).map_err(Error::writing(&config.state))?;
         AtomicFile::replace_durably(&mark, source.slot.as_bytes())?;
@@ -92,23 +79,23 @@ impl FirstRows {
             Err(error) => {
                 drop(slot);
                 // Or the next start does it.
-                let _ = Slot::drop(&mut client, &source.slot);
+                let _ = ReplicationSlot::drop(&mut client, &source.slot);
                 return Err(error);
             }
         };
         crash::point("postgres: tables copied");
         let tables = source.tables.iter().map(|(table, _)| *table).collect();
-        Ok(FirstRows { snapshot, tables, slot, source: source.name.clone(), folder })
+        Ok(SnapshotRows { snapshot, tables, slot, source: source.name.clone(), folder })
     }
 
     /// What the commit of the first epoch says of it.
     pub(in crate::service) fn offset(&self) -> (String, Offset) {
-        (offset_name(&self.source), json!({ "position": shown_position(self.slot.position) }))
+        (database_name(&self.source), json!({ "position": shown_position(self.slot.position) }))
     }
 }
 
 /// The copied rows are in the log, or will be copied again.
-impl Drop for FirstRows {
+impl Drop for SnapshotRows {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(Path::new(&self.folder));
     }

@@ -14,13 +14,13 @@ use crate::panics::caught;
 use crate::service::activity::{Replication, ReplicationReport, ReplicationState};
 use crate::service::admission::Admission;
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
+use crate::service::offsets::database_name;
 use crate::sources::SourceBatch;
 use crate::sources::postgres::{
-    PostgresSourceConfig, ReplicatedTable, ReplicationStream, Slot, Streamed, StreamedTransaction, position_of,
-    shown_position,
+    PostgresSourceConfig, ReplicatedTable, ReplicationSlot, ReplicationStream, Streamed, StreamedTransaction,
+    position_of, shown_position,
 };
 
-use super::offset_name;
 use super::truncated::deletes_of_all;
 
 /// How long to wait for what comes next, before it is looked what is committed.
@@ -45,7 +45,7 @@ pub(super) fn begin(
     inbox: &Arc<Inbox>,
     replication: Replication,
 ) -> Result<()> {
-    let offset = state.offsets().get(&offset_name(&config.name)).and_then(|offset| offset["position"].as_str());
+    let offset = state.offsets().get(&database_name(&config.name)).and_then(|offset| offset["position"].as_str());
     let Some(offset) = offset else {
         let name = &config.name;
         return Err(Error::usage(format!(
@@ -54,7 +54,7 @@ pub(super) fn begin(
         )));
     };
     let position = position_of(offset)?;
-    let follower = Follower {
+    let follower = TransactionFollower {
         schemas: InputTable::ALL.map(|table| (table, admission.schema(table).clone())).into(),
         config,
         admission: Arc::clone(admission),
@@ -74,7 +74,7 @@ pub(super) fn begin(
 }
 
 /// What the thread works with.
-struct Follower {
+struct TransactionFollower {
     config: PostgresSourceConfig,
     schemas: HashMap<InputTable, InputSchema>,
     admission: Arc<Admission>,
@@ -87,7 +87,7 @@ struct Follower {
 }
 
 /// Why the stream ended.
-enum Ended {
+enum StreamEnd {
     /// Nothing is taken any more.
     Closed,
     /// It may go on later.
@@ -96,13 +96,13 @@ enum Ended {
     Lost(Error),
 }
 
-impl From<Error> for Ended {
-    fn from(error: Error) -> Ended {
-        Ended::Failed(error)
+impl From<Error> for StreamEnd {
+    fn from(error: Error) -> StreamEnd {
+        StreamEnd::Failed(error)
     }
 }
 
-impl Follower {
+impl TransactionFollower {
     /// Takes transactions until nothing is taken any more.
     fn run(mut self) {
         let mut retry_after = RETRY_AFTER;
@@ -110,8 +110,8 @@ impl Follower {
             let taken = self.taken;
             let (name, place) = (self.config.name.clone(), self.config.address.to_string());
             match self.follow() {
-                Ended::Closed => return,
-                Ended::Failed(error) => {
+                StreamEnd::Closed => return,
+                StreamEnd::Failed(error) => {
                     if self.taken > taken {
                         retry_after = RETRY_AFTER;
                     }
@@ -119,7 +119,7 @@ impl Follower {
                     let seconds = retry_after.as_secs_f64();
                     tracing::warn!(source = name, "source {name}: {place}: {error}; it is tried again in {seconds} s");
                 }
-                Ended::Lost(error) => {
+                StreamEnd::Lost(error) => {
                     self.replication.has_failed(ReplicationState::Lost, &error.to_string());
                     tracing::error!(source = name, "source {name}: {place}: {error}");
                     return;
@@ -133,11 +133,11 @@ impl Follower {
     }
 
     /// Takes transactions on one connection.
-    fn follow(&mut self) -> Ended {
-        self.take_all().map_or_else(|ended| ended, |()| Ended::Closed)
+    fn follow(&mut self) -> StreamEnd {
+        self.take_all().map_or_else(|ended| ended, |()| StreamEnd::Closed)
     }
 
-    fn take_all(&mut self) -> Result<(), Ended> {
+    fn take_all(&mut self) -> Result<(), StreamEnd> {
         self.replication.update(|report| report.state = ReplicationState::Connecting);
         let mut control = self.config.address.connect()?;
         ReplicatedTable::all(&mut control, &self.config)?;
@@ -168,7 +168,7 @@ impl Follower {
     }
 
     /// Puts a transaction into the inbox.
-    fn put(&mut self, transaction: StreamedTransaction) -> Result<(), Ended> {
+    fn put(&mut self, transaction: StreamedTransaction) -> Result<(), StreamEnd> {
         let (since, admission) = (Instant::now(), Arc::clone(&self.admission));
         let StreamedTransaction { end, mut batches, new_columns, truncated } = transaction;
         let mut rows = ArrivedBatches::default();
@@ -177,10 +177,10 @@ impl Follower {
             // What is committed by then is all there is of the table.
             while self.committed.load(Ordering::Acquire) < self.taken {
                 if self.inbox.closes_within(PATIENCE) {
-                    return Err(Ended::Closed);
+                    return Err(StreamEnd::Closed);
                 }
             }
-            let Some(snapshot) = self.inbox.snapshot()? else { return Err(Ended::Closed) };
+            let Some(snapshot) = self.inbox.snapshot()? else { return Err(StreamEnd::Closed) };
             let name = format!("{} (truncated)", self.config.name);
             deletes.extend(deletes_of_all(table, &snapshot, admission.schema(table), &admission.config, &name)?);
         }
@@ -204,28 +204,28 @@ impl Follower {
         if rows.rows == 0 {
             return Ok(());
         }
-        let (source, committed) = (offset_name(&self.config.name), Arc::clone(&self.committed));
+        let (source, committed) = (database_name(&self.config.name), Arc::clone(&self.committed));
         let from = ArrivedFrom::Transaction { source, end, committed };
         self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
         Ok(())
     }
 
     /// Looks whether the slot is there, and how much it holds back.
-    fn look_at_slot(&self, control: &mut ::postgres::Client) -> Result<(), Ended> {
+    fn look_at_slot(&self, control: &mut ::postgres::Client) -> Result<(), StreamEnd> {
         let (slot, position) = (&self.config.slot, shown_position(self.taken));
         let begin_anew = format!(
             "what was committed there since {position} can't be had any more; begin anew with another state (--state)"
         );
-        let Some(found) = Slot::state(control, slot)? else {
-            return Err(Ended::Lost(Error::failed(format!("slot {slot} is gone: {begin_anew}"))));
+        let Some(found) = ReplicationSlot::state(control, slot)? else {
+            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is gone: {begin_anew}"))));
         };
         if found.is_lost {
             let cause = "the server has given up what it held back (max_slot_wal_keep_size)";
-            return Err(Ended::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
+            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
         }
         if !found.is_fitting {
             let wanted = "wanted one of this database with the output plugin pgoutput";
-            return Err(Ended::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
+            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
         }
         let mut had = 0;
         self.replication.update(|report: &mut ReplicationReport| {

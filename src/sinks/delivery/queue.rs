@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::sinks::changes::{GatheredChanges, TableChanges};
 use crate::sinks::delivery_status::DeliveryStatus;
 
-use super::Delivery;
+use super::destination::Delivery;
 
 /// The queue is full with so many rows or bytes, a snapshot aside.
 const ROWS: usize = 500_000;
@@ -18,13 +18,13 @@ const ROWS_OF_TRANSACTION: usize = 50_000;
 
 /// Epochs that wait, the oldest first.
 pub(super) struct DeliveryQueue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingDeliveries>,
     changed: Condvar,
     status: DeliveryStatus,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingDeliveries {
     deliveries: VecDeque<Queued>,
     rows: usize,
     bytes: usize,
@@ -80,7 +80,7 @@ impl DeliveryQueue {
 
     /// The epochs that wait, as one delivery; `None` once it is closed and empty.
     pub(super) fn take(&self) -> Result<Option<Delivery>> {
-        let is_idle = |waiting: &mut Waiting| waiting.deliveries.is_empty() && !waiting.is_closed;
+        let is_idle = |waiting: &mut WaitingDeliveries| waiting.deliveries.is_empty() && !waiting.is_closed;
         let waiting = self.changed.wait_while(self.lock(), is_idle);
         let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
         let Some(first) = waiting.deliveries.pop_front() else { return Ok(None) };
@@ -129,7 +129,7 @@ impl DeliveryQueue {
 
     /// Waits until what waited is delivered, but not longer than this; true if it is.
     pub(super) fn is_empty_within(&self, most: Duration) -> bool {
-        let is_busy = |waiting: &mut Waiting| waiting.taken_since.is_some() || !waiting.deliveries.is_empty();
+        let is_busy = |waiting: &mut WaitingDeliveries| waiting.taken_since.is_some() || !waiting.deliveries.is_empty();
         let waited = self.changed.wait_timeout_while(self.lock(), most, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -139,19 +139,19 @@ impl DeliveryQueue {
         self.lock().has_given_up
     }
 
-    fn tell(&self, waiting: &Waiting) {
+    fn tell(&self, waiting: &WaitingDeliveries) {
         let mut watched = self.status.lock();
         watched.report.waiting_epochs = waiting.deliveries.len() as u64;
         watched.report.waiting_rows = waiting.rows as u64;
         watched.waits_since = waiting.taken_since.or(waiting.deliveries.front().map(|queued| queued.since));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingDeliveries> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl WaitingDeliveries {
     fn is_full(&self) -> bool {
         let of_snapshot = |queued: &Queued| if queued.delivery.is_snapshot { queued.delivery.rows() } else { 0 };
         let of_snapshots: usize = self.deliveries.iter().map(of_snapshot).sum();

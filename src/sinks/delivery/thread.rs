@@ -9,8 +9,8 @@ use crate::panics::caught;
 use crate::printable::printable;
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus, now_ms};
 
+use super::destination::{Delivery, Destination, Undelivered};
 use super::queue::DeliveryQueue;
-use super::{Delivery, Destination, Undelivered};
 
 /// Delivers what it is given, in a thread of its own.
 pub(crate) struct Courier {

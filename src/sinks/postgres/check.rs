@@ -27,15 +27,16 @@ pub(crate) fn check(config: &PostgresSinkConfig, tables: &[String]) -> Vec<(Stri
     let schema = &config.schema;
     let right = client.query_one(
         "SELECT has_database_privilege(current_database(), 'TEMPORARY') AND
-                CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) THEN has_schema_privilege($1, 'CREATE, USAGE')
+                CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
+                THEN has_schema_privilege($1, 'CREATE, USAGE')
                 ELSE has_database_privilege(current_database(), 'CREATE') END",
         &[schema],
     );
     let right = right.map_err(|error| Error::failed(in_words(&error))).and_then(|row| match row.get(0) {
         true => Ok(format!("schema {schema}")),
         false => Err(Error::usage(format!(
-            "schema {schema}: a right is missing; wanted CREATE and USAGE on it, or CREATE on the database if it is not \
-             there, and TEMPORARY on the database"
+            "schema {schema}: a right is missing; wanted CREATE and USAGE on it, or CREATE on the database if it is \
+             not there, and TEMPORARY on the database"
         ))),
     });
     if !found("tables can be made", right) {

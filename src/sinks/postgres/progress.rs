@@ -7,7 +7,7 @@ use crate::sinks::committed::Committed;
 
 /// The progress of one sink.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(super) struct SinkProgress {
     table: String,
     sink: String,
     /// Names this process among all that ever wrote.
@@ -22,9 +22,9 @@ pub(super) struct Recorded {
     pub(super) epoch: Option<Committed>,
 }
 
-impl Progress {
-    pub(super) fn new(schema: &str, sink: &str, writer: String) -> Progress {
-        Progress { table: qualified(schema, "millstream_progress"), sink: sink.to_owned(), writer }
+impl SinkProgress {
+    pub(super) fn new(schema: &str, sink: &str, writer: String) -> SinkProgress {
+        SinkProgress { table: qualified(schema, "millstream_progress"), sink: sink.to_owned(), writer }
     }
 
     pub(super) fn writer(&self) -> &str {

@@ -17,7 +17,7 @@ use crate::sinks::delivery_status::DeliveryStatus;
 use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
 use super::layout::{TargetTable, Unprepared, prepare_schema};
-use super::progress::Progress;
+use super::progress::SinkProgress;
 use super::writer::PostgresWriter;
 
 /// What a sink in PostgreSQL is configured with.
@@ -104,7 +104,7 @@ impl PostgresSink {
         let address = self.config.address.clone();
         let mut client = address.connect()?;
         let schema = &self.config.schema;
-        let progress = Progress::new(schema, &self.config.name, job.run_id.clone());
+        let progress = SinkProgress::new(schema, &self.config.name, job.run_id.clone());
         let tables = job.tables.iter().filter(|table| self.wanted(table));
         let tables: Vec<_> = tables.map(|table| TargetTable::new(schema, table)).collect();
         let in_place = |error: Unprepared| {
@@ -128,11 +128,12 @@ impl PostgresSink {
     }
 }
 
-/// Makes or checks the tables, and takes them over. Returns the epoch that they have, and whether all of them were there.
+/// Makes or checks the tables, and takes them over. Returns the epoch that they have, and whether all of them were
+/// there.
 fn prepared(
     client: &mut Client,
     schema: &str,
-    progress: &Progress,
+    progress: &SinkProgress,
     tables: &[TargetTable],
 ) -> Result<(Option<Committed>, bool), Unprepared> {
     prepare_schema(client, schema)?;

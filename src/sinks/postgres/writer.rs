@@ -13,7 +13,7 @@ use crate::sinks::committed::Committed;
 use crate::sinks::delivery::{Delivery, Destination, Undelivered};
 
 use super::layout::TargetTable;
-use super::progress::Progress;
+use super::progress::SinkProgress;
 use super::statements::{Changing, TextColumns};
 
 /// The name of the temporary table of a snapshot.
@@ -22,7 +22,7 @@ const STAGED: &str = "pg_temp.millstream_staged";
 /// Delivers epochs.
 pub(super) struct PostgresWriter {
     pub(super) address: PostgresAddress,
-    pub(super) progress: Progress,
+    pub(super) progress: SinkProgress,
     pub(super) tables: Arc<[TargetTable]>,
     /// The epoch that was delivered last.
     pub(super) delivered: Option<Committed>,
@@ -33,7 +33,7 @@ pub(super) struct PostgresWriter {
 }
 
 /// The rows of a table that an epoch changes, as the server reads them.
-struct Rows<'a> {
+struct TableRows<'a> {
     table: &'a TargetTable,
     plus: TextColumns,
     /// The keys of the rows that are deleted and not inserted again.
@@ -85,14 +85,14 @@ impl PostgresWriter {
     }
 
     /// Delivers in a transaction; false if this process may not write any more.
-    fn transact(&mut self, client: &mut Client, delivery: &Delivery, rows: &[Rows]) -> Result<bool, ClientError> {
+    fn transact(&mut self, client: &mut Client, delivery: &Delivery, rows: &[TableRows]) -> Result<bool, ClientError> {
         let mut transaction = client.transaction()?;
         if !self.progress.advance(&mut transaction, self.delivered, delivery.epoch)? {
             return Ok(false);
         }
         crash::point("postgres: progress moved");
         let mut changing = Changing { transaction, prepared: &mut self.prepared };
-        for Rows { table, plus, minus } in rows {
+        for TableRows { table, plus, minus } in rows {
             if delivery.is_snapshot {
                 let columns: Vec<usize> = (0..table.columns.len()).collect();
                 let (names, from) = (table.names(&columns), table.qualified());
@@ -126,13 +126,13 @@ impl PostgresWriter {
 }
 
 /// The rows that are delivered, by table.
-fn rows_of<'a>(delivery: &Delivery, tables: &'a [TargetTable]) -> Result<Vec<Rows<'a>>> {
+fn rows_of<'a>(delivery: &Delivery, tables: &'a [TargetTable]) -> Result<Vec<TableRows<'a>>> {
     let of_table = |changes: &TableChanges| {
         let table = tables.iter().find(|table| table.name == changes.table.name);
         let table = table.ok_or_else(|| Error::failed("internal error: an unknown table"))?;
         let (plus, mut minus) = (table.all_texts(&changes.plus)?, table.key_texts(&changes.minus)?);
         without(&mut minus, &table.key_texts(&changes.plus)?);
-        Ok(Rows { table, plus, minus })
+        Ok(TableRows { table, plus, minus })
     };
     delivery.tables.iter().map(of_table).collect()
 }

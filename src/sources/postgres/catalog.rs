@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::postgres::{in_words, qualified, quoted};
 
-use super::PostgresSourceConfig;
 use super::pgoutput::RelationMessage;
+use super::settings::PostgresSourceConfig;
 use super::types::arrow_type;
 
 /// A table there.
@@ -128,8 +128,8 @@ impl ReplicatedTable {
         ))?;
         let Some(found) = found else {
             let what_to_do = format!(
-                "wanted it there: CREATE PUBLICATION {publication} FOR TABLE {shown}, or ALTER PUBLICATION {publication} \
-                 ADD TABLE {shown}"
+                "wanted it there: CREATE PUBLICATION {publication} FOR TABLE {shown}, or ALTER PUBLICATION \
+                 {publication} ADD TABLE {shown}"
             );
             return Err(Error::usage(format!("{table}: publication {publication} has no table {shown}; {what_to_do}")));
         };

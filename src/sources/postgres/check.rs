@@ -9,9 +9,10 @@ use crate::sources::files::FileOptions;
 
 use super::catalog::{ReplicatedTable, asked};
 use super::rows::TextRows;
-use super::slot::Slot;
+use super::settings::PostgresSourceConfig;
+use super::slot::ReplicationSlot;
+use super::slot::SlotState;
 use super::snapshot::{CopiedTable, PostgresSnapshot, push_line};
-use super::{PostgresSourceConfig, SlotState};
 
 /// Connects, looks at publication, tables and slot, and reads one row of each table. Each finding has a name; the first
 /// that fails is the last.
@@ -45,7 +46,7 @@ pub(crate) fn check(config: &PostgresSourceConfig, options: &FileOptions) -> Vec
     for table in tables.into_iter().flatten() {
         found(&format!("{} can be read", table.shown()), one_row(&mut client, &table));
     }
-    let slot = Slot::state(&mut client, &config.slot).and_then(|state| slot(&config.slot, state));
+    let slot = ReplicationSlot::state(&mut client, &config.slot).and_then(|state| slot(&config.slot, state));
     found("the slot can be used", slot);
     findings
 }

@@ -1,20 +1,20 @@
 //! The messages of the output plugin `pgoutput`, protocol version 1, with values as text.
 //!
-//! Source: "Logical Replication Message Formats" in the documentation of PostgreSQL.
+//! Source: "Logical Replication OutputMessage Formats" in the documentation of PostgreSQL.
 
 use std::str;
 
 /// A message within a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub(super) enum OutputMessage<'a> {
     /// Describes a table, before its first row and after it has changed.
     Relation(RelationMessage),
     /// A row is new.
-    Insert { relation: u32, new: Vec<Value<'a>> },
+    Insert { relation: u32, new: Vec<SentValue<'a>> },
     /// A row has changed. The old one is there if its key has changed, or if the table keeps whole old rows.
-    Update { relation: u32, old: Option<Vec<Value<'a>>>, new: Vec<Value<'a>> },
+    Update { relation: u32, old: Option<Vec<SentValue<'a>>>, new: Vec<SentValue<'a>> },
     /// A row is gone: its key, or the whole row.
-    Delete { relation: u32, old: Vec<Value<'a>> },
+    Delete { relation: u32, old: Vec<SentValue<'a>> },
     /// All rows of some tables are gone.
     Truncate { relations: Vec<u32> },
     /// Of no interest: the beginning, the end or the origin of a transaction, a type, a message of a program.
@@ -42,34 +42,34 @@ pub(super) struct ColumnMessage {
 
 /// A value of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(super) enum SentValue<'a> {
     Null,
     /// It is stored apart and has not changed: it is not sent.
     Unchanged,
     Text(&'a str),
 }
 
-impl<'a> Value<'a> {
+impl<'a> SentValue<'a> {
     /// The text, if it is one.
     pub(super) fn text(self) -> Option<&'a str> {
-        if let Value::Text(text) = self { Some(text) } else { None }
+        if let SentValue::Text(text) = self { Some(text) } else { None }
     }
 }
 
-impl Message<'_> {
+impl OutputMessage<'_> {
     /// Decodes a message.
     ///
     /// # Errors
     ///
     /// If it is not one of these.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Message<'_>, String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<OutputMessage<'_>, String> {
         let mut input = Input { rest: bytes };
         let message = match input.byte()? {
-            b'R' => Message::Relation(input.relation()?),
+            b'R' => OutputMessage::Relation(input.relation()?),
             b'I' => {
                 let relation = input.number()?;
                 input.expect(b'N')?;
-                Message::Insert { relation, new: input.row()? }
+                OutputMessage::Insert { relation, new: input.row()? }
             }
             b'U' => {
                 let relation = input.number()?;
@@ -82,20 +82,20 @@ impl Message<'_> {
                     b'N' => None,
                     other => return Err(format!("an update has a row of the kind {other}")),
                 };
-                Message::Update { relation, old, new: input.row()? }
+                OutputMessage::Update { relation, old, new: input.row()? }
             }
             b'D' => {
                 let relation = input.number()?;
                 match input.byte()? {
-                    b'K' | b'O' => Message::Delete { relation, old: input.row()? },
+                    b'K' | b'O' => OutputMessage::Delete { relation, old: input.row()? },
                     other => return Err(format!("a delete has a row of the kind {other}")),
                 }
             }
             b'T' => {
                 let (count, _options) = (input.number()?, input.byte()?);
-                Message::Truncate { relations: (0..count).map(|_| input.number()).collect::<Result<_, _>>()? }
+                OutputMessage::Truncate { relations: (0..count).map(|_| input.number()).collect::<Result<_, _>>()? }
             }
-            b'B' | b'C' | b'O' | b'Y' | b'M' => return Ok(Message::Other),
+            b'B' | b'C' | b'O' | b'Y' | b'M' => return Ok(OutputMessage::Other),
             other => return Err(format!("a message of the unknown kind {other}")),
         };
         match input.rest {
@@ -159,13 +159,13 @@ impl<'a> Input<'a> {
         Ok(RelationMessage { id, schema, name, columns })
     }
 
-    fn row(&mut self) -> Result<Vec<Value<'a>>, String> {
+    fn row(&mut self) -> Result<Vec<SentValue<'a>>, String> {
         let value = |input: &mut Input<'a>| match input.byte()? {
-            b'n' => Ok(Value::Null),
-            b'u' => Ok(Value::Unchanged),
+            b'n' => Ok(SentValue::Null),
+            b'u' => Ok(SentValue::Unchanged),
             b't' => {
                 let length = usize::try_from(input.number()?).map_err(|error| error.to_string())?;
-                Ok(Value::Text(text(input.take(length)?)?))
+                Ok(SentValue::Text(text(input.take(length)?)?))
             }
             other => Err(format!("a value of the unknown kind {other}")),
         };
@@ -194,17 +194,21 @@ mod tests {
 
     #[test]
     fn messages_are_decoded() {
-        let decoded: Vec<_> = MESSAGES.map(|bytes| Message::decode(bytes).expect("a message")).into();
+        let decoded: Vec<_> = MESSAGES.map(|bytes| OutputMessage::decode(bytes).expect("a message")).into();
         let column = |name: &str, is_key, type_id| ColumnMessage { name: name.into(), is_key, type_id, modifier: -1 };
         let columns = vec![column("order_id", true, 20), column("note", false, 25)];
         let (id, schema, name) = (0x4000, "public".to_owned(), "orders".to_owned());
-        let row = |id| vec![Value::Text(id), Value::Null];
+        let row = |id| vec![SentValue::Text(id), SentValue::Null];
         let wanted = [
-            Message::Relation(RelationMessage { id, schema, name, columns }),
-            Message::Insert { relation: id, new: row("17") },
-            Message::Update { relation: id, old: Some(row("17")), new: vec![Value::Text("18"), Value::Unchanged] },
-            Message::Delete { relation: id, old: row("18") },
-            Message::Truncate { relations: vec![id] },
+            OutputMessage::Relation(RelationMessage { id, schema, name, columns }),
+            OutputMessage::Insert { relation: id, new: row("17") },
+            OutputMessage::Update {
+                relation: id,
+                old: Some(row("17")),
+                new: vec![SentValue::Text("18"), SentValue::Unchanged],
+            },
+            OutputMessage::Delete { relation: id, old: row("18") },
+            OutputMessage::Truncate { relations: vec![id] },
         ];
         assert_eq!(decoded, wanted);
     }
@@ -213,9 +217,9 @@ mod tests {
     fn what_is_cut_off_is_an_error() {
         for message in MESSAGES {
             for length in 0..message.len() {
-                assert!(Message::decode(&message[..length]).is_err(), "{length} bytes of {message:?}");
+                assert!(OutputMessage::decode(&message[..length]).is_err(), "{length} bytes of {message:?}");
             }
-            assert!(Message::decode(&[message, b"x"].concat()).is_err());
+            assert!(OutputMessage::decode(&[message, b"x"].concat()).is_err());
         }
     }
 
@@ -225,8 +229,8 @@ mod tests {
             let mut changed = MESSAGES[kind].to_vec();
             let at = at % changed.len();
             changed[at] = byte;
-            let _ = Message::decode(&changed);
-            let _ = Message::decode(&other);
+            let _ = OutputMessage::decode(&changed);
+            let _ = OutputMessage::decode(&other);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::catalog::asked;
 
 /// A slot of the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot;
+pub(crate) struct ReplicationSlot;
 
 /// How it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,12 @@ pub(crate) struct SlotState {
     pub(crate) held_bytes: u64,
 }
 
-impl Slot {
+impl ReplicationSlot {
     /// How a slot is; `None` if there is none of this name.
     pub(crate) fn state(client: &mut Client, name: &str) -> Result<Option<SlotState>> {
         let found = asked(client.query_opt(
-            "SELECT active, coalesce(wal_status, '') = 'lost', coalesce(plugin = 'pgoutput' AND database = current_database(), false),
+            "SELECT active, coalesce(wal_status, '') = 'lost',
+                    coalesce(plugin = 'pgoutput' AND database = current_database(), false),
                     greatest(coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0), 0)::bigint
              FROM pg_replication_slots WHERE slot_name = $1",
             &[&name],

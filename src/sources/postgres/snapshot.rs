@@ -14,9 +14,9 @@ use crate::model::InputTable;
 use crate::sources::files::{FileOptions, ForeignTable};
 use crate::sources::source::{Source, SourceBatch, SourceBatches, Split};
 
-use super::PostgresSourceConfig;
 use super::catalog::{Relation, ReplicatedTable, asked};
 use super::rows::TextRows;
+use super::settings::PostgresSourceConfig;
 
 /// The rows of the tables, which were copied to files.
 pub(crate) struct PostgresSnapshot {

@@ -18,10 +18,10 @@ use crate::postgres::{literal, quoted};
 use crate::sources::files::{FileOptions, ForeignTable};
 use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 
-use super::PostgresSourceConfig;
 use super::catalog::{Domains, Relation, asked, look_up_types, unknown_types};
-use super::pgoutput::{Message, RelationMessage, Value};
+use super::pgoutput::{OutputMessage, RelationMessage, SentValue};
 use super::rows::TextRows;
+use super::settings::PostgresSourceConfig;
 
 /// What is streamed from a slot.
 pub(crate) struct ReplicationStream {
@@ -216,20 +216,21 @@ impl ReplicationStream {
 
     /// Takes a message of a transaction.
     fn take(&mut self, data: &[u8]) -> Result<()> {
-        let message = Message::decode(data).map_err(|cause| Error::failed(format!("pgoutput: {cause}")))?;
+        let message = OutputMessage::decode(data).map_err(|cause| Error::failed(format!("pgoutput: {cause}")))?;
         match message {
-            Message::Relation(message) => self.describe(message),
-            Message::Insert { relation, new } => self.push(relation, &new, None),
-            Message::Update { relation, old, new } => {
+            OutputMessage::Relation(message) => self.describe(message),
+            OutputMessage::Insert { relation, new } => self.push(relation, &new, None),
+            OutputMessage::Update { relation, old, new } => {
                 let new = self.with_unchanged(relation, old.as_deref(), new)?;
                 if let Some(old) = old.filter(|old| self.has_another_key(relation, old, &new)) {
                     self.push(relation, &old, Some("d"))?;
                 }
-                let new: Vec<_> = new.iter().map(|value| value.as_deref().map_or(Value::Null, Value::Text)).collect();
+                let new: Vec<_> =
+                    new.iter().map(|value| value.as_deref().map_or(SentValue::Null, SentValue::Text)).collect();
                 self.push(relation, &new, None)
             }
-            Message::Delete { relation, old } => self.push(relation, &old, Some("d")),
-            Message::Truncate { relations } => {
+            OutputMessage::Delete { relation, old } => self.push(relation, &old, Some("d")),
+            OutputMessage::Truncate { relations } => {
                 for relation in relations {
                     self.flush(relation)?;
                     if let (Some(Some(table)), Some(open)) = (self.relations.get(&relation), &mut self.open) {
@@ -241,7 +242,7 @@ impl ReplicationStream {
                 }
                 Ok(())
             }
-            Message::Other => Ok(()),
+            OutputMessage::Other => Ok(()),
         }
     }
 
@@ -276,7 +277,7 @@ impl ReplicationStream {
     }
 
     /// Adds a row to the transaction.
-    fn push(&mut self, relation: u32, values: &[Value], operation: Option<&str>) -> Result<()> {
+    fn push(&mut self, relation: u32, values: &[SentValue], operation: Option<&str>) -> Result<()> {
         let Some(Some(table)) = self.relations.get(&relation) else { return Ok(()) };
         let open = self.open.get_or_insert_default();
         let rows = open.rows.entry(relation).or_insert_with(|| TextRows::new(table.relation.columns.len()));
@@ -319,7 +320,7 @@ impl ReplicationStream {
     }
 
     /// True if the old row has another id than the new one.
-    fn has_another_key(&self, relation: u32, old: &[Value], new: &[Option<String>]) -> bool {
+    fn has_another_key(&self, relation: u32, old: &[SentValue], new: &[Option<String>]) -> bool {
         let Some(Some(table)) = self.relations.get(&relation) else { return false };
         let ids = table.foreign.as_ref().map_or_else(|_| Vec::new(), ForeignTable::id_positions);
         ids.iter().any(|id| old.get(*id).and_then(|old| old.text()) != new.get(*id).and_then(Option::as_deref))
@@ -327,21 +328,26 @@ impl ReplicationStream {
 
     /// A new row with the values that were not sent, because they have not changed: those of the old row, if it is
     /// there, and otherwise those that the table has now.
-    fn with_unchanged(&mut self, relation: u32, old: Option<&[Value]>, new: Vec<Value>) -> Result<Vec<Option<String>>> {
+    fn with_unchanged(
+        &mut self,
+        relation: u32,
+        old: Option<&[SentValue]>,
+        new: Vec<SentValue>,
+    ) -> Result<Vec<Option<String>>> {
         let of_old = |position: usize| old.and_then(|old| old.get(position).copied());
         let mut values = Vec::with_capacity(new.len());
         let mut missing = Vec::new();
         for (position, value) in new.iter().enumerate() {
-            let value = if *value == Value::Unchanged { of_old(position).unwrap_or(*value) } else { *value };
+            let value = if *value == SentValue::Unchanged { of_old(position).unwrap_or(*value) } else { *value };
             match value {
-                Value::Text(text) => values.push(Some(text.to_owned())),
-                Value::Null if new[position] == Value::Unchanged => {
+                SentValue::Text(text) => values.push(Some(text.to_owned())),
+                SentValue::Null if new[position] == SentValue::Unchanged => {
                     // A key alone has nulls for what it does not have.
                     missing.push(position);
                     values.push(None);
                 }
-                Value::Null => values.push(None),
-                Value::Unchanged => {
+                SentValue::Null => values.push(None),
+                SentValue::Unchanged => {
                     missing.push(position);
                     values.push(None);
                 }

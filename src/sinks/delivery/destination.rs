@@ -1,0 +1,33 @@
+//! Another system, and what is delivered to it.
+
+use crate::error::Error;
+use crate::sinks::changes::TableChanges;
+use crate::sinks::committed::Committed;
+
+/// What is delivered together.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    /// The epoch that the other system has afterwards.
+    pub(crate) epoch: Committed,
+    /// True if these are all rows of all tables, which may have others; otherwise they are what has changed since the
+    /// epoch that was delivered before.
+    pub(crate) is_snapshot: bool,
+    /// The rows by table; of a snapshot, every table.
+    pub(crate) tables: Vec<TableChanges>,
+}
+
+/// Another system.
+pub(crate) trait Destination: Send + 'static {
+    /// Delivers in one transaction. It may have been delivered before, without this process knowing: then nothing is
+    /// done.
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), Undelivered>;
+}
+
+/// Why something was not delivered.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// It may be later.
+    Yet(Error),
+    /// It never will be: the tables belong to another process now.
+    Ever(Error),
+}
