@@ -48,6 +48,23 @@ pub struct PostgresSourceKeys {
 }
 
 impl SourceKeys {
+    /// Checks that a source of another type than `postgres` has no key of a database, and one of this type no path.
+    ///
+    /// # Errors
+    ///
+    /// If it has. The message names the key.
+    pub(super) fn check_keys(&self) -> Result<()> {
+        let of_database = [
+            ("url", self.url.is_some()),
+            ("publication", self.publication.is_some()),
+            ("slot", self.slot.is_some()),
+            ("tables", !self.tables.is_empty()),
+        ];
+        let is_database = self.kind == POSTGRES;
+        let unwanted: &[(&str, bool)] = if is_database { &[("path", self.path.is_some())] } else { &of_database };
+        check_none("sources", &self.name, &self.kind, unwanted)
+    }
+
     /// True if all input tables are in its database, so that no input folder is needed.
     pub(super) fn has_all_tables(&self) -> bool {
         InputTable::ALL.iter().all(|table| self.tables.contains_key(table.name()))
@@ -119,7 +136,28 @@ pub struct PostgresKeys {
     pub tables: Option<Vec<String>>,
 }
 
+/// Checks that none of these keys is given.
+fn check_none(of: &str, name: &str, kind: &str, keys: &[(&str, bool)]) -> Result<()> {
+    let Some((key, _)) = keys.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+    Err(Error::usage(format!("{of}: {name}: {key}: one of the type {kind} has no such key")))
+}
+
+/// The type of sources and sinks in a PostgreSQL database.
+pub(super) const POSTGRES: &str = "postgres";
+
 impl SinkKeys {
+    /// Checks that a sink of another type than `postgres` has no key of a database.
+    ///
+    /// # Errors
+    ///
+    /// If it has. The message names the key.
+    pub(super) fn check_keys(&self) -> Result<()> {
+        let of_database =
+            [("url", self.url.is_some()), ("schema", self.schema.is_some()), ("tables", self.tables.is_some())];
+        let unwanted: &[(&str, bool)] = if self.kind == POSTGRES { &[] } else { &of_database };
+        check_none("sinks", &self.name, &self.kind, unwanted)
+    }
+
     /// Reads it as a sink of the type `postgres`.
     ///
     /// # Errors

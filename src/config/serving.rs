@@ -8,7 +8,7 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
-use super::ends::{LateKeys, PostgresKeys, PostgresSourceKeys, PublishKeys, SourceKeys};
+use super::ends::{LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
 use super::listen::ListenConfig;
@@ -85,6 +85,8 @@ impl ServeSettings {
             Some("none") => Durability::None,
             Some(found) => return Err(Error::usage(format!("durability: found {found}, wanted fsync, os or none"))),
         };
+        file.sources.iter().try_for_each(SourceKeys::check_keys)?;
+        file.sinks.iter().try_for_each(SinkKeys::check_keys)?;
         let sink = folder_sink(&file)?;
         let takes_rows = file.sources.is_empty() || file.sources.iter().any(|source| source.kind == HTTP);
         let default_token = env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty());
@@ -111,10 +113,9 @@ impl ServeSettings {
     }
 }
 
-/// The types of sources and sinks: requests, files, tables of a database.
+/// The types of sources and sinks: requests, files; the third, of databases, is beside their keys.
 const HTTP: &str = "http";
 const FOLDER: &str = "folder";
-const POSTGRES: &str = "postgres";
 
 /// What a build says of the last of them that is without it.
 const WITHOUT_POSTGRES: &str = "this build is without it; wanted one with the feature postgres";
@@ -244,6 +245,8 @@ mod tests {
             ("sources: [{name: a, type: folder}, {name: b, type: folder}]", "sources: found the folders a and b"),
             ("sinks: [{name: a, type: folder, publish: {every: soon}}]", "found soon, wanted a time such as 5m"),
             ("sources: [{name: shop, type: http}]", "sources: shop: it needs an address; wanted serve.listen"),
+            ("sources: [{name: in, type: folder, url: u}]", "sources: in: url: one of the type folder has no such key"),
+            ("sinks: [{name: out, type: folder, schema: s}]", "sinks: out: schema: one of the type folder has no such"),
             ("late: {after: 36h, then: reject}", "found 36h, wanted whole days such as 30d"),
             ("late: {after: 30d, then: forget}", "unknown value forget"),
         ] {

@@ -133,10 +133,17 @@ const OF_SERVICES: &[&str] = &[
     "sources.name",
     "sources.type",
     "sources.path",
+    "sources.url",
+    "sources.publication",
+    "sources.slot",
+    "sources.tables",
     "sinks.name",
     "sinks.type",
     "sinks.publish.every",
     "sinks.publish.on_stop",
+    "sinks.url",
+    "sinks.schema",
+    "sinks.tables",
 ];
 
 fn base() -> RunConfig {
