@@ -429,6 +429,7 @@ fn what_can_not_be_used_is_said_at_the_start() {
         ),
     ] {
         std::fs::create_dir_all(shop.input()).expect("a folder");
+        shop.copy_golden("orders", "orders.csv");
         shop.copy_golden("products", "products.csv");
         shop.copy_golden("customers", "customers.csv");
         check(&start(&keys), status, &[words]);
