@@ -5,5 +5,5 @@ mod names;
 mod tls;
 
 pub use address::PostgresAddress;
-pub(crate) use address::in_words;
+pub(crate) use address::server_error;
 pub(crate) use names::{literal, plain_names, qualified, quoted};

@@ -1,7 +1,6 @@
 //! Texts without secrets, for messages and for files that are given to others.
 
 /// Stands for a secret.
-#[cfg(any(feature = "cli", test))]
 pub(crate) const HIDDEN: &str = "(a secret)";
 
 /// Parts of the names of keys whose values are secrets.
@@ -21,7 +20,6 @@ pub(crate) fn is_reference(text: &str) -> bool {
 }
 
 /// A text whose URLs have lost their credentials, and the parameters whose names say that they are secrets.
-#[cfg(any(feature = "cli", test))]
 pub(crate) fn without_credentials(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -42,7 +40,6 @@ pub(crate) fn without_credentials(text: &str) -> String {
 }
 
 /// A text in which the values of a parameter, `name=value`, are hidden.
-#[cfg(any(feature = "cli", test))]
 fn without_parameter(text: &str, name: &str) -> String {
     let parameter = format!("{name}=");
     let mut parts = text.split(&parameter);

@@ -5,6 +5,7 @@ mod files;
 mod served;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -323,7 +324,18 @@ fn columns_that_come_and_go_and_tables_that_are_emptied() {
     await_commits(&served, &mut client);
     let rejected = served.get("/v1/tables/rejected?format=jsonl").expect(200).text();
     assert!(rejected.contains("public.orders: no column quantity"), "{rejected} {}", served.running.log());
+    assert!(rejected.contains("\\\"pieces\\\":\\\"2\\\""), "what it said is kept: {rejected}");
     assert!(order_of(&served, 3001).is_empty() && order_of(&served, 3002).len() == 1, "{rejected}");
+    // Transactions without rows for the job, and a table that is emptied when it is empty.
+    client
+        .batch_execute("CREATE TABLE audit (id bigint PRIMARY KEY); ALTER PUBLICATION shop ADD TABLE audit")
+        .expect("made");
+    for _ in 0..3 {
+        client.batch_execute("INSERT INTO audit SELECT coalesce(max(id), 0) + 1 FROM audit").expect("written");
+        client.batch_execute("TRUNCATE customers").expect("emptied");
+    }
+    client.batch_execute("INSERT INTO customers (customer_id) VALUES (1)").expect("a customer");
+    await_commits(&served, &mut client);
     client
         .batch_execute(
             "BEGIN; INSERT INTO orders (order_id) VALUES (3003); TRUNCATE orders; \
@@ -377,6 +389,50 @@ fn a_server_that_is_gone_comes_back_and_a_slot_that_is_gone_is_said() {
     check_published(&shop, &mut client, "up to the end of the slot");
 }
 
+/// Copies a folder with all it has.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied")),
+        }
+    }
+}
+
+#[test]
+fn a_state_that_was_put_back_is_not_taken_for_the_newest() {
+    let Some((shop, database, mut client)) = shop_in_database() else { return };
+    let config = configured(&shop, &database, "");
+    let (state, kept) = (shop.output().join(".millstream/state"), shop.path("kept"));
+    stop(start(&shop, &config).running);
+    copy(&state, &kept);
+    let served = start(&shop, &config);
+    client.batch_execute("DELETE FROM orders WHERE order_id = 7").expect("deleted");
+    await_commits(&served, &mut client);
+    // The server is told once a second.
+    let position = served.get("/v1/sources").expect(200).json()["sources"][0]["offset"].clone();
+    let position = position.as_str().expect("a position");
+    let confirmed = &format!("SELECT confirmed_flush_lsn >= '{position}' FROM pg_replication_slots");
+    let started = Instant::now();
+    while !client.query_one(confirmed, &[]).expect("a slot").get::<_, bool>(0) {
+        assert!(started.elapsed() < PATIENCE, "{}", served.get("/v1/sources").text());
+        thread::sleep(Duration::from_millis(20));
+    }
+    stop(served.running);
+    std::fs::remove_dir_all(&state).expect("removed");
+    copy(&kept, &state);
+    let served = start(&shop, &config);
+    let source = || served.get("/v1/sources").expect(200).json()["sources"][0].clone();
+    let started = Instant::now();
+    while source()["state"] != "lost" {
+        assert!(started.elapsed() < PATIENCE, "{} {}", source(), served.running.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(source()["last_failure"]["reason"].to_string().contains("the state is an older copy"), "{}", source());
+    stop(served.running);
+}
+
 #[test]
 fn what_can_not_be_used_is_said_at_the_start() {
     let Some((shop, database, mut client)) = shop_in_database() else { return };
@@ -424,7 +480,7 @@ fn what_can_not_be_used_is_said_at_the_start() {
         ),
         (
             with(&format!("publication: shop, {TABLES}")).replace("postgres@", "nobody@"),
-            1,
+            2,
             "role \"nobody\" does not exist",
         ),
     ] {

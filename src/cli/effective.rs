@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::Value;
 
-use crate::redacted::{HIDDEN, is_reference, is_secret};
+use crate::redacted::{HIDDEN, is_reference, is_secret, without_credentials};
 
 /// A setting.
 struct Setting {
@@ -125,7 +125,7 @@ fn of_file(setting: &Setting, file: &Value) -> Option<(String, String)> {
         value => value.to_string(),
     };
     let is_hidden = setting.key.is_some_and(is_secret) && !is_reference(&text);
-    let text = if is_hidden { HIDDEN.to_owned() } else { text };
+    let text = if is_hidden { HIDDEN.to_owned() } else { without_credentials(&text) };
     Some((text, "config file".into()))
 }
 

@@ -67,7 +67,7 @@ impl SourceKeys {
 
     /// True if all input tables are in its database, so that no input folder is needed.
     pub(super) fn has_all_tables(&self) -> bool {
-        InputTable::ALL.iter().all(|table| self.tables.contains_key(table.name()))
+        self.kind == POSTGRES && InputTable::ALL.iter().all(|table| self.tables.contains_key(table.name()))
     }
 
     /// Reads it as a source of the type `postgres`.

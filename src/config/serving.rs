@@ -174,10 +174,18 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
         let (name, kind) = (&sink.name, &sink.kind);
         let problem = match kind.as_str() {
             POSTGRES if !cfg!(feature = "postgres") => WITHOUT_POSTGRES,
-            POSTGRES if sinks.iter().any(|known| known.name == *name) => "there are two sinks of this name",
             POSTGRES => {
-                sinks.push(sink.postgres()?);
-                continue;
+                let made = sink.postgres()?;
+                let is_same =
+                    |known: &PostgresKeys| known.url.bytes() == made.url.bytes() && known.schema == made.schema;
+                match sinks.iter().find(|known| known.name == *name || is_same(known)) {
+                    Some(known) if known.name == *name => "there are two sinks of this name",
+                    Some(_) => "there is another sink of this database and schema",
+                    None => {
+                        sinks.push(made);
+                        continue;
+                    }
+                }
             }
             _ => "there is no sink of this type; wanted folder or postgres",
         };

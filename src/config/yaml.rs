@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::redacted::is_secret;
+use crate::redacted::{is_secret, without_credentials};
 
 /// Parses YAML 1.2, which has no other booleans than true and false: a column may be called no.
 ///
@@ -48,7 +48,7 @@ fn explained(text: &str, message: &str) -> String {
     let line = line.and_then(|line| text.lines().nth(line.checked_sub(1)?)).map(str::trim);
     // A line is not quoted that may have a secret.
     match line.filter(|line| !line.is_empty() && !is_secret(line)) {
-        Some(line) => format!("{}: {cause}: {line}", place.replace(" column", ", column")),
+        Some(line) => format!("{}: {cause}: {}", place.replace(" column", ", column"), without_credentials(line)),
         None => format!("{}: {cause}", place.replace(" column", ", column")),
     }
 }
@@ -74,6 +74,7 @@ mod tests {
             ("_names: a", "line 1, column 9: wanted a list, such as [a, b]: _names: a"),
             ("_text: [a]", "line 1, column 8: wanted a text: _text: [a]"),
             ("_text: [token]", "line 1, column 8: wanted a text"),
+            ("_text: ['p://a:b@c/d']", "line 1, column 8: wanted a text: _text: ['p://(a secret)@c/d']"),
             ("_number: 1\n_number: 2", "line 2, column 1: duplicate key _number: _number: 2"),
         ] {
             assert_eq!(parse::<Keys>(text).map(drop), Err(message.to_owned()));

@@ -108,8 +108,7 @@ impl PostgresAddress {
     ///
     /// If the server can't be reached, or does not let the user in.
     pub(crate) fn connect(&self) -> Result<Client> {
-        let connected = self.config.connect(connector(&self.trust)?);
-        connected.map_err(|cause| Error::failed(format!("{self}: {}", in_words(&cause))).caused_by(cause))
+        self.config.connect(connector(&self.trust)?).map_err(server_error)
     }
 }
 
@@ -133,8 +132,17 @@ impl fmt::Debug for PostgresAddress {
     }
 }
 
+/// An error of the server, or of the way to it. It is [`ErrorKind::Usage`](crate::error::ErrorKind::Usage) if the
+/// server refuses what was asked for: a role, a database, a right, a name.
+pub(crate) fn server_error(error: ClientError) -> Error {
+    const REFUSED: [&str; 4] = ["28", "3D", "3F", "42"];
+    let words = in_words(&error);
+    let is_refused = error.code().is_some_and(|code| REFUSED.iter().any(|class| code.code().starts_with(class)));
+    if is_refused { Error::usage(words).caused_by(error) } else { Error::failed(words).caused_by(error) }
+}
+
 /// An error in the words of the server, with its code, or else with its cause.
-pub(crate) fn in_words(error: &ClientError) -> String {
+fn in_words(error: &ClientError) -> String {
     if let Some(told) = error.as_db_error() {
         let detail = told.detail().map_or_else(String::new, |detail| format!(" {detail}"));
         let hint = told.hint().map_or_else(String::new, |hint| format!(" Hint: {hint}"));

@@ -12,6 +12,8 @@ use crate::model::Day;
 use crate::printable::printable;
 use crate::report::RejectionReport;
 use crate::runtime::{OperatorLog, OperatorReport};
+#[cfg(feature = "postgres")]
+use crate::sinks::DeliveryState;
 use crate::sinks::{DeliveryReport, DeliveryStatus};
 
 use super::offsets::now_ms;
@@ -216,10 +218,12 @@ impl Activity {
         replication
     }
 
-    /// The sinks of the job are made anew.
+    /// The sinks of the job are made anew, but for those that were fenced off. Returns the names of these.
     #[cfg(feature = "postgres")]
-    pub(super) fn begin_deliveries(&self) {
-        self.lock().deliveries.clear();
+    pub(super) fn keep_fenced(&self) -> Vec<String> {
+        let mut report = self.lock();
+        report.deliveries.retain(|delivery| delivery.status.report().state == DeliveryState::Displaced);
+        report.deliveries.iter().map(|delivery| delivery.name.clone()).collect()
     }
 
     /// There is a sink that delivers to another system; returns what it tells how that goes.

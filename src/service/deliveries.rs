@@ -47,7 +47,8 @@ pub(super) fn findings(_: &ServiceConfig) -> Vec<(String, Result<String>)> {
 }
 
 impl Deliveries {
-    /// The sinks of a job that starts with an epoch of the log and applies some again.
+    /// The sinks of a job that starts with an epoch of the log and applies some again; `first` is the default if no
+    /// earlier epoch leads to the tables that this job makes.
     #[cfg(feature = "postgres")]
     pub(super) fn sinks(
         &self,
@@ -55,12 +56,15 @@ impl Deliveries {
         first: Committed,
         applied_again: &[Committed],
     ) -> Result<Vec<Box<dyn Sink>>> {
-        self.activity.begin_deliveries();
+        let is_first = self.activity.report().deliveries.is_empty();
+        // Who was fenced off once does not come back by itself.
+        let fenced = self.activity.keep_fenced();
+        let wanted = config.postgres_sinks.iter().filter(|keys| !fenced.contains(&keys.name));
         let sink = |keys| {
             let known = KnownEpochs { first, applied_again: applied_again.to_vec() };
-            in_postgres::sink(keys, known, &self.current, &self.stop, &self.activity)
+            in_postgres::sink(keys, known, &self.current, &self.stop, is_first, &self.activity)
         };
-        config.postgres_sinks.iter().map(sink).collect()
+        wanted.map(sink).collect()
     }
 
     /// None: this build has none.

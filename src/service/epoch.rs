@@ -75,8 +75,8 @@ impl EpochOfArrivals {
         let seen = self.arrivals.iter().filter_map(|arrival| arrival.rows.seen).max();
         let mut offsets = offsets::of_epoch(folder, &files, seen, &columns)?;
         for arrival in &self.arrivals {
-            if let ArrivedFrom::Transaction { source, end, .. } = &arrival.from {
-                offsets.insert(source.clone(), offsets::of_position(*end));
+            if let ArrivedFrom::Transaction { offset: (source, offset), .. } = &arrival.from {
+                offsets.insert(source.clone(), offset.clone());
             }
         }
         let done: Vec<_> = self.done_requests().collect();

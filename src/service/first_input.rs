@@ -10,7 +10,7 @@ use crate::durable::Offset;
 use crate::error::Result;
 use crate::model::InputTable;
 use crate::runtime::Progress;
-use crate::sources::{FileSource, Source, SourceBatches, Split};
+use crate::sources::{FileLedger, FileSource, Source, SourceBatches, Split};
 
 use super::offsets::offset_name;
 #[cfg(feature = "postgres")]
@@ -21,6 +21,8 @@ use super::settings::ServiceConfig;
 pub(super) struct FirstInput {
     /// Those of the tables that are not in a database.
     files: FileSource,
+    /// The files that are there, also of tables in a database: they are not taken later, either.
+    ledger: FileLedger,
     #[cfg(feature = "postgres")]
     rows: Option<SnapshotRows>,
 }
@@ -38,16 +40,19 @@ impl FirstInput {
         let is_replicated = |table: &InputTable| {
             replicated.is_some_and(|source| source.tables.iter().any(|(of_source, _)| of_source == table))
         };
-        let tables: Vec<_> = InputTable::ALL.into_iter().filter(|table| !is_replicated(table)).collect();
+        let (followed, tables): (Vec<_>, Vec<_>) = InputTable::ALL.into_iter().partition(is_replicated);
         if !tables.is_empty() {
             tracing::info!("importing {}", input.path.display());
         }
         let files = FileSource::open_some(&input.path, &tables, &input.files)?;
+        let mut ledger = FileSource::found(&input.path, &followed, &input.files);
+        ledger.extend(files.ledger()?);
         #[cfg(feature = "postgres")]
         let rows = replicated.map(|source| SnapshotRows::copy(config, source, progress)).transpose()?;
         let _ = progress;
         Ok(FirstInput {
             files,
+            ledger,
             #[cfg(feature = "postgres")]
             rows,
         })
@@ -55,7 +60,7 @@ impl FirstInput {
 
     /// What the commit of the first epoch says of it.
     pub(super) fn offsets(&self, input: &Path) -> Result<BTreeMap<String, Offset>> {
-        let offset = json!({ "files": self.files.ledger()? });
+        let offset = json!({ "files": self.ledger });
         let offsets = [(offset_name(input), offset)].into_iter();
         #[cfg(feature = "postgres")]
         let offsets = offsets.chain(self.rows.as_ref().map(SnapshotRows::offset));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
 
-use crate::durable::{RowsFrame, Snapshot};
+use crate::durable::{Offset, RowsFrame, Snapshot};
 use crate::error::{Error, Result};
 use crate::model::{AnyId, Day, InputTable};
 use crate::pipeline::EnrichedRowsOf;
@@ -68,9 +68,9 @@ pub(super) enum ArrivedFrom {
     /// A transaction of a database.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without databases has none"))]
     Transaction {
-        /// The database, by its name among the sources of the state.
-        source: String,
-        /// The position behind it.
+        /// The database, by its name among the sources of the state, and what a commit says of it.
+        offset: (String, Offset),
+        /// The position behind the transaction.
         end: u64,
         /// That of the last one that is committed.
         committed: Arc<AtomicU64>,

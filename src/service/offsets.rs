@@ -52,9 +52,10 @@ pub(super) fn database_name(source: &str) -> String {
     format!("postgres {source}")
 }
 
-/// What a commit says of a database: the position behind the last transaction.
-pub(super) fn of_position(position: u64) -> Offset {
-    json!({ "position": shown_position(position) })
+/// What a commit says of a database: the position behind the last transaction, and what identifies the server.
+#[cfg(feature = "postgres")]
+pub(super) fn of_position(position: u64, system: &str) -> Offset {
+    json!({ "position": shown_position(position), "system": system })
 }
 
 /// A position of the log of a PostgreSQL server, as it writes it.

@@ -190,8 +190,12 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
             false => None,
             true => MadeBy::new(config, as_of, state).begin(state, &mut log)?,
         };
-        let replayed = if made_anew.is_none() { config.replayed_rows } else { 0 };
-        let (source, last) = state.source_before_last(replayed)?;
+        let replayed = config.replayed_rows;
+        // What was made in another way does not lead to the tables of now.
+        let (source, last) = match made_anew {
+            Some(_) => (state.source()?, Vec::new()),
+            None => state.source_before_last(replayed)?,
+        };
         let epoch = made_anew.unwrap_or(Committed { epoch: state.epoch(), time_ms: state.time_ms() });
         let (before, current) = (epoch.epoch - last.len() as u64, requests.current.clone());
         let time_ms = last.first().map_or(epoch.time_ms, |next| next.commit.time_ms);
@@ -200,7 +204,10 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let (stop, activity) = (Arc::clone(&requests.stop), requests.activity.clone());
         let deliveries = Deliveries { current: current.clone(), stop, activity };
         let mut job_sinks = sinks();
-        job_sinks.extend(deliveries.sinks(config, current.get(), &again)?);
+        // A model that is trained anew gives other scores.
+        let first = if trains_model(config) { Committed::default() } else { current.get() };
+        let again = if trains_model(config) { Vec::new() } else { again };
+        job_sinks.extend(deliveries.sinks(config, first, &again)?);
         let mut live = start_live(
             config,
             as_of,

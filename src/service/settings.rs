@@ -104,6 +104,7 @@ impl ServiceConfig {
         } = settings;
         let config = ServiceConfig::new(run);
         databases::check(postgres_source.as_ref(), &postgres_sinks)?;
+        check_versions(&config.run, postgres_source.as_ref())?;
         let state = state.unwrap_or_else(|| config.state.clone());
         let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
         if tables.iter().any(|table| absolute(&state).starts_with(table)) {
@@ -155,4 +156,14 @@ impl ServiceConfig {
         job.max_rejected_share = 1.0;
         job
     }
+}
+
+/// Checks that no table of a database has versions: its deletes have none.
+fn check_versions(run: &RunConfig, source: Option<&PostgresSourceKeys>) -> Result<()> {
+    let (Some(source), Some(version)) = (source, &run.input.files.version) else { return Ok(()) };
+    if source.tables.iter().all(|(table, _)| version.of(*table).is_none()) {
+        return Ok(());
+    }
+    let cause = "the server says which row of an id counts; wanted no version for its tables";
+    Err(Error::usage(format!("version: the source {} is a database: {cause}", source.name)))
 }

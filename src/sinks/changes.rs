@@ -163,6 +163,13 @@ impl GatheredChanges {
         if self.bytes > self.most {
             return Ok(None);
         }
+        let mut net = self.net_of_all()?;
+        net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
+        Ok(Some(net))
+    }
+
+    /// As [`net`](Self::net), with the tables that do not change, and whatever there is.
+    pub(crate) fn net_of_all(self) -> Result<Vec<TableChanges>> {
         let mut tables: Vec<(TableInfo, Vec<RowChanges>)> = Vec::new();
         for TableChanges { table, plus, minus } in self.changes {
             let changes = RowChanges { plus: Some(plus), minus: Some(minus), is_late: false };
@@ -175,9 +182,7 @@ impl GatheredChanges {
             let (plus, minus) = net(&table.schema, &changes)?;
             Ok(TableChanges { table, plus, minus })
         });
-        let mut net = net.collect::<Result<Vec<_>>>()?;
-        net.retain(|changes| changes.plus.num_rows() + changes.minus.num_rows() > 0);
-        Ok(Some(net))
+        net.collect()
     }
 
     fn append(&mut self, mut other: GatheredChanges) {

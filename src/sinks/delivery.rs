@@ -13,5 +13,5 @@ mod destination;
 mod queue;
 mod thread;
 
-pub(crate) use destination::{Delivery, Destination, Undelivered};
-pub(crate) use thread::Courier;
+pub(crate) use destination::{Delivery, DeliveryError, Destination};
+pub(crate) use thread::DeliveryThread;

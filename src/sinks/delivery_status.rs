@@ -1,11 +1,11 @@
 //! How a delivery goes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(feature = "postgres")]
-use std::time::SystemTime;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
+
+use crate::printable::printable;
 
 use super::committed::Committed;
 
@@ -49,7 +49,7 @@ pub enum DeliveryState {
     Delivering,
     /// It has failed, and tries again.
     Retrying,
-    /// It has ended, because another process delivers to the same tables.
+    /// It has ended: another process delivers to the same tables, or they are not where this one left them.
     Displaced,
 }
 
@@ -77,6 +77,14 @@ impl DeliveryStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A delivery has failed.
+    pub(crate) fn has_failed(&self, state: DeliveryState, cause: &str) {
+        let mut watched = self.lock();
+        watched.report.state = state;
+        watched.report.failures += 1;
+        watched.report.last_failure = Some((now_ms(), printable(cause)));
+    }
+
     /// The other system has this epoch.
     pub(crate) fn has(&self, epoch: Committed) {
         let mut watched = self.lock();
@@ -84,7 +92,7 @@ impl DeliveryStatus {
     }
 }
 
-#[cfg(feature = "postgres")]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without other systems has no deliveries"))]
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

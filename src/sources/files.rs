@@ -68,6 +68,12 @@ impl FileSource {
         self.tables.iter().flat_map(TableFiles::files).map(arrivals::stamped).collect()
     }
 
+    /// The files of some tables that there are in a folder, with their size and modification time.
+    pub(crate) fn found(input: &Path, tables: &[InputTable], options: &FileOptions) -> FileLedger {
+        let files = tables.iter().flat_map(|table| find::list(input, *table, options.order).0);
+        files.filter_map(|file| arrivals::stamped(&file).ok()).collect()
+    }
+
     /// The number of files of a table.
     pub(crate) fn file_count(&self, table: InputTable) -> usize {
         self.files(table).file_count()

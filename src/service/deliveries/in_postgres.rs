@@ -16,10 +16,11 @@ pub(super) fn sink(
     known: KnownEpochs,
     current: &CurrentEpoch,
     stop: &Arc<AtomicBool>,
+    is_first: bool,
     activity: &Activity,
 ) -> Result<Box<dyn Sink>> {
     let config = sink_config(keys)?;
     let place = format!("{}, schema {}", config.address, config.schema);
     let status = activity.begin_delivery(&config.name, "postgres", &place);
-    Ok(Box::new(PostgresSink::new(config, known, current.clone(), Arc::clone(stop), status)))
+    Ok(Box::new(PostgresSink::new(config, known, current.clone(), Arc::clone(stop), is_first, status)))
 }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use crate::atomic_file::AtomicFile;
 use crate::config::PostgresSourceKeys;
 use crate::crash;
@@ -13,11 +11,9 @@ use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::runtime::Progress;
 use crate::service::databases::source_config;
-use crate::service::offsets::database_name;
+use crate::service::offsets::{self, database_name};
 use crate::service::settings::ServiceConfig;
-use crate::sources::postgres::{
-    NewSlot, PostgresSnapshot, PostgresSourceConfig, ReplicatedTable, ReplicationSlot, shown_position,
-};
+use crate::sources::postgres::{NewSlot, PostgresSnapshot, PostgresSourceConfig, ReplicatedTable, ReplicationSlot};
 
 /// The rows as of the beginning of a slot, and the slot, which is held until they are imported.
 pub(in crate::service) struct SnapshotRows {
@@ -69,7 +65,7 @@ impl SnapshotRows {
         fs::create_dir_all(&config.state).map_err(Error::writing(&config.state))?;
         AtomicFile::replace_durably(&mark, source.slot.as_bytes())?;
         crash::point("postgres: slot named");
-        let slot = NewSlot::make(source)?;
+        let slot = NewSlot::make(source, || progress.check_not_stopped())?;
         crash::point("postgres: slot made");
         tracing::info!(source = source.name, "source {}: copying its tables", source.name);
         let folder = config.state.join("postgres-snapshot");
@@ -90,7 +86,7 @@ impl SnapshotRows {
 
     /// What the commit of the first epoch says of it.
     pub(in crate::service) fn offset(&self) -> (String, Offset) {
-        (database_name(&self.source), json!({ "position": shown_position(self.slot.position) }))
+        (database_name(&self.source), offsets::of_position(self.slot.position, &self.slot.system))
     }
 }
 

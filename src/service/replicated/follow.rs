@@ -14,7 +14,7 @@ use crate::panics::caught;
 use crate::service::activity::{Replication, ReplicationReport, ReplicationState};
 use crate::service::admission::Admission;
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
-use crate::service::offsets::database_name;
+use crate::service::offsets::{self, database_name};
 use crate::sources::SourceBatch;
 use crate::sources::postgres::{
     PostgresSourceConfig, ReplicatedTable, ReplicationSlot, ReplicationStream, Streamed, StreamedTransaction,
@@ -30,8 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The first and the longest time until something is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
-/// It is told once when the slot holds back so much.
-const MUCH: u64 = 1 << 30;
+/// A warning is logged when the slot holds back so many bytes.
+const HELD_BYTES_WARN: u64 = 1 << 30;
+/// So much of the server's log may lie between the position that is in the log here and the one that was reached.
+const LAGS_AT_MOST: u64 = 16 << 20;
 
 /// Begins to take the transactions that come after those of a state.
 ///
@@ -45,22 +47,26 @@ pub(super) fn begin(
     inbox: &Arc<Inbox>,
     replication: Replication,
 ) -> Result<()> {
-    let offset = state.offsets().get(&database_name(&config.name)).and_then(|offset| offset["position"].as_str());
-    let Some(offset) = offset else {
+    let offset = state.offsets().get(&database_name(&config.name));
+    let text = |key: &str| offset.and_then(|offset| offset[key].as_str());
+    let (position, system) = (text("position"), text("system"));
+    let Some(position) = position else {
         let name = &config.name;
         return Err(Error::usage(format!(
             "source {name}: the state was begun without it, so it lacks the rows of its tables; wanted another state \
              (--state), which begins with them"
         )));
     };
-    let position = position_of(offset)?;
+    let position = position_of(position)?;
     let follower = TransactionFollower {
         schemas: InputTable::ALL.map(|table| (table, admission.schema(table).clone())).into(),
         config,
         admission: Arc::clone(admission),
         inbox: Arc::clone(inbox),
         replication,
+        system: system.map(str::to_owned),
         taken: position,
+        put: position,
         committed: Arc::new(AtomicU64::new(position)),
     };
     thread::spawn(move || {
@@ -80,8 +86,12 @@ struct TransactionFollower {
     admission: Arc<Admission>,
     inbox: Arc<Inbox>,
     replication: Replication,
-    /// The position behind the last transaction that was put into the inbox.
+    /// What identifies the server.
+    system: Option<String>,
+    /// The position behind the last transaction that was taken.
     taken: u64,
+    /// The position behind the last one that was put into the inbox; others had no rows.
+    put: u64,
     /// The position behind the last one that is committed.
     committed: Arc<AtomicU64>,
 }
@@ -144,9 +154,10 @@ impl TransactionFollower {
         self.look_at_slot(&mut control)?;
         let (taken, committed) = (self.taken, self.committed.load(Ordering::Acquire));
         let (options, schemas) = (&self.admission.config.run.input.files, self.schemas.clone());
-        let mut stream = ReplicationStream::start(&self.config, options, schemas, taken, committed)?;
+        let system = self.system.as_deref();
+        let mut stream = ReplicationStream::start(&self.config, options, schemas, taken, committed, system)?;
         self.replication.update(|report| report.state = ReplicationState::Streaming);
-        let (mut looked, mut idle) = (Instant::now(), 0);
+        let (mut looked, mut since, mut idle, mut shown) = (Instant::now(), Instant::now(), 0, 0);
         loop {
             if self.inbox.is_closed() {
                 return Ok(());
@@ -157,10 +168,20 @@ impl TransactionFollower {
                 Streamed::Nothing(position) => idle = position,
             }
             let committed = self.committed.load(Ordering::Acquire);
-            // While nothing waits to be committed, there is nothing that has to come again.
-            stream.confirm(if committed >= self.taken { committed.max(idle) } else { committed });
-            self.replication.update(|report| report.position = Some(shown_position(committed)));
+            stream.confirm(committed);
+            if committed > shown {
+                shown = committed;
+                self.replication.update(|report| report.position = Some(shown_position(committed)));
+            }
+            // What is confirmed must be in the log. So the position is, from time to time, while there is nothing else
+            // to take than transactions without rows for this job.
+            let reached = idle.max(self.taken);
+            if committed >= self.put && reached > committed + LAGS_AT_MOST && since.elapsed() >= LOOK_EVERY {
+                (self.taken, since) = (reached, Instant::now());
+                self.put_rows(ArrivedBatches::default(), reached, since);
+            }
             if looked.elapsed() >= LOOK_EVERY {
+                ReplicatedTable::all(&mut control, &self.config)?;
                 self.look_at_slot(&mut control)?;
                 looked = Instant::now();
             }
@@ -175,7 +196,7 @@ impl TransactionFollower {
         let mut deletes = Vec::new();
         for table in truncated {
             // What is committed by then is all there is of the table.
-            while self.committed.load(Ordering::Acquire) < self.taken {
+            while self.committed.load(Ordering::Acquire) < self.put {
                 if self.inbox.closes_within(PATIENCE) {
                     return Err(StreamEnd::Closed);
                 }
@@ -201,13 +222,19 @@ impl TransactionFollower {
             }
         }
         self.taken = end;
-        if rows.rows == 0 {
-            return Ok(());
+        if rows.rows > 0 {
+            self.put_rows(rows, end, since);
         }
-        let (source, committed) = (database_name(&self.config.name), Arc::clone(&self.committed));
-        let from = ArrivedFrom::Transaction { source, end, committed };
-        self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
         Ok(())
+    }
+
+    /// Puts rows into the inbox, up to a position.
+    fn put_rows(&mut self, rows: ArrivedBatches, end: u64, since: Instant) {
+        self.put = end;
+        let system = self.system.as_deref().unwrap_or_default();
+        let offset = (database_name(&self.config.name), offsets::of_position(end, system));
+        let from = ArrivedFrom::Transaction { offset, end, committed: Arc::clone(&self.committed) };
+        self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
     }
 
     /// Looks whether the slot is there, and how much it holds back.
@@ -223,6 +250,14 @@ impl TransactionFollower {
             let cause = "the server has given up what it held back (max_slot_wal_keep_size)";
             return Err(StreamEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
         }
+        let committed = self.committed.load(Ordering::Acquire);
+        if found.confirmed > committed {
+            let (found, wanted) = (shown_position(found.confirmed), shown_position(committed));
+            let cause =
+                format!("the server was told that everything up to {found} is done, but the state has {wanted}");
+            let why = "another service used the slot, the state is an older copy, or its last epochs were not durable";
+            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {why}: {begin_anew}"))));
+        }
         if !found.is_fitting {
             let wanted = "wanted one of this database with the output plugin pgoutput";
             return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
@@ -231,7 +266,7 @@ impl TransactionFollower {
         self.replication.update(|report: &mut ReplicationReport| {
             had = std::mem::replace(&mut report.held_bytes, found.held_bytes);
         });
-        if found.held_bytes >= MUCH && had < MUCH {
+        if found.held_bytes >= HELD_BYTES_WARN && had < HELD_BYTES_WARN {
             let (name, gigabytes) = (&self.config.name, found.held_bytes >> 30);
             tracing::warn!(source = name, "source {name}: slot {slot} holds back {gigabytes} GB of the server's log");
         }

@@ -20,14 +20,14 @@ pub(crate) struct Delivery {
 pub(crate) trait Destination: Send + 'static {
     /// Delivers in one transaction. It may have been delivered before, without this process knowing: then nothing is
     /// done.
-    fn deliver(&mut self, delivery: &Delivery) -> Result<(), Undelivered>;
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), DeliveryError>;
 }
 
 /// Why something was not delivered.
 #[derive(Debug)]
-pub(crate) enum Undelivered {
+pub(crate) enum DeliveryError {
     /// It may be later.
-    Yet(Error),
-    /// It never will be: the tables belong to another process now.
-    Ever(Error),
+    Transient(Error),
+    /// This process may not deliver any more: another one does, or the other system is not where this process left it.
+    Fenced(Error),
 }

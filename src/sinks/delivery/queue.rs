@@ -93,7 +93,10 @@ impl DeliveryQueue {
             taken.push(next.delivery);
         }
         waiting.taken_since = Some(since);
+        waiting.count();
+        self.tell(&waiting);
         drop(waiting);
+        self.changed.notify_all();
         together(taken).map(Some)
     }
 
@@ -101,9 +104,6 @@ impl DeliveryQueue {
     pub(super) fn delivered(&self, delivery: &Delivery) {
         let mut waiting = self.lock();
         waiting.taken_since = None;
-        // A delivery of several epochs may have fewer rows than they had.
-        waiting.rows = waiting.deliveries.iter().map(|queued| queued.delivery.rows()).sum();
-        waiting.bytes = waiting.deliveries.iter().map(|queued| queued.delivery.bytes()).sum();
         self.tell(&waiting);
         self.status.has(delivery.epoch);
         drop(waiting);
@@ -121,7 +121,7 @@ impl DeliveryQueue {
         let mut waiting = self.lock();
         (waiting.is_closed, waiting.has_given_up) = (true, true);
         let dropped = std::mem::take(&mut waiting.deliveries);
-        (waiting.rows, waiting.bytes) = (0, 0);
+        (waiting.rows, waiting.bytes, waiting.taken_since) = (0, 0, None);
         drop(waiting);
         self.changed.notify_all();
         drop(dropped);
@@ -152,6 +152,12 @@ impl DeliveryQueue {
 }
 
 impl WaitingDeliveries {
+    /// Counts anew: several epochs were taken.
+    fn count(&mut self) {
+        self.rows = self.deliveries.iter().map(|queued| queued.delivery.rows()).sum();
+        self.bytes = self.deliveries.iter().map(|queued| queued.delivery.bytes()).sum();
+    }
+
     fn is_full(&self) -> bool {
         let of_snapshot = |queued: &Queued| if queued.delivery.is_snapshot { queued.delivery.rows() } else { 0 };
         let of_snapshots: usize = self.deliveries.iter().map(of_snapshot).sum();

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::panics::caught;
-use crate::printable::printable;
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus, now_ms};
 
-use super::destination::{Delivery, Destination, Undelivered};
+use super::destination::{Delivery, DeliveryError, Destination};
 use super::queue::DeliveryQueue;
 
 /// Delivers what it is given, in a thread of its own.
-pub(crate) struct Courier {
+pub(crate) struct DeliveryThread {
     queue: Arc<DeliveryQueue>,
     thread: Option<JoinHandle<()>>,
 }
@@ -24,13 +23,13 @@ const AT_END: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
 
-impl Courier {
+impl DeliveryThread {
     /// Begins to deliver; `name` is that of the sink, for messages.
-    pub(crate) fn start(name: &str, status: DeliveryStatus, destination: impl Destination) -> Courier {
+    pub(crate) fn start(name: &str, status: DeliveryStatus, destination: impl Destination) -> DeliveryThread {
         let queue = Arc::new(DeliveryQueue::new(status.clone()));
-        let route = Route { name: name.to_owned(), queue: Arc::clone(&queue), status };
+        let route = DeliveryLoop { name: name.to_owned(), queue: Arc::clone(&queue), status };
         let thread = thread::spawn(move || route.follow(destination));
-        Courier { queue, thread: Some(thread) }
+        DeliveryThread { queue, thread: Some(thread) }
     }
 
     /// Takes an epoch to deliver. Waits while too much is not delivered yet, unless `gives_up` says so: from then on
@@ -52,16 +51,16 @@ impl Courier {
 }
 
 /// What the thread works with.
-struct Route {
+struct DeliveryLoop {
     name: String,
     queue: Arc<DeliveryQueue>,
     status: DeliveryStatus,
 }
 
-impl Route {
+impl DeliveryLoop {
     fn follow(&self, mut destination: impl Destination) {
         if let Err(error) = self.deliver_all(&mut destination) {
-            self.has_failed(&error, DeliveryState::Displaced);
+            self.status.has_failed(DeliveryState::Displaced, &error.to_string());
             self.queue.give_up();
             tracing::error!(sink = self.name, "sink {}: {error}; nothing more is delivered to it", self.name);
         }
@@ -79,8 +78,14 @@ impl Route {
         let mut retry_after = RETRY_AFTER;
         while !self.queue.has_given_up() {
             let started = Instant::now();
-            self.status.lock().report.state = DeliveryState::Delivering;
-            let panicked = |message| Undelivered::Ever(Error::failed(format!("internal error: {message}")));
+            {
+                let mut watched = self.status.lock();
+                // What fails again and again is not to look well in between.
+                if watched.report.state != DeliveryState::Retrying {
+                    watched.report.state = DeliveryState::Delivering;
+                }
+            }
+            let panicked = |message| DeliveryError::Transient(Error::failed(format!("internal error: {message}")));
             match caught(|| destination.deliver(delivery)).map_err(panicked).flatten() {
                 Ok(()) => {
                     let mut watched = self.status.lock();
@@ -91,9 +96,9 @@ impl Route {
                     self.queue.delivered(delivery);
                     return Ok(());
                 }
-                Err(Undelivered::Ever(error)) => return Err(error),
-                Err(Undelivered::Yet(error)) => {
-                    self.has_failed(&error, DeliveryState::Retrying);
+                Err(DeliveryError::Fenced(error)) => return Err(error),
+                Err(DeliveryError::Transient(error)) => {
+                    self.status.has_failed(DeliveryState::Retrying, &error.to_string());
                     let seconds = retry_after.as_secs_f64();
                     tracing::warn!(sink = self.name, "sink {}: {error}; it is tried again in {seconds} s", self.name);
                 }
@@ -105,12 +110,5 @@ impl Route {
             retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
         }
         Ok(())
-    }
-
-    fn has_failed(&self, error: &Error, state: DeliveryState) {
-        let mut watched = self.status.lock();
-        watched.report.state = state;
-        watched.report.failures += 1;
-        watched.report.last_failure = Some((now_ms(), printable(&error.to_string())));
     }
 }

@@ -1,7 +1,7 @@
 //! What there is to say of a sink before it is used. Nothing is changed there.
 
 use crate::error::{Error, Result};
-use crate::postgres::in_words;
+use crate::postgres::server_error;
 
 use super::layout::{check_server, is_foreign};
 use super::sink::PostgresSinkConfig;
@@ -20,7 +20,7 @@ pub(crate) fn check(config: &PostgresSinkConfig, tables: &[String]) -> Vec<(Stri
         return findings;
     }
     let Ok(mut client) = client else { return findings };
-    let version = check_server(&mut client).map_err(super::layout::Unprepared::into_error);
+    let version = check_server(&mut client);
     if !found("the server is new enough", version.map(|version| format!("PostgreSQL {version}"))) {
         return findings;
     }
@@ -28,11 +28,11 @@ pub(crate) fn check(config: &PostgresSinkConfig, tables: &[String]) -> Vec<(Stri
     let right = client.query_one(
         "SELECT has_database_privilege(current_database(), 'TEMPORARY') AND
                 CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)
-                THEN has_schema_privilege($1, 'CREATE, USAGE')
+                THEN has_schema_privilege($1, 'CREATE') AND has_schema_privilege($1, 'USAGE')
                 ELSE has_database_privilege(current_database(), 'CREATE') END",
         &[schema],
     );
-    let right = right.map_err(|error| Error::failed(in_words(&error))).and_then(|row| match row.get(0) {
+    let right = right.map_err(server_error).and_then(|row| match row.get(0) {
         true => Ok(format!("schema {schema}")),
         false => Err(Error::usage(format!(
             "schema {schema}: a right is missing; wanted CREATE and USAGE on it, or CREATE on the database if it is \

@@ -89,8 +89,21 @@ fn json_of(rows: &RecordBatch, row: usize, name: &str) -> Result<String> {
     let object = row_json(rows, row)?;
     let mut object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&object).map_err(Error::failed)?;
-    // A text in `jsonb` can't have the character NUL either.
-    Ok(object.remove(name).unwrap_or_default().to_string().replace("\\u0000", "\u{fffd}"))
+    Ok(json_without_nul(object.remove(name).unwrap_or_default()).to_string())
+}
+
+/// A text in `jsonb` can't have the character NUL either.
+fn json_without_nul(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => without_nul(&text).into_owned().into(),
+        Value::Array(items) => items.into_iter().map(json_without_nul).collect(),
+        Value::Object(entries) => {
+            let entries = entries.into_iter();
+            entries.map(|(key, value)| (without_nul(&key).into_owned(), json_without_nul(value))).collect()
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The tables there: made at the first start, checked and extended at later ones.
 
-use ::postgres::{Client, Error as ClientError};
+use ::postgres::GenericClient;
 
 use crate::error::{Error, Result};
-use crate::postgres::{in_words, literal, plain_names, quoted};
+use crate::postgres::{literal, plain_names, quoted, server_error};
 use crate::sinks::sink::TableInfo;
 
 use super::columns::sql_type;
@@ -34,6 +34,12 @@ const OLDEST_SERVER: i32 = 150_000;
 const MARK: &str = "Kept by millstream:";
 
 impl TargetTable {
+    /// The table, its columns and their types: what the progress remembers of it.
+    pub(super) fn fingerprint(&self) -> String {
+        let columns = self.columns.iter().map(|column| format!("{} {}", column.name, column.kind));
+        format!("{} ({})", self.name, columns.collect::<Vec<_>>().join(", "))
+    }
+
     pub(super) fn new(schema: &str, table: &TableInfo) -> TargetTable {
         let fields = table.schema.fields();
         let names = plain_names(fields.iter().map(|field| field.name().as_str()));
@@ -51,21 +57,22 @@ impl TargetTable {
     /// # Errors
     ///
     /// If a column has another type, the table is somebody else's, or a right is missing.
-    pub(super) fn prepare(&self, client: &mut Client) -> Result<bool, Unprepared> {
+    pub(super) fn prepare(&self, client: &mut impl GenericClient) -> Result<bool> {
         let found = client.query(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(obj_description(c.oid, 'pg_class'), '')
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              WHERE n.nspname = $1 AND c.relname = $2",
             &[&self.schema, &self.name],
-        )?;
+        );
+        let found = found.map_err(server_error)?;
         let Some(first) = found.first() else {
             self.create(client)?;
             return Ok(true);
         };
         if !first.get::<_, String>(2).starts_with(MARK) {
             let cause = "exists and was not made by millstream; drop it, or choose another schema";
-            return Err(Error::usage(format!("table {} {cause}", self.qualified())).into());
+            return Err(Error::usage(format!("table {} {cause}", self.qualified())));
         }
         let known: Vec<(String, String)> =
             found.iter().filter_map(|row| Some((row.get::<_, Option<_>>(0)?, row.get(1)))).collect();
@@ -73,7 +80,11 @@ impl TargetTable {
         for column in &self.columns {
             let Some((name, kind)) = known.iter().find(|(name, _)| *name == column.name) else {
                 let (table, name) = (self.qualified(), quoted(&column.name));
-                client.batch_execute(&format!("ALTER TABLE {table} ADD COLUMN {name} {}", column.kind))?;
+                let comment = column.comment.as_ref().map_or_else(String::new, |comment| {
+                    format!("COMMENT ON COLUMN {table}.{name} IS {}", literal(comment))
+                });
+                let add = format!("ALTER TABLE {table} ADD COLUMN {name} {}; {comment}", column.kind);
+                client.batch_execute(&add).map_err(server_error)?;
                 is_other = true;
                 continue;
             };
@@ -81,13 +92,13 @@ impl TargetTable {
                 let (table, wanted) = (self.qualified(), &column.kind);
                 let what_to_do = "drop the table, which is then made anew, or choose another schema";
                 let cause = format!("table {table}: column {name} has the type {kind}, wanted {wanted}; {what_to_do}");
-                return Err(Error::usage(cause).into());
+                return Err(Error::usage(cause));
             }
         }
         Ok(is_other)
     }
 
-    fn create(&self, client: &mut Client) -> Result<(), ClientError> {
+    fn create(&self, client: &mut impl GenericClient) -> Result<()> {
         let columns: Vec<_> =
             self.columns.iter().map(|column| format!("{} {}", quoted(&column.name), column.kind)).collect();
         let (table, key) = (self.qualified(), self.names(&self.key));
@@ -96,13 +107,12 @@ impl TargetTable {
             let comment = literal(column.comment.as_ref()?);
             Some(format!("COMMENT ON COLUMN {table}.{} IS {comment};", quoted(&column.name)))
         });
-        let mut transaction = client.transaction()?;
-        transaction.batch_execute(&format!(
+        let create = format!(
             "CREATE TABLE {table} ({}, UNIQUE NULLS NOT DISTINCT ({key})); COMMENT ON TABLE {table} IS {comment}; {}",
             columns.join(", "),
             of_columns.collect::<String>(),
-        ))?;
-        transaction.commit()
+        );
+        client.batch_execute(&create).map_err(server_error)
     }
 }
 
@@ -111,62 +121,33 @@ impl TargetTable {
 /// # Errors
 ///
 /// If it is too old.
-pub(super) fn check_server(client: &mut Client) -> Result<i32, Unprepared> {
-    let version = client.query_one("SELECT current_setting('server_version_num')::int", &[])?.get::<_, i32>(0);
+pub(super) fn check_server(client: &mut impl GenericClient) -> Result<i32> {
+    let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]);
+    let version = version.map_err(server_error)?.get::<_, i32>(0);
     let found = version / 10_000;
     if version < OLDEST_SERVER {
-        return Err(Error::usage(format!("the server is PostgreSQL {found}, wanted 15 or later")).into());
+        return Err(Error::usage(format!("the server is PostgreSQL {found}, wanted 15 or later")));
     }
     Ok(found)
 }
 
 /// True if there is a table of this name that no sink has made.
-pub(super) fn is_foreign(client: &mut Client, schema: &str, table: &str) -> Result<bool> {
+pub(super) fn is_foreign(client: &mut impl GenericClient, schema: &str, table: &str) -> Result<bool> {
     let found = client.query_opt(
         "SELECT coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c
          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
         &[&schema, &table],
     );
-    let found = found.map_err(|error| Error::failed(in_words(&error)).caused_by(error))?;
+    let found = found.map_err(server_error)?;
     Ok(found.is_some_and(|row| !row.get::<_, String>(0).starts_with(MARK)))
 }
 
 /// Checks the version of the server, and makes the schema if it is not there.
-pub(super) fn prepare_schema(client: &mut Client, schema: &str) -> Result<(), Unprepared> {
+pub(super) fn prepare_schema(client: &mut impl GenericClient, schema: &str) -> Result<()> {
     check_server(client)?;
-    let exists = client.query_one("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", &[&schema])?;
-    if !exists.get::<_, bool>(0) {
-        client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))?;
-    }
-    Ok(())
-}
-
-/// Why the tables can't be used.
-pub(super) enum Unprepared {
-    /// What the server says.
-    Server(ClientError),
-    /// What is wrong with what is there.
-    Found(Error),
-}
-
-impl From<ClientError> for Unprepared {
-    fn from(error: ClientError) -> Unprepared {
-        Unprepared::Server(error)
-    }
-}
-
-impl From<Error> for Unprepared {
-    fn from(error: Error) -> Unprepared {
-        Unprepared::Found(error)
-    }
-}
-
-impl Unprepared {
-    /// As an error of the sink.
-    pub(super) fn into_error(self) -> Error {
-        match self {
-            Unprepared::Server(error) => Error::failed(in_words(&error)).caused_by(error),
-            Unprepared::Found(error) => error,
-        }
+    let exists = client.query_one("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", &[&schema]);
+    match exists.map_err(server_error)?.get::<_, bool>(0) {
+        true => Ok(()),
+        false => client.batch_execute(&format!("CREATE SCHEMA {}", quoted(schema))).map_err(server_error),
     }
 }

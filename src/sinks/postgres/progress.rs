@@ -1,6 +1,6 @@
 //! Which epoch the tables there have, and which process may write to them.
 
-use ::postgres::{Client, Error as ClientError, GenericClient, Transaction};
+use ::postgres::{Error as ClientError, GenericClient, Transaction};
 
 use crate::postgres::qualified;
 use crate::sinks::committed::Committed;
@@ -32,22 +32,31 @@ impl SinkProgress {
     }
 
     /// Makes the table of progress if it is not there.
-    pub(super) fn prepare(&self, client: &mut Client) -> Result<(), ClientError> {
+    pub(super) fn prepare(&self, client: &mut impl GenericClient) -> Result<(), ClientError> {
         client.batch_execute(&format!(
-            "CREATE TABLE IF NOT EXISTS {} (sink text PRIMARY KEY, writer text NOT NULL, epoch bigint,
-             committed_ms bigint, committed_at timestamptz, delivered_at timestamptz)",
+            "CREATE TABLE IF NOT EXISTS {} (sink text PRIMARY KEY, writer text NOT NULL, layout text NOT NULL,
+             epoch bigint, committed_ms bigint, committed_at timestamptz, delivered_at timestamptz)",
             self.table
         ))
     }
 
-    /// Displaces whoever has written before. Returns the epoch that the tables have; `None` if they have none.
-    pub(super) fn take_over(&self, client: &mut Client) -> Result<Option<Committed>, ClientError> {
+    /// Fences off whoever has written before. Returns the epoch that the tables have; `None` if they have none, or were
+    /// not all delivered with it: `layout` describes them, and `is_other` says that one was made or changed just now.
+    pub(super) fn take_over(
+        &self,
+        client: &mut impl GenericClient,
+        layout: &str,
+        is_other: bool,
+    ) -> Result<Option<Committed>, ClientError> {
         let statement = format!(
-            "INSERT INTO {} (sink, writer) VALUES ($1, $2) ON CONFLICT (sink) DO UPDATE SET writer = EXCLUDED.writer
+            "INSERT INTO {} AS p (sink, writer, layout) VALUES ($1, $2, $3) ON CONFLICT (sink) DO UPDATE
+             SET writer = EXCLUDED.writer, layout = EXCLUDED.layout,
+                 epoch = CASE WHEN p.layout = EXCLUDED.layout AND NOT $4 THEN p.epoch END,
+                 committed_ms = CASE WHEN p.layout = EXCLUDED.layout AND NOT $4 THEN p.committed_ms END
              RETURNING epoch, committed_ms",
             self.table
         );
-        let row = client.query_one(&statement, &[&self.sink, &self.writer])?;
+        let row = client.query_one(&statement, &[&self.sink, &self.writer, &layout, &is_other])?;
         Ok(committed(row.get(0), row.get(1)))
     }
 

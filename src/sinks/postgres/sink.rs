@@ -1,22 +1,20 @@
 //! The sink.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::postgres::Client;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Epoch;
 use crate::postgres::PostgresAddress;
-use crate::sinks::changes::{ChangeFeed, TableChanges};
+use crate::sinks::changes::{ChangeFeed, GatheredChanges, TableChanges};
 use crate::sinks::committed::{Committed, CurrentEpoch};
-use crate::sinks::delivery::{Courier, Delivery};
-use crate::sinks::delivery_status::DeliveryStatus;
+use crate::sinks::delivery::{Delivery, DeliveryThread};
+use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus};
 use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport};
 
-use super::layout::{TargetTable, Unprepared, prepare_schema};
+use super::layout::TargetTable;
 use super::progress::SinkProgress;
 use super::writer::PostgresWriter;
 
@@ -48,28 +46,45 @@ pub struct PostgresSink {
     known: KnownEpochs,
     current: CurrentEpoch,
     gives_up: Arc<AtomicBool>,
+    /// True at the start of a service, which then fails if the server refuses what is configured.
+    is_first: bool,
     status: DeliveryStatus,
     feed: ChangeFeed,
     /// Those of the job.
     tables: Vec<TableInfo>,
-    courier: Option<Courier>,
-    /// The newest epoch that was given to the courier, or that the server had.
+    delivery: Option<DeliveryThread>,
+    /// All rows, and what the epochs change that are applied again, until these are over.
+    snapshot: Option<Vec<TableChanges>>,
+    /// The newest epoch that was given to the thread, or that the server had.
     sent: Option<Committed>,
 }
 
 impl PostgresSink {
     /// Creates a sink. `current` is the epoch that the job commits; once `gives_up` is true, no commit waits for the
-    /// server.
+    /// server. `is_first` at the start of a service, which then fails if the server refuses what is configured.
     #[must_use]
     pub(crate) fn new(
         config: PostgresSinkConfig,
         known: KnownEpochs,
         current: CurrentEpoch,
         gives_up: Arc<AtomicBool>,
+        is_first: bool,
         status: DeliveryStatus,
     ) -> PostgresSink {
         let feed = ChangeFeed::default();
-        PostgresSink { config, known, current, gives_up, status, feed, tables: Vec::new(), courier: None, sent: None }
+        PostgresSink {
+            config,
+            known,
+            current,
+            gives_up,
+            is_first,
+            status,
+            feed,
+            tables: Vec::new(),
+            delivery: None,
+            snapshot: None,
+            sent: None,
+        }
     }
 
     /// True if the server has an epoch of this state, so that later ones lead from it to the newest.
@@ -77,14 +92,23 @@ impl PostgresSink {
         epoch == self.known.first || self.known.applied_again.contains(&epoch)
     }
 
-    /// Adds the tables that have no rows.
-    fn add_empty(&self, tables: &mut Vec<TableChanges>) {
+    /// Gives a delivery to the thread.
+    fn send(&mut self, delivery: Delivery) -> Result<()> {
+        self.sent = Some(delivery.epoch);
+        let thread = self.delivery.as_ref().ok_or_else(|| Error::failed("internal error: not open"))?;
+        thread.send(delivery, || self.gives_up.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// The same with the tables that have no rows.
+    fn with_all_tables(&self, mut tables: Vec<TableChanges>) -> Vec<TableChanges> {
         for table in self.tables.iter().filter(|table| self.wanted(table)) {
             if !tables.iter().any(|known| known.table.name == table.name) {
                 let none = || RecordBatch::new_empty(Arc::clone(&table.schema));
                 tables.push(TableChanges { table: table.clone(), plus: none(), minus: none() });
             }
         }
+        tables
     }
 
     fn wanted(&self, table: &TableInfo) -> bool {
@@ -99,20 +123,25 @@ impl PostgresSink {
         }
     }
 
-    /// Connects, makes or checks the tables, and takes them over.
+    /// Prepares the tables, and begins to deliver. If that is not possible at the moment, everything is delivered once
+    /// it is.
     fn begin(&mut self, job: &SinkContext) -> Result<()> {
-        let address = self.config.address.clone();
-        let mut client = address.connect()?;
-        let schema = &self.config.schema;
+        let (address, schema) = (self.config.address.clone(), &self.config.schema);
         let progress = SinkProgress::new(schema, &self.config.name, job.run_id.clone());
-        let tables = job.tables.iter().filter(|table| self.wanted(table));
-        let tables: Vec<_> = tables.map(|table| TargetTable::new(schema, table)).collect();
-        let in_place = |error: Unprepared| {
-            let error = error.into_error();
-            Error::new(error.kind(), format!("{address}: {error}"))
+        let tables: Vec<_> = job.tables.iter().filter(|table| self.wanted(table)).collect();
+        let targets = tables.iter().map(|table| TargetTable::new(schema, table)).collect();
+        let mut writer = PostgresWriter::new(address, schema, progress, targets);
+        let delivered = match writer.prepare() {
+            Ok(delivered) => delivered,
+            Err(error) if error.kind() == ErrorKind::Usage && self.is_first => return Err(error),
+            Err(error) => {
+                let name = &self.config.name;
+                tracing::warn!(sink = name, "sink {name}: {error}; it is tried again");
+                self.status.has_failed(DeliveryState::Retrying, &error.to_string());
+                None
+            }
         };
-        let (delivered, is_whole) = prepared(&mut client, schema, &progress, &tables).map_err(in_place)?;
-        self.sent = delivered.filter(|epoch| is_whole && self.is_known(*epoch));
+        self.sent = delivered.filter(|epoch| self.is_known(*epoch));
         let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
         self.feed = match self.sent {
             Some(epoch) => {
@@ -121,28 +150,9 @@ impl PostgresSink {
             }
             None => ChangeFeed::with_snapshot_of(&names),
         };
-        let (connection, prepared) = (Some(client), HashMap::new());
-        let writer = PostgresWriter { address, progress, tables: tables.into(), delivered, connection, prepared };
-        self.courier = Some(Courier::start(&self.config.name, self.status.clone(), writer));
+        self.delivery = Some(DeliveryThread::start(&self.config.name, self.status.clone(), writer));
         Ok(())
     }
-}
-
-/// Makes or checks the tables, and takes them over. Returns the epoch that they have, and whether all of them were
-/// there.
-fn prepared(
-    client: &mut Client,
-    schema: &str,
-    progress: &SinkProgress,
-    tables: &[TargetTable],
-) -> Result<(Option<Committed>, bool), Unprepared> {
-    prepare_schema(client, schema)?;
-    progress.prepare(client)?;
-    let mut is_whole = true;
-    for table in tables {
-        is_whole &= !table.prepare(client)?;
-    }
-    Ok((progress.take_over(client)?, is_whole))
 }
 
 /// Tables that are left out unless they are named: each order changes many rows of the first; the rows of the second
@@ -162,7 +172,6 @@ impl Sink for PostgresSink {
         let name = self.config.name.clone();
         match self.begin(job) {
             Ok(()) => self.feed.open(job),
-            Err(error) if error.kind() == ErrorKind::Failed => Ok(Opened::NotYet(format!("sink {name}: {error}"))),
             Err(error) => Err(Error::new(error.kind(), format!("sink {name}: {error}"))),
         }
     }
@@ -178,27 +187,31 @@ impl Sink for PostgresSink {
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()> {
         self.feed.commit(epoch, written)?;
         let current = self.current.get();
-        let is_snapshot = epoch == 0 && self.sent.is_none();
+        // What the server has already, and epochs of the job that are none of the state.
         let is_newer = self.sent.is_none_or(|sent| sent.epoch < current.epoch);
-        while let Some((_, mut tables)) = self.feed.take() {
-            // What the server has already, and epochs of the job that are none of the state.
-            if !is_newer {
-                continue;
+        let is_first = epoch == 0 && self.sent.is_none();
+        while let Some((_, tables)) = self.feed.take() {
+            if is_first {
+                self.snapshot = Some(self.with_all_tables(tables));
+            } else if let Some(snapshot) = &mut self.snapshot {
+                snapshot.extend(tables);
+            } else if is_newer {
+                self.send(Delivery { epoch: current, is_snapshot: false, tables })?;
             }
-            if is_snapshot {
-                self.add_empty(&mut tables);
-            }
-            let delivery = Delivery { epoch: current, is_snapshot, tables };
-            let courier = self.courier.as_ref().ok_or_else(|| Error::failed("internal error: not open"))?;
-            courier.send(delivery, || self.gives_up.load(Ordering::Relaxed));
-            self.sent = Some(current);
+        }
+        // The tables never go back: epochs that are applied again belong to the snapshot.
+        if current.epoch >= self.known.applied_again.last().map_or(0, |last| last.epoch)
+            && let Some(snapshot) = self.snapshot.take()
+        {
+            let tables = GatheredChanges::of(snapshot).net_of_all()?;
+            self.send(Delivery { epoch: current, is_snapshot: true, tables })?;
         }
         Ok(())
     }
 
     fn end(&mut self, _: &Result<()>) {
-        let Some(mut courier) = self.courier.take() else { return };
-        if !courier.finish() {
+        let Some(mut thread) = self.delivery.take() else { return };
+        if !thread.finish() {
             let name = &self.config.name;
             tracing::warn!(sink = name, "sink {name}: the last epochs are not delivered; the next start delivers them");
         }

@@ -10,7 +10,7 @@ use ::postgres::{Error as ClientError, Statement, Transaction};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::Result;
-use crate::postgres::{qualified, quoted};
+use crate::postgres::{qualified, quoted, server_error};
 
 use super::columns::texts;
 use super::layout::TargetTable;
@@ -28,9 +28,12 @@ pub(super) struct Changing<'a> {
 pub(super) type TextColumns = Vec<Vec<Option<String>>>;
 
 impl TargetTable {
-    /// All columns of rows.
-    pub(super) fn all_texts(&self, rows: &RecordBatch) -> Result<TextColumns> {
-        (0..self.columns.len()).map(|column| texts(rows, column)).collect()
+    /// All columns of rows, some rows at a time: as texts they take several times the room.
+    fn chunks(&self, rows: &RecordBatch) -> impl Iterator<Item = Result<TextColumns>> {
+        (0..rows.num_rows()).step_by(ROWS_AT_A_TIME).map(|first| {
+            let some = rows.slice(first, ROWS_AT_A_TIME.min(rows.num_rows() - first));
+            (0..self.columns.len()).map(|column| texts(&some, column)).collect()
+        })
     }
 
     /// The columns of the key.
@@ -39,7 +42,7 @@ impl TargetTable {
     }
 
     /// Inserts rows, each in the place of the one that has its key.
-    pub(super) fn upsert(&self, changing: &mut Changing, rows: &TextColumns) -> Result<(), ClientError> {
+    pub(super) fn upsert(&self, changing: &mut Changing, rows: &RecordBatch) -> Result<()> {
         let others = (0..self.columns.len()).filter(|column| !self.key.contains(column));
         let assigned = others.map(|column| {
             let name = quoted(&self.columns[column].name);
@@ -53,23 +56,18 @@ impl TargetTable {
             "INSERT INTO {table} ({}) SELECT {} FROM {} ON CONFLICT ({conflict}) DO {then}",
             self.names(&all),
             self.values(&all),
-            taken_apart(all.len()),
+            unnest(all.len()),
         );
-        changing.execute(&statement, rows)
+        self.chunks(rows).try_for_each(|rows| changing.execute(&statement, &rows?).map_err(server_error))
     }
 
     /// Adds rows to a temporary table with the columns of this one.
-    pub(super) fn stage(
-        &self,
-        transaction: &mut Transaction,
-        staged: &str,
-        rows: &TextColumns,
-    ) -> Result<(), ClientError> {
+    pub(super) fn stage(&self, transaction: &mut Transaction, staged: &str, rows: &RecordBatch) -> Result<()> {
         let all: Vec<usize> = (0..self.columns.len()).collect();
         let (names, values) = (self.names(&all), self.values(&all));
-        let statement = format!("INSERT INTO {staged} ({names}) SELECT {values} FROM {}", taken_apart(all.len()));
-        let prepared = transaction.prepare(&statement)?;
-        execute(transaction, &prepared, rows)
+        let statement = format!("INSERT INTO {staged} ({names}) SELECT {values} FROM {}", unnest(all.len()));
+        let prepared = transaction.prepare(&statement).map_err(server_error)?;
+        self.chunks(rows).try_for_each(|rows| execute(transaction, &prepared, &rows?).map_err(server_error))
     }
 
     /// Deletes the rows that have these keys.
@@ -92,8 +90,8 @@ impl TargetTable {
                 }
             });
             let conditions = conditions.collect::<Vec<_>>().join(" AND ");
-            let (table, keys_apart) = (self.qualified(), taken_apart(keys.len()));
-            let statement = format!("DELETE FROM {table} AS t USING {keys_apart} WHERE {conditions}");
+            let (table, unnested) = (self.qualified(), unnest(keys.len()));
+            let statement = format!("DELETE FROM {table} AS t USING {unnested} WHERE {conditions}");
             changing.execute(&statement, &keys)?;
         }
         Ok(())
@@ -149,7 +147,7 @@ impl TargetTable {
         columns.iter().map(|column| quoted(&self.columns[*column].name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Their values, of the arrays that are taken apart.
+    /// Their values, of the arrays.
     fn values(&self, columns: &[usize]) -> String {
         let value = |(place, column): (usize, &usize)| format!("u.a{place}::{}", self.columns[*column].kind);
         columns.iter().enumerate().map(value).collect::<Vec<_>>().join(", ")
@@ -157,7 +155,7 @@ impl TargetTable {
 }
 
 /// Arrays of the parameters as rows.
-fn taken_apart(columns: usize) -> String {
+fn unnest(columns: usize) -> String {
     let arrays: Vec<_> = (1..=columns).map(|parameter| format!("${parameter}::text[]")).collect();
     let names: Vec<_> = (0..columns).map(|place| format!("a{place}")).collect();
     format!("unnest({}) AS u({})", arrays.join(", "), names.join(", "))

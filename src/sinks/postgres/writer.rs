@@ -3,138 +3,216 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ::postgres::{Client, Error as ClientError, Statement};
+use ::postgres::{Client, Statement};
 
 use crate::crash;
 use crate::error::{Error, Result};
-use crate::postgres::{PostgresAddress, in_words};
+use crate::postgres::{PostgresAddress, server_error};
 use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
-use crate::sinks::delivery::{Delivery, Destination, Undelivered};
+use crate::sinks::delivery::{Delivery, DeliveryError, Destination};
 
-use super::layout::TargetTable;
-use super::progress::SinkProgress;
+use super::layout::{TargetTable, prepare_schema};
+use super::progress::{Recorded, SinkProgress};
 use super::statements::{Changing, TextColumns};
 
 /// The name of the temporary table of a snapshot.
 const STAGED: &str = "pg_temp.millstream_staged";
 
+/// Settings of a session: nobody's lock is waited for without an end, and the server notices soon when this process is
+/// gone, so that it does not keep the locks of a transaction.
+const SESSION: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET datestyle = ISO";
+
 /// Delivers epochs.
 pub(super) struct PostgresWriter {
-    pub(super) address: PostgresAddress,
-    pub(super) progress: SinkProgress,
-    pub(super) tables: Arc<[TargetTable]>,
-    /// The epoch that was delivered last.
-    pub(super) delivered: Option<Committed>,
-    /// `None` after a failure.
-    pub(super) connection: Option<Client>,
-    /// The statements that are prepared on it.
-    pub(super) prepared: HashMap<String, Statement>,
+    address: PostgresAddress,
+    schema: String,
+    progress: SinkProgress,
+    tables: Arc<[TargetTable]>,
+    /// True once the tables are there and this process may write to them.
+    is_prepared: bool,
+    /// The epoch that the tables have.
+    delivered: Option<Committed>,
+    /// `None` before the first delivery and after a failure.
+    session: Option<Session>,
 }
 
-/// The rows of a table that an epoch changes, as the server reads them.
-struct TableRows<'a> {
-    table: &'a TargetTable,
-    plus: TextColumns,
-    /// The keys of the rows that are deleted and not inserted again.
-    minus: TextColumns,
+/// A connection, and the statements that are prepared on it.
+struct Session {
+    client: Client,
+    prepared: HashMap<String, Statement>,
+}
+
+/// What a look at the progress says of a delivery.
+enum Standing {
+    /// It was delivered, and this process was not told.
+    Delivered,
+    /// It is the next.
+    Next,
 }
 
 impl Destination for PostgresWriter {
-    fn deliver(&mut self, delivery: &Delivery) -> Result<(), Undelivered> {
-        if self.delivered == Some(delivery.epoch) {
-            return Ok(());
-        }
-        let tables = Arc::clone(&self.tables);
-        let rows = rows_of(delivery, &tables).map_err(Undelivered::Ever)?;
-        let mut client = match self.connection.take() {
-            Some(client) => client,
-            None => self.connect_again(delivery.epoch)?,
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                let mut session = self.connect()?;
+                if let Standing::Delivered = self.look_at_progress(&mut session, delivery)? {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                session
+            }
         };
-        if self.delivered == Some(delivery.epoch) {
-            self.connection = Some(client);
-            return Ok(());
-        }
-        match self.transact(&mut client, delivery, &rows) {
-            Ok(true) => {
-                (self.delivered, self.connection) = (Some(delivery.epoch), Some(client));
-                Ok(())
+        match self.transact(&mut session, delivery) {
+            Ok(true) => {}
+            Ok(false) => {
+                // The progress is not what it was. Either the last commit was not seen yet when it was looked up, or
+                // somebody else has moved it.
+                if let Standing::Next = self.look_at_progress(&mut session, delivery)? {
+                    let error = self.named(Error::failed("the progress was moved and moved back"));
+                    return Err(DeliveryError::Transient(error));
+                }
             }
-            Ok(false) => Err(self.displaced()),
             // It may be delivered: that is looked up on another connection.
-            Err(error) => {
-                self.prepared.clear();
-                Err(self.failed(error))
-            }
+            Err(error) => return Err(DeliveryError::Transient(self.named(error))),
         }
+        (self.delivered, self.session) = (Some(delivery.epoch), Some(session));
+        Ok(())
     }
 }
 
 impl PostgresWriter {
-    /// Connects after a failure, and finds out whether an epoch was delivered that this process was not told of.
-    fn connect_again(&mut self, epoch: Committed) -> Result<Client, Undelivered> {
-        let mut client = self.address.connect().map_err(Undelivered::Yet)?;
-        let found = self.progress.read(&mut client).map_err(|error| self.failed(error))?;
-        let Some(found) = found.filter(|found| found.writer == self.progress.writer()) else {
-            return Err(self.displaced());
-        };
-        if found.epoch == Some(epoch) {
-            self.delivered = found.epoch;
-        }
-        Ok(client)
+    pub(super) fn new(
+        address: PostgresAddress,
+        schema: &str,
+        progress: SinkProgress,
+        tables: Vec<TargetTable>,
+    ) -> PostgresWriter {
+        let (schema, tables) = (schema.to_owned(), tables.into());
+        PostgresWriter { address, schema, progress, tables, is_prepared: false, delivered: None, session: None }
     }
 
-    /// Delivers in a transaction; false if this process may not write any more.
-    fn transact(&mut self, client: &mut Client, delivery: &Delivery, rows: &[TableRows]) -> Result<bool, ClientError> {
-        let mut transaction = client.transaction()?;
-        if !self.progress.advance(&mut transaction, self.delivered, delivery.epoch)? {
+    /// Connects, makes or checks the tables, and fences off whoever has written before, in one transaction. Returns the
+    /// epoch that the tables have; `None` if they have none, or a table or column was added.
+    ///
+    /// # Errors
+    ///
+    /// If the server can't be reached, a right is missing, or a table is not as it must be.
+    pub(super) fn prepare(&mut self) -> Result<Option<Committed>> {
+        let prepared = self.prepare_session();
+        let (session, delivered) = prepared.map_err(|error| self.named(error))?;
+        (self.session, self.delivered, self.is_prepared) = (Some(session), delivered, true);
+        Ok(delivered)
+    }
+
+    fn prepare_session(&self) -> Result<(Session, Option<Committed>)> {
+        let mut client = self.address.connect()?;
+        client.batch_execute(SESSION).map_err(server_error)?;
+        let mut transaction = client.transaction().map_err(server_error)?;
+        prepare_schema(&mut transaction, &self.schema)?;
+        self.progress.prepare(&mut transaction).map_err(server_error)?;
+        let mut is_other = false;
+        for table in &*self.tables {
+            is_other |= table.prepare(&mut transaction)?;
+        }
+        let layout = self.tables.iter().map(TargetTable::fingerprint).collect::<Vec<_>>().join("; ");
+        let delivered = self.progress.take_over(&mut transaction, &layout, is_other).map_err(server_error)?;
+        crash::point("postgres: tables prepared");
+        transaction.commit().map_err(server_error)?;
+        crash::point("postgres: tables taken over");
+        Ok((Session { client, prepared: HashMap::new() }, delivered))
+    }
+
+    /// A connection, after a failure or for the first time.
+    fn connect(&mut self) -> Result<Session, DeliveryError> {
+        if !self.is_prepared {
+            self.prepare().map_err(DeliveryError::Transient)?;
+        }
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let connected = self.address.connect().and_then(|mut client| {
+            client.batch_execute(SESSION).map_err(server_error)?;
+            Ok(Session { client, prepared: HashMap::new() })
+        });
+        connected.map_err(|error| DeliveryError::Transient(self.named(error)))
+    }
+
+    /// Finds out where a delivery stands, after it is not known whether one was committed.
+    fn look_at_progress(&mut self, session: &mut Session, delivery: &Delivery) -> Result<Standing, DeliveryError> {
+        let found = self
+            .progress
+            .read(&mut session.client)
+            .map_err(|error| DeliveryError::Transient(self.named(server_error(error))))?;
+        let fenced = |cause: &str| Err(DeliveryError::Fenced(self.named(Error::failed(cause))));
+        match found {
+            None => fenced("the row of this sink in millstream_progress is gone; restart the service"),
+            Some(Recorded { writer, .. }) if writer != self.progress.writer() => {
+                fenced("another process delivers to these tables")
+            }
+            Some(Recorded { epoch, .. }) if epoch == Some(delivery.epoch) && epoch != self.delivered => {
+                self.delivered = epoch;
+                Ok(Standing::Delivered)
+            }
+            Some(Recorded { epoch, .. }) if epoch == self.delivered => Ok(Standing::Next),
+            // A snapshot leads from whatever there is.
+            Some(Recorded { epoch, .. }) if delivery.is_snapshot => {
+                self.delivered = epoch;
+                Ok(Standing::Next)
+            }
+            Some(_) => fenced(
+                "the tables have another epoch than was delivered, as after a failover; restart the service, which \
+                 delivers the difference",
+            ),
+        }
+    }
+
+    /// Delivers in a transaction; false if the progress is not the one that is known.
+    fn transact(&self, session: &mut Session, delivery: &Delivery) -> Result<bool> {
+        let mut transaction = session.client.transaction().map_err(server_error)?;
+        if !self.progress.advance(&mut transaction, self.delivered, delivery.epoch).map_err(server_error)? {
             return Ok(false);
         }
         crash::point("postgres: progress moved");
-        let mut changing = Changing { transaction, prepared: &mut self.prepared };
-        for TableRows { table, plus, minus } in rows {
-            if delivery.is_snapshot {
-                let columns: Vec<usize> = (0..table.columns.len()).collect();
-                let (names, from) = (table.names(&columns), table.qualified());
-                let transaction = &mut changing.transaction;
-                transaction.batch_execute(&format!(
-                    "CREATE TEMPORARY TABLE millstream_staged ON COMMIT DROP AS SELECT {names} FROM {from} LIMIT 0"
-                ))?;
-                table.stage(transaction, STAGED, plus)?;
-                table.take_from(transaction, STAGED)?;
-                transaction.batch_execute(&format!("DROP TABLE {STAGED}"))?;
-            } else {
-                table.delete(&mut changing, minus)?;
-                table.upsert(&mut changing, plus)?;
+        let mut changing = Changing { transaction, prepared: &mut session.prepared };
+        for changes in &delivery.tables {
+            let table = self.tables.iter().find(|table| table.name == changes.table.name);
+            let table = table.ok_or_else(|| Error::failed("internal error: an unknown table"))?;
+            match delivery.is_snapshot {
+                true => replace(&mut changing, table, changes)?,
+                false => {
+                    let mut gone = table.key_texts(&changes.minus)?;
+                    without(&mut gone, &table.key_texts(&changes.plus)?);
+                    table.delete(&mut changing, &gone).map_err(server_error)?;
+                    table.upsert(&mut changing, &changes.plus)?;
+                }
             }
             crash::point("postgres: table changed");
         }
         let Changing { transaction, .. } = changing;
-        transaction.commit()?;
+        transaction.commit().map_err(server_error)?;
         crash::point("postgres: committed");
         Ok(true)
     }
 
-    fn failed(&self, error: ClientError) -> Undelivered {
-        Undelivered::Yet(Error::failed(format!("{}: {}", self.address, in_words(&error))).caused_by(error))
-    }
-
-    fn displaced(&self) -> Undelivered {
-        let cause = "another process delivers to these tables, or somebody has changed their progress";
-        Undelivered::Ever(Error::failed(format!("{}: {cause}", self.address)))
+    fn named(&self, error: Error) -> Error {
+        Error::new(error.kind(), format!("{}: {error}", self.address))
     }
 }
 
-/// The rows that are delivered, by table.
-fn rows_of<'a>(delivery: &Delivery, tables: &'a [TargetTable]) -> Result<Vec<TableRows<'a>>> {
-    let of_table = |changes: &TableChanges| {
-        let table = tables.iter().find(|table| table.name == changes.table.name);
-        let table = table.ok_or_else(|| Error::failed("internal error: an unknown table"))?;
-        let (plus, mut minus) = (table.all_texts(&changes.plus)?, table.key_texts(&changes.minus)?);
-        without(&mut minus, &table.key_texts(&changes.plus)?);
-        Ok(TableRows { table, plus, minus })
-    };
-    delivery.tables.iter().map(of_table).collect()
+/// Makes a table have these rows, by those that differ.
+fn replace(changing: &mut Changing, table: &TargetTable, changes: &TableChanges) -> Result<()> {
+    let columns: Vec<usize> = (0..table.columns.len()).collect();
+    let (names, from) = (table.names(&columns), table.qualified());
+    let transaction = &mut changing.transaction;
+    let stage =
+        format!("CREATE TEMPORARY TABLE millstream_staged ON COMMIT DROP AS SELECT {names} FROM {from} LIMIT 0");
+    transaction.batch_execute(&stage).map_err(server_error)?;
+    table.stage(transaction, STAGED, &changes.plus)?;
+    table.take_from(transaction, STAGED).map_err(server_error)?;
+    transaction.batch_execute(&format!("DROP TABLE {STAGED}")).map_err(server_error)
 }
 
 /// Removes the keys that are among others.

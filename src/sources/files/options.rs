@@ -34,7 +34,7 @@ pub enum VersionColumn {
 
 impl VersionColumn {
     /// The column of a table, and whether the table must have it.
-    pub(super) fn of(&self, table: InputTable) -> Option<(&str, bool)> {
+    pub(crate) fn of(&self, table: InputTable) -> Option<(&str, bool)> {
         match self {
             VersionColumn::Named(name) => Some((name, table == InputTable::Orders)),
             VersionColumn::ByTable(names) => names.get(table.name()).map(|name| (name.as_str(), true)),

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use crate::columns::OPERATION;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
-use crate::postgres::{in_words, qualified, quoted};
+use crate::postgres::{qualified, quoted, server_error};
 
 use super::pgoutput::RelationMessage;
 use super::settings::PostgresSourceConfig;
@@ -39,11 +39,15 @@ pub(crate) struct ReplicatedTable {
     pub(crate) relation: Relation,
     /// The condition of the rows that are published.
     pub(super) filter: Option<String>,
+    /// True if its rows are in partitions.
+    pub(super) has_partitions: bool,
 }
 
 /// The base types of domains, and their modifiers, by the ids of the domains.
 pub(super) type Domains = HashMap<u32, (u32, i32)>;
 
+/// The first version whose catalog tells the columns of a publication.
+const OLDEST_SERVER: i32 = 15;
 /// Built-in types have lower ids.
 const FIRST_OF_USERS: u32 = 16_384;
 
@@ -107,6 +111,15 @@ impl ReplicatedTable {
             let what_to_do = "set it in postgresql.conf, and restart the server";
             return Err(Error::usage(format!("wal_level is {wal_level}, wanted logical; {what_to_do}")));
         }
+        let settings = "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')";
+        let settings = asked(client.query_one(settings, &[]))?;
+        if settings.get::<_, i32>(0) < OLDEST_SERVER {
+            let found: i32 = settings.get(0);
+            return Err(Error::usage(format!("the server is PostgreSQL {found}, wanted 15 or later")));
+        }
+        if settings.get::<_, &str>(1) == "SQL_ASCII" {
+            return Err(Error::usage("the encoding of the database is SQL_ASCII, wanted one whose texts are UTF-8"));
+        }
         config.tables.iter().map(|(table, name)| ReplicatedTable::find(client, config, *table, name)).collect()
     }
 
@@ -118,8 +131,8 @@ impl ReplicatedTable {
     ) -> Result<ReplicatedTable> {
         let (publication, shown) = (&config.publication, format!("{schema}.{name}"));
         let found = asked(client.query_opt(
-            "SELECT c.oid, c.relkind = 'p' AND NOT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete,
-                    t.attnames::text[], t.rowfilter
+            "SELECT c.oid, c.relkind = 'p' AND NOT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
+                    t.attnames::text[], t.rowfilter, c.relkind = 'p'
              FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
              JOIN pg_namespace n ON n.nspname = t.schemaname
              JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
@@ -162,11 +175,11 @@ impl ReplicatedTable {
         });
         let (schema, name, columns) = (schema.clone(), name.clone(), columns.collect());
         let relation = Relation { schema, name, columns };
-        Ok(ReplicatedTable { table, relation, filter: found.get(4) })
+        Ok(ReplicatedTable { table, relation, filter: found.get(4), has_partitions: found.get(5) })
     }
 }
 
 /// An answer of the server.
 pub(super) fn asked<T>(answer: Result<T, ::postgres::Error>) -> Result<T> {
-    answer.map_err(|error| Error::failed(in_words(&error)).caused_by(error))
+    answer.map_err(server_error)
 }

@@ -7,6 +7,7 @@ use arrow::compute::{cast, filter};
 use arrow::datatypes::DataType;
 use serde_json::{Map, Value as Json};
 
+use crate::columns::OPERATION;
 use crate::error::{Error, Result};
 use crate::model::Reason;
 use crate::sources::files::ForeignTable;
@@ -18,13 +19,15 @@ use super::catalog::Relation;
 pub(super) struct TextRows {
     columns: Vec<StringBuilder>,
     operations: StringBuilder,
+    /// Why rows can't be used, by their place.
+    unusable: Vec<(usize, Reason)>,
     rows: usize,
 }
 
 impl TextRows {
     pub(super) fn new(columns: usize) -> TextRows {
         let columns = (0..columns).map(|_| StringBuilder::new()).collect();
-        TextRows { columns, operations: StringBuilder::new(), rows: 0 }
+        TextRows { columns, operations: StringBuilder::new(), unusable: Vec::new(), rows: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -39,6 +42,25 @@ impl TextRows {
         self.rows += 1;
     }
 
+    /// Adds a row that can't be used.
+    pub(super) fn push_unusable<'a>(&mut self, values: impl IntoIterator<Item = Option<&'a str>>, reason: Reason) {
+        self.unusable.push((self.rows, reason));
+        self.push(values, None);
+    }
+
+    /// The rows, none of which can be used, for one reason; none are left. The first has this number.
+    pub(super) fn take_rejected(&mut self, relation: &Relation, first: u64, reason: &Reason) -> Vec<MalformedRow> {
+        self.unusable.clear();
+        let rows = std::mem::take(&mut self.rows);
+        let texts: Vec<StringArray> = self.columns.iter_mut().map(StringBuilder::finish).collect();
+        let operations = self.operations.finish();
+        let row = |row: usize| {
+            let json = shortened(json_of(relation, &texts, &operations, row));
+            MalformedRow { number: first + row as u64, reason: reason.clone(), json }
+        };
+        (0..rows).map(row).collect()
+    }
+
     /// The rows as a batch; none are left. The first has this number. Rows with a value that its type does not have
     /// are rejected.
     pub(super) fn take(
@@ -51,7 +73,9 @@ impl TextRows {
     ) -> Result<SourceBatch> {
         let rows = std::mem::take(&mut self.rows);
         let texts: Vec<StringArray> = self.columns.iter_mut().map(StringBuilder::finish).collect();
+        let operations = self.operations.finish();
         let mut reasons: Vec<Option<Reason>> = vec![None; rows];
+        std::mem::take(&mut self.unusable).into_iter().for_each(|(row, reason)| reasons[row] = Some(reason));
         let mut columns = Vec::with_capacity(texts.len() + 1);
         for (position, (text, column)) in texts.iter().zip(&relation.columns).enumerate() {
             if !foreign.reads(position) {
@@ -70,7 +94,7 @@ impl TextRows {
             }
             columns.push(typed);
         }
-        columns.push(Arc::new(self.operations.finish()) as ArrayRef);
+        columns.push(Arc::new(operations.clone()) as ArrayRef);
         let numbers = RowNumbers::Consecutive { first, count: rows };
         if reasons.iter().all(Option::is_none) {
             return foreign.batch(origin, part, &columns, numbers, Vec::new());
@@ -79,7 +103,7 @@ impl TextRows {
         let usable = columns.iter().map(|column| filter(column, &is_usable)).collect::<Result<Vec<_>, _>>();
         let numbers = (0..rows).filter(|row| is_usable.value(*row)).map(|row| first + row as u64).collect();
         let malformed = reasons.into_iter().enumerate().filter_map(|(row, reason)| {
-            let json = shortened(json_of(relation, &texts, row));
+            let json = shortened(json_of(relation, &texts, &operations, row));
             Some(MalformedRow { number: first + row as u64, reason: reason?, json })
         });
         let malformed = malformed.collect();
@@ -88,10 +112,11 @@ impl TextRows {
 }
 
 /// A row as a JSON object of texts.
-fn json_of(relation: &Relation, texts: &[StringArray], row: usize) -> String {
+fn json_of(relation: &Relation, texts: &[StringArray], operations: &StringArray, row: usize) -> String {
     let value = |text: &StringArray| if text.is_null(row) { Json::Null } else { text.value(row).into() };
     let columns = relation.columns.iter().zip(texts).map(|(column, text)| (column.name.clone(), value(text)));
-    Json::Object(columns.collect::<Map<_, _>>()).to_string()
+    let operation = operations.is_valid(row).then(|| (OPERATION.to_owned(), value(operations)));
+    Json::Object(columns.chain(operation).collect::<Map<_, _>>()).to_string()
 }
 
 /// Texts as values; null where a type has no such value.

@@ -18,6 +18,8 @@ pub(crate) struct SlotState {
     pub(crate) is_lost: bool,
     /// True if it has the output plugin `pgoutput`, and is of the database that was asked.
     pub(crate) is_fitting: bool,
+    /// The position up to which the server was told that everything is done.
+    pub(crate) confirmed: u64,
     /// The log of the server that it holds back, in bytes.
     pub(crate) held_bytes: u64,
 }
@@ -28,7 +30,8 @@ impl ReplicationSlot {
         let found = asked(client.query_opt(
             "SELECT active, coalesce(wal_status, '') = 'lost',
                     coalesce(plugin = 'pgoutput' AND database = current_database(), false),
-                    greatest(coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0), 0)::bigint
+                    greatest(coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0), 0)::bigint,
+                    coalesce(confirmed_flush_lsn - '0/0'::pg_lsn, 0)::bigint
              FROM pg_replication_slots WHERE slot_name = $1",
             &[&name],
         ))?;
@@ -37,6 +40,7 @@ impl ReplicationSlot {
             is_lost: row.get(1),
             is_fitting: row.get(2),
             held_bytes: u64::try_from(row.get::<_, i64>(3)).unwrap_or_default(),
+            confirmed: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default(),
         }))
     }
 

@@ -29,6 +29,7 @@ pub(crate) struct CopiedTable {
     relation: Relation,
     foreign: ForeignTable,
     filter: Option<String>,
+    has_partitions: bool,
     origin: Arc<str>,
 }
 
@@ -50,11 +51,12 @@ impl PostgresSnapshot {
     ///
     /// If a column is missing, or has an unusable type.
     pub(crate) fn tables(replicated: &[ReplicatedTable], options: &FileOptions) -> Result<Vec<CopiedTable>> {
-        let table = |ReplicatedTable { table, relation, filter }: &ReplicatedTable| {
+        let table = |ReplicatedTable { table, relation, filter, has_partitions }: &ReplicatedTable| {
             let foreign = ForeignTable::new(*table, &relation.shown(), &relation.to_arrow(), options)?;
             check_identity(*table, relation, &foreign)?;
             let origin = format!("{} (snapshot)", relation.shown()).into();
-            Ok(CopiedTable { relation: relation.clone(), foreign, filter: filter.clone(), origin })
+            let (relation, filter, has_partitions) = (relation.clone(), filter.clone(), *has_partitions);
+            Ok(CopiedTable { relation, foreign, filter, has_partitions, origin })
         };
         replicated.iter().map(table).collect()
     }
@@ -116,7 +118,9 @@ impl CopiedTable {
     pub(super) fn copy_statement(&self, limit: &str) -> String {
         let (columns, from) = (self.relation.column_list(), self.relation.qualified());
         let filter = self.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {filter}"));
-        format!("COPY (SELECT {columns} FROM {from}{filter}{limit}) TO STDOUT")
+        // Tables that inherit from it are not published with it.
+        let only = if self.has_partitions { "" } else { "ONLY " };
+        format!("COPY (SELECT {columns} FROM {only}{from}{filter}{limit}) TO STDOUT")
     }
 
     /// Rows of it as a batch.

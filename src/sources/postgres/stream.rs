@@ -1,8 +1,9 @@
 //! The transactions of a slot.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::postgres::{Client, SimpleQueryMessage};
 use arrow::datatypes::FieldRef;
@@ -12,9 +13,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use crate::columns::InputSchema;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{InputTable, Reason};
-use crate::postgres::{literal, quoted};
+use crate::postgres::{literal, quoted, server_error};
 use crate::sources::files::{FileOptions, ForeignTable};
 use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 
@@ -86,6 +87,13 @@ pub(crate) enum Streamed {
 
 /// Rows are made a batch when there are so many.
 const BATCH_ROWS: usize = 8192;
+/// How long a handshake may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether to stop, and after which time a warning says what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const TELL_AFTER: Duration = Duration::from_secs(5);
+/// So many messages are read ahead.
+const READ_AHEAD: usize = 1024;
 /// How often the server is told what is confirmed.
 const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// The settings that make values look as those of a snapshot do.
@@ -100,27 +108,41 @@ pub(crate) fn shown_position(position: u64) -> String {
 pub(crate) struct NewSlot {
     _runtime: Runtime,
     _client: ReplicationClient,
+    /// Identifies the server.
+    pub(crate) system: String,
     /// The position from which on the slot keeps transactions.
     pub(crate) position: u64,
     pub(crate) snapshot: String,
 }
 
 impl NewSlot {
-    /// Makes the slot of a source.
+    /// Makes the slot of a source. `go_on` fails when it is to stop.
     ///
     /// # Errors
     ///
     /// If there is one of its name, or a right is missing.
-    pub(crate) fn make(config: &PostgresSourceConfig) -> Result<NewSlot> {
+    pub(crate) fn make(config: &PostgresSourceConfig, go_on: impl Fn() -> Result<()>) -> Result<NewSlot> {
         let runtime = runtime()?;
+        let in_slot = |error: Error| Error::new(error.kind(), format!("slot {}: {error}", config.slot));
+        let (mut client, system) = runtime.block_on(connected(config, 0, 0)).map_err(in_slot)?;
         let create = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')", quoted(&config.slot));
-        let (client, made) = runtime
-            .block_on(async {
-                let mut client = ReplicationClient::connect_gated(replication(config, 0)?).await.map_err(failed)?;
-                let made = client.simple_query(&create).await.map_err(failed)?;
-                Ok::<_, Error>((client, made))
-            })
-            .map_err(|error| Error::failed(format!("slot {}: {error}", config.slot)))?;
+        let made = runtime.block_on(async {
+            let mut making = pin!(client.simple_query(&create));
+            let started = Instant::now();
+            let mut is_told = false;
+            loop {
+                if let Ok(made) = timeout(LOOK_EVERY, &mut making).await {
+                    return made.map_err(failed);
+                }
+                go_on()?;
+                if !is_told && started.elapsed() >= TELL_AFTER {
+                    is_told = true;
+                    let name = &config.name;
+                    tracing::warn!(source = name, "source {name}: the slot waits for transactions that are open there");
+                }
+            }
+        });
+        let made = made.map_err(in_slot)?;
         let text = |column: usize| {
             let value = made.first().and_then(|row| row.get(column)?.as_ref());
             value.map(|value: &Bytes| String::from_utf8_lossy(value).into_owned())
@@ -129,7 +151,7 @@ impl NewSlot {
             return Err(Error::failed(format!("slot {}: the server says nothing of its snapshot", config.slot)));
         };
         let position = position_of(&position)?;
-        Ok(NewSlot { _runtime: runtime, _client: client, position, snapshot })
+        Ok(NewSlot { _runtime: runtime, _client: client, system, position, snapshot })
     }
 }
 
@@ -141,25 +163,28 @@ pub(crate) fn position_of(text: &str) -> Result<u64> {
 
 impl ReplicationStream {
     /// Streams what was committed there after a position. What lies before `confirmed` is committed here. `schemas` are
-    /// the columns of the state.
+    /// the columns of the state; `system` identifies the server that it follows.
     ///
     /// # Errors
     ///
-    /// If the server can't be reached, or the slot is in use.
+    /// If the server can't be reached or is another one, or the slot is in use.
     pub(crate) fn start(
         config: &PostgresSourceConfig,
         options: &FileOptions,
         schemas: HashMap<InputTable, InputSchema>,
         position: u64,
         confirmed: u64,
+        system: Option<&str>,
     ) -> Result<ReplicationStream> {
         let runtime = runtime()?;
         let client = runtime.block_on(async {
-            let mut client =
-                ReplicationClient::connect(replication(config, position)?.with_ack_lsn(Lsn::from_u64(confirmed)))
-                    .await
-                    .map_err(failed)?;
-            client.wait_started().await.map_err(failed)?;
+            let (mut client, found) = connected(config, position, confirmed).await?;
+            if let Some(known) = system.filter(|known| *known != found) {
+                let cause = format!("found the system {found}, wanted {known}, from which the state is");
+                return Err(Error::usage(format!("it is another server: {cause}")));
+            }
+            within(client.start()).await?;
+            within(client.wait_started()).await?;
             Ok::<_, Error>(client)
         })?;
         let (relations, domains) = (HashMap::new(), Domains::new());
@@ -219,17 +244,17 @@ impl ReplicationStream {
         let message = OutputMessage::decode(data).map_err(|cause| Error::failed(format!("pgoutput: {cause}")))?;
         match message {
             OutputMessage::Relation(message) => self.describe(message),
-            OutputMessage::Insert { relation, new } => self.push(relation, &new, None),
+            OutputMessage::Insert { relation, new } => self.push(relation, &new, None, None),
             OutputMessage::Update { relation, old, new } => {
-                let new = self.with_unchanged(relation, old.as_deref(), new)?;
+                let (new, unusable) = self.with_unchanged(relation, old.as_deref(), new)?;
                 if let Some(old) = old.filter(|old| self.has_another_key(relation, old, &new)) {
-                    self.push(relation, &old, Some("d"))?;
+                    self.push(relation, &old, Some("d"), None)?;
                 }
                 let new: Vec<_> =
                     new.iter().map(|value| value.as_deref().map_or(SentValue::Null, SentValue::Text)).collect();
-                self.push(relation, &new, None)
+                self.push(relation, &new, None, unusable)
             }
-            OutputMessage::Delete { relation, old } => self.push(relation, &old, Some("d")),
+            OutputMessage::Delete { relation, old } => self.push(relation, &old, Some("d"), None),
             OutputMessage::Truncate { relations } => {
                 for relation in relations {
                     self.flush(relation)?;
@@ -277,11 +302,24 @@ impl ReplicationStream {
     }
 
     /// Adds a row to the transaction.
-    fn push(&mut self, relation: u32, values: &[SentValue], operation: Option<&str>) -> Result<()> {
+    fn push(
+        &mut self,
+        relation: u32,
+        values: &[SentValue],
+        operation: Option<&str>,
+        unusable: Option<Reason>,
+    ) -> Result<()> {
         let Some(Some(table)) = self.relations.get(&relation) else { return Ok(()) };
         let open = self.open.get_or_insert_default();
         let rows = open.rows.entry(relation).or_insert_with(|| TextRows::new(table.relation.columns.len()));
-        rows.push(values.iter().map(|value| value.text()), operation);
+        // What a delete does not need can't make it unusable.
+        let ids = operation.and(table.foreign.as_ref().ok()).map(ForeignTable::id_positions);
+        let is_taken = |position: usize| ids.as_ref().is_none_or(|ids| ids.contains(&position));
+        let texts = values.iter().enumerate().map(|(position, value)| value.text().filter(|_| is_taken(position)));
+        match unusable {
+            None => rows.push(texts, operation),
+            Some(reason) => rows.push_unusable(texts, reason),
+        }
         if rows.len() >= BATCH_ROWS {
             self.flush(relation)?;
         }
@@ -295,10 +333,13 @@ impl ReplicationStream {
         let (count, first) = (rows.len() as u64, open.counts.entry(table.table).or_default());
         let origin: Arc<str> = format!("{} at {}", table.relation.shown(), shown_position(open.final_lsn)).into();
         let batch = match &table.foreign {
-            Ok(foreign) => rows.take(&table.relation, foreign, &origin, 0, *first),
-            Err(error) => Err(error.clone()),
+            Ok(foreign) => rows.take(&table.relation, foreign, &origin, 0, *first)?,
+            Err(error) => {
+                let reason = Reason::new("the table can't be read", error.to_string());
+                let rejections = rows.take_rejected(&table.relation, *first, &reason);
+                rejected(&self.schemas[&table.table], &origin, rejections)?
+            }
         };
-        let batch = batch.or_else(|error| rejected(&self.schemas[&table.table], &origin, *first, count, &error))?;
         *first += count;
         open.batches.push(batch);
         Ok(())
@@ -327,53 +368,65 @@ impl ReplicationStream {
     }
 
     /// A new row with the values that were not sent, because they have not changed: those of the old row, if it is
-    /// there, and otherwise those that the table has now.
+    /// there, and otherwise those that the table has now. If these can't be found out, also why.
     fn with_unchanged(
         &mut self,
         relation: u32,
         old: Option<&[SentValue]>,
         new: Vec<SentValue>,
-    ) -> Result<Vec<Option<String>>> {
-        let of_old = |position: usize| old.and_then(|old| old.get(position).copied());
+    ) -> Result<(Vec<Option<String>>, Option<Reason>)> {
         let mut values = Vec::with_capacity(new.len());
         let mut missing = Vec::new();
         for (position, value) in new.iter().enumerate() {
-            let value = if *value == SentValue::Unchanged { of_old(position).unwrap_or(*value) } else { *value };
-            match value {
-                SentValue::Text(text) => values.push(Some(text.to_owned())),
-                SentValue::Null if new[position] == SentValue::Unchanged => {
-                    // A key alone has nulls for what it does not have.
-                    missing.push(position);
-                    values.push(None);
-                }
-                SentValue::Null => values.push(None),
-                SentValue::Unchanged => {
-                    missing.push(position);
-                    values.push(None);
-                }
+            // An old row that is a key alone has nulls for what it does not have; a null is not stored apart.
+            let of_old = || old.and_then(|old| old.get(position)?.text());
+            let is_unchanged = *value == SentValue::Unchanged;
+            let text = value.text().or_else(|| if is_unchanged { of_old() } else { None });
+            if is_unchanged && text.is_none() && self.reads(relation, position) {
+                missing.push(position);
             }
+            values.push(text.map(str::to_owned));
         }
         if missing.is_empty() {
-            return Ok(values);
+            return Ok((values, None));
         }
-        let Some(Some(table)) = self.relations.get(&relation) else { return Ok(values) };
+        let found = match self.look_up(relation, &values, &missing) {
+            // The table has changed since, for instance.
+            Err(error) if error.kind() == ErrorKind::Usage => {
+                let cause = format!("a large value was not sent, and can't be read: {error}");
+                return Ok((values, Some(Reason::new("a large value can't be read", cause))));
+            }
+            found => found?,
+        };
+        for (position, text) in missing.into_iter().zip(found) {
+            values[position] = text;
+        }
+        Ok((values, None))
+    }
+
+    /// True if the job needs a column of a table.
+    fn reads(&self, relation: u32, position: usize) -> bool {
+        let table = self.relations.get(&relation).and_then(Option::as_ref);
+        table.and_then(|table| table.foreign.as_ref().ok()).is_some_and(|foreign| foreign.reads(position))
+    }
+
+    /// Values that a row has now; nulls if it is gone, which is still to come then.
+    fn look_up(&mut self, relation: u32, row: &[Option<String>], wanted: &[usize]) -> Result<Vec<Option<String>>> {
+        let Some(Some(table)) = self.relations.get(&relation) else { return Ok(Vec::new()) };
         let columns = &table.relation.columns;
-        let keys: Vec<usize> = (0..columns.len()).filter(|position| columns[*position].is_key).collect();
-        let names = missing.iter().map(|position| quoted(&columns[*position].name)).collect::<Vec<_>>().join(", ");
-        let conditions = keys.iter().map(|position| {
-            let key = literal(values[*position].as_deref().unwrap_or_default());
-            format!("{} = {key}", quoted(&columns[*position].name))
+        let names = wanted.iter().map(|position| quoted(&columns[*position].name)).collect::<Vec<_>>().join(", ");
+        let keys = columns.iter().zip(row).filter(|(column, _)| column.is_key);
+        let conditions = keys.map(|(column, value)| {
+            format!("{} = {}", quoted(&column.name), literal(value.as_deref().unwrap_or_default()))
         });
         let conditions = conditions.collect::<Vec<_>>().join(" AND ");
         let query = format!("SELECT {names} FROM {} WHERE {conditions}", table.relation.qualified());
         let mut control = self.control()?;
-        let found = asked(control.simple_query(&query))?;
+        let found = control.simple_query(&query).map_err(server_error)?;
         let row =
             found.iter().find_map(|found| if let SimpleQueryMessage::Row(row) = found { Some(row) } else { None });
-        for (place, position) in missing.iter().enumerate() {
-            // If the row is gone by now, that comes later.
-            values[*position] = row.and_then(|row| row.get(place).map(str::to_owned));
-        }
+        let values = (0..wanted.len()).map(|place| row.and_then(|row| row.get(place).map(str::to_owned)));
+        let values = values.collect();
         self.control = Some(control);
         Ok(values)
     }
@@ -393,13 +446,10 @@ impl ReplicationStream {
     }
 }
 
-/// Rows of which none can be used, for one reason.
-fn rejected(schema: &InputSchema, origin: &Arc<str>, first: u64, count: u64, error: &Error) -> Result<SourceBatch> {
+/// A batch of rows of which none can be used.
+fn rejected(schema: &InputSchema, origin: &Arc<str>, malformed: Vec<MalformedRow>) -> Result<SourceBatch> {
     let mut batch = SourceBatch::new(schema, 0, origin, 0, &schema.empty())?;
-    batch.numbers = RowNumbers::Listed(Vec::new());
-    let reason = Reason::new("the table can't be read", error.to_string());
-    let row = |number| MalformedRow { number, reason: reason.clone(), json: String::new() };
-    batch.malformed = (first..first + count).map(row).collect();
+    (batch.numbers, batch.malformed) = (RowNumbers::Listed(Vec::new()), malformed);
     Ok(batch)
 }
 
@@ -408,11 +458,30 @@ fn runtime() -> Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Error::failed)
 }
 
+/// Connects for replication. Returns what identifies the server, too.
+async fn connected(
+    config: &PostgresSourceConfig,
+    position: u64,
+    confirmed: u64,
+) -> Result<(ReplicationClient, String)> {
+    let replication = replication(config, position)?.with_ack_lsn(Lsn::from_u64(confirmed));
+    let mut client = within(ReplicationClient::connect_gated(replication)).await?;
+    let system = within(client.identify_system()).await?.system_id;
+    Ok((client, system))
+}
+
+/// What the server answers, unless that takes too long.
+async fn within<T>(answer: impl Future<Output = pgwire_replication::Result<T>>) -> Result<T> {
+    let answered = timeout(ANSWERS_WITHIN, answer).await;
+    answered.map_err(|_| Error::failed("the server does not answer"))?.map_err(failed)
+}
+
 /// How to connect.
 fn replication(config: &PostgresSourceConfig, position: u64) -> Result<ReplicationConfig> {
-    let mut replication = config.address.replication(&config.slot, &config.publication)?;
+    let mut replication = config.address.replication(&config.slot, &quoted(&config.publication))?;
     replication = replication.with_options(OPTIONS).with_application_name("millstream");
-    replication = replication.with_status_interval(CONFIRM_EVERY).with_start_lsn(Lsn::from_u64(position));
+    replication = replication.with_status_interval(CONFIRM_EVERY).with_buffer_size(READ_AHEAD);
+    replication = replication.with_start_lsn(Lsn::from_u64(position));
     Ok(replication)
 }
 
