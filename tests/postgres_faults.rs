@@ -6,6 +6,7 @@ mod files;
 mod served;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -28,7 +29,8 @@ const SHOP: &str = "
         quantity integer, discount numeric(5,4));
     INSERT INTO products SELECT id, 'Category ' || id % 3, id * 1.25 FROM generate_series(0, 20) AS id;
     INSERT INTO customers SELECT generate_series(0, 30);
-    INSERT INTO orders SELECT id, 1 + id % 30, 1 + id % 20, '2024-01-01'::date + (id % 80)::int, 1 + id % 5, id % 4 / 20.0
+    INSERT INTO orders SELECT id, 1 + id % 30, 1 + id % 20,
+        '2024-01-01'::date + (id % 80)::int, 1 + id % 5, id % 4 / 20.0
         FROM generate_series(1, 300) AS id;
     CREATE PUBLICATION shop FOR TABLE orders, products, customers;
 ";
@@ -96,7 +98,8 @@ fn client_of(database: &Database) -> Client {
 fn check_delivered(database: &Database, running: &Running, round: u64) {
     let mut client = client_of(database);
     let marker = format!(
-        "INSERT INTO orders VALUES (0, 0, 1, '2024-01-01', {round}, 0) ON CONFLICT (order_id) DO UPDATE SET quantity = {round}"
+        "INSERT INTO orders VALUES (0, 0, 1, '2024-01-01', {round}, 0)
+         ON CONFLICT (order_id) DO UPDATE SET quantity = {round}"
     );
     client.batch_execute(&marker).expect("marked");
     let is_there = "SELECT EXISTS (SELECT FROM shop.customer_patterns WHERE customer_id = 0 AND total_spent::numeric =
@@ -111,11 +114,27 @@ fn check_delivered(database: &Database, running: &Running, round: u64) {
     for ((table, definition), delivered) in DEFINITIONS.iter().zip(DELIVERED) {
         let difference = format!(
             "{amounts}, wanted AS ({definition}), found AS ({delivered})
-             SELECT count(*) FROM ((TABLE wanted EXCEPT TABLE found) UNION ALL (TABLE found EXCEPT TABLE wanted)) AS other"
+             SELECT count(*) FROM ((TABLE wanted EXCEPT TABLE found)
+             UNION ALL (TABLE found EXCEPT TABLE wanted)) AS other"
         );
         let others: i64 = client.query_one(&difference, &[]).expect("a count").get(0);
         assert_eq!(others, 0, "{table} in round {round}: {}", running.log());
     }
+}
+
+/// Writes a config file that follows and delivers over two networks.
+fn configured(shop: &Shop, database: &Database, [near, far]: [&Proxy; 2]) -> PathBuf {
+    let url = |proxy: &Proxy| database.url().replace(&database.port().to_string(), &proxy.port.to_string());
+    let tables = "tables: {orders: orders, products: products, customers: customers}";
+    let config = format!(
+        "sources: [{{name: db, type: postgres, url: \"{}\", publication: shop, {tables}}}]\n\
+         sinks: [{{name: bi, type: postgres, url: \"{}\", tables: [daily_sales, product_sales, customer_patterns]}}]\n",
+        url(near),
+        url(far)
+    );
+    let path = shop.path("config.yaml");
+    std::fs::write(&path, config).expect("written");
+    path
 }
 
 /// `MILLSTREAM_KILLS` says how many rounds there are.
@@ -126,16 +145,7 @@ fn no_transaction_is_lost_and_none_is_there_in_part_whatever_fails() {
     client_of(&database).batch_execute(SHOP).expect("a shop");
     let (shop, mut random) = (Shop::empty(), Rng::with_seed(rounds));
     let (near, far) = (Proxy::to(database.port()), Proxy::to(database.port()));
-    let url = |proxy: &Proxy| database.url().replace(&database.port().to_string(), &proxy.port.to_string());
-    let tables = "tables: {orders: orders, products: products, customers: customers}";
-    let config = format!(
-        "sources: [{{name: db, type: postgres, url: \"{}\", publication: shop, {tables}}}]\n\
-         sinks: [{{name: bi, type: postgres, url: \"{}\", tables: [daily_sales, product_sales, customer_patterns]}}]\n",
-        url(&near),
-        url(&far)
-    );
-    let path = shop.path("config.yaml");
-    std::fs::write(&path, config).expect("written");
+    let path = configured(&shop, &database, [&near, &far]);
     let start = || {
         let mut running = Running::start(service(&shop, &["--config", &path.display().to_string()]));
         running.await_line("live at epoch");

@@ -45,7 +45,7 @@ struct Session {
 }
 
 /// What a look at the progress says of a delivery.
-enum Standing {
+enum DeliveryStanding {
     /// It was delivered, and this process was not told.
     Delivered,
     /// It is the next.
@@ -58,7 +58,7 @@ impl Destination for PostgresWriter {
             Some(session) => session,
             None => {
                 let mut session = self.connect()?;
-                if let Standing::Delivered = self.look_at_progress(&mut session, delivery)? {
+                if let DeliveryStanding::Delivered = self.look_at_progress(&mut session, delivery)? {
                     self.session = Some(session);
                     return Ok(());
                 }
@@ -70,7 +70,7 @@ impl Destination for PostgresWriter {
             Ok(false) => {
                 // The progress is not what it was. Either the last commit was not seen yet when it was looked up, or
                 // somebody else has moved it.
-                if let Standing::Next = self.look_at_progress(&mut session, delivery)? {
+                if let DeliveryStanding::Next = self.look_at_progress(&mut session, delivery)? {
                     let error = self.named(Error::failed("the progress was moved and moved back"));
                     return Err(DeliveryError::Transient(error));
                 }
@@ -141,7 +141,11 @@ impl PostgresWriter {
     }
 
     /// Finds out where a delivery stands, after it is not known whether one was committed.
-    fn look_at_progress(&mut self, session: &mut Session, delivery: &Delivery) -> Result<Standing, DeliveryError> {
+    fn look_at_progress(
+        &mut self,
+        session: &mut Session,
+        delivery: &Delivery,
+    ) -> Result<DeliveryStanding, DeliveryError> {
         let found = self
             .progress
             .read(&mut session.client)
@@ -154,13 +158,13 @@ impl PostgresWriter {
             }
             Some(Recorded { epoch, .. }) if epoch == Some(delivery.epoch) && epoch != self.delivered => {
                 self.delivered = epoch;
-                Ok(Standing::Delivered)
+                Ok(DeliveryStanding::Delivered)
             }
-            Some(Recorded { epoch, .. }) if epoch == self.delivered => Ok(Standing::Next),
+            Some(Recorded { epoch, .. }) if epoch == self.delivered => Ok(DeliveryStanding::Next),
             // A snapshot leads from whatever there is.
             Some(Recorded { epoch, .. }) if delivery.is_snapshot => {
                 self.delivered = epoch;
-                Ok(Standing::Next)
+                Ok(DeliveryStanding::Next)
             }
             Some(_) => fenced(
                 "the tables have another epoch than was delivered, as after a failover; restart the service, which \

@@ -131,7 +131,8 @@ impl ReplicatedTable {
     ) -> Result<ReplicatedTable> {
         let (publication, shown) = (&config.publication, format!("{schema}.{name}"));
         let found = asked(client.query_opt(
-            "SELECT c.oid, c.relkind = 'p' AND NOT p.pubviaroot, p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
+            "SELECT c.oid, c.relkind = 'p' AND NOT p.pubviaroot,
+                    p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,
                     t.attnames::text[], t.rowfilter, c.relkind = 'p'
              FROM pg_publication p JOIN pg_publication_tables t ON t.pubname = p.pubname
              JOIN pg_namespace n ON n.nspname = t.schemaname
