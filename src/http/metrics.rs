@@ -42,7 +42,7 @@ pub(super) struct Metrics {
     pub(super) followers: Gauge,
     pub(super) sink_epoch: Family<OfSink, Gauge>,
     pub(super) sink_behind: Family<OfSink, Gauge<f64, AtomicU64>>,
-    pub(super) sink_rows: Family<OfSink, Gauge>,
+    pub(super) sink_rows: Family<OfSink, Counter>,
     pub(super) sink_up: Family<OfSink, Gauge>,
     pub(super) source_up: Family<OfSource, Gauge>,
     pub(super) source_held_bytes: Family<OfSource, Gauge>,

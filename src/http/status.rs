@@ -1,5 +1,7 @@
 //! The state of the service.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -75,7 +77,7 @@ fn measure_connectors(metrics: &Metrics, activity: &Activity) {
         metrics.sink_up.get_or_create(&label).set(is_up.into());
         metrics.sink_epoch.get_or_create(&label).set(gauge(report.epoch.map_or(0, |epoch| epoch.epoch)));
         metrics.sink_behind.get_or_create(&label).set(report.behind.as_secs_f64());
-        metrics.sink_rows.get_or_create(&label).set(gauge(report.rows));
+        metrics.sink_rows.get_or_create(&label).inner().store(report.rows, Ordering::Relaxed);
     }
     if let Some(ReplicationReport { name, state, held_bytes, .. }) = activity.replication() {
         let label = OfSource { source: name };

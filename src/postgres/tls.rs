@@ -29,7 +29,7 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(Error::failed)?;
     let config = match trust {
-        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoQuestions(provider))),
+        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider))),
         Trust::Browsers => {
             builder.with_root_certificates(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
         }
@@ -53,9 +53,9 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect> {
 
 /// Takes any certificate, as libpq does with `sslmode=require`.
 #[derive(Debug)]
-struct NoQuestions(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for NoQuestions {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

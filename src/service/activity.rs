@@ -20,7 +20,11 @@ use super::offsets::now_ms;
 
 /// What a service has done and is doing. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<Mutex<ActivityReport>>, Arc<Mutex<Option<Arc<OperatorLog>>>>, Arc<Mutex<Option<Replication>>>);
+pub struct Activity {
+    report: Arc<Mutex<ActivityReport>>,
+    operators: Arc<Mutex<Option<Arc<OperatorLog>>>>,
+    replication: Arc<Mutex<Option<Replication>>>,
+}
 
 /// What a service has done and is doing. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
@@ -205,7 +209,7 @@ impl Activity {
     /// How it goes to follow a database; `None` if none is followed.
     #[must_use]
     pub fn replication(&self) -> Option<ReplicationReport> {
-        let replication = self.2.lock().unwrap_or_else(PoisonError::into_inner);
+        let replication = self.replication.lock().unwrap_or_else(PoisonError::into_inner);
         replication.as_ref().map(|report| report.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
@@ -214,7 +218,7 @@ impl Activity {
     pub(super) fn begin_replication(&self, name: &str, place: String) -> Replication {
         let report = ReplicationReport { name: name.to_owned(), place, ..ReplicationReport::default() };
         let replication = Replication(Arc::new(Mutex::new(report)));
-        *self.2.lock().unwrap_or_else(PoisonError::into_inner) = Some(replication.clone());
+        *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = Some(replication.clone());
         replication
     }
 
@@ -238,13 +242,13 @@ impl Activity {
     /// What the operators of the dataflow do and keep; none if nobody may look.
     #[must_use]
     pub fn operators(&self) -> Vec<OperatorReport> {
-        let log = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone();
         log.map_or(Vec::new(), |log| log.reports())
     }
 
     /// The job has another dataflow.
     pub(super) fn begin_dataflow(&self, log: Option<Arc<OperatorLog>>) {
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
     /// The tables can be read.
@@ -286,6 +290,6 @@ impl Activity {
     }
 
     fn lock(&self) -> MutexGuard<'_, ActivityReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -131,32 +131,24 @@ impl EpochOfArrivals {
 
     /// Logs the epoch: at a level of its own if it has no file, for there may be a thousand of those a second.
     pub(super) fn log(&self) {
-        let file = |arrival: &Arrival| match &arrival.from {
-            ArrivedFrom::File { name, .. } => Some(name.clone()),
-            ArrivedFrom::Request(_) | ArrivedFrom::Transaction { .. } => None,
-        };
-        let files: Vec<_> = self.arrivals.iter().filter_map(file).collect();
-        let (epoch, rows, requests) = (self.epoch.epoch, self.rows, self.arrivals.len() - files.len());
-        match files.last() {
-            Some(last) if requests == 0 => {
-                tracing::info!(
-                    epoch,
-                    source = "folder",
-                    "epoch {epoch}: {rows} rows of {} files, the last {last}",
-                    files.len()
-                );
+        let (mut files, mut last, mut requests, mut transactions) = (0, None, 0, 0);
+        for arrival in &self.arrivals {
+            match &arrival.from {
+                ArrivedFrom::File { name, .. } => (files, last) = (files + 1, Some(name)),
+                ArrivedFrom::Request(_) => requests += 1,
+                ArrivedFrom::Transaction { .. } => transactions += 1,
             }
-            Some(last) => {
-                let files = files.len();
-                let what = format_args!(
-                    "{rows} rows of {files} files, the last {last}, and {requests} requests and transactions"
-                );
-                tracing::info!(epoch, source = "folder, http", "epoch {epoch}: {what}");
-            }
-            None => {
-                let what = "requests and transactions";
-                tracing::debug!(epoch, source = "http", "epoch {epoch}: {rows} rows of {requests} {what}");
-            }
+        }
+        let of_files = last.map(|last| ("folder", format!("{files} files, the last {last}")));
+        let of_requests = (requests > 0).then(|| ("http", format!("{requests} requests")));
+        let of_transactions = (transactions > 0).then(|| ("postgres", format!("{transactions} transactions")));
+        let parts: Vec<_> = [of_files, of_requests, of_transactions].into_iter().flatten().collect();
+        let source = parts.iter().map(|(source, _)| *source).collect::<Vec<_>>().join(", ");
+        let what = parts.iter().map(|(_, what)| what.as_str()).collect::<Vec<_>>().join(", ");
+        let (epoch, rows) = (self.epoch.epoch, self.rows);
+        match files {
+            0 => tracing::debug!(epoch, source, "epoch {epoch}: {rows} rows of {what}"),
+            _ => tracing::info!(epoch, source, "epoch {epoch}: {rows} rows of {what}"),
         }
     }
 }
