@@ -139,7 +139,10 @@ fn mebibytes(bytes: u64) -> String {
 
 /// The folders of a service.
 fn of_folders(config: &ServiceConfig) -> Vec<Check> {
-    let input = InputTable::ALL.map(|table| {
+    let followed = config.postgres_source.iter().flat_map(|source| source.tables.iter().map(|(table, _)| *table));
+    let followed: Vec<_> = followed.collect();
+    let in_files = InputTable::ALL.into_iter().filter(|table| !followed.contains(table));
+    let input = in_files.map(|table| {
         let found = FileSource::open_some(&config.run.input.path, &[table], &config.run.input.files);
         let found = found.map(|source| {
             let (files, columns) = (source.file_count(table), source.schema(table).order.len());
@@ -149,7 +152,7 @@ fn of_folders(config: &ServiceConfig) -> Vec<Check> {
     });
     let output = Check::of("output folder", room(&config.run.output.path));
     let state = room(&config.state).and_then(|room| Ok(format!("{}; {room}", used_by(&config.state)?)));
-    input.into_iter().chain([output, Check::of("state folder", state)]).collect()
+    input.chain([output, Check::of("state folder", state)]).collect()
 }
 
 /// The room in a folder, or where it would be created.

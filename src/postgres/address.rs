@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use ::postgres::config::{Host, SslMode};
@@ -40,6 +42,10 @@ impl PostgresAddress {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(Error::usage(format!("url: {wanted}")));
         }
+        if !has_plain_authority(url) {
+            let cause = "special characters in the user and the password are written as %xx, such as %40 for @";
+            return Err(Error::usage(format!("url: {cause}; {wanted}")));
+        }
         let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
         let (mut rest, mut mode, mut authority) = (Vec::new(), "prefer", None);
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -58,6 +64,7 @@ impl PostgresAddress {
             "verify-full" => (SslMode::Require, authority.map_or(Trust::Browsers, Trust::Authority)),
             found => {
                 let wanted = "wanted disable, prefer, require or verify-full";
+                let found = if found.chars().all(|letter| letter.is_ascii_alphabetic()) { found } else { "another" };
                 return Err(Error::usage(format!("url: sslmode: found {found}, {wanted}")));
             }
         };
@@ -66,6 +73,8 @@ impl PostgresAddress {
         }
         config.ssl_mode(ssl_mode).connect_timeout(CONNECT_WITHIN).tcp_user_timeout(UNACKNOWLEDGED_FOR);
         config.keepalives_idle(SILENT_FOR).keepalives_interval(SILENT_FOR / 2).keepalives_retries(3);
+        // Such as that a table is there already.
+        config.notice_callback(|_| ());
         if config.get_application_name().is_none() {
             config.application_name("millstream");
         }
@@ -108,8 +117,24 @@ impl PostgresAddress {
     ///
     /// If the server can't be reached, or does not let the user in.
     pub(crate) fn connect(&self) -> Result<Client> {
-        self.config.connect(connector(&self.trust)?).map_err(server_error)
+        // The timeout of the client is one of the network: a server may take a connection and then say nothing.
+        let (config, connector) = (self.config.clone(), connector(&self.trust)?);
+        let (give, given) = mpsc::channel();
+        thread::spawn(move || give.send(config.connect(connector)));
+        match given.recv_timeout(2 * CONNECT_WITHIN) {
+            Ok(connected) => connected.map_err(server_error),
+            Err(_) => Err(Error::failed("the server does not answer")),
+        }
     }
+}
+
+/// True unless the user or the password of a URL have characters that end them, or would make it hard to hide them.
+fn has_plain_authority(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, _) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let is_odd = |letter: char| letter.is_whitespace() || "@\"'<>,\\".contains(letter);
+    !user.contains(is_odd) && !path.split('?').next().unwrap_or_default().contains('@')
 }
 
 /// Without the password.
@@ -179,6 +204,11 @@ mod tests {
             ("postgres://me:hidden@db.example:port/shop", "url: wanted postgres://"),
             ("postgres://me:hidden@db.example", "it lacks the host, the database or the user"),
             ("postgres://me:hidden@db/shop?sslmode=on", "sslmode: found on, wanted disable, prefer, require"),
+            (
+                "postgres://me:hid/den#hidden@db/shop",
+                "special characters in the user and the password are written as %xx",
+            ),
+            ("postgres://me:hid@hidden@db/shop", "special characters in the user and the password are written as %xx"),
         ] {
             let error = PostgresAddress::parse(url).expect_err(url).to_string();
             assert!(error.contains(words) && !error.contains("hidden"), "{error}");

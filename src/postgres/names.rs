@@ -18,6 +18,9 @@ pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
+/// Names that every table has already.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
 /// The longest name of the server, in bytes.
 const LONGEST: usize = 63;
 
@@ -44,6 +47,9 @@ fn plain(name: &str) -> String {
     if plain.is_empty() || plain.starts_with(|first: char| first.is_ascii_digit()) {
         plain.insert(0, '_');
     }
+    if SYSTEM_COLUMNS.contains(&plain.as_str()) {
+        plain.push('_');
+    }
     plain.truncate(LONGEST);
     plain
 }
@@ -54,10 +60,10 @@ mod tests {
 
     #[test]
     fn plain_names_need_no_quotes_and_differ() {
-        let names = ["order_id", "Zip Code", "zip-code", "1st", "é", &"x".repeat(70), &"x".repeat(64)];
+        let names = ["order_id", "Zip Code", "zip-code", "1st", "CTID", &"x".repeat(70), &"x".repeat(64)];
         let plain = plain_names(names.into_iter());
         let long = "x".repeat(63);
-        assert_eq!(plain[..5], ["order_id", "zip_code", "zip_code_2", "_1st", "_"]);
+        assert_eq!(plain[..5], ["order_id", "zip_code", "zip_code_2", "_1st", "ctid_"]);
         assert_eq!(plain[5..], [long.clone(), format!("{}_2", &long[..61])]);
         assert_eq!(qualified("a\"b", "c"), "\"a\"\"b\".\"c\"");
         assert_eq!(literal("it's a \\"), "E'it''s a \\\\'");

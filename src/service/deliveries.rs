@@ -32,6 +32,9 @@ pub(super) struct Deliveries {
 pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
     let of_sink = |keys: &PostgresKeys| match sink_config(keys) {
         Ok(sink) => {
+            if let Some(error) = PostgresSink::refused(&sink, config.run.job.tables.names()) {
+                return vec![(format!("sink {}: its tables", sink.name), Err(error))];
+            }
             let tables = config.run.job.tables.names().filter(|table| PostgresSink::takes(&sink, table));
             check_sink(&sink, &tables.map(str::to_owned).collect::<Vec<_>>())
         }

@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::durable::{Offset, State, column_of_text, column_to_text};
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
+#[cfg(feature = "postgres")]
+use crate::sources::postgres::ReplicatedTable;
 use crate::sources::{FileLedger, RowDecoder, Source};
 
 /// The name of a folder among the sources of a state: its path, so that a file is taken once whatever the folder is
@@ -52,10 +54,17 @@ pub(super) fn database_name(source: &str) -> String {
     format!("postgres {source}")
 }
 
-/// What a commit says of a database: the position behind the last transaction, and what identifies the server.
+/// What a commit says of a database: the position behind the last transaction, and what identifies the server and the
+/// tables.
 #[cfg(feature = "postgres")]
-pub(super) fn of_position(position: u64, system: &str) -> Offset {
-    json!({ "position": shown_position(position), "system": system })
+pub(super) fn of_position(position: u64, system: &str, tables: &BTreeMap<String, u64>) -> Offset {
+    json!({ "position": shown_position(position), "system": system, "tables": tables })
+}
+
+/// What identifies the tables that are followed there, by those of the job.
+#[cfg(feature = "postgres")]
+pub(super) fn followed_tables(replicated: &[ReplicatedTable]) -> BTreeMap<String, u64> {
+    replicated.iter().map(|replicated| (replicated.table.name().to_owned(), replicated.id.into())).collect()
 }
 
 /// A position of the log of a PostgreSQL server, as it writes it.

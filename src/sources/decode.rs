@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StructArray};
-use arrow::datatypes::{Field, FieldRef};
+use arrow::array::{Array, ArrayRef, StructArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::record_batch::RecordBatch;
 use chrono_tz::Tz;
 
@@ -189,8 +190,32 @@ impl RowDecoder {
         Ok(rest)
     }
 
+    /// Reads ids, which must fit the type with which they are written.
     fn ids<I: ShopId>(&self, column: &ArrayRef, name: &'static str) -> Result<CellReader<I>> {
-        ids(column, name, self.text_ids.contains(&name))
+        let read = ids(column, name, self.text_ids.contains(&name))?;
+        let place = self.schema.table.cores().iter().position(|core| core.name == name);
+        let written = place.and_then(|place| self.schema.cores[place].clone()).filter(DataType::is_integer);
+        let Some(written) = written.filter(|written| written != column.data_type() && *written != DataType::Int64)
+        else {
+            return Ok(read);
+        };
+        let values = match column.data_type() {
+            DataType::Dictionary(_, values) => cast(column, values).map_err(Error::failed)?,
+            _ => Arc::clone(column),
+        };
+        let fitting = cast(&values, &written).map_err(Error::failed)?;
+        Ok(Box::new(move |row| {
+            let id = read(row)?;
+            if id.is_some() && fitting.is_null(row) {
+                return Err(Reason::new(
+                    format!("{name} is out of range"),
+                    format!(
+                        "{name} is out of range: wanted one that a {written} has, as when the service first started"
+                    ),
+                ));
+            }
+            Ok(id)
+        }))
     }
 
     /// The orders of a batch.

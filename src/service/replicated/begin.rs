@@ -1,7 +1,10 @@
 //! The first rows of the tables of a database: those of the snapshot with which a slot begins.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::atomic_file::AtomicFile;
 use crate::config::PostgresSourceKeys;
@@ -20,6 +23,8 @@ pub(in crate::service) struct SnapshotRows {
     pub(in crate::service) snapshot: PostgresSnapshot,
     pub(in crate::service) tables: Vec<InputTable>,
     slot: NewSlot,
+    /// What identifies the tables there.
+    followed: BTreeMap<String, u64>,
     source: String,
     folder: PathBuf,
 }
@@ -51,7 +56,17 @@ impl SnapshotRows {
         let tables = PostgresSnapshot::tables(&replicated, &config.run.input.files)?;
         let mark = config.state.join(format!("postgres-{}.slot", source.name));
         let is_ours = fs::read_to_string(&mark).is_ok_and(|slot| slot == source.slot);
-        if let Some(state) = ReplicationSlot::state(&mut client, &source.slot)? {
+        let mut found = ReplicationSlot::state(&mut client, &source.slot)?;
+        // A start that was killed may still be noticed there.
+        for _ in 0..50 {
+            if !is_ours || found.as_ref().is_none_or(|state| !state.is_active) {
+                break;
+            }
+            progress.check_not_stopped()?;
+            thread::sleep(Duration::from_millis(200));
+            found = ReplicationSlot::state(&mut client, &source.slot)?;
+        }
+        if let Some(state) = found {
             if !is_ours || state.is_active {
                 let slot = &source.slot;
                 return Err(Error::failed(format!(
@@ -81,12 +96,13 @@ impl SnapshotRows {
         };
         crash::point("postgres: tables copied");
         let tables = source.tables.iter().map(|(table, _)| *table).collect();
-        Ok(SnapshotRows { snapshot, tables, slot, source: source.name.clone(), folder })
+        let followed = offsets::followed_tables(&replicated);
+        Ok(SnapshotRows { snapshot, tables, slot, source: source.name.clone(), folder, followed })
     }
 
     /// What the commit of the first epoch says of it.
     pub(in crate::service) fn offset(&self) -> (String, Offset) {
-        (database_name(&self.source), offsets::of_position(self.slot.position, &self.slot.system))
+        (database_name(&self.source), offsets::of_position(self.slot.position, &self.slot.system, &self.followed))
     }
 }
 

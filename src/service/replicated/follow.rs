@@ -1,6 +1,6 @@
 //! The thread that takes the transactions of a database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -58,6 +58,15 @@ pub(super) fn begin(
         )));
     };
     let position = position_of(position)?;
+    let tables: BTreeMap<String, u64> =
+        offset.and_then(|offset| serde_json::from_value(offset["tables"].clone()).ok()).unwrap_or_default();
+    let wanted: BTreeSet<_> = config.tables.iter().map(|(table, _)| table.name().to_owned()).collect();
+    if wanted != tables.keys().cloned().collect() {
+        let (name, known) = (&config.name, tables.into_keys().collect::<Vec<_>>().join(", "));
+        return Err(Error::usage(format!(
+            "source {name}: tables: the state began with {known}; wanted the same, or another state (--state)"
+        )));
+    }
     let follower = TransactionFollower {
         schemas: InputTable::ALL.map(|table| (table, admission.schema(table).clone())).into(),
         config,
@@ -65,6 +74,7 @@ pub(super) fn begin(
         inbox: Arc::clone(inbox),
         replication,
         system: system.map(str::to_owned),
+        tables,
         taken: position,
         put: position,
         committed: Arc::new(AtomicU64::new(position)),
@@ -88,6 +98,8 @@ struct TransactionFollower {
     replication: Replication,
     /// What identifies the server.
     system: Option<String>,
+    /// What identifies the tables.
+    tables: BTreeMap<String, u64>,
     /// The position behind the last transaction that was taken.
     taken: u64,
     /// The position behind the last one that was put into the inbox; others had no rows.
@@ -150,19 +162,21 @@ impl TransactionFollower {
     fn take_all(&mut self) -> Result<(), StreamEnd> {
         self.replication.update(|report| report.state = ReplicationState::Connecting);
         let mut control = self.config.address.connect()?;
-        ReplicatedTable::all(&mut control, &self.config)?;
+        let replicated = self.look_at_tables(&mut control)?;
         self.look_at_slot(&mut control)?;
         let (taken, committed) = (self.taken, self.committed.load(Ordering::Acquire));
         let (options, schemas) = (&self.admission.config.run.input.files, self.schemas.clone());
         let system = self.system.as_deref();
-        let mut stream = ReplicationStream::start(&self.config, options, schemas, taken, committed, system)?;
+        let mut stream =
+            ReplicationStream::start(&self.config, options, schemas, taken, committed, system, &replicated)
+                .map_err(|error| self.ended(error))?;
         self.replication.update(|report| report.state = ReplicationState::Streaming);
         let (mut looked, mut since, mut idle, mut shown) = (Instant::now(), Instant::now(), 0, 0);
         loop {
             if self.inbox.is_closed() {
                 return Ok(());
             }
-            match stream.next(PATIENCE)? {
+            match stream.next(PATIENCE).map_err(|error| self.ended(error))? {
                 Streamed::Transaction(transaction) if transaction.end > self.taken => self.put(transaction)?,
                 Streamed::Transaction(_) | Streamed::Silence => {}
                 Streamed::Nothing(position) => idle = position,
@@ -181,7 +195,7 @@ impl TransactionFollower {
                 self.put_rows(ArrivedBatches::default(), reached, since);
             }
             if looked.elapsed() >= LOOK_EVERY {
-                ReplicatedTable::all(&mut control, &self.config)?;
+                self.look_at_tables(&mut control)?;
                 self.look_at_slot(&mut control)?;
                 looked = Instant::now();
             }
@@ -232,9 +246,37 @@ impl TransactionFollower {
     fn put_rows(&mut self, rows: ArrivedBatches, end: u64, since: Instant) {
         self.put = end;
         let system = self.system.as_deref().unwrap_or_default();
-        let offset = (database_name(&self.config.name), offsets::of_position(end, system));
+        let offset = (database_name(&self.config.name), offsets::of_position(end, system, &self.tables));
         let from = ArrivedFrom::Transaction { offset, end, committed: Arc::clone(&self.committed) };
         self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
+    }
+
+    /// Looks whether the tables are there and published, and are those that the state began with.
+    fn look_at_tables(&self, control: &mut ::postgres::Client) -> Result<Vec<ReplicatedTable>, StreamEnd> {
+        let replicated = ReplicatedTable::all(control, &self.config)?;
+        let found = offsets::followed_tables(&replicated);
+        if let Some(table) =
+            self.tables.iter().find(|(table, id)| found.get(*table) != Some(*id)).map(|(table, _)| table)
+        {
+            let cause = "it was dropped and made again, or has changed its place with another";
+            return Err(StreamEnd::Lost(Error::failed(format!(
+                "{table}: it is another table than the one that the state began with: {cause}; begin anew with another \
+                 state (--state)"
+            ))));
+        }
+        Ok(replicated)
+    }
+
+    /// How the stream ended with an error.
+    fn ended(&self, error: Error) -> StreamEnd {
+        let publication = &self.config.publication;
+        let is_gone = error.to_string().contains(&format!("publication \"{publication}\" does not exist"));
+        if !is_gone {
+            return StreamEnd::Failed(error);
+        }
+        // It is there now, but was not when the next transaction was committed.
+        let cause = format!("publication {publication} was dropped and made again: the slot can't be read over that");
+        StreamEnd::Lost(Error::failed(format!("{cause}; begin anew with another state (--state)")))
     }
 
     /// Looks whether the slot is there, and how much it holds back.

@@ -78,7 +78,7 @@ impl SinkProgress {
         let statement = format!(
             "UPDATE {} SET epoch = $3, committed_ms = $4, committed_at = to_timestamp($4::bigint / 1000.0),
              delivered_at = clock_timestamp() WHERE sink = $1 AND writer = $2 AND epoch IS NOT DISTINCT FROM $5
-             AND committed_ms IS NOT DISTINCT FROM $6",
+             AND (epoch IS NULL OR committed_ms = $6)",
             self.table
         );
         let (to_epoch, to_ms) = parts(to);

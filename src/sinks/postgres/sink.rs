@@ -115,6 +115,17 @@ impl PostgresSink {
         PostgresSink::takes(&self.config, &table.name)
     }
 
+    /// Why a sink can't have the tables that it wants of these; `None` if it can.
+    pub(crate) fn refused<'a>(config: &PostgresSinkConfig, mut tables: impl Iterator<Item = &'a str>) -> Option<Error> {
+        let wanted = config.tables.as_ref()?;
+        if wanted.iter().any(|table| table == REJECTED) {
+            return Some(Error::usage(format!("table {REJECTED}: its rows are too long for a key there")));
+        }
+        let known: Vec<_> = tables.by_ref().collect();
+        let missing = wanted.iter().find(|table| !known.contains(&table.as_str()))?;
+        Some(Error::usage(format!("table {missing} is not one of this job, which has {}", known.join(", "))))
+    }
+
     /// True if a sink takes the table of this name.
     pub(crate) fn takes(config: &PostgresSinkConfig, table: &str) -> bool {
         match &config.tables {
@@ -163,10 +174,9 @@ const REJECTED: &str = "rejected";
 impl Sink for PostgresSink {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let named = |error: Error| Error::new(error.kind(), format!("sink {}: {error}", self.config.name));
-        let tables = self.config.tables.iter().flatten();
-        job.check_has(tables.clone()).map_err(named)?;
-        if tables.clone().any(|table| table == REJECTED) {
-            return Err(named(Error::usage(format!("table {REJECTED}: its rows are too long for a key there"))));
+        job.check_has(self.config.tables.iter().flatten()).map_err(named)?;
+        if let Some(error) = PostgresSink::refused(&self.config, job.tables.iter().map(|table| table.name.as_str())) {
+            return Err(named(error));
         }
         self.tables.clone_from(&job.tables);
         let name = self.config.name.clone();

@@ -184,15 +184,11 @@ impl PostgresWriter {
         for changes in &delivery.tables {
             let table = self.tables.iter().find(|table| table.name == changes.table.name);
             let table = table.ok_or_else(|| Error::failed("internal error: an unknown table"))?;
-            match delivery.is_snapshot {
-                true => replace(&mut changing, table, changes)?,
-                false => {
-                    let mut gone = table.key_texts(&changes.minus)?;
-                    without(&mut gone, &table.key_texts(&changes.plus)?);
-                    table.delete(&mut changing, &gone).map_err(server_error)?;
-                    table.upsert(&mut changing, &changes.plus)?;
-                }
-            }
+            let changed = match delivery.is_snapshot {
+                true => replace(&mut changing, table, changes),
+                false => change(&mut changing, table, changes),
+            };
+            changed.map_err(|error| Error::new(error.kind(), format!("table {}: {error}", table.qualified())))?;
             crash::point("postgres: table changed");
         }
         let Changing { transaction, .. } = changing;
@@ -204,6 +200,14 @@ impl PostgresWriter {
     fn named(&self, error: Error) -> Error {
         Error::new(error.kind(), format!("{}: {error}", self.address))
     }
+}
+
+/// Deletes and upserts the rows of a table that have changed.
+fn change(changing: &mut Changing, table: &TargetTable, changes: &TableChanges) -> Result<()> {
+    let mut gone = table.key_texts(&changes.minus)?;
+    without(&mut gone, &table.key_texts(&changes.plus)?);
+    table.delete(changing, &gone).map_err(server_error)?;
+    table.upsert(changing, &changes.plus)
 }
 
 /// Makes a table have these rows, by those that differ.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use crate::columns::InputSchema;
 use crate::error::Result;
@@ -69,6 +69,13 @@ impl ForeignTable {
     /// True if the column at this position is read.
     pub(crate) fn reads(&self, position: usize) -> bool {
         self.plan.reads(position)
+    }
+
+    /// The type with which the column at this position is carried; `None` if the job computes with it, or does not read
+    /// it.
+    pub(crate) fn carried_as(&self, position: usize) -> Option<&DataType> {
+        let mut carried = self.plan.carried.iter().zip(&self.schema.carried);
+        carried.find(|(place, _)| place.positions() == [position]).map(|(_, field)| field.data_type())
     }
 
     /// Rows as the job has them.

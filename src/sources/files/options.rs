@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+#[cfg(feature = "postgres")]
+use crate::columns::ColumnKind;
 use crate::model::InputTable;
 
 /// How the files of an input folder are read.
@@ -19,6 +21,15 @@ pub struct FileOptions {
     pub csv: CsvDialect,
     /// Of the columns that not every job needs, those that are not read. Rejected rows lack them.
     pub skipped: SkippedColumns,
+}
+
+impl FileOptions {
+    /// What kind of values the job reads from a column of a table, by its own name; `None` if it only carries it.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn core_kind(&self, table: InputTable, own_name: &str) -> Option<ColumnKind> {
+        let name = self.columns.get(table.name()).map_or(own_name, |renames| canonical(own_name, renames));
+        table.cores().iter().find(|core| core.name == name).map(|core| core.kind)
+    }
 }
 
 /// The columns with versions of rows. Of the rows with one id, the one with the greatest version counts, and of several

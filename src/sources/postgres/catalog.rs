@@ -6,14 +6,15 @@ use std::sync::Arc;
 use ::postgres::Client;
 use arrow::datatypes::{DataType, Field, Schema};
 
-use crate::columns::OPERATION;
+use crate::columns::{ColumnKind, OPERATION};
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::postgres::{qualified, quoted, server_error};
+use crate::sources::files::FileOptions;
 
 use super::pgoutput::RelationMessage;
 use super::settings::PostgresSourceConfig;
-use super::types::arrow_type;
+use super::types::{NUMERIC, arrow_type};
 
 /// A table there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +31,18 @@ pub(super) struct RelationColumn {
     /// True if old rows have it.
     pub(super) is_key: bool,
     pub(super) data_type: DataType,
+    /// True for a `numeric`.
+    is_numeric: bool,
 }
+
+/// The places of a `numeric` without places that the job computes with; further ones are rounded.
+const FREE_PLACES: i8 = 9;
 
 /// A table that is replicated, as the catalog has it.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicatedTable {
+    /// Identifies it, whatever it is called.
+    pub(crate) id: u32,
     pub(crate) table: InputTable,
     pub(crate) relation: Relation,
     /// The condition of the rows that are published.
@@ -57,9 +65,26 @@ impl Relation {
         let columns = message.columns.into_iter().map(|column| {
             let written = (column.type_id, column.modifier);
             let (type_id, modifier) = domains.get(&column.type_id).copied().unwrap_or(written);
-            RelationColumn { name: column.name, is_key: column.is_key, data_type: arrow_type(type_id, modifier) }
+            let (data_type, is_numeric) = (arrow_type(type_id, modifier), type_id == NUMERIC);
+            RelationColumn { name: column.name, is_key: column.is_key, data_type, is_numeric }
         });
         Relation { schema: message.schema, name: message.name, columns: columns.collect() }
+    }
+
+    /// With the types that a table of the job needs: a `numeric` without places is a decimal where the job computes with
+    /// it, and one without a fraction is an integer where it is an id.
+    pub(super) fn for_table(mut self, table: InputTable, options: &FileOptions) -> Relation {
+        for column in &mut self.columns {
+            let kind = options.core_kind(table, &column.name);
+            column.data_type = match (kind, &column.data_type) {
+                (Some(ColumnKind::Money | ColumnKind::Quantity), DataType::Utf8) if column.is_numeric => {
+                    DataType::Decimal128(38, FREE_PLACES)
+                }
+                (Some(ColumnKind::Id), DataType::Decimal128(..=18, 0)) => DataType::Int64,
+                (_, other) => other.clone(),
+            };
+        }
+        self
     }
 
     /// The columns, and the one that says what a row does.
@@ -141,6 +166,14 @@ impl ReplicatedTable {
             &[publication, schema, name],
         ))?;
         let Some(found) = found else {
+            let has_partitions = asked(client.query_opt(
+                "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'p'",
+                &[schema, name],
+            ))?;
+            if has_partitions.is_some() {
+                return Err(partitioned(table, &shown, publication));
+            }
             let what_to_do = format!(
                 "wanted it there: CREATE PUBLICATION {publication} FOR TABLE {shown}, or ALTER PUBLICATION \
                  {publication} ADD TABLE {shown}"
@@ -148,8 +181,7 @@ impl ReplicatedTable {
             return Err(Error::usage(format!("{table}: publication {publication} has no table {shown}; {what_to_do}")));
         };
         if found.get(1) {
-            let what_to_do = format!("ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)");
-            return Err(Error::usage(format!("{table}: {shown} has partitions; wanted {what_to_do}")));
+            return Err(partitioned(table, &shown, publication));
         }
         if !found.get::<_, bool>(2) {
             let what_to_do =
@@ -162,7 +194,7 @@ impl ReplicatedTable {
             "SELECT a.attname::text, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
                     CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END,
                     c.relreplident = 'f' OR EXISTS (
-                        SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey::int2[])
+                        SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
                         AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END)
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -172,12 +204,19 @@ impl ReplicatedTable {
         let columns = columns.iter().map(|row| RelationColumn {
             name: row.get(0),
             data_type: arrow_type(row.get(1), row.get(2)),
+            is_numeric: row.get::<_, u32>(1) == NUMERIC,
             is_key: row.get(3),
         });
         let (schema, name, columns) = (schema.clone(), name.clone(), columns.collect());
         let relation = Relation { schema, name, columns };
-        Ok(ReplicatedTable { table, relation, filter: found.get(4), has_partitions: found.get(5) })
+        Ok(ReplicatedTable { id: found.get(0), table, relation, filter: found.get(4), has_partitions: found.get(5) })
     }
+}
+
+/// What to do about a table with partitions.
+fn partitioned(table: InputTable, shown: &str, publication: &str) -> Error {
+    let wanted = format!("ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)");
+    Error::usage(format!("{table}: {shown} has partitions; wanted it in the publication, and {wanted}"))
 }
 
 /// An answer of the server.

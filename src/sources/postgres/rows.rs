@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryBuilder, BooleanArray, StringArray, StringBuilder, new_null_array};
-use arrow::compute::{cast, filter};
+use arrow::compute::{can_cast_types, cast, filter};
 use arrow::datatypes::DataType;
 use serde_json::{Map, Value as Json};
 
@@ -22,22 +22,36 @@ pub(super) struct TextRows {
     /// Why rows can't be used, by their place.
     unusable: Vec<(usize, Reason)>,
     rows: usize,
+    bytes: usize,
 }
+
+/// So many rows, or bytes of text, are one batch: a column of texts holds less than 2 GiB.
+const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 64 << 20;
 
 impl TextRows {
     pub(super) fn new(columns: usize) -> TextRows {
         let columns = (0..columns).map(|_| StringBuilder::new()).collect();
-        TextRows { columns, operations: StringBuilder::new(), unusable: Vec::new(), rows: 0 }
+        TextRows { columns, operations: StringBuilder::new(), unusable: Vec::new(), rows: 0, bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.rows
     }
 
+    /// True once there are as many as are one batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
     /// Adds a row. Columns that it lacks are null.
     pub(super) fn push<'a>(&mut self, values: impl IntoIterator<Item = Option<&'a str>>, operation: Option<&str>) {
         let mut values = values.into_iter();
-        self.columns.iter_mut().for_each(|column| column.append_option(values.next().flatten()));
+        for column in &mut self.columns {
+            let value = values.next().flatten();
+            self.bytes += value.map_or(0, str::len);
+            column.append_option(value);
+        }
         self.operations.append_option(operation);
         self.rows += 1;
     }
@@ -52,6 +66,7 @@ impl TextRows {
     pub(super) fn take_rejected(&mut self, relation: &Relation, first: u64, reason: &Reason) -> Vec<MalformedRow> {
         self.unusable.clear();
         let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
         let texts: Vec<StringArray> = self.columns.iter_mut().map(StringBuilder::finish).collect();
         let operations = self.operations.finish();
         let row = |row: usize| {
@@ -72,6 +87,7 @@ impl TextRows {
         first: u64,
     ) -> Result<SourceBatch> {
         let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
         let texts: Vec<StringArray> = self.columns.iter_mut().map(StringBuilder::finish).collect();
         let operations = self.operations.finish();
         let mut reasons: Vec<Option<Reason>> = vec![None; rows];
@@ -82,9 +98,14 @@ impl TextRows {
                 columns.push(new_null_array(&column.data_type, rows));
                 continue;
             }
-            let typed = typed(text, &column.data_type)?;
+            let mut typed = typed(text, &column.data_type)?;
+            let wanted = foreign.carried_as(position).unwrap_or(&column.data_type);
+            if wanted != typed.data_type() && can_cast_types(typed.data_type(), wanted) {
+                // Each value that does not fit is one row's fault, and not that of all.
+                typed = cast(&typed, wanted).map_err(Error::failed)?;
+            }
             for row in (0..rows).filter(|row| typed.is_null(*row) && text.is_valid(*row)) {
-                let (found, wanted) = (text.value(row), &column.data_type);
+                let found = text.value(row);
                 reasons[row].get_or_insert_with(|| {
                     let name = &column.name;
                     let told =

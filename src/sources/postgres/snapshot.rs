@@ -51,11 +51,12 @@ impl PostgresSnapshot {
     ///
     /// If a column is missing, or has an unusable type.
     pub(crate) fn tables(replicated: &[ReplicatedTable], options: &FileOptions) -> Result<Vec<CopiedTable>> {
-        let table = |ReplicatedTable { table, relation, filter, has_partitions }: &ReplicatedTable| {
+        let table = |ReplicatedTable { table, relation, filter, has_partitions, .. }: &ReplicatedTable| {
+            let relation = relation.clone().for_table(*table, options);
             let foreign = ForeignTable::new(*table, &relation.shown(), &relation.to_arrow(), options)?;
-            check_identity(*table, relation, &foreign)?;
+            check_identity(*table, &relation, &foreign)?;
             let origin = format!("{} (snapshot)", relation.shown()).into();
-            let (relation, filter, has_partitions) = (relation.clone(), filter.clone(), *has_partitions);
+            let (filter, has_partitions) = (filter.clone(), *has_partitions);
             Ok(CopiedTable { relation, foreign, filter, has_partitions, origin })
         };
         replicated.iter().map(table).collect()
@@ -78,7 +79,7 @@ impl PostgresSnapshot {
         let mut client = config.address.connect()?;
         asked(client.batch_execute(&format!(
             "SET datestyle = ISO; SET timezone = UTC; SET bytea_output = hex; SET extra_float_digits = 1;
-             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
+             SET row_security = off; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
         )))?;
         let mut spools = Vec::new();
         for (of, table) in tables.iter().enumerate() {
@@ -95,7 +96,7 @@ impl PostgresSnapshot {
 }
 
 /// Checks that deletes and changes of ids name the row that they are of.
-fn check_identity(table: InputTable, relation: &Relation, foreign: &ForeignTable) -> Result<()> {
+pub(super) fn check_identity(table: InputTable, relation: &Relation, foreign: &ForeignTable) -> Result<()> {
     let lacks = |position: &usize| relation.columns.get(*position).is_some_and(|column| !column.is_key);
     let Some(position) = foreign.id_positions().into_iter().find(lacks) else { return Ok(()) };
     let (shown, column) = (relation.shown(), &relation.columns[position].name);
@@ -175,7 +176,7 @@ impl Source for PostgresSnapshot {
         let mut lines = BufReader::new(File::open(path).map_err(Error::reading(path))?).split(b'\n');
         let (mut first, mut rows) = (0, TextRows::new(table.relation.columns.len()));
         Ok(Box::new(std::iter::from_fn(move || {
-            while rows.len() < batch_size {
+            while rows.len() < batch_size && !rows.is_full() {
                 let Some(line) = lines.next() else { break };
                 match line.map_err(Error::reading(path)).and_then(|line| push_line(&mut rows, line)) {
                     Ok(()) => {}

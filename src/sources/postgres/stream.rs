@@ -19,15 +19,18 @@ use crate::postgres::{literal, quoted, server_error};
 use crate::sources::files::{FileOptions, ForeignTable};
 use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 
-use super::catalog::{Domains, Relation, asked, look_up_types, unknown_types};
+use super::catalog::{Domains, Relation, ReplicatedTable, asked, look_up_types, unknown_types};
 use super::pgoutput::{OutputMessage, RelationMessage, SentValue};
 use super::rows::TextRows;
 use super::settings::PostgresSourceConfig;
+use super::snapshot::check_identity;
 
 /// What is streamed from a slot.
 pub(crate) struct ReplicationStream {
     config: PostgresSourceConfig,
     options: FileOptions,
+    /// The tables that are followed, by their ids there: a table that is renamed is still the same.
+    tables: HashMap<u32, InputTable>,
     /// The columns of the input tables, as the state has them.
     schemas: HashMap<InputTable, InputSchema>,
     client: ReplicationClient,
@@ -85,8 +88,6 @@ pub(crate) enum Streamed {
     Silence,
 }
 
-/// Rows are made a batch when there are so many.
-const BATCH_ROWS: usize = 8192;
 /// How long a handshake may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is looked whether to stop, and after which time a warning says what is waited for.
@@ -175,6 +176,7 @@ impl ReplicationStream {
         position: u64,
         confirmed: u64,
         system: Option<&str>,
+        replicated: &[ReplicatedTable],
     ) -> Result<ReplicationStream> {
         let runtime = runtime()?;
         let client = runtime.block_on(async {
@@ -188,10 +190,12 @@ impl ReplicationStream {
             Ok::<_, Error>(client)
         })?;
         let (relations, domains) = (HashMap::new(), Domains::new());
+        let tables = replicated.iter().map(|replicated| (replicated.id, replicated.table)).collect();
         let (config, options) = (config.clone(), options.clone());
         Ok(ReplicationStream {
             config,
             options,
+            tables,
             schemas,
             client,
             runtime,
@@ -275,8 +279,7 @@ impl ReplicationStream {
     fn describe(&mut self, message: RelationMessage) -> Result<()> {
         let id = message.id;
         self.flush(id)?;
-        let is_it = |(schema, name): &(String, String)| *schema == message.schema && *name == message.name;
-        let Some((table, _)) = self.config.tables.iter().find(|(_, name)| is_it(name)).cloned() else {
+        let Some(table) = self.tables.get(&id).copied() else {
             self.relations.insert(id, None);
             return Ok(());
         };
@@ -286,10 +289,12 @@ impl ReplicationStream {
             asked(look_up_types(&mut control, &types, &mut self.domains))?;
             self.control = Some(control);
         }
-        let relation = Relation::of_message(message, &self.domains);
+        let relation = Relation::of_message(message, &self.domains).for_table(table, &self.options);
         let schema = &self.schemas[&table];
         let (foreign, new_columns) =
-            match ForeignTable::fit(schema, &relation.shown(), &relation.to_arrow(), &self.options) {
+            match ForeignTable::fit(schema, &relation.shown(), &relation.to_arrow(), &self.options)
+                .and_then(|(foreign, new)| check_identity(table, &relation, &foreign).map(|()| (foreign, new)))
+            {
                 Ok((foreign, new)) => (Ok(foreign), new),
                 Err(error) => {
                     tracing::warn!(source = self.config.name, "{error}; its rows are rejected until it has");
@@ -320,7 +325,7 @@ impl ReplicationStream {
             None => rows.push(texts, operation),
             Some(reason) => rows.push_unusable(texts, reason),
         }
-        if rows.len() >= BATCH_ROWS {
+        if rows.is_full() {
             self.flush(relation)?;
         }
         Ok(())

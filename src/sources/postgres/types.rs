@@ -2,6 +2,9 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+/// The id of the type `numeric`.
+pub(super) const NUMERIC: u32 = 1700;
+
 /// The Arrow type of a built-in type; all others are text, as the server writes them.
 ///
 /// A `numeric` with digits and places is a decimal; one without is text, which has all its digits.
@@ -16,7 +19,6 @@ pub(super) fn arrow_type(type_id: u32, modifier: i32) -> DataType {
     const DATE: u32 = 1082;
     const TIMESTAMP: u32 = 1114;
     const TIMESTAMPTZ: u32 = 1184;
-    const NUMERIC: u32 = 1700;
     match type_id {
         BOOL => DataType::Boolean,
         BYTEA => DataType::Binary,
