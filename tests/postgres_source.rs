@@ -389,6 +389,81 @@ fn a_server_that_is_gone_comes_back_and_a_slot_that_is_gone_is_said() {
     check_published(&shop, &mut client, "up to the end of the slot");
 }
 
+#[test]
+fn rows_that_do_not_fit_are_rejected_one_by_one() {
+    let Some(database) = Database::start() else { return };
+    let (shop, mut client) = (Shop::empty(), database.client());
+    client.batch_execute(&SHOP.replace("order_id bigint PRIMARY KEY", "order_id integer PRIMARY KEY")).expect("a shop");
+    client.batch_execute("ALTER TABLE orders ADD COLUMN small smallint").expect("a column");
+    let served = start(&shop, &configured(&shop, &database, ""));
+    let rejected = || served.get("/v1/tables/rejected?format=jsonl").expect(200).text();
+    client
+        .batch_execute(
+            "ALTER TABLE orders ALTER small TYPE bigint, ALTER order_id TYPE bigint;
+             DELETE FROM orders WHERE order_id < 10;
+             INSERT INTO orders (order_id, quantity, small) VALUES (4001, 1, 7), (4002, 1, 70000), (4003, 1, 8);
+             INSERT INTO orders (order_id, quantity) VALUES (5000000001, 1)",
+        )
+        .expect("changed");
+    await_commits(&served, &mut client);
+    assert!(order_of(&served, 5).is_empty() && order_of(&served, 4002).is_empty());
+    assert_eq!((order_of(&served, 4001).len(), order_of(&served, 4003).len()), (1, 1));
+    let text = rejected();
+    assert!(text.contains("small: found 70000") && text.contains("order_id is out of range"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let wide = served.post_json("orders", &json!([served::order(5_000_000_002, 1, 1, "2024-01-01", 1)])).expect(200);
+    assert_eq!(wide.json()["rejected_rows"], 1, "{}", wide.text());
+    // A delete needs no more than the id, whatever the rest of the old row is.
+    client
+        .batch_execute(
+            "DELETE FROM orders WHERE order_id > 5000000000; ALTER TABLE orders REPLICA IDENTITY FULL;
+             UPDATE orders SET order_date = 'infinity' WHERE order_id = 20; DELETE FROM orders WHERE order_id = 20",
+        )
+        .expect("deleted");
+    await_commits(&served, &mut client);
+    assert!(order_of(&served, 20).is_empty());
+    // Without the id in what old rows have, nothing says which row is gone: that is rejected, with a reason.
+    client
+        .batch_execute(
+            "UPDATE orders SET note = order_id::text; ALTER TABLE orders REPLICA IDENTITY DEFAULT;
+             ALTER TABLE orders DROP CONSTRAINT orders_pkey; ALTER TABLE orders ADD PRIMARY KEY (note);
+             DELETE FROM orders WHERE order_id = 30; ALTER TABLE orders DROP CONSTRAINT orders_pkey;
+             ALTER TABLE orders ALTER note DROP NOT NULL, ADD PRIMARY KEY (order_id)",
+        )
+        .expect("another key for a while");
+    await_commits(&served, &mut client);
+    assert!(rejected().contains("order_id is not part of the replica identity of public.orders"), "{}", rejected());
+    stop(served.running);
+}
+
+#[test]
+fn a_table_that_is_renamed_is_followed_and_one_in_its_place_is_not() {
+    let Some((shop, database, mut client)) = shop_in_database() else { return };
+    let served = start(&shop, &configured(&shop, &database, ""));
+    client
+        .batch_execute(
+            "ALTER TABLE orders RENAME TO others; INSERT INTO others (order_id, quantity) VALUES (6001, 1);
+             ALTER TABLE others RENAME TO orders",
+        )
+        .expect("renamed");
+    await_commits(&served, &mut client);
+    assert_eq!(order_of(&served, 6001).len(), 1);
+    client
+        .batch_execute(
+            "CREATE TABLE newer (LIKE orders INCLUDING ALL); ALTER TABLE orders RENAME TO older;
+             ALTER TABLE newer RENAME TO orders; ALTER PUBLICATION shop ADD TABLE orders",
+        )
+        .expect("swapped");
+    let source = || served.get("/v1/sources").expect(200).json()["sources"][0].clone();
+    let started = Instant::now();
+    while source()["state"] != "lost" {
+        assert!(started.elapsed() < PATIENCE, "{} {}", source(), served.running.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(source()["last_failure"]["reason"].to_string().contains("orders: it is another table"), "{}", source());
+    stop(served.running);
+}
+
 /// Copies a folder with all it has.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");

@@ -120,7 +120,7 @@ impl PostgresAddress {
         // The timeout of the client is one of the network: a server may take a connection and then say nothing.
         let (config, connector) = (self.config.clone(), connector(&self.trust)?);
         let (give, given) = mpsc::channel();
-        thread::spawn(move || give.send(config.connect(connector)));
+        thread::spawn(move || drop(give.send(config.connect(connector))));
         match given.recv_timeout(2 * CONNECT_WITHIN) {
             Ok(connected) => connected.map_err(server_error),
             Err(_) => Err(Error::failed("the server does not answer")),

@@ -71,8 +71,8 @@ impl Relation {
         Relation { schema: message.schema, name: message.name, columns: columns.collect() }
     }
 
-    /// With the types that a table of the job needs: a `numeric` without places is a decimal where the job computes with
-    /// it, and one without a fraction is an integer where it is an id.
+    /// With the types that a table of the job needs: a `numeric` without places is a decimal where the job computes
+    /// with it, and one without a fraction is an integer where it is an id.
     pub(super) fn for_table(mut self, table: InputTable, options: &FileOptions) -> Relation {
         for column in &mut self.columns {
             let kind = options.core_kind(table, &column.name);
@@ -194,7 +194,8 @@ impl ReplicatedTable {
             "SELECT a.attname::text, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END,
                     CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END,
                     c.relreplident = 'f' OR EXISTS (
-                        SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                        SELECT FROM pg_index i WHERE i.indrelid = c.oid
+                        AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
                         AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END)
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''

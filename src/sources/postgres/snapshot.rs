@@ -79,7 +79,8 @@ impl PostgresSnapshot {
         let mut client = config.address.connect()?;
         asked(client.batch_execute(&format!(
             "SET datestyle = ISO; SET timezone = UTC; SET bytea_output = hex; SET extra_float_digits = 1;
-             SET row_security = off; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
+             SET row_security = off;
+             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
         )))?;
         let mut spools = Vec::new();
         for (of, table) in tables.iter().enumerate() {
