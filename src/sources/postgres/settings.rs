@@ -17,3 +17,7 @@ pub(crate) struct PostgresSourceConfig {
     /// The tables there, as schema and name.
     pub(crate) tables: Vec<(InputTable, (String, String))>,
 }
+
+/// The settings of a session that make values look as those of the stream do.
+pub(super) const SESSION: &str =
+    "SET datestyle = ISO; SET timezone = UTC; SET bytea_output = hex; SET extra_float_digits = 1";

@@ -16,7 +16,7 @@ use crate::sources::source::{Source, SourceBatch, SourceBatches, Split};
 
 use super::catalog::{Relation, ReplicatedTable, asked};
 use super::rows::TextRows;
-use super::settings::PostgresSourceConfig;
+use super::settings::{PostgresSourceConfig, SESSION};
 
 /// The rows of the tables, which were copied to files.
 pub(crate) struct PostgresSnapshot {
@@ -78,8 +78,7 @@ impl PostgresSnapshot {
         fs::create_dir_all(folder).map_err(Error::writing(folder))?;
         let mut client = config.address.connect()?;
         asked(client.batch_execute(&format!(
-            "SET datestyle = ISO; SET timezone = UTC; SET bytea_output = hex; SET extra_float_digits = 1;
-             SET row_security = off;
+            "{SESSION}; SET row_security = off;
              BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{snapshot}'"
         )))?;
         let mut spools = Vec::new();

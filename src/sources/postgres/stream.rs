@@ -22,7 +22,7 @@ use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 use super::catalog::{Domains, Relation, ReplicatedTable, asked, look_up_types, unknown_types};
 use super::pgoutput::{OutputMessage, RelationMessage, SentValue};
 use super::rows::TextRows;
-use super::settings::PostgresSourceConfig;
+use super::settings::{PostgresSourceConfig, SESSION};
 use super::snapshot::check_identity;
 
 /// What is streamed from a slot.
@@ -442,9 +442,7 @@ impl ReplicationStream {
             Some(client) if !client.is_closed() => Ok(client),
             _ => {
                 let mut client = self.config.address.connect()?;
-                let settings =
-                    "SET datestyle = ISO; SET timezone = UTC; SET bytea_output = hex; SET extra_float_digits = 1";
-                asked(client.batch_execute(settings))?;
+                asked(client.batch_execute(SESSION))?;
                 Ok(client)
             }
         }
