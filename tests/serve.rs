@@ -250,7 +250,10 @@ fn wrong_settings_are_refused_by_name() {
     };
     refused("sources: [{name: erp, type: kafka, brokers: b}]", "unknown key sources.brokers");
     refused("sources: [{name: erp, type: kafka}]", "sources: erp: there is no source of the type kafka; wanted folder");
-    refused("sinks: [{name: bi, type: kafka}]", "sinks: bi: found the type kafka: there is no sink of this type; wanted");
+    refused(
+        "sinks: [{name: bi, type: kafka}]",
+        "sinks: bi: found the type kafka: there is no sink of this type; wanted",
+    );
     refused("sinks: [{name: bi, type: postgres}]", "sinks: bi: url: wanted the URL of a database");
     refused("durability: maybe", "durability: found maybe, wanted fsync, os or none");
     refused("cluster: {process: 0, hosts: ['a:1', 'b:1']}", "cluster: a service runs in one process");
