@@ -157,7 +157,7 @@ post 4 orders "$(order 4)"
 fires MillstreamSinkBehind 4 true
 kill "$locking"
 sql -c 'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = $$shop.daily_sales$$::regclass' >/dev/null 2>&1 || true
-(echo 'BEGIN; SELECT txid_current();' && sleep 150) | sql >/dev/null &
+(echo 'BEGIN; INSERT INTO customers VALUES (1);' && sleep 150) | sql >/dev/null &
 fill() { sql -c 'SELECT pg_logical_emit_message(false, $$fill$$, repeat($$x$$, 50000000))' >/dev/null; }
 fires MillstreamSourceHoldsLog 4 fill
 as_server "$programs/pg_ctl" -D "$database" -m immediate stop >/dev/null
