@@ -310,6 +310,31 @@ fn a_table_that_is_new_there_is_filled_whatever_else_is_there() {
     assert_eq!(count(&mut client, "daily_sales"), days);
 }
 
+/// A start trains the model anew, from other orders: every score is another one, also of orders that have not changed.
+#[test]
+fn scores_of_a_model_that_is_trained_anew_replace_the_former_ones() {
+    let Some(database) = Database::start() else { return };
+    let (shop, mut client, mut random) = (shop_with_folder(), database.client(), Rng::with_seed(4));
+    let path = shop.path("config.yaml");
+    let url = database.url();
+    let sink = format!("sinks: [{{name: bi, type: postgres, url: \"{url}\", tables: [order_anomalies]}}]\n");
+    std::fs::write(&path, sink).expect("written");
+    let path = path.display().to_string();
+    let start = || Served::start(&shop, &["--config", &path, "--tables", "all"]);
+    let mut scores = Vec::new();
+    for _ in 0..2 {
+        let served = start();
+        await_delivery(&served, &mut client);
+        let found = rows_there(&mut client, "shop.order_anomalies");
+        assert_eq!(found, comparable(served.rows("order_anomalies")));
+        scores.push(found);
+        (0..10).for_each(|_| drop(served.post_json("orders", &random_orders(&mut random)).expect(200)));
+        await_delivery(&served, &mut client);
+        stop(served.running);
+    }
+    assert_ne!(scores[0], scores[1]);
+}
+
 #[test]
 fn a_server_that_is_not_there_at_the_start_gets_everything_later() {
     let Some(database) = Database::start() else { return };

@@ -27,12 +27,12 @@ pub(super) struct Deliveries {
     pub(super) activity: Activity,
 }
 
-/// What there is to say of the sinks before they are used. Nothing is changed there.
+/// Checks the sinks before they are used. Nothing is changed there.
 #[cfg(feature = "postgres")]
 pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
     let of_sink = |keys: &PostgresKeys| match sink_config(keys) {
         Ok(sink) => {
-            if let Some(error) = PostgresSink::refused(&sink, config.run.job.tables.names()) {
+            if let Err(error) = PostgresSink::check_tables(&sink, config.run.job.tables.names()) {
                 return vec![(format!("sink {}: its tables", sink.name), Err(error))];
             }
             let tables = config.run.job.tables.names().filter(|table| PostgresSink::takes(&sink, table));
@@ -50,21 +50,22 @@ pub(super) fn findings(_: &ServiceConfig) -> Vec<(String, Result<String>)> {
 }
 
 impl Deliveries {
-    /// The sinks of a job that starts with an epoch of the log and applies some again; `first` is the default if no
-    /// earlier epoch leads to the tables that this job makes.
+    /// The sinks of a job that starts with an epoch of the log and applies some again; `lead_here` is false if their
+    /// tables were made in another way.
     #[cfg(feature = "postgres")]
     pub(super) fn sinks(
         &self,
         config: &ServiceConfig,
         first: Committed,
         applied_again: &[Committed],
+        lead_here: bool,
     ) -> Result<Vec<Box<dyn Sink>>> {
         let is_first = self.activity.report().deliveries.is_empty();
         // Who was fenced off once does not come back by itself.
         let fenced = self.activity.keep_fenced();
         let wanted = config.postgres_sinks.iter().filter(|keys| !fenced.contains(&keys.name));
         let sink = |keys| {
-            let known = KnownEpochs { first, applied_again: applied_again.to_vec() };
+            let known = KnownEpochs { first, applied_again: applied_again.to_vec(), lead_here };
             in_postgres::sink(keys, known, &self.current, &self.stop, is_first, &self.activity)
         };
         wanted.map(sink).collect()
@@ -72,8 +73,13 @@ impl Deliveries {
 
     /// None: this build has none.
     #[cfg(not(feature = "postgres"))]
-    pub(super) fn sinks(&self, _: &ServiceConfig, _: Committed, _: &[Committed]) -> Result<Vec<Box<dyn Sink>>> {
-        let Deliveries { .. } = self;
+    pub(super) fn sinks(
+        &self,
+        _: &ServiceConfig,
+        _: Committed,
+        _: &[Committed],
+        _: bool,
+    ) -> Result<Vec<Box<dyn Sink>>> {
         Ok(Vec::new())
     }
 }

@@ -12,7 +12,7 @@ use crate::sources::{FileLedger, SourceBatch};
 
 use super::activity::{Activity, SourceKind, SourceReport};
 use super::inbox::{Arrival, ArrivedFrom};
-use super::offsets::{self, now_ms, shown_position};
+use super::offsets::{self, now_ms};
 use super::request::WaitFor;
 use super::request_keys::{self, DoneRequest, RequestKey, RequestKeys};
 use super::stats::AppliedRows;
@@ -159,7 +159,9 @@ impl Arrival {
         let (kind, offset) = match &self.from {
             ArrivedFrom::File { name, .. } => (SourceKind::Folder, Some(name.clone())),
             ArrivedFrom::Request(request) => (SourceKind::Http, request.key.as_ref().map(|key| key.key.clone())),
-            ArrivedFrom::Transaction { end, .. } => (SourceKind::Postgres, Some(shown_position(*end))),
+            ArrivedFrom::Transaction { offset: (_, offset), .. } => {
+                (SourceKind::Postgres, offset["position"].as_str().map(str::to_owned))
+            }
         };
         let rejected = self.rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
         let last = self.rows.batches.iter().rev().find_map(|batch| batch.malformed.last());

@@ -11,7 +11,7 @@ use crate::durable::{Offset, State, column_of_text, column_to_text};
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 #[cfg(feature = "postgres")]
-use crate::sources::postgres::ReplicatedTable;
+use crate::sources::postgres::{ReplicatedTable, shown_position};
 use crate::sources::{FileLedger, RowDecoder, Source};
 
 /// The name of a folder among the sources of a state: its path, so that a file is taken once whatever the folder is
@@ -65,11 +65,6 @@ pub(super) fn of_position(position: u64, system: &str, tables: &BTreeMap<String,
 #[cfg(feature = "postgres")]
 pub(super) fn followed_tables(replicated: &[ReplicatedTable]) -> BTreeMap<String, u64> {
     replicated.iter().map(|replicated| (replicated.table.name().to_owned(), replicated.id.into())).collect()
-}
-
-/// A position of the log of a PostgreSQL server, as it writes it.
-pub(super) fn shown_position(position: u64) -> String {
-    format!("{:X}/{:X}", position >> 32, position & 0xffff_ffff)
 }
 
 /// The greatest day of the orders.

@@ -22,7 +22,7 @@ use super::settings::ServiceConfig;
 #[cfg(feature = "postgres")]
 pub(super) use begin::SnapshotRows;
 
-/// What there is to say of the source before it is used. Nothing is changed there.
+/// Checks the source before it is used. Nothing is changed there.
 pub(super) fn findings(config: &ServiceConfig) -> Vec<(String, Result<String>)> {
     #[cfg(feature = "postgres")]
     if let Some(keys) = &config.postgres_source {

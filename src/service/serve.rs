@@ -205,9 +205,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         let deliveries = Deliveries { current: current.clone(), stop, activity };
         let mut job_sinks = sinks();
         // A model that is trained anew gives other scores.
-        let first = if trains_model(config) { Committed::default() } else { current.get() };
-        let again = if trains_model(config) { Vec::new() } else { again };
-        job_sinks.extend(deliveries.sinks(config, first, &again)?);
+        job_sinks.extend(deliveries.sinks(config, current.get(), &again, !trains_model(config))?);
         let mut live = start_live(
             config,
             as_of,
@@ -533,7 +531,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         tracing::info!("epoch {}: the day is {as_of} now", epoch.epoch);
         self.live.take().map_or(Ok(()), Live::stop)?;
         let (source, mut sinks) = (Arc::new(state.source()?), (self.sinks)());
-        sinks.extend(self.deliveries.sinks(self.config, epoch, &[])?);
+        sinks.extend(self.deliveries.sinks(self.config, epoch, &[], !trains_model(self.config))?);
         self.changes = ChangeFeed::gathered(PUBLISHED_MOST);
         let own = (&self.checksums, &self.changes);
         self.live = Some(start_live(self.config, as_of, &source, sinks, own, &self.progress, &self.activity)?);

@@ -51,12 +51,20 @@ impl SinkContext {
     /// # Errors
     ///
     /// If it lacks one; the message names it, and the tables of the job.
-    pub fn check_has<'a>(&self, mut wanted: impl Iterator<Item = &'a String>) -> Result<()> {
-        let names: Vec<_> = self.tables.iter().map(|table| table.name.as_str()).collect();
-        let Some(missing) = wanted.find(|wanted| !names.contains(&wanted.as_str())) else { return Ok(()) };
-        let (all, hint) = (names.join(", "), did_you_mean(missing, &names));
-        Err(Error::usage(format!("table {missing} is not one of this job, which has {all}{hint}")))
+    pub fn check_has<'a>(&self, wanted: impl Iterator<Item = &'a String>) -> Result<()> {
+        check_known(self.tables.iter().map(|table| table.name.as_str()), wanted)
     }
+}
+
+/// Checks that tables are among those of a job.
+pub(super) fn check_known<'n, 'w>(
+    names: impl Iterator<Item = &'n str>,
+    mut wanted: impl Iterator<Item = &'w String>,
+) -> Result<()> {
+    let names: Vec<_> = names.collect();
+    let Some(missing) = wanted.find(|wanted| !names.contains(&wanted.as_str())) else { return Ok(()) };
+    let (all, hint) = (names.join(", "), did_you_mean(missing, &names));
+    Err(Error::usage(format!("table {missing} is not one of this job, which has {all}{hint}")))
 }
 
 /// The rows of a table that an epoch inserts and deletes, or some of them.

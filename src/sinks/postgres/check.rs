@@ -1,4 +1,4 @@
-//! What there is to say of a sink before it is used. Nothing is changed there.
+//! Checking a sink before it is used. Nothing is changed there.
 
 use crate::error::{Error, Result};
 use crate::postgres::server_error;

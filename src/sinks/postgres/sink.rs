@@ -12,7 +12,7 @@ use crate::sinks::changes::{ChangeFeed, GatheredChanges, TableChanges};
 use crate::sinks::committed::{Committed, CurrentEpoch};
 use crate::sinks::delivery::{Delivery, DeliveryThread};
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus};
-use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport};
+use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport, check_known};
 
 use super::layout::TargetTable;
 use super::progress::SinkProgress;
@@ -38,6 +38,8 @@ pub struct KnownEpochs {
     pub first: Committed,
     /// Those that it applies again, one by one, in order.
     pub applied_again: Vec<Committed>,
+    /// False if the tables of these epochs were made in another way, as by another model.
+    pub lead_here: bool,
 }
 
 /// Delivers tables to PostgreSQL, every transaction with all of them as of one epoch.
@@ -89,7 +91,7 @@ impl PostgresSink {
 
     /// True if the server has an epoch of this state, so that later ones lead from it to the newest.
     fn is_known(&self, epoch: Committed) -> bool {
-        epoch == self.known.first || self.known.applied_again.contains(&epoch)
+        self.known.lead_here && (epoch == self.known.first || self.known.applied_again.contains(&epoch))
     }
 
     /// Gives a delivery to the thread.
@@ -115,15 +117,17 @@ impl PostgresSink {
         PostgresSink::takes(&self.config, &table.name)
     }
 
-    /// Why a sink can't have the tables that it wants of these; `None` if it can.
-    pub(crate) fn refused<'a>(config: &PostgresSinkConfig, mut tables: impl Iterator<Item = &'a str>) -> Option<Error> {
-        let wanted = config.tables.as_ref()?;
-        if wanted.iter().any(|table| table == REJECTED) {
-            return Some(Error::usage(format!("table {REJECTED}: its rows are too long for a key there")));
+    /// Checks that a sink can have the tables that it wants of those of a job.
+    ///
+    /// # Errors
+    ///
+    /// If the job lacks one, or its rows have no key that the server takes.
+    pub(crate) fn check_tables<'a>(config: &'a PostgresSinkConfig, names: impl Iterator<Item = &'a str>) -> Result<()> {
+        let wanted = || config.tables.iter().flatten();
+        if wanted().any(|table| table == REJECTED) {
+            return Err(Error::usage(format!("table {REJECTED}: its rows are too long for a key there")));
         }
-        let known: Vec<_> = tables.by_ref().collect();
-        let missing = wanted.iter().find(|table| !known.contains(&table.as_str()))?;
-        Some(Error::usage(format!("table {missing} is not one of this job, which has {}", known.join(", "))))
+        check_known(names, wanted())
     }
 
     /// True if a sink takes the table of this name.
@@ -173,17 +177,14 @@ const REJECTED: &str = "rejected";
 
 impl Sink for PostgresSink {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
-        let named = |error: Error| Error::new(error.kind(), format!("sink {}: {error}", self.config.name));
-        job.check_has(self.config.tables.iter().flatten()).map_err(named)?;
-        if let Some(error) = PostgresSink::refused(&self.config, job.tables.iter().map(|table| table.name.as_str())) {
-            return Err(named(error));
-        }
-        self.tables.clone_from(&job.tables);
-        let name = self.config.name.clone();
-        match self.begin(job) {
-            Ok(()) => self.feed.open(job),
-            Err(error) => Err(Error::new(error.kind(), format!("sink {name}: {error}"))),
-        }
+        let names = job.tables.iter().map(|table| table.name.as_str());
+        let opened = PostgresSink::check_tables(&self.config, names).and_then(|()| {
+            self.tables.clone_from(&job.tables);
+            self.begin(job)
+        });
+        let name = &self.config.name;
+        opened.map_err(|error| Error::new(error.kind(), format!("sink {name}: {error}")))?;
+        self.feed.open(job)
     }
 
     fn wants(&self, table: &TableInfo) -> Option<PartOptions> {

@@ -1,4 +1,4 @@
-//! What there is to say of a source before it is used. Nothing is changed there.
+//! Checking a source before it is used. Nothing is changed there.
 
 use std::io::Read;
 

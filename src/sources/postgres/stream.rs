@@ -52,7 +52,6 @@ struct StreamedTable {
     foreign: Result<ForeignTable>,
     table: InputTable,
     new_columns: Vec<FieldRef>,
-    id: usize,
 }
 
 /// A transaction, up to now.
@@ -301,8 +300,7 @@ impl ReplicationStream {
                     (Err(error), Vec::new())
                 }
             };
-        let position = self.relations.len();
-        self.relations.insert(id, Some(StreamedTable { relation, foreign, table, new_columns, id: position }));
+        self.relations.insert(id, Some(StreamedTable { relation, foreign, table, new_columns }));
         Ok(())
     }
 
@@ -352,11 +350,9 @@ impl ReplicationStream {
 
     /// Ends the transaction.
     fn end(&mut self, end: u64) -> Result<StreamedTransaction> {
-        let mut described: Vec<(usize, u32)> =
-            self.relations.iter().filter_map(|(id, table)| Some((table.as_ref()?.id, *id))).collect();
-        described.sort_unstable();
-        for (_, relation) in &described {
-            self.flush(*relation)?;
+        let described: Vec<u32> = self.relations.keys().copied().collect();
+        for relation in described {
+            self.flush(relation)?;
         }
         let open = self.open.take().unwrap_or_default();
         let tables = self.relations.values().flatten();
