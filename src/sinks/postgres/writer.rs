@@ -204,6 +204,7 @@ impl PostgresWriter {
 
 /// Deletes and upserts the rows of a table that have changed.
 fn change(changing: &mut Changing, table: &TargetTable, changes: &TableChanges) -> Result<()> {
+    // A row that has changed is updated there, and not deleted and inserted.
     let mut gone = table.key_texts(&changes.minus)?;
     without(&mut gone, &table.key_texts(&changes.plus)?);
     table.delete(changing, &gone).map_err(server_error)?;
