@@ -3,6 +3,7 @@
 
 mod database;
 mod files;
+mod network;
 mod served;
 
 use std::fmt::Write as _;
@@ -13,11 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use database::Database;
-use database::proxy::Proxy;
 use fastrand::Rng;
 use files::Shop;
 use files::processes::Running;
 use files::serving::{PATIENCE, service, stop};
+use network::Proxy;
 use postgres::Client;
 use served::IsOver;
 

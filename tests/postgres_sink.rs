@@ -346,6 +346,50 @@ fn scores_of_a_model_that_is_trained_anew_replace_the_former_ones() {
     assert_eq!(rows_there(&mut client, "shop.order_anomalies"), comparable(published));
 }
 
+/// A check of the server refuses a row; the correction of the row is delivered without a restart.
+#[test]
+fn what_is_refused_goes_on_once_it_is_corrected() {
+    let Some(database) = Database::start() else { return };
+    let (shop, mut client) = (shop_with_folder(), database.client());
+    let served = start(&shop, &configured(&shop, &database.url(), ""));
+    await_delivery(&served, &mut client);
+    client.batch_execute("ALTER TABLE shop.daily_sales ADD CHECK (daily_customers < 3)").expect("altered");
+    let orders = |quantity: u64| {
+        let rows: Vec<_> = (1..4).map(|one| order(800 + one, one, 10, "2024-03-20", quantity)).collect();
+        json!(rows)
+    };
+    served.post_json("orders", &orders(1)).expect(200);
+    let started = Instant::now();
+    let sink = || served.get("/v1/sinks").expect(200).json()["sinks"][1].clone();
+    while sink()["state"] != "retrying" {
+        assert!(started.elapsed() < PATIENCE, "{}", sink());
+        thread::sleep(Duration::from_millis(5));
+    }
+    let reason = sink()["last_failure"]["reason"].to_string();
+    assert!(reason.contains("daily_sales") && reason.contains("check constraint"), "{reason}");
+    let delete = json!([{ "order_id": 803, "_op": "d" }]);
+    served.post_json("orders", &delete).expect(200);
+    check_there(&served, &mut client, "once it is corrected");
+    stop(served.running);
+}
+
+#[test]
+fn a_table_is_delivered_by_one_sink() {
+    let Some(database) = Database::start() else { return };
+    let (shop, other, mut client) = (shop_with_folder(), shop_with_folder(), database.client());
+    let first = start(&shop, &configured(&shop, &database.url(), ""));
+    await_delivery(&first, &mut client);
+    let config = configured(&other, &database.url(), "");
+    std::fs::write(&config, std::fs::read_to_string(&config).expect("read").replace("bi", "other")).expect("written");
+    let words = "is delivered by the sink bi; choose another schema, or if that sink is gone: DELETE FROM";
+    check(&finish(service(&other, &["--config", &config])), 2, &[words]);
+    stop(first.running);
+    client.execute("DELETE FROM shop.millstream_progress WHERE sink = 'bi'", &[]).expect("deleted");
+    let mut second = Running::start(service(&other, &["--config", &config]));
+    second.await_line("live at epoch");
+    stop(second);
+}
+
 #[test]
 fn a_server_that_is_not_there_at_the_start_gets_everything_later() {
     let Some(database) = Database::start() else { return };

@@ -149,7 +149,7 @@ pub struct GatheredChanges {
 
 impl GatheredChanges {
     /// Changes of several epochs, in order.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "connectors")]
     pub(crate) fn of(changes: Vec<TableChanges>) -> GatheredChanges {
         GatheredChanges { changes, bytes: 0, most: 0 }
     }

@@ -11,7 +11,8 @@
 
 mod destination;
 mod queue;
+mod sink;
 mod thread;
 
 pub(crate) use destination::{Delivery, DeliveryError, Destination};
-pub(crate) use thread::DeliveryThread;
+pub(crate) use sink::{DeliveredTables, DeliverySink, DeliveryTarget, KnownEpochs};

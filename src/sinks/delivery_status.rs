@@ -64,7 +64,7 @@ pub(super) struct Watched {
     pub(super) waits_since: Option<Instant>,
 }
 
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without other systems has no deliveries"))]
+#[cfg_attr(not(feature = "connectors"), expect(dead_code, reason = "a build without other systems has no deliveries"))]
 impl DeliveryStatus {
     /// How it goes now.
     pub(crate) fn report(&self) -> DeliveryReport {

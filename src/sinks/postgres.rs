@@ -14,9 +14,9 @@ mod check;
 mod columns;
 mod layout;
 mod progress;
-mod sink;
 mod statements;
+mod target;
 mod writer;
 
 pub(crate) use check::check;
-pub use sink::{KnownEpochs, PostgresSink, PostgresSinkConfig};
+pub(crate) use target::PostgresTarget;

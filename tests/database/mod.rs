@@ -3,8 +3,6 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]
 
-pub mod proxy;
-
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

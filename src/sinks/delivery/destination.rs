@@ -1,6 +1,6 @@
 //! Another system, and what is delivered to it.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
 
@@ -18,16 +18,26 @@ pub(crate) struct Delivery {
 
 /// Another system.
 pub(crate) trait Destination: Send + 'static {
+    /// Connects, makes or checks the tables, and fences off whoever has delivered before. Returns the epoch that the
+    /// tables have; `None` if they have none, or are not all as they are to be.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be reached, a right is missing, or a table is not as it must be.
+    fn prepare(&mut self) -> Result<Option<Committed>>;
+
     /// Delivers in one transaction. It may have been delivered before, without this process knowing: then nothing is
     /// done.
-    fn deliver(&mut self, delivery: &Delivery) -> Result<(), DeliveryError>;
+    fn deliver(&mut self, delivery: &Delivery) -> std::result::Result<(), DeliveryError>;
 }
 
 /// Why something was not delivered.
 #[derive(Debug)]
 pub(crate) enum DeliveryError {
-    /// It may be later.
+    /// It may have been, or may be later.
     Transient(Error),
+    /// It was not. With what comes next it may be, such as when a row is corrected that is refused there.
+    Refused(Error),
     /// This process may not deliver any more: another one does, or the other system is not where this process left it.
     Fenced(Error),
 }

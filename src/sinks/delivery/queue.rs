@@ -100,6 +100,25 @@ impl DeliveryQueue {
         together(taken).map(Some)
     }
 
+    /// What was taken last, and was refused, together with the epochs behind it, up to a number of rows.
+    pub(super) fn take_behind(&self, refused: Delivery) -> Result<Delivery> {
+        let mut waiting = self.lock();
+        let (mut rows, mut bytes, mut taken) = (refused.rows(), refused.bytes(), vec![refused]);
+        while rows < ROWS
+            && bytes < BYTES
+            && waiting.deliveries.front().is_some_and(|next| !next.delivery.is_snapshot)
+            && let Some(next) = waiting.deliveries.pop_front()
+        {
+            (rows, bytes) = (rows + next.delivery.rows(), bytes + next.delivery.bytes());
+            taken.push(next.delivery);
+        }
+        waiting.count();
+        self.tell(&waiting);
+        drop(waiting);
+        self.changed.notify_all();
+        together(taken)
+    }
+
     /// What was taken last is delivered.
     pub(super) fn delivered(&self, delivery: &Delivery) {
         let mut waiting = self.lock();
@@ -171,8 +190,11 @@ fn together(mut deliveries: Vec<Delivery>) -> Result<Delivery> {
     if deliveries.is_empty() {
         return Ok(last);
     }
-    let Delivery { epoch, is_snapshot, tables } = last;
+    // Changes of a snapshot lead to a later one, which has every table.
+    let is_snapshot = deliveries.iter().any(|delivery| delivery.is_snapshot);
+    let Delivery { epoch, tables, .. } = last;
     let tables = deliveries.into_iter().flat_map(|delivery| delivery.tables).chain(tables).collect();
-    let tables = GatheredChanges::of(tables).net()?.unwrap_or_default();
+    let mut tables = GatheredChanges::of(tables).net_of_all()?;
+    tables.retain(|table| is_snapshot || table.plus.num_rows() + table.minus.num_rows() > 0);
     Ok(Delivery { epoch, is_snapshot, tables })
 }

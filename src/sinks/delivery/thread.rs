@@ -68,13 +68,19 @@ impl DeliveryLoop {
 
     fn deliver_all(&self, destination: &mut impl Destination) -> Result<()> {
         while let Some(delivery) = self.queue.take()? {
-            self.deliver(destination, &delivery)?;
+            self.deliver(destination, delivery)?;
         }
         Ok(())
     }
 
+    fn tell_failure(&self, error: &Error, retry_after: Duration) {
+        self.status.has_failed(DeliveryState::Retrying, &error.to_string());
+        let seconds = retry_after.as_secs_f64();
+        tracing::warn!(sink = self.name, "sink {}: {error}; it is tried again in {seconds} s", self.name);
+    }
+
     /// Delivers, however often it has to be tried, unless that is given up.
-    fn deliver(&self, destination: &mut impl Destination, delivery: &Delivery) -> Result<()> {
+    fn deliver(&self, destination: &mut impl Destination, mut delivery: Delivery) -> Result<()> {
         let mut retry_after = RETRY_AFTER;
         while !self.queue.has_given_up() {
             let started = Instant::now();
@@ -86,28 +92,32 @@ impl DeliveryLoop {
                 }
             }
             let panicked = |message| DeliveryError::Transient(Error::failed(format!("internal error: {message}")));
-            match caught(|| destination.deliver(delivery)).map_err(panicked).flatten() {
+            let mut is_refused = false;
+            match caught(|| destination.deliver(&delivery)).map_err(panicked).flatten() {
                 Ok(()) => {
                     let mut watched = self.status.lock();
                     watched.report.transactions += 1;
                     watched.report.rows += delivery.rows() as u64;
                     (watched.report.took, watched.report.delivered_ms) = (started.elapsed(), Some(now_ms()));
                     drop(watched);
-                    self.queue.delivered(delivery);
+                    self.queue.delivered(&delivery);
                     return Ok(());
                 }
                 Err(DeliveryError::Fenced(error)) => return Err(error),
-                Err(DeliveryError::Transient(error)) => {
-                    self.status.has_failed(DeliveryState::Retrying, &error.to_string());
-                    let seconds = retry_after.as_secs_f64();
-                    tracing::warn!(sink = self.name, "sink {}: {error}; it is tried again in {seconds} s", self.name);
+                Err(DeliveryError::Refused(error)) => {
+                    is_refused = true;
+                    self.tell_failure(&error, retry_after);
                 }
+                Err(DeliveryError::Transient(error)) => self.tell_failure(&error, retry_after),
             }
             let until = Instant::now() + retry_after;
             while Instant::now() < until && !self.queue.has_given_up() {
                 thread::sleep(RETRY_AFTER.min(until.saturating_duration_since(Instant::now())));
             }
             retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
+            if is_refused {
+                delivery = self.queue.take_behind(delivery)?;
+            }
         }
         Ok(())
     }

@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::postgres::server_error;
 
 use super::layout::{check_server, is_foreign};
-use super::sink::PostgresSinkConfig;
+use super::target::PostgresTarget;
 
 /// Connects, and looks at the version of the server, the rights, and tables of other owners. Each finding has a name;
 /// the first that fails is the last.
-pub(crate) fn check(config: &PostgresSinkConfig, tables: &[String]) -> Vec<(String, Result<String>)> {
+pub(crate) fn check(config: &PostgresTarget, tables: &[String]) -> Vec<(String, Result<String>)> {
     let mut findings = Vec::new();
     let mut found = |what: &str, finding: Result<String>| {
         let is_well = finding.is_ok();

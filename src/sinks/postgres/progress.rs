@@ -40,6 +40,24 @@ impl SinkProgress {
         ))
     }
 
+    /// A table among these that another sink delivers, and that sink.
+    pub(super) fn others(
+        &self,
+        client: &mut impl GenericClient,
+        tables: &[&str],
+    ) -> Result<Option<(String, String)>, ClientError> {
+        let others =
+            client.query(&format!("SELECT sink, layout FROM {} WHERE sink <> $1", self.table), &[&self.sink])?;
+        let delivers = |layout: &str, table: &str| {
+            layout.split("; ").any(|known| known.strip_prefix(table).is_some_and(|rest| rest.starts_with(" (")))
+        };
+        Ok(others.iter().find_map(|row| {
+            let (sink, layout): (String, String) = (row.get(0), row.get(1));
+            let table = tables.iter().find(|table| delivers(&layout, table))?;
+            Some(((*table).to_owned(), sink))
+        }))
+    }
+
     /// Fences off whoever has written before. Returns the epoch that the tables have; `None` if they have none, or were
     /// not all delivered with it: `layout` describes them, and `is_other` says that one was made or changed just now.
     pub(super) fn take_over(

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ::postgres::{Client, Statement};
+use ::postgres::{Client, Statement, Transaction};
 
 use crate::crash;
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ const SESSION: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET datestyle = ISO";
 
 /// Delivers epochs.
-pub(super) struct PostgresWriter {
+pub(crate) struct PostgresWriter {
     address: PostgresAddress,
     schema: String,
     progress: SinkProgress,
@@ -53,6 +53,13 @@ enum DeliveryStanding {
 }
 
 impl Destination for PostgresWriter {
+    fn prepare(&mut self) -> Result<Option<Committed>> {
+        let prepared = self.prepare_session();
+        let (session, delivered) = prepared.map_err(|error| self.named(error))?;
+        (self.session, self.delivered, self.is_prepared) = (Some(session), delivered, true);
+        Ok(delivered)
+    }
+
     fn deliver(&mut self, delivery: &Delivery) -> Result<(), DeliveryError> {
         let mut session = match self.session.take() {
             Some(session) => session,
@@ -65,18 +72,13 @@ impl Destination for PostgresWriter {
                 session
             }
         };
-        match self.transact(&mut session, delivery) {
-            Ok(true) => {}
-            Ok(false) => {
-                // The progress is not what it was. Either the last commit was not seen yet when it was looked up, or
-                // somebody else has moved it.
-                if let DeliveryStanding::Next = self.look_at_progress(&mut session, delivery)? {
-                    let error = self.named(Error::failed("the progress was moved and moved back"));
-                    return Err(DeliveryError::Transient(error));
-                }
+        if !self.transact(&mut session, delivery)? {
+            // The progress is not what it was. Either the last commit was not seen yet when it was looked up, or
+            // somebody else has moved it.
+            if let DeliveryStanding::Next = self.look_at_progress(&mut session, delivery)? {
+                let error = self.named(Error::failed("the progress was moved and moved back"));
+                return Err(DeliveryError::Transient(error));
             }
-            // It may be delivered: that is looked up on another connection.
-            Err(error) => return Err(DeliveryError::Transient(self.named(error))),
         }
         (self.delivered, self.session) = (Some(delivery.epoch), Some(session));
         Ok(())
@@ -94,25 +96,21 @@ impl PostgresWriter {
         PostgresWriter { address, schema, progress, tables, is_prepared: false, delivered: None, session: None }
     }
 
-    /// Connects, makes or checks the tables, and fences off whoever has written before, in one transaction. Returns the
-    /// epoch that the tables have; `None` if they have none, or a table or column was added.
-    ///
-    /// # Errors
-    ///
-    /// If the server can't be reached, a right is missing, or a table is not as it must be.
-    pub(super) fn prepare(&mut self) -> Result<Option<Committed>> {
-        let prepared = self.prepare_session();
-        let (session, delivered) = prepared.map_err(|error| self.named(error))?;
-        (self.session, self.delivered, self.is_prepared) = (Some(session), delivered, true);
-        Ok(delivered)
-    }
-
+    /// In one transaction.
     fn prepare_session(&self) -> Result<(Session, Option<Committed>)> {
         let mut client = self.address.connect()?;
         client.batch_execute(SESSION).map_err(server_error)?;
         let mut transaction = client.transaction().map_err(server_error)?;
         prepare_schema(&mut transaction, &self.schema)?;
         self.progress.prepare(&mut transaction).map_err(server_error)?;
+        let names: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
+        if let Some((table, sink)) = self.progress.others(&mut transaction, &names).map_err(server_error)? {
+            let schema = &self.schema;
+            return Err(Error::usage(format!(
+                "table {schema}.{table} is delivered by the sink {sink}; choose another schema, or if that sink is gone: \
+                 DELETE FROM {schema}.millstream_progress WHERE sink = '{sink}'"
+            )));
+        }
         let mut is_other = false;
         for table in &*self.tables {
             is_other |= table.prepare(&mut transaction)?;
@@ -174,10 +172,21 @@ impl PostgresWriter {
     }
 
     /// Delivers in a transaction; false if the progress is not the one that is known.
-    fn transact(&self, session: &mut Session, delivery: &Delivery) -> Result<bool> {
+    fn transact(&self, session: &mut Session, delivery: &Delivery) -> Result<bool, DeliveryError> {
+        let change = self.begin(session, delivery).map_err(|error| DeliveryError::Refused(self.named(error)))?;
+        let Some(transaction) = change else { return Ok(false) };
+        // It may be delivered whatever comes: that is looked up on another connection.
+        let committed = transaction.commit().map_err(server_error);
+        committed.map_err(|error| DeliveryError::Transient(self.named(error)))?;
+        crash::point("postgres: committed");
+        Ok(true)
+    }
+
+    /// Changes the tables in a transaction that is still open; `None` if the progress is not the one that is known.
+    fn begin<'s>(&self, session: &'s mut Session, delivery: &Delivery) -> Result<Option<Transaction<'s>>> {
         let mut transaction = session.client.transaction().map_err(server_error)?;
         if !self.progress.advance(&mut transaction, self.delivered, delivery.epoch).map_err(server_error)? {
-            return Ok(false);
+            return Ok(None);
         }
         crash::point("postgres: progress moved");
         let mut changing = Changing { transaction, prepared: &mut session.prepared };
@@ -191,10 +200,7 @@ impl PostgresWriter {
             changed.map_err(|error| Error::new(error.kind(), format!("table {}: {error}", table.qualified())))?;
             crash::point("postgres: table changed");
         }
-        let Changing { transaction, .. } = changing;
-        transaction.commit().map_err(server_error)?;
-        crash::point("postgres: committed");
-        Ok(true)
+        Ok(Some(changing.transaction))
     }
 
     fn named(&self, error: Error) -> Error {

@@ -1,4 +1,4 @@
-//! The sink.
+//! The sink that gives its epochs to a thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,33 +7,59 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Epoch;
-use crate::postgres::PostgresAddress;
 use crate::sinks::changes::{ChangeFeed, GatheredChanges, TableChanges};
 use crate::sinks::committed::{Committed, CurrentEpoch};
-use crate::sinks::delivery::{Delivery, DeliveryThread};
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus};
 use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport, check_known};
 
-use super::layout::TargetTable;
-use super::progress::SinkProgress;
-use super::writer::PostgresWriter;
+use super::destination::{Delivery, Destination};
+use super::thread::DeliveryThread;
 
-/// What a sink in PostgreSQL is configured with.
-#[derive(Clone, Debug)]
-pub struct PostgresSinkConfig {
-    /// Its name.
-    pub name: String,
-    /// The database.
-    pub address: PostgresAddress,
-    /// The schema of its tables, which is made if it is not there.
-    pub schema: String,
-    /// The tables; `None` for all but `enriched_data`.
-    pub tables: Option<Vec<String>>,
+/// Another system as it is configured, before the tables of the job are known.
+pub(crate) trait DeliveryTarget: Send + 'static {
+    /// What delivers there.
+    type Destination: Destination;
+
+    /// The name of the sink.
+    fn name(&self) -> &str;
+
+    /// The tables that are delivered.
+    fn tables(&self) -> &DeliveredTables;
+
+    /// What delivers these tables of a job.
+    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> Self::Destination;
+}
+
+/// The tables that a sink delivers: those that are named, or all but `enriched_data`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeliveredTables(pub(crate) Option<Vec<String>>);
+
+impl DeliveredTables {
+    /// Checks that a job has the tables.
+    ///
+    /// # Errors
+    ///
+    /// If it lacks one, or the rows of one have no key that another system takes.
+    pub(crate) fn check<'a>(&'a self, names: impl Iterator<Item = &'a str>) -> Result<()> {
+        let wanted = || self.0.iter().flatten();
+        if wanted().any(|table| table == REJECTED) {
+            return Err(Error::usage(format!("table {REJECTED}: its rows are too long for a key there")));
+        }
+        check_known(names, wanted())
+    }
+
+    /// True if the table of this name is delivered.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        match &self.0 {
+            Some(tables) => tables.iter().any(|wanted| wanted == table),
+            None => !LEFT_OUT.contains(&table),
+        }
+    }
 }
 
 /// The epochs of the state from which a job starts.
 #[derive(Clone, Debug, Default)]
-pub struct KnownEpochs {
+pub(crate) struct KnownEpochs {
     /// The one with which it starts.
     pub first: Committed,
     /// Those that it applies again, one by one, in order.
@@ -42,13 +68,13 @@ pub struct KnownEpochs {
     pub lead_here: bool,
 }
 
-/// Delivers tables to PostgreSQL, every transaction with all of them as of one epoch.
-pub struct PostgresSink {
-    config: PostgresSinkConfig,
+/// Delivers tables to another system, every transaction with all of them as of one epoch.
+pub(crate) struct DeliverySink<T> {
+    target: T,
     known: KnownEpochs,
     current: CurrentEpoch,
     gives_up: Arc<AtomicBool>,
-    /// True at the start of a service, which then fails if the server refuses what is configured.
+    /// True at the start of a service, which then fails if the other system refuses what is configured.
     is_first: bool,
     status: DeliveryStatus,
     feed: ChangeFeed,
@@ -57,25 +83,25 @@ pub struct PostgresSink {
     delivery: Option<DeliveryThread>,
     /// All rows, and what the epochs change that are applied again, until these are over.
     snapshot: Option<Vec<TableChanges>>,
-    /// The newest epoch that was given to the thread, or that the server had.
+    /// The newest epoch that was given to the thread, or that the system had.
     sent: Option<Committed>,
 }
 
-impl PostgresSink {
+impl<T: DeliveryTarget> DeliverySink<T> {
     /// Creates a sink. `current` is the epoch that the job commits; once `gives_up` is true, no commit waits for the
-    /// server. `is_first` at the start of a service, which then fails if the server refuses what is configured.
+    /// other system. `is_first` at the start of a service, which then fails if the other system refuses what is configured.
     #[must_use]
     pub(crate) fn new(
-        config: PostgresSinkConfig,
+        target: T,
         known: KnownEpochs,
         current: CurrentEpoch,
         gives_up: Arc<AtomicBool>,
         is_first: bool,
         status: DeliveryStatus,
-    ) -> PostgresSink {
+    ) -> DeliverySink<T> {
         let feed = ChangeFeed::default();
-        PostgresSink {
-            config,
+        DeliverySink {
+            target,
             known,
             current,
             gives_up,
@@ -89,7 +115,7 @@ impl PostgresSink {
         }
     }
 
-    /// True if the server has an epoch of this state, so that later ones lead from it to the newest.
+    /// True if the other system has an epoch of this state, so that later ones lead from it to the newest.
     fn is_known(&self, epoch: Committed) -> bool {
         self.known.lead_here && (epoch == self.known.first || self.known.applied_again.contains(&epoch))
     }
@@ -114,43 +140,19 @@ impl PostgresSink {
     }
 
     fn wanted(&self, table: &TableInfo) -> bool {
-        PostgresSink::takes(&self.config, &table.name)
-    }
-
-    /// Checks that a sink can have the tables that it wants of those of a job.
-    ///
-    /// # Errors
-    ///
-    /// If the job lacks one, or its rows have no key that the server takes.
-    pub(crate) fn check_tables<'a>(config: &'a PostgresSinkConfig, names: impl Iterator<Item = &'a str>) -> Result<()> {
-        let wanted = || config.tables.iter().flatten();
-        if wanted().any(|table| table == REJECTED) {
-            return Err(Error::usage(format!("table {REJECTED}: its rows are too long for a key there")));
-        }
-        check_known(names, wanted())
-    }
-
-    /// True if a sink takes the table of this name.
-    pub(crate) fn takes(config: &PostgresSinkConfig, table: &str) -> bool {
-        match &config.tables {
-            Some(tables) => tables.iter().any(|wanted| wanted == table),
-            None => !LEFT_OUT.contains(&table),
-        }
+        self.target.tables().has(&table.name)
     }
 
     /// Prepares the tables, and begins to deliver. If that is not possible at the moment, everything is delivered once
     /// it is.
     fn begin(&mut self, job: &SinkContext) -> Result<()> {
-        let (address, schema) = (self.config.address.clone(), &self.config.schema);
-        let progress = SinkProgress::new(schema, &self.config.name, job.run_id.clone());
         let tables: Vec<_> = job.tables.iter().filter(|table| self.wanted(table)).collect();
-        let targets = tables.iter().map(|table| TargetTable::new(schema, table)).collect();
-        let mut writer = PostgresWriter::new(address, schema, progress, targets);
-        let delivered = match writer.prepare() {
+        let mut destination = self.target.destination(job, &tables);
+        let delivered = match destination.prepare() {
             Ok(delivered) => delivered,
             Err(error) if error.kind() == ErrorKind::Usage && self.is_first => return Err(error),
             Err(error) => {
-                let name = &self.config.name;
+                let name = self.target.name();
                 tracing::warn!(sink = name, "sink {name}: {error}; it is tried again");
                 self.status.has_failed(DeliveryState::Retrying, &error.to_string());
                 None
@@ -165,7 +167,7 @@ impl PostgresSink {
             }
             None => ChangeFeed::with_snapshot_of(&names),
         };
-        self.delivery = Some(DeliveryThread::start(&self.config.name, self.status.clone(), writer));
+        self.delivery = Some(DeliveryThread::start(self.target.name(), self.status.clone(), destination));
         Ok(())
     }
 }
@@ -175,14 +177,14 @@ impl PostgresSink {
 const LEFT_OUT: [&str; 2] = ["enriched_data", REJECTED];
 const REJECTED: &str = "rejected";
 
-impl Sink for PostgresSink {
+impl<T: DeliveryTarget> Sink for DeliverySink<T> {
     fn open(&mut self, job: &SinkContext) -> Result<Opened> {
         let names = job.tables.iter().map(|table| table.name.as_str());
-        let opened = PostgresSink::check_tables(&self.config, names).and_then(|()| {
+        let opened = self.target.tables().check(names).and_then(|()| {
             self.tables.clone_from(&job.tables);
             self.begin(job)
         });
-        let name = &self.config.name;
+        let name = self.target.name();
         opened.map_err(|error| Error::new(error.kind(), format!("sink {name}: {error}")))?;
         self.feed.open(job)
     }
@@ -198,7 +200,7 @@ impl Sink for PostgresSink {
     fn commit(&mut self, epoch: Epoch, written: &mut [TableReport]) -> Result<()> {
         self.feed.commit(epoch, written)?;
         let current = self.current.get();
-        // What the server has already, and epochs of the job that are none of the state.
+        // What the other system has already, and epochs of the job that are none of the state.
         let is_newer = self.sent.is_none_or(|sent| sent.epoch < current.epoch);
         let is_first = epoch == 0 && self.sent.is_none();
         while let Some((_, tables)) = self.feed.take() {
@@ -223,7 +225,7 @@ impl Sink for PostgresSink {
     fn end(&mut self, _: &Result<()>) {
         let Some(mut thread) = self.delivery.take() else { return };
         if !thread.finish() {
-            let name = &self.config.name;
+            let name = self.target.name();
             tracing::warn!(sink = name, "sink {name}: the last epochs are not delivered; the next start delivers them");
         }
     }
