@@ -1,5 +1,7 @@
 //! The batch run: from an input folder to an output folder.
 
+mod remote;
+
 use std::sync::Arc;
 
 use crate::config::{InputConfig, RunConfig};
@@ -9,7 +11,11 @@ use crate::report::Report;
 use crate::runtime::{JobSinks, Progress, run_opened};
 use crate::sources::SkippedColumns;
 
+use remote::LocalFolders;
+
 /// Runs the batch job: reads the input folder, makes the tables, and writes them to the output folder.
+///
+/// With the feature `s3`, each folder may be the URL of one in object storage.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -34,15 +40,22 @@ use crate::sources::SkippedColumns;
 /// remain, unless the message says that the new ones are in place.
 pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     config.validate()?;
+    #[cfg(feature = "s3")]
+    let folders = LocalFolders::of(config, progress)?;
+    #[cfg(not(feature = "s3"))]
+    let folders = LocalFolders::of(config)?;
+    let local = &*folders.config;
     let mut job = config.job.clone();
     if let Some(cluster) = &mut job.cluster {
         cluster.shared.extend(config.input.facts());
         cluster.shared.extend(config.output.facts());
     }
     let mut report = run_opened(&job, progress, || {
-        let source = Arc::new(only_needed(config).open()?);
-        Ok((source, JobSinks::new(vec![Box::new(config.output.sink()?)])))
+        let source = Arc::new(only_needed(local).open()?);
+        Ok((source, JobSinks::new(vec![Box::new(local.output.sink()?)])))
     })?;
+    #[cfg(feature = "s3")]
+    folders.publish(&report.run_id)?;
     report.input = config.input.path.display().to_string();
     report.output = config.output.path.display().to_string();
     Ok(report)

@@ -1,4 +1,6 @@
-//! Escaping of `key=value` folder names.
+//! Names of files and folders: their order, and the escaping of `key=value` folder names.
+
+use std::cmp::Ordering;
 
 /// The value that represents null in a `key=value` folder name.
 pub(crate) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -35,6 +37,32 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     name
+}
+
+/// The order of names in which numbers count by value: `day-9` is before `day-10`.
+pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    while let (Some(one), Some(other)) = (left.chars().next(), right.chars().next()) {
+        let (of_left, of_right) = (digits(left), digits(right));
+        if !of_left.is_empty() && !of_right.is_empty() {
+            let value = |digits: &str| digits.trim_start_matches('0').to_owned();
+            let (number, other) = (value(of_left), value(of_right));
+            let order = number.len().cmp(&other.len()).then_with(|| number.cmp(&other));
+            if order.is_ne() {
+                return order;
+            }
+            (left, right) = (&left[of_left.len()..], &right[of_right.len()..]);
+        } else if one != other {
+            return one.cmp(&other);
+        } else {
+            (left, right) = (&left[one.len_utf8()..], &right[one.len_utf8()..]);
+        }
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+fn digits(text: &str) -> &str {
+    &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
 }
 
 #[cfg(test)]

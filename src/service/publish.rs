@@ -41,7 +41,17 @@ impl Publication {
     /// # Errors
     ///
     /// If the output folder can't be written, or the state can't be read. The folder is as it was then.
-    pub(super) fn publish(mut self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
+    pub(super) fn publish(self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
+        let done = self.publish_here(config, snapshot)?;
+        if let Err(error) = config.remote.publish(config) {
+            // The next publication begins anew, whether or not anything has changed.
+            Published::default().write(&config.state)?;
+            return Err(error);
+        }
+        Ok(done)
+    }
+
+    fn publish_here(mut self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
         let former = Published::read(&config.state);
         let is_known = self.since.is_some_and(|since| former.is_of(since, config, self.as_of));
         if is_known && let Some(changes) = std::mem::take(&mut self.changes).net()? {

@@ -1,12 +1,11 @@
 //! Finding the files of a table.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::folder_names::{NULL_PARTITION, decode};
+use crate::folder_names::{NULL_PARTITION, decode, natural_order};
 use crate::model::InputTable;
 use crate::printable::printable;
 
@@ -229,32 +228,6 @@ fn format_of(path: &Path) -> Option<(InputFormat, Option<Compression>)> {
     let (_, format) = ENDINGS.iter().find(|(known, _)| *known == ending)?;
     // Parquet is compressed within.
     (format.is_text() || compression.is_none()).then_some((*format, compression.map(|(_, compression)| *compression)))
-}
-
-/// The order of names in which numbers count by value: `day-9` is before `day-10`.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a, b);
-    while let (Some(one), Some(other)) = (left.chars().next(), right.chars().next()) {
-        let (of_left, of_right) = (digits(left), digits(right));
-        if !of_left.is_empty() && !of_right.is_empty() {
-            let value = |digits: &str| digits.trim_start_matches('0').to_owned();
-            let (number, other) = (value(of_left), value(of_right));
-            let order = number.len().cmp(&other.len()).then_with(|| number.cmp(&other));
-            if order.is_ne() {
-                return order;
-            }
-            (left, right) = (&left[of_left.len()..], &right[of_right.len()..]);
-        } else if one != other {
-            return one.cmp(&other);
-        } else {
-            (left, right) = (&left[one.len_utf8()..], &right[one.len_utf8()..]);
-        }
-    }
-    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
-}
-
-fn digits(text: &str) -> &str {
-    &text[..text.bytes().take_while(u8::is_ascii_digit).count()]
 }
 
 fn describe(input: &Path, path: PathBuf) -> Result<InputFile> {
