@@ -19,6 +19,7 @@ mod serving;
 mod table_names;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod yaml;
 
 use std::path::{Component, Path, PathBuf};
@@ -37,6 +38,7 @@ pub use functions::AnomalyConfig;
 pub use job::JobConfig;
 pub use listen::ListenConfig;
 pub use serving::{ServeArgs, ServeSettings};
+pub use topics::{KafkaCluster, KafkaSinkKeys, KafkaSourceKeys};
 
 /// A batch run from an input folder to an output folder.
 #[derive(Clone, Debug)]

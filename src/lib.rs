@@ -77,6 +77,8 @@ mod panics;
 pub mod forest;
 pub mod pipeline;
 
+pub mod kafka;
+mod objects;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 

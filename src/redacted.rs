@@ -1,10 +1,14 @@
 //! Texts without secrets, for messages and for files that are given to others.
 
+#[cfg(feature = "cli")]
+use serde_json::Value;
+
 /// Stands for a secret.
 pub(crate) const HIDDEN: &str = "(a secret)";
 
 /// Parts of the names of keys whose values are secrets.
-const SECRET_NAMES: [&str; 6] = ["token", "password", "secret", "credential", "access_key", "api_key"];
+const SECRET_NAMES: [&str; 8] =
+    ["token", "password", "passphrase", "secret", "credential", "access_key", "api_key", "key.pem"];
 
 /// True for the name of a key whose value is a secret; not if that is the name of a file that has it.
 pub(crate) fn is_secret(key: &str) -> bool {
@@ -17,6 +21,28 @@ pub(crate) fn is_reference(text: &str) -> bool {
     let name = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
     let is_word = |name: &str| name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_');
     name.is_some_and(|name| is_word(name) && name.starts_with(|first: char| !first.is_ascii_digit()))
+}
+
+/// A config file without its secrets.
+#[cfg(feature = "cli")]
+pub(crate) fn without_secrets(value: Value) -> Value {
+    let is_shown = |value: &Value| value.is_null() || value.as_str().is_some_and(is_reference);
+    match value {
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(key, value)| match value {
+                // Of a client, which may be secrets of any name.
+                Value::Object(properties) if key == "properties" => {
+                    let hidden = |(name, value)| (name, if is_shown(&value) { value } else { HIDDEN.into() });
+                    (key, properties.into_iter().map(hidden).collect())
+                }
+                value if is_secret(&key) && !is_shown(&value) => (key, HIDDEN.into()),
+                value => (key, without_secrets(value)),
+            })
+            .collect(),
+        Value::Array(values) => values.into_iter().map(without_secrets).collect(),
+        other => other,
+    }
 }
 
 /// A text whose URLs have lost their credentials, and the parameters whose names say that they are secrets.

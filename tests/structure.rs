@@ -27,6 +27,8 @@ const LAYERS: &[&str] = &[
     "panics",
     "forest",
     "pipeline",
+    "kafka",
+    "objects",
     "postgres",
     "columns",
     "udf",

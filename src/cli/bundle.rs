@@ -12,7 +12,7 @@ use tar::{Builder, Header};
 use crate::atomic_file::AtomicFile;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::redacted::{HIDDEN, is_reference, is_secret, without_credentials};
+use crate::redacted::{HIDDEN, without_credentials, without_secrets};
 
 /// The files of a bundle.
 #[derive(Default)]
@@ -79,22 +79,6 @@ impl Bundle {
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(Error::writing(path))?;
         let names: Vec<_> = self.files.iter().map(|(name, _)| &**name).collect();
         Ok(format!("{}: {}", path.display(), names.join(", ")))
-    }
-}
-
-/// A config file without its secrets.
-fn without_secrets(value: Value) -> Value {
-    let is_shown = |value: &Value| value.is_null() || value.as_str().is_some_and(is_reference);
-    match value {
-        Value::Object(entries) => entries
-            .into_iter()
-            .map(|(key, value)| match is_secret(&key) && !is_shown(&value) {
-                true => (key, HIDDEN.into()),
-                false => (key, without_secrets(value)),
-            })
-            .collect(),
-        Value::Array(values) => values.into_iter().map(without_secrets).collect(),
-        other => other,
     }
 }
 

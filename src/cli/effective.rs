@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::Value;
 
-use crate::redacted::{HIDDEN, is_reference, is_secret, without_credentials};
+use crate::redacted::{HIDDEN, is_reference, is_secret, without_credentials, without_secrets};
 
 /// A setting.
 struct Setting {
@@ -122,7 +122,7 @@ fn of_file(setting: &Setting, file: &Value) -> Option<(String, String)> {
     let text = match value {
         Value::Null => return None,
         Value::String(text) => text.clone(),
-        value => value.to_string(),
+        value => without_secrets(value.clone()).to_string(),
     };
     let is_hidden = setting.key.is_some_and(is_secret) && !is_reference(&text);
     let text = if is_hidden { HIDDEN.to_owned() } else { without_credentials(&text) };

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field};
 use arrow::json::LineDelimitedWriter;
+#[cfg(any(feature = "http", feature = "kafka"))]
+use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -14,6 +16,16 @@ use crate::error::{Error, Result};
 pub(crate) fn row_json(batch: &RecordBatch, row: usize) -> Result<String> {
     let row = batch.slice(row, 1);
     written(&row).or_else(|_| written(&as_texts(&row)?))
+}
+
+/// Rows as JSON objects, one in each line. Nulls are written.
+#[cfg(any(feature = "http", feature = "kafka"))]
+pub(crate) fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
+    writer.write(rows).and_then(|()| writer.finish()).map_err(Error::failed)?;
+    drop(writer);
+    Ok(bytes)
 }
 
 /// The columns that can't be written, as text.

@@ -8,11 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+use crate::kafka::StartAt;
 use crate::model::InputTable;
 
 use super::cluster::Secret;
 use super::environment::expanded;
 use super::table_names::TableNames;
+use super::topics::{self, KafkaSinkKeys, KafkaSourceKeys, Properties};
 
 /// An entry of `sources`.
 #[derive(Clone, Deserialize)]
@@ -30,6 +32,18 @@ pub(super) struct SourceKeys {
     slot: Option<String>,
     #[serde(default)]
     tables: BTreeMap<String, String>,
+    #[serde(default)]
+    topics: BTreeMap<String, TableNames>,
+    #[serde(default)]
+    start: Option<String>,
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    brokers: Option<String>,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    properties: Properties,
 }
 
 /// A source of the type `postgres`.
@@ -48,26 +62,53 @@ pub struct PostgresSourceKeys {
 }
 
 impl SourceKeys {
-    /// Checks that a source of another type than `postgres` has no key of a database, and one of this type no path.
+    /// Checks that a source has no key of another type.
     ///
     /// # Errors
     ///
     /// If it has. The message names the key.
     pub(super) fn check_keys(&self) -> Result<()> {
-        let of_database = [
-            ("url", self.url.is_some()),
-            ("publication", self.publication.is_some()),
-            ("slot", self.slot.is_some()),
-            ("tables", !self.tables.is_empty()),
+        let keys = [
+            (FOLDER, "path", self.path.is_some()),
+            (POSTGRES, "url", self.url.is_some()),
+            (POSTGRES, "publication", self.publication.is_some()),
+            (POSTGRES, "slot", self.slot.is_some()),
+            (POSTGRES, "tables", !self.tables.is_empty()),
+            (KAFKA, "topics", !self.topics.is_empty()),
+            (KAFKA, "start", self.start.is_some()),
+            (KAFKA, "group", self.group.is_some()),
+            (KAFKA, "brokers", self.brokers.is_some()),
+            (KAFKA, "format", self.format.is_some()),
+            (KAFKA, "properties", !self.properties.is_empty()),
         ];
-        let is_database = self.kind == POSTGRES;
-        let unwanted: &[(&str, bool)] = if is_database { &[("path", self.path.is_some())] } else { &of_database };
-        check_none("sources", &self.name, &self.kind, unwanted)
+        check_name("sources", &self.name, &self.kind)?;
+        check_own("sources", &self.name, &self.kind, &keys)
     }
 
-    /// True if all input tables are in its database, so that no input folder is needed.
-    pub(super) fn has_all_tables(&self) -> bool {
-        self.kind == POSTGRES && InputTable::ALL.iter().all(|table| self.tables.contains_key(table.name()))
+    /// True if another system has this table, so that the input folder need not have it.
+    pub(super) fn has(&self, table: InputTable) -> bool {
+        match self.kind.as_str() {
+            POSTGRES => self.tables.contains_key(table.name()),
+            KAFKA => self.topics.contains_key(table.name()),
+            _ => false,
+        }
+    }
+
+    /// Reads it as a source of the type `kafka`.
+    ///
+    /// # Errors
+    ///
+    /// If a key is missing or invalid.
+    pub(super) fn kafka(&self) -> Result<KafkaSourceKeys> {
+        let of = format!("sources: {}", self.name);
+        Ok(KafkaSourceKeys {
+            name: self.name.clone(),
+            cluster: topics::cluster(&of, self.brokers.as_ref(), &self.properties)?,
+            topics: topics::topics(&of, &self.topics)?,
+            format: topics::format(&of, self.format.as_deref())?,
+            start: self.start.as_deref().map_or(Ok(StartAt::default()), |start| topics::start_at(&of, start))?,
+            group: self.group.clone().unwrap_or_else(|| format!("millstream-{}", self.name)),
+        })
     }
 
     /// Reads it as a source of the type `postgres`.
@@ -121,6 +162,16 @@ pub(super) struct SinkKeys {
     schema: Option<String>,
     #[serde(default)]
     tables: Option<TableNames>,
+    #[serde(default)]
+    prefix: Option<String>,
+    #[serde(default)]
+    partitions: Option<u16>,
+    #[serde(default)]
+    brokers: Option<String>,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    properties: Properties,
 }
 
 /// A sink of the type `postgres`.
@@ -136,42 +187,88 @@ pub struct PostgresKeys {
     pub tables: Option<Vec<String>>,
 }
 
-/// Checks that none of these keys is given.
-fn check_none(of: &str, name: &str, kind: &str, keys: &[(&str, bool)]) -> Result<()> {
-    let Some((key, _)) = keys.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+/// Checks the name of a source or sink in another system, which becomes part of names there and of files here.
+fn check_name(of: &str, name: &str, kind: &str) -> Result<()> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    match [FOLDER, HTTP].contains(&kind) || (!name.is_empty() && name.chars().all(is_plain)) {
+        true => Ok(()),
+        false => Err(Error::usage(format!("{of}: name: found {name:?}, wanted letters, digits, '-' and '_'"))),
+    }
+}
+
+/// Checks that no key of another type is given: each has the type that it is of, its name, and whether it is there.
+fn check_own(of: &str, name: &str, kind: &str, keys: &[(&str, &str, bool)]) -> Result<()> {
+    let own = |key: &str| keys.iter().any(|(owner, known, _)| *known == key && *owner == kind);
+    let wrong = keys.iter().find(|(_, key, is_given)| *is_given && !own(key));
+    let Some((_, key, _)) = wrong else { return Ok(()) };
     Err(Error::usage(format!("{of}: {name}: {key}: one of the type {kind} has no such key")))
 }
 
-/// The type of sources and sinks in a PostgreSQL database.
+/// The types of sources and sinks.
+pub(super) const HTTP: &str = "http";
+pub(super) const FOLDER: &str = "folder";
+pub(super) const KAFKA: &str = "kafka";
 pub(super) const POSTGRES: &str = "postgres";
 
 impl SinkKeys {
-    /// Checks that a sink of another type than `postgres` has no key of a database.
+    /// Checks that a sink has no key of another type.
     ///
     /// # Errors
     ///
     /// If it has. The message names the key.
     pub(super) fn check_keys(&self) -> Result<()> {
-        let of_database =
-            [("url", self.url.is_some()), ("schema", self.schema.is_some()), ("tables", self.tables.is_some())];
-        let unwanted: &[(&str, bool)] = if self.kind == POSTGRES { &[] } else { &of_database };
-        check_none("sinks", &self.name, &self.kind, unwanted)
+        let publishes = self.publish.every.is_some() || self.publish.on_stop.is_some();
+        if publishes && self.kind != FOLDER {
+            let cause = "every epoch is delivered; wanted no such key";
+            return Err(Error::usage(format!("sinks: {}: publish: {cause}", self.name)));
+        }
+        let keys = [
+            (POSTGRES, "url", self.url.is_some()),
+            (POSTGRES, "schema", self.schema.is_some()),
+            (POSTGRES, "tables", self.tables.is_some()),
+            (KAFKA, "tables", self.tables.is_some()),
+            (KAFKA, "prefix", self.prefix.is_some()),
+            (KAFKA, "partitions", self.partitions.is_some()),
+            (KAFKA, "brokers", self.brokers.is_some()),
+            (KAFKA, "format", self.format.is_some()),
+            (KAFKA, "properties", !self.properties.is_empty()),
+        ];
+        check_name("sinks", &self.name, &self.kind)?;
+        check_own("sinks", &self.name, &self.kind, &keys)
+    }
+
+    /// Reads it as a sink of the type `kafka`.
+    ///
+    /// # Errors
+    ///
+    /// If a key is missing or invalid.
+    pub(super) fn kafka(&self) -> Result<KafkaSinkKeys> {
+        let of = format!("sinks: {}", self.name);
+        let prefix = self.prefix.clone().unwrap_or_else(|| "shop.".to_owned());
+        topics::check_topic(&prefix).map_err(|cause| Error::usage(format!("{of}: prefix: {cause}")))?;
+        if self.partitions == Some(0) {
+            return Err(Error::usage(format!("{of}: partitions: found 0, wanted 1 or more")));
+        }
+        Ok(KafkaSinkKeys {
+            name: self.name.clone(),
+            cluster: topics::cluster(&of, self.brokers.as_ref(), &self.properties)?,
+            prefix,
+            format: topics::format(&of, self.format.as_deref())?,
+            partitions: self.partitions.map(i32::from),
+            tables: self.tables.clone().map(TableNames::into_names),
+        })
     }
 
     /// Reads it as a sink of the type `postgres`.
     ///
     /// # Errors
     ///
-    /// If a key is missing, or is one of a folder.
+    /// If a key is missing.
     pub(super) fn postgres(&self) -> Result<PostgresKeys> {
         let of_key = |key: &str| format!("sinks: {}: {key}", self.name);
         let Some(url) = &self.url else {
             return Err(Error::usage(format!("{}: wanted the URL of a database", of_key("url"))));
         };
-        if self.publish.every.is_some() || self.publish.on_stop.is_some() {
-            let cause = "every epoch is delivered; wanted no such key";
-            return Err(Error::usage(format!("{}: {cause}", of_key("publish"))));
-        }
         Ok(PostgresKeys {
             name: self.name.clone(),
             url: Secret::new(expanded(&of_key("url"), url)?.trim().as_bytes()),

@@ -8,14 +8,15 @@ use chrono_tz::Tz;
 
 use crate::columns::DateFormat;
 use crate::error::{Error, Result};
+use crate::model::InputTable;
 use crate::model::{Amount, Day, Text, Tiers, money};
+use crate::objects::local_path;
 use crate::pipeline::Settings;
 use crate::sinks::folder::{FileFormat, Placing};
 use crate::sources::{CsvDialect, FileOptions};
 use crate::tables::{Catalog, EnrichedDataTable, Table};
 use crate::udf::Registry;
 
-use super::ends::SourceKeys;
 use super::file::{ConfigFile, CsvKeys, TierBound};
 use super::file_on_disk::read;
 use super::table_names::TableNames;
@@ -117,13 +118,15 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
     Ok(config)
 }
 
-/// The input folder of a service whose tables are all in a database.
+/// The input folder of a service whose tables are all in other systems.
 const NO_INPUT: &str = "/(no input folder)";
 
 fn input(args: &RunArgs, file: &ConfigFile) -> Result<InputConfig> {
-    let nowhere = || file.sources.iter().any(SourceKeys::has_all_tables).then(|| PathBuf::from(NO_INPUT));
+    let is_elsewhere = |table: &InputTable| file.sources.iter().any(|source| source.has(*table));
+    let nowhere = || InputTable::ALL.iter().all(is_elsewhere).then(|| PathBuf::from(NO_INPUT));
     let path = args.input.clone().or(file.data.input_path.clone()).or_else(nowhere);
     let path = path.ok_or_else(|| missing("input folder", "--input", "INPUT_PATH", "data.input_path"))?;
+    let path = local_path(path);
     let renames = file.columns.iter().filter_map(|(table, names)| Some((table.clone(), names.clone()?)));
     let files = FileOptions {
         columns: renames.collect(),
@@ -157,6 +160,7 @@ fn dialect(keys: &CsvKeys) -> Result<CsvDialect> {
 fn output(args: &RunArgs, file: &ConfigFile) -> Result<OutputConfig> {
     let path = args.output.clone().or(file.data.output_path.clone());
     let path = path.ok_or_else(|| missing("output folder", "--output", "OUTPUT_PATH", "data.output_path"))?;
+    let path = local_path(path);
     let (keys, default) = (file.output.clone(), FileFormat::default());
     let target = args.target_file_size.or(keys.target_file_size).unwrap_or_default();
     let format = FileFormat {

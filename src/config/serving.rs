@@ -8,10 +8,13 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
-use super::ends::{LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys};
+use super::ends::{
+    FOLDER, HTTP, KAFKA, LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys,
+};
 use super::file::{ByteSize, ConfigFile};
 use super::file_on_disk;
 use super::listen::ListenConfig;
+use super::topics::{KafkaSinkKeys, KafkaSourceKeys};
 
 /// Flags and environment variables of a service, beside those of a run.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +70,10 @@ pub struct ServeSettings {
     pub postgres_source: Option<PostgresSourceKeys>,
     /// The databases to which it delivers tables.
     pub postgres_sinks: Vec<PostgresKeys>,
+    /// The topics that it follows.
+    pub kafka_sources: Vec<KafkaSourceKeys>,
+    /// The topics to which it delivers tables.
+    pub kafka_sinks: Vec<KafkaSinkKeys>,
 }
 
 impl ServeSettings {
@@ -109,22 +116,21 @@ impl ServeSettings {
             listen,
             postgres_source: postgres_source(&file)?,
             postgres_sinks: postgres_sinks(&file)?,
+            kafka_sources: kafka_sources(&file)?,
+            kafka_sinks: kafka_sinks(&file)?,
         })
     }
 }
 
-/// The types of sources and sinks: requests, files; the third, of databases, is beside their keys.
-const HTTP: &str = "http";
-const FOLDER: &str = "folder";
-
-/// What a build says of the last of them that is without it.
+/// What a build says of types that it is without.
 const WITHOUT_POSTGRES: &str = "this build is without it; wanted one with the feature postgres";
+const WITHOUT_KAFKA: &str = "this build is without it; wanted one with the feature kafka";
 
 /// The folder of the one source there may be.
 fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
-    let is_known = |source: &&SourceKeys| matches!(source.kind.as_str(), FOLDER | HTTP | POSTGRES);
+    let is_known = |source: &&SourceKeys| matches!(source.kind.as_str(), FOLDER | HTTP | KAFKA | POSTGRES);
     if let Some(SourceKeys { name, kind, .. }) = file.sources.iter().find(|source| !is_known(source)) {
-        let wanted = "wanted folder, http or postgres";
+        let wanted = "wanted folder, http, kafka or postgres";
         return Err(Error::usage(format!("sources: {name}: there is no source of the type {kind}; {wanted}")));
     }
     let folders: Vec<_> = file.sources.iter().filter(|source| source.kind == FOLDER).collect();
@@ -154,9 +160,33 @@ fn postgres_source(file: &ConfigFile) -> Result<Option<PostgresSourceKeys>> {
     }
 }
 
+/// The sources in Kafka, whose tables no other source has.
+fn kafka_sources(file: &ConfigFile) -> Result<Vec<KafkaSourceKeys>> {
+    let mut sources: Vec<KafkaSourceKeys> = Vec::new();
+    for source in file.sources.iter().filter(|source| source.kind == KAFKA) {
+        let name = &source.name;
+        let wrong = |cause: &str| Err(Error::usage(format!("sources: {name}: {cause}")));
+        if !cfg!(feature = "kafka") {
+            return wrong(WITHOUT_KAFKA);
+        }
+        if sources.iter().any(|known| known.name == *name) {
+            return wrong("there are two sources of this name");
+        }
+        let made = source.kafka()?;
+        let others = file.sources.iter().filter(|other| other.name != *name);
+        for (table, _) in &made.topics {
+            if let Some(other) = others.clone().find(|other| other.has(*table)) {
+                return wrong(&format!("topics: {table} are in the source {}, too; wanted one of them", other.name));
+            }
+        }
+        sources.push(made);
+    }
+    Ok(sources)
+}
+
 /// When the one sink there may be publishes.
 fn folder_sink(file: &ConfigFile) -> Result<PublishKeys> {
-    let folders: Vec<_> = file.sinks.iter().filter(|sink| sink.kind == "folder").collect();
+    let folders: Vec<_> = file.sinks.iter().filter(|sink| sink.kind == FOLDER).collect();
     match folders.as_slice() {
         [] => Ok(PublishKeys::default()),
         [folder] => Ok(folder.publish.clone()),
@@ -170,7 +200,7 @@ fn folder_sink(file: &ConfigFile) -> Result<PublishKeys> {
 /// The sinks in databases; fails for sinks of unknown types.
 fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
     let mut sinks: Vec<PostgresKeys> = Vec::new();
-    for sink in file.sinks.iter().filter(|sink| sink.kind != "folder") {
+    for sink in file.sinks.iter().filter(|sink| sink.kind != FOLDER && sink.kind != KAFKA) {
         let (name, kind) = (&sink.name, &sink.kind);
         let problem = match kind.as_str() {
             POSTGRES if !cfg!(feature = "postgres") => WITHOUT_POSTGRES,
@@ -187,9 +217,32 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
                     }
                 }
             }
-            _ => "there is no sink of this type; wanted folder or postgres",
+            _ => "there is no sink of this type; wanted folder, kafka or postgres",
         };
         return Err(Error::usage(format!("sinks: {name}: found the type {kind}: {problem}")));
+    }
+    Ok(sinks)
+}
+
+/// The sinks in Kafka.
+fn kafka_sinks(file: &ConfigFile) -> Result<Vec<KafkaSinkKeys>> {
+    let mut sinks: Vec<KafkaSinkKeys> = Vec::new();
+    for sink in file.sinks.iter().filter(|sink| sink.kind == KAFKA) {
+        let name = &sink.name;
+        let wrong = |cause: &str| Err(Error::usage(format!("sinks: {name}: {cause}")));
+        if !cfg!(feature = "kafka") {
+            return wrong(WITHOUT_KAFKA);
+        }
+        let made = sink.kafka()?;
+        if file.sinks.iter().filter(|other| other.name == *name).count() > 1 {
+            return wrong("there are two sinks of this name");
+        }
+        let is_same =
+            |known: &&KafkaSinkKeys| known.cluster.brokers == made.cluster.brokers && known.prefix == made.prefix;
+        if let Some(known) = sinks.iter().find(is_same) {
+            return wrong(&format!("the sink {} has these brokers and this prefix; wanted another prefix", known.name));
+        }
+        sinks.push(made);
     }
     Ok(sinks)
 }
@@ -224,6 +277,8 @@ mod tests {
             listen: None,
             postgres_source: None,
             postgres_sinks: Vec::new(),
+            kafka_sources: Vec::new(),
+            kafka_sinks: Vec::new(),
         };
         let text = |settings: &ServeSettings| format!("{settings:?}");
         assert_eq!(text(&resolved(yaml, &ServeArgs::default()).expect("valid")), text(&of_file));

@@ -137,6 +137,12 @@ const OF_SERVICES: &[&str] = &[
     "sources.publication",
     "sources.slot",
     "sources.tables",
+    "sources.topics",
+    "sources.start",
+    "sources.group",
+    "sources.brokers",
+    "sources.format",
+    "sources.properties",
     "sinks.name",
     "sinks.type",
     "sinks.publish.every",
@@ -144,6 +150,11 @@ const OF_SERVICES: &[&str] = &[
     "sinks.url",
     "sinks.schema",
     "sinks.tables",
+    "sinks.prefix",
+    "sinks.partitions",
+    "sinks.brokers",
+    "sinks.format",
+    "sinks.properties",
 ];
 
 fn base() -> RunConfig {

@@ -46,6 +46,7 @@ pub(super) struct Metrics {
     pub(super) sink_up: Family<OfSink, Gauge>,
     pub(super) source_up: Family<OfSource, Gauge>,
     pub(super) source_held_bytes: Family<OfSource, Gauge>,
+    pub(super) source_lag: Family<OfSource, Gauge>,
     repeated: Counter,
 }
 
@@ -130,6 +131,7 @@ impl Metrics {
             sink_up: Family::default(),
             source_up: Family::default(),
             source_held_bytes: Family::default(),
+            source_lag: Family::default(),
             repeated: Counter::default(),
         };
         metrics.register();
@@ -199,6 +201,8 @@ impl Metrics {
         registry.register("source_up", help, self.source_up.clone());
         let help = "The log that a database keeps for a source";
         registry.register_with_unit("source_held", help, Unit::Bytes, self.source_held_bytes.clone());
+        let help = "Records of topics that were not taken yet, by source";
+        registry.register("source_lag_records", help, self.source_lag.clone());
     }
 
     /// All metrics as text.
@@ -270,6 +274,7 @@ mod tests {
         drop(metrics.sink_up.get_or_create(&sink));
         drop(metrics.source_up.get_or_create(&source));
         drop(metrics.source_held_bytes.get_or_create(&source));
+        drop(metrics.source_lag.get_or_create(&source));
         metrics.answered("GET", "/v1/tables", 200, 0.0);
         let text = metrics.text().expect("text");
         let mut page = "# Metrics\n\n`/metrics` of the [server](http.md), in the text format of OpenMetrics.\n\n\

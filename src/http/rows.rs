@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
-use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::record_batch::RecordBatch;
 use axum::http::StatusCode;
 use parquet::arrow::ArrowWriter;
@@ -14,6 +13,7 @@ use parquet::file::properties::WriterProperties;
 
 use serde_json::value::RawValue;
 
+use crate::columns::row_json::json_lines;
 use crate::error::{Error, Result};
 
 use super::problem::Problem;
@@ -199,15 +199,6 @@ impl RowEncoder {
 
 fn is_nested(data_type: &DataType) -> bool {
     data_type.is_nested()
-}
-
-/// Rows as JSON objects, one in each line. Nulls are written.
-fn json_lines(rows: &RecordBatch) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
-    writer.write(rows).and_then(|()| writer.finish()).map_err(Error::failed)?;
-    drop(writer);
-    Ok(bytes)
 }
 
 /// Rows as the elements of a JSON array. No text has a line break in it, so each one separates two objects.

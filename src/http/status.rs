@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use crate::config::ListenConfig;
 use crate::process_memory;
 use crate::service::{
-    Activity, ActivityReport, DeliveryTo, ReplicationReport, ReplicationState, SourceKind, SourceReport, TaskKind,
-    TaskReport,
+    Activity, ActivityReport, DeliveryTo, FollowReport, FollowState, SourceKind, SourceReport, TaskKind, TaskReport,
 };
 use crate::sinks::{DeliveryState, TableInfo};
 
@@ -79,10 +78,15 @@ fn measure_connectors(metrics: &Metrics, activity: &Activity) {
         metrics.sink_behind.get_or_create(&label).set(report.behind.as_secs_f64());
         metrics.sink_rows.get_or_create(&label).inner().store(report.rows, Ordering::Relaxed);
     }
-    if let Some(ReplicationReport { name, state, held_bytes, .. }) = activity.replication() {
+    for FollowReport { name, state, held_bytes, lag, .. } in activity.followed() {
         let label = OfSource { source: name };
-        metrics.source_up.get_or_create(&label).set((state == ReplicationState::Streaming).into());
-        metrics.source_held_bytes.get_or_create(&label).set(gauge(held_bytes));
+        metrics.source_up.get_or_create(&label).set((state == FollowState::Streaming).into());
+        if let Some(bytes) = held_bytes {
+            metrics.source_held_bytes.get_or_create(&label).set(gauge(bytes));
+        }
+        if let Some(records) = lag {
+            metrics.source_lag.get_or_create(&label).set(gauge(records));
+        }
     }
 }
 
@@ -166,14 +170,14 @@ pub(super) async fn sources(State(app): Shared) -> Json<Value> {
         let source = json!({ "type": "folder", "path": path.display().to_string() });
         sources.push(with_report(source, &activity, SourceKind::Folder));
     }
-    sources.extend(app.requests.activity.replication().map(|replication| {
-        let ReplicationReport { name, place, state, position, held_bytes, failures, last_failure } = replication;
+    sources.extend(app.requests.activity.followed().into_iter().map(|followed| {
+        let FollowReport { name, kind, place, state, position, held_bytes, lag, failures, last_failure } = followed;
         let last_failure = last_failure.map(|(ms, cause)| json!({ "at": timestamp(ms), "reason": cause }));
         let source = json!({
-            "type": "postgres", "name": name, "path": place, "state": state, "position": position,
-            "held_bytes": held_bytes, "failures": failures, "last_failure": last_failure,
+            "type": kind, "name": name, "path": place, "state": state, "position": position,
+            "held_bytes": held_bytes, "lag": lag, "failures": failures, "last_failure": last_failure,
         });
-        with_report(source, &activity, SourceKind::Postgres)
+        with_report(source, &activity, if kind == "kafka" { SourceKind::Kafka } else { SourceKind::Postgres })
     }));
     let ListenConfig { takes_rows, .. } = listen;
     sources.extend(takes_rows.then(|| {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::Day;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "connectors")]
 use crate::printable::printable;
 use crate::report::RejectionReport;
 use crate::runtime::{OperatorLog, OperatorReport};
-#[cfg(feature = "postgres")]
+#[cfg(feature = "connectors")]
 use crate::sinks::DeliveryState;
 use crate::sinks::{DeliveryReport, DeliveryStatus};
 
@@ -23,7 +23,7 @@ use super::offsets::now_ms;
 pub struct Activity {
     report: Arc<Mutex<ActivityReport>>,
     operators: Arc<Mutex<Option<Arc<OperatorLog>>>>,
-    replication: Arc<Mutex<Option<Replication>>>,
+    followed: Arc<Mutex<Vec<Followed>>>,
 }
 
 /// What a service has done and is doing. Times are in milliseconds since 1970.
@@ -49,33 +49,37 @@ pub struct ActivityReport {
     pub deliveries: Vec<DeliveryTo>,
 }
 
-/// How it goes to follow a database.
+/// How it goes to follow another system.
 #[derive(Clone, Debug, Default)]
-pub struct ReplicationReport {
+pub struct FollowReport {
     /// The name of the source.
     pub name: String,
-    /// The database, without the password.
+    /// Its type, as the configuration has it.
+    pub kind: &'static str,
+    /// The system, without secrets.
     pub place: String,
     /// What it does.
-    pub state: ReplicationState,
-    /// The position of the server's log up to which everything is committed here.
+    pub state: FollowState,
+    /// Of a database, the position of its log up to which everything is committed here.
     pub position: Option<String>,
-    /// The log that the server keeps for it, in bytes.
-    pub held_bytes: u64,
+    /// Of a database, the log that it keeps for this source, in bytes.
+    pub held_bytes: Option<u64>,
+    /// Of topics, the records that are there and were not taken yet.
+    pub lag: Option<u64>,
     /// How often it has failed.
     pub failures: u64,
     /// When that was last, in milliseconds since 1970, and why.
     pub last_failure: Option<(u64, String)>,
 }
 
-/// What the follower of a database does.
+/// What the follower of another system does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ReplicationState {
+pub enum FollowState {
     /// It connects.
     #[default]
     Connecting,
-    /// It takes transactions as they are committed there.
+    /// It takes what is committed there.
     Streaming,
     /// It has failed, and tries again.
     Retrying,
@@ -85,15 +89,15 @@ pub enum ReplicationState {
 
 /// A report that is kept up to date. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Replication(Arc<Mutex<ReplicationReport>>);
+pub(super) struct Followed(Arc<Mutex<FollowReport>>);
 
-#[cfg(feature = "postgres")]
-impl Replication {
-    pub(super) fn update(&self, update: impl FnOnce(&mut ReplicationReport)) {
+#[cfg(feature = "connectors")]
+impl Followed {
+    pub(super) fn update(&self, update: impl FnOnce(&mut FollowReport)) {
         update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn has_failed(&self, state: ReplicationState, cause: &str) {
+    pub(super) fn has_failed(&self, state: FollowState, cause: &str) {
         self.update(|report| {
             report.state = state;
             report.failures += 1;
@@ -153,6 +157,8 @@ pub enum SourceKind {
     Folder,
     /// Requests.
     Http,
+    /// Records of topics.
+    Kafka,
     /// Transactions of a database.
     Postgres,
 }
@@ -206,24 +212,24 @@ impl Activity {
         report
     }
 
-    /// How it goes to follow a database; `None` if none is followed.
+    /// How it goes to follow other systems.
     #[must_use]
-    pub fn replication(&self) -> Option<ReplicationReport> {
-        let replication = self.replication.lock().unwrap_or_else(PoisonError::into_inner);
-        replication.as_ref().map(|report| report.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    pub fn followed(&self) -> Vec<FollowReport> {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.iter().map(|one| one.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
-    /// A database is followed; returns what is told how that goes.
-    #[cfg(feature = "postgres")]
-    pub(super) fn begin_replication(&self, name: &str, place: String) -> Replication {
-        let report = ReplicationReport { name: name.to_owned(), place, ..ReplicationReport::default() };
-        let replication = Replication(Arc::new(Mutex::new(report)));
-        *self.replication.lock().unwrap_or_else(PoisonError::into_inner) = Some(replication.clone());
-        replication
+    /// Another system is followed; returns what is told how that goes.
+    #[cfg(feature = "connectors")]
+    pub(super) fn begin_following(&self, name: &str, kind: &'static str, place: String) -> Followed {
+        let report = FollowReport { name: name.to_owned(), kind, place, ..FollowReport::default() };
+        let one = Followed(Arc::new(Mutex::new(report)));
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).push(one.clone());
+        one
     }
 
     /// The sinks of the job are made anew, but for those that were fenced off. Returns the names of these.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "connectors")]
     pub(super) fn keep_fenced(&self) -> Vec<String> {
         let mut report = self.lock();
         report.deliveries.retain(|delivery| delivery.status.report().state == DeliveryState::Displaced);
@@ -231,7 +237,7 @@ impl Activity {
     }
 
     /// There is a sink that delivers to another system; returns what it tells how that goes.
-    #[cfg(feature = "postgres")]
+    #[cfg(feature = "connectors")]
     pub(super) fn begin_delivery(&self, name: &str, kind: &'static str, place: &str) -> DeliveryStatus {
         let (status, report) = (DeliveryStatus::default(), DeliveryReport::default());
         let (name, place) = (name.to_owned(), place.to_owned());

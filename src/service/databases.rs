@@ -7,7 +7,9 @@ use crate::error::Result;
 #[cfg(feature = "postgres")]
 use crate::postgres::PostgresAddress;
 #[cfg(feature = "postgres")]
-use crate::sinks::postgres::PostgresSinkConfig;
+use crate::sinks::delivery::DeliveredTables;
+#[cfg(feature = "postgres")]
+use crate::sinks::postgres::PostgresTarget;
 #[cfg(feature = "postgres")]
 use crate::sources::postgres::PostgresSourceConfig;
 
@@ -15,7 +17,7 @@ use crate::sources::postgres::PostgresSourceConfig;
 #[cfg(feature = "postgres")]
 pub(super) fn check(source: Option<&PostgresSourceKeys>, sinks: &[PostgresKeys]) -> Result<()> {
     source.map(source_config).transpose()?;
-    sinks.iter().try_for_each(|sink| sink_config(sink).map(drop))
+    sinks.iter().try_for_each(|sink| sink_target(sink).map(drop))
 }
 
 /// The configuration has none: it would have been refused.
@@ -43,9 +45,9 @@ pub(super) fn source_config(keys: &PostgresSourceKeys) -> Result<PostgresSourceC
 ///
 /// As [`source_config`].
 #[cfg(feature = "postgres")]
-pub(super) fn sink_config(keys: &PostgresKeys) -> Result<PostgresSinkConfig> {
+pub(super) fn sink_target(keys: &PostgresKeys) -> Result<PostgresTarget> {
     let PostgresKeys { name, url, schema, tables } = keys.clone();
     let address = PostgresAddress::parse(&String::from_utf8_lossy(url.bytes()));
     let address = address.map_err(|error| Error::usage(format!("sinks: {name}: {error}")))?;
-    Ok(PostgresSinkConfig { name, address, schema, tables })
+    Ok(PostgresTarget { name, address, schema, tables: DeliveredTables(tables) })
 }

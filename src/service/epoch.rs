@@ -75,8 +75,8 @@ impl EpochOfArrivals {
         let seen = self.arrivals.iter().filter_map(|arrival| arrival.rows.seen).max();
         let mut offsets = offsets::of_epoch(folder, &files, seen, &columns)?;
         for arrival in &self.arrivals {
-            if let ArrivedFrom::Transaction { offset: (source, offset), .. } = &arrival.from {
-                offsets.insert(source.clone(), offset.clone());
+            if let ArrivedFrom::Followed { offsets: followed, .. } = &arrival.from {
+                offsets.extend(followed.clone());
             }
         }
         let done: Vec<_> = self.done_requests().collect();
@@ -104,7 +104,7 @@ impl EpochOfArrivals {
     pub(super) fn finish(&self, keys: &mut RequestKeys) {
         self.done_requests().for_each(|(key, done)| keys.finish(key, done));
         for arrival in &self.arrivals {
-            if let ArrivedFrom::Transaction { end, committed, .. } = &arrival.from {
+            if let ArrivedFrom::Followed { end, committed, .. } = &arrival.from {
                 committed.store(*end, Ordering::Release);
             }
         }
@@ -131,18 +131,20 @@ impl EpochOfArrivals {
 
     /// Logs the epoch: at a level of its own if it has no file, for there may be a thousand of those a second.
     pub(super) fn log(&self) {
-        let (mut files, mut last, mut requests, mut transactions) = (0, None, 0, 0);
+        let (mut files, mut last, mut requests, mut records, mut transactions) = (0, None, 0, 0, 0);
         for arrival in &self.arrivals {
             match &arrival.from {
                 ArrivedFrom::File { name, .. } => (files, last) = (files + 1, Some(name)),
                 ArrivedFrom::Request(_) => requests += 1,
-                ArrivedFrom::Transaction { .. } => transactions += 1,
+                ArrivedFrom::Followed { kind: SourceKind::Kafka, .. } => records += arrival.rows.rows,
+                ArrivedFrom::Followed { .. } => transactions += 1,
             }
         }
         let of_files = last.map(|last| ("folder", format!("{files} files, the last {last}")));
         let of_requests = (requests > 0).then(|| ("http", format!("{requests} requests")));
+        let of_records = (records > 0).then(|| ("kafka", format!("{records} records")));
         let of_transactions = (transactions > 0).then(|| ("postgres", format!("{transactions} transactions")));
-        let parts: Vec<_> = [of_files, of_requests, of_transactions].into_iter().flatten().collect();
+        let parts: Vec<_> = [of_files, of_requests, of_records, of_transactions].into_iter().flatten().collect();
         let source = parts.iter().map(|(source, _)| *source).collect::<Vec<_>>().join(", ");
         let what = parts.iter().map(|(_, what)| what.as_str()).collect::<Vec<_>>().join(", ");
         let (epoch, rows) = (self.epoch.epoch, self.rows);
@@ -159,9 +161,7 @@ impl Arrival {
         let (kind, offset) = match &self.from {
             ArrivedFrom::File { name, .. } => (SourceKind::Folder, Some(name.clone())),
             ArrivedFrom::Request(request) => (SourceKind::Http, request.key.as_ref().map(|key| key.key.clone())),
-            ArrivedFrom::Transaction { offset: (_, offset), .. } => {
-                (SourceKind::Postgres, offset["position"].as_str().map(str::to_owned))
-            }
+            ArrivedFrom::Followed { kind, shown, .. } => (*kind, Some(shown.clone())),
         };
         let rejected = self.rows.batches.iter().map(|batch| batch.malformed.len() as u64).sum();
         let last = self.rows.batches.iter().rev().find_map(|batch| batch.malformed.last());

@@ -1,4 +1,4 @@
-//! What a service begins with: the files of the input folder, and the tables of a database.
+//! What a service begins with: the files of the input folder, the tables of a database, and the records of topics.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,8 @@ use crate::model::InputTable;
 use crate::runtime::Progress;
 use crate::sources::{FileLedger, FileSource, Source, SourceBatches, Split};
 
+#[cfg(feature = "kafka")]
+use super::consumed::FirstRecords;
 use super::offsets::offset_name;
 #[cfg(feature = "postgres")]
 use super::replicated::SnapshotRows;
@@ -25,10 +27,12 @@ pub(super) struct FirstInput {
     ledger: FileLedger,
     #[cfg(feature = "postgres")]
     rows: Option<SnapshotRows>,
+    #[cfg(feature = "kafka")]
+    records: Vec<FirstRecords>,
 }
 
 impl FirstInput {
-    /// Opens the files, and copies the tables of the database.
+    /// Opens the files, and copies the tables of the database and of topics.
     ///
     /// # Errors
     ///
@@ -41,6 +45,13 @@ impl FirstInput {
             replicated.is_some_and(|source| source.tables.iter().any(|(of_source, _)| of_source == table))
         };
         let (followed, tables): (Vec<_>, Vec<_>) = InputTable::ALL.into_iter().partition(is_replicated);
+        // What only topics have is read from them.
+        let is_there = |table: &InputTable| !FileSource::found(&input.path, &[*table], &input.files).is_empty();
+        let in_topics = |table: &InputTable| {
+            config.kafka_sources.iter().any(|source| source.topics.iter().any(|(of_source, _)| of_source == table))
+        };
+        let (only_in_topics, tables): (Vec<_>, Vec<_>) =
+            tables.into_iter().partition(|table| in_topics(table) && !is_there(table));
         if !tables.is_empty() {
             tracing::info!("importing {}", input.path.display());
         }
@@ -49,12 +60,16 @@ impl FirstInput {
         ledger.extend(files.ledger()?);
         #[cfg(feature = "postgres")]
         let rows = replicated.map(|source| SnapshotRows::copy(config, source, progress)).transpose()?;
-        let _ = progress;
+        #[cfg(feature = "kafka")]
+        let records = FirstRecords::of_sources(config, &only_in_topics, progress)?;
+        let _ = (progress, only_in_topics);
         Ok(FirstInput {
             files,
             ledger,
             #[cfg(feature = "postgres")]
             rows,
+            #[cfg(feature = "kafka")]
+            records,
         })
     }
 
@@ -64,19 +79,22 @@ impl FirstInput {
         let offsets = [(offset_name(input), offset)].into_iter();
         #[cfg(feature = "postgres")]
         let offsets = offsets.chain(self.rows.as_ref().map(SnapshotRows::offset));
+        #[cfg(feature = "kafka")]
+        let offsets = offsets.chain(self.records.iter().flat_map(FirstRecords::offsets));
         Ok(offsets.collect())
     }
 
     /// What has a table.
-    #[cfg(feature = "postgres")]
     fn of(&self, table: InputTable) -> &dyn Source {
-        let rows = self.rows.as_ref().filter(|rows| rows.tables.contains(&table));
-        rows.map_or(&self.files as &dyn Source, |rows| &rows.snapshot)
-    }
-
-    /// What has a table.
-    #[cfg(not(feature = "postgres"))]
-    fn of(&self, _: InputTable) -> &dyn Source {
+        #[cfg(feature = "postgres")]
+        if let Some(rows) = self.rows.as_ref().filter(|rows| rows.tables.contains(&table)) {
+            return &rows.snapshot;
+        }
+        #[cfg(feature = "kafka")]
+        if let Some(records) = self.records.iter().find(|records| records.tables.contains(&table)) {
+            return &records.spool;
+        }
+        let _ = table;
         &self.files
     }
 }

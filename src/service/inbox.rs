@@ -8,7 +8,7 @@
 //! The service takes what there is whenever it is free, up to a number of rows and bytes. So epochs are small while
 //! little arrives, and large when much does. Of each source the order is kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use crate::model::{AnyId, Day, InputTable};
 use crate::pipeline::EnrichedRowsOf;
 use crate::sources::{FileStamp, SourceBatch};
 
+use super::activity::SourceKind;
 use super::request::WaitingRequest;
 
 /// Rows of one file or request, which lie in one epoch.
@@ -65,14 +66,17 @@ pub(super) enum ArrivedFrom {
     File { name: String, stamp: FileStamp },
     /// A request, which is answered once the rows are committed.
     Request(WaitingRequest),
-    /// A transaction of a database.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a build without databases has none"))]
-    Transaction {
-        /// The database, by its name among the sources of the state, and what a commit says of it.
-        offset: (String, Offset),
-        /// The position behind the transaction.
+    /// Another system that is followed.
+    #[cfg_attr(not(feature = "connectors"), expect(dead_code, reason = "a build without other systems has none"))]
+    Followed {
+        kind: SourceKind,
+        /// What a commit says of it, by names among the sources of the state.
+        offsets: BTreeMap<String, Offset>,
+        /// Where it is, for those who watch it.
+        shown: String,
+        /// The position behind these rows.
         end: u64,
-        /// That of the last one that is committed.
+        /// That of the last ones that are committed.
         committed: Arc<AtomicU64>,
     },
 }

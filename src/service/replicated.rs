@@ -50,8 +50,8 @@ pub(super) fn begin(
     #[cfg(feature = "postgres")]
     if let Some(keys) = &config.postgres_source {
         let source = source_config(keys)?;
-        let replication = activity.begin_replication(&source.name, source.address.to_string());
-        follow::begin(source, admission, state, inbox, replication)?;
+        let watched = activity.begin_following(&source.name, "postgres", source.address.to_string());
+        follow::begin(source, admission, state, inbox, watched)?;
     }
     let _ = (config, admission, state, inbox, activity);
     Ok(())

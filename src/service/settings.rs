@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use crate::config::{
-    ByteSize, JobConfig, ListenConfig, PostgresKeys, PostgresSourceKeys, RunArgs, RunConfig, ServeArgs, ServeSettings,
-    absolute,
+    ByteSize, JobConfig, KafkaSinkKeys, KafkaSourceKeys, ListenConfig, PostgresKeys, PostgresSourceKeys, RunArgs,
+    RunConfig, ServeArgs, ServeSettings, absolute,
 };
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 
-use super::databases;
+use super::remote::RemoteFolders;
+use super::{brokers, databases};
 
 /// Smaller logs are read in less time than a checkpoint takes.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -50,6 +51,12 @@ pub struct ServiceConfig {
     pub postgres_sinks: Vec<PostgresKeys>,
     /// The database whose tables it follows.
     pub postgres_source: Option<PostgresSourceKeys>,
+    /// The topics to which it delivers tables.
+    pub kafka_sinks: Vec<KafkaSinkKeys>,
+    /// The topics that it follows.
+    pub kafka_sources: Vec<KafkaSourceKeys>,
+    /// Which of its folders are in object storage.
+    pub remote: RemoteFolders,
     /// The folder of the demo that it is of, which its page may then control; `None` for any other service.
     pub demo: Option<PathBuf>,
 }
@@ -74,6 +81,9 @@ impl ServiceConfig {
             listen: None,
             postgres_sinks: Vec::new(),
             postgres_source: None,
+            kafka_sinks: Vec::new(),
+            kafka_sources: Vec::new(),
+            remote: RemoteFolders::default(),
             demo: None,
         }
     }
@@ -84,13 +94,13 @@ impl ServiceConfig {
     ///
     /// As [`RunConfig::resolve`] and [`ServeSettings::resolve`], and if the job has several processes.
     pub fn resolve(run: &RunArgs, serve: &ServeArgs) -> Result<ServiceConfig> {
-        let (settings, run) = (ServeSettings::resolve(run, serve)?, RunConfig::resolve(run)?);
+        let (settings, mut run) = (ServeSettings::resolve(run, serve)?, RunConfig::resolve(run)?);
         if run.job.cluster.as_ref().is_some_and(|cluster| cluster.hosts.len() > 1) {
             return Err(Error::usage("cluster: a service runs in one process; remove the cluster settings"));
         }
         let ServeSettings {
             state,
-            incoming,
+            mut incoming,
             takes_files,
             durability,
             checkpoint_every,
@@ -101,9 +111,13 @@ impl ServiceConfig {
             listen,
             postgres_source,
             postgres_sinks,
+            kafka_sources,
+            kafka_sinks,
         } = settings;
+        let remote = RemoteFolders::localize(&mut run, &mut incoming, state.as_deref())?;
         let config = ServiceConfig::new(run);
         databases::check(postgres_source.as_ref(), &postgres_sinks)?;
+        brokers::check(&kafka_sources, &kafka_sinks)?;
         check_versions(&config.run, postgres_source.as_ref())?;
         let state = state.unwrap_or_else(|| config.state.clone());
         let tables = InputTable::ALL.map(|table| absolute(&config.run.input.path.join(table.name())));
@@ -127,13 +141,16 @@ impl ServiceConfig {
             listen,
             postgres_source,
             postgres_sinks,
+            kafka_sources,
+            kafka_sinks,
+            remote,
             ..config
         })
     }
 
     /// True if somebody keeps the tables and follows what each epoch changes.
     pub(super) fn is_followed(&self) -> bool {
-        self.replayed_rows > 0 || !self.postgres_sinks.is_empty()
+        self.replayed_rows > 0 || !self.postgres_sinks.is_empty() || !self.kafka_sinks.is_empty()
     }
 
     /// The folder in which files arrive.

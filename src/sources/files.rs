@@ -26,6 +26,8 @@ pub(crate) use foreign::ForeignTable;
 pub(crate) use new_columns::NewColumns;
 pub(crate) use options::NOT_IN_DIALECTS;
 pub use options::{CsvDialect, FileColumn, FileOptions, FileOrder, Renames, SkippedColumns, VersionColumn};
+#[cfg(feature = "kafka")]
+pub(crate) use read::JsonObject;
 use read::{FilePart, TableFiles};
 
 /// The files of an input folder.

@@ -77,10 +77,15 @@ impl Served {
     }
 
     pub fn start_command(command: Command) -> Served {
-        let served = Served::start_loading(command);
+        let mut served = Served::start_loading(command);
         let started = Instant::now();
-        while served.get("/readyz").status != 200 {
-            assert!(started.elapsed() < PATIENCE, "{}", served.running.log());
+        let is_ready = |served: &Served| {
+            let answer = served.agent.get(format!("{}/readyz", served.base)).call();
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
+        while !is_ready(&served) {
+            let is_over = served.running.is_over() || started.elapsed() >= PATIENCE;
+            assert!(!is_over, "{}", served.running.log());
             thread::sleep(Duration::from_millis(5));
         }
         served

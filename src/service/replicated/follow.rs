@@ -11,7 +11,7 @@ use crate::durable::State;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
 use crate::panics::caught;
-use crate::service::activity::{Replication, ReplicationReport, ReplicationState};
+use crate::service::activity::{FollowReport, FollowState, Followed, SourceKind};
 use crate::service::admission::Admission;
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
 use crate::service::offsets::{self, database_name};
@@ -45,7 +45,7 @@ pub(super) fn begin(
     admission: &Arc<Admission>,
     state: &State,
     inbox: &Arc<Inbox>,
-    replication: Replication,
+    watched: Followed,
 ) -> Result<()> {
     let offset = state.offsets().get(&database_name(&config.name));
     let text = |key: &str| offset.and_then(|offset| offset[key].as_str());
@@ -72,7 +72,7 @@ pub(super) fn begin(
         config,
         admission: Arc::clone(admission),
         inbox: Arc::clone(inbox),
-        replication,
+        watched,
         system: system.map(str::to_owned),
         tables,
         taken: position,
@@ -95,7 +95,7 @@ struct TransactionFollower {
     schemas: HashMap<InputTable, InputSchema>,
     admission: Arc<Admission>,
     inbox: Arc<Inbox>,
-    replication: Replication,
+    watched: Followed,
     /// What identifies the server.
     system: Option<String>,
     /// What identifies the tables.
@@ -137,12 +137,12 @@ impl TransactionFollower {
                     if self.taken > taken {
                         retry_after = RETRY_AFTER;
                     }
-                    self.replication.has_failed(ReplicationState::Retrying, &error.to_string());
+                    self.watched.has_failed(FollowState::Retrying, &error.to_string());
                     let seconds = retry_after.as_secs_f64();
                     tracing::warn!(source = name, "source {name}: {place}: {error}; it is tried again in {seconds} s");
                 }
                 StreamEnd::Lost(error) => {
-                    self.replication.has_failed(ReplicationState::Lost, &error.to_string());
+                    self.watched.has_failed(FollowState::Lost, &error.to_string());
                     tracing::error!(source = name, "source {name}: {place}: {error}");
                     return;
                 }
@@ -160,7 +160,7 @@ impl TransactionFollower {
     }
 
     fn take_all(&mut self) -> Result<(), StreamEnd> {
-        self.replication.update(|report| report.state = ReplicationState::Connecting);
+        self.watched.update(|report| report.state = FollowState::Connecting);
         let mut control = self.config.address.connect()?;
         let replicated = self.look_at_tables(&mut control)?;
         self.look_at_slot(&mut control)?;
@@ -170,7 +170,7 @@ impl TransactionFollower {
         let mut stream =
             ReplicationStream::start(&self.config, options, schemas, taken, committed, system, &replicated)
                 .map_err(|error| self.ended(error))?;
-        self.replication.update(|report| report.state = ReplicationState::Streaming);
+        self.watched.update(|report| report.state = FollowState::Streaming);
         let (mut looked, mut since, mut idle, mut shown) = (Instant::now(), Instant::now(), 0, 0);
         loop {
             if self.inbox.is_closed() {
@@ -185,7 +185,7 @@ impl TransactionFollower {
             stream.confirm(committed);
             if committed > shown {
                 shown = committed;
-                self.replication.update(|report| report.position = Some(shown_position(committed)));
+                self.watched.update(|report| report.position = Some(shown_position(committed)));
             }
             // What is confirmed must be in the log. So the position is, from time to time, while there is nothing else
             // to take than transactions without rows for this job.
@@ -247,7 +247,8 @@ impl TransactionFollower {
         self.put = end;
         let system = self.system.as_deref().unwrap_or_default();
         let offset = (database_name(&self.config.name), offsets::of_position(end, system, &self.tables));
-        let from = ArrivedFrom::Transaction { offset, end, committed: Arc::clone(&self.committed) };
+        let (kind, shown, committed) = (SourceKind::Postgres, shown_position(end), Arc::clone(&self.committed));
+        let from = ArrivedFrom::Followed { kind, offsets: [offset].into(), shown, end, committed };
         self.inbox.put(Arrival { rows, from, decoded: since.elapsed(), since });
     }
 
@@ -305,8 +306,8 @@ impl TransactionFollower {
             return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
         }
         let mut had = 0;
-        self.replication.update(|report: &mut ReplicationReport| {
-            had = std::mem::replace(&mut report.held_bytes, found.held_bytes);
+        self.watched.update(|report: &mut FollowReport| {
+            had = report.held_bytes.replace(found.held_bytes).unwrap_or_default();
         });
         if found.held_bytes >= HELD_BYTES_WARN && had < HELD_BYTES_WARN {
             let (name, gigabytes) = (&self.config.name, found.held_bytes >> 30);

@@ -30,6 +30,16 @@ impl FileOptions {
         let name = self.columns.get(table.name()).map_or(own_name, |renames| canonical(own_name, renames));
         table.cores().iter().find(|core| core.name == name).map(|core| core.kind)
     }
+
+    /// The name that a core column of a table has in files; `None` if several columns are it.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn own_name(&self, table: InputTable, core: &str) -> Option<String> {
+        match self.columns.get(table.name()).and_then(|renames| renames.get(core)) {
+            None => Some(core.to_owned()),
+            Some(FileColumn::Named(name)) => Some(name.clone()),
+            Some(FileColumn::Joined(_)) => None,
+        }
+    }
 }
 
 /// The columns with versions of rows. Of the rows with one id, the one with the greatest version counts, and of several

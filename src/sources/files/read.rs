@@ -25,6 +25,8 @@ use crate::sources::SourceBatches;
 
 pub(super) use file_columns::{FileColumns, FilePart};
 use infer::{as_wanted, kind_of};
+#[cfg(feature = "kafka")]
+pub(crate) use json::JsonObject;
 
 use super::find::{self, InputFile, InputFormat};
 use super::options::{CsvDialect, FileOptions, Renames};

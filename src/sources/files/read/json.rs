@@ -27,7 +27,7 @@ use super::infer::{IdNumbers, InferredColumn};
 use super::text::{BATCH_BYTES, LONGEST_RECORD, TextLine, TextLines};
 
 /// The keys of an object and their values, as they are written.
-struct JsonObject<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct JsonObject<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {

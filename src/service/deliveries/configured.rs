@@ -1,0 +1,92 @@
+//! The sinks that are configured.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::service::settings::ServiceConfig;
+use crate::sinks::delivery::{DeliveredTables, DeliverySink, DeliveryTarget, KnownEpochs};
+use crate::sinks::{Committed, Sink};
+
+use super::Deliveries;
+
+/// What checks find, each with a name.
+type Findings = Vec<(String, Result<String>)>;
+
+/// Checks the sinks before they are used.
+pub(super) fn findings(config: &ServiceConfig) -> Findings {
+    let mut findings = Vec::new();
+    #[cfg(feature = "postgres")]
+    for keys in &config.postgres_sinks {
+        use crate::sinks::postgres::check;
+        let target = crate::service::databases::sink_target(keys);
+        findings.extend(of_sink(config, &keys.name, target, |target| &target.tables, check));
+    }
+    #[cfg(feature = "kafka")]
+    for keys in &config.kafka_sinks {
+        use crate::sinks::kafka::check;
+        let target = crate::service::brokers::sink_target(keys);
+        findings.extend(of_sink(config, &keys.name, target, |target| &target.tables, check));
+    }
+    findings
+}
+
+fn of_sink<T>(
+    config: &ServiceConfig,
+    name: &str,
+    target: Result<T>,
+    tables: fn(&T) -> &DeliveredTables,
+    check: fn(&T, &[String]) -> Findings,
+) -> Findings {
+    let target = match target {
+        Ok(target) => target,
+        Err(error) => return vec![(format!("sink {name}"), Err(error))],
+    };
+    let names = || config.run.job.tables.names();
+    if let Err(error) = tables(&target).check(names()) {
+        return vec![(format!("sink {name}: its tables"), Err(error))];
+    }
+    let wanted = names().filter(|table| tables(&target).has(table)).map(str::to_owned);
+    check(&target, &wanted.collect::<Vec<_>>())
+}
+
+/// The sinks of a job that starts with an epoch of the log and applies some again.
+pub(super) fn sinks(
+    deliveries: &Deliveries,
+    config: &ServiceConfig,
+    first: Committed,
+    applied_again: &[Committed],
+    lead_here: bool,
+) -> Result<Vec<Box<dyn Sink>>> {
+    let is_first = deliveries.activity.report().deliveries.is_empty();
+    let known = KnownEpochs { first, applied_again: applied_again.to_vec(), lead_here };
+    // Who was fenced off once does not come back by itself.
+    let fenced = deliveries.activity.keep_fenced();
+    let mut sinks = Vec::new();
+    #[cfg(feature = "postgres")]
+    for keys in config.postgres_sinks.iter().filter(|keys| !fenced.contains(&keys.name)) {
+        let target = crate::service::databases::sink_target(keys)?;
+        let place = format!("{}, schema {}", target.address, target.schema);
+        sinks.push(sink(deliveries, target, "postgres", &place, &known, is_first));
+    }
+    #[cfg(feature = "kafka")]
+    for keys in config.kafka_sinks.iter().filter(|keys| !fenced.contains(&keys.name)) {
+        let target = crate::service::brokers::sink_target(keys)?;
+        let place = format!("{}, topics {}…", target.address, target.prefix);
+        sinks.push(sink(deliveries, target, "kafka", &place, &known, is_first));
+    }
+    Ok(sinks)
+}
+
+/// Makes a sink, and tells that there is one.
+fn sink<T: DeliveryTarget>(
+    deliveries: &Deliveries,
+    target: T,
+    kind: &'static str,
+    place: &str,
+    known: &KnownEpochs,
+    is_first: bool,
+) -> Box<dyn Sink> {
+    let status = deliveries.activity.begin_delivery(target.name(), kind, place);
+    let (current, stop) = (deliveries.current.clone(), Arc::clone(&deliveries.stop));
+    Box::new(DeliverySink::new(target, known.clone(), current, stop, is_first, status))
+}

@@ -1,0 +1,241 @@
+//! Records as JSON lines, which are then read as those of a file.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use arrow::datatypes::FieldRef;
+
+use crate::columns::{InputSchema, OPERATION};
+use crate::error::{Error, Result};
+use crate::kafka::RecordFormat;
+use crate::model::{InputTable, Reason};
+use crate::panics::caught;
+use crate::sources::files::{FileOptions, InputFormat, JsonObject, read_body};
+use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
+
+use super::debezium::unwrapped;
+
+/// Rows that records have, as JSON lines.
+pub(super) struct RecordLines {
+    format: RecordFormat,
+    /// The name that the id of a row has in records; `None` if several columns are the id.
+    id: Option<String>,
+    pub(super) lines: Vec<u8>,
+    /// The offset of the record of each line.
+    offsets: Vec<u64>,
+    /// Records that are not rows.
+    malformed: Vec<MalformedRow>,
+}
+
+/// What a record has.
+pub(super) enum Row {
+    /// A row, or that a row is deleted, as a JSON object.
+    Line(Vec<u8>),
+    /// Nothing that changes a row.
+    Nothing,
+    /// Something else, and why.
+    Malformed(Reason),
+}
+
+impl RecordLines {
+    /// Begins to take records of a table.
+    pub(super) fn new(format: RecordFormat, table: InputTable, options: &FileOptions) -> RecordLines {
+        let id = options.own_name(table, table.cores()[0].name);
+        RecordLines { format, id, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
+    }
+
+    /// The number of records.
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len() + self.malformed.len()
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.lines.len() + self.malformed.iter().map(|row| row.json.len()).sum::<usize>()
+    }
+
+    /// The lines that may be rows, and the records that are none: of the former, those that are no JSON object with the
+    /// id of a row are left out, too.
+    pub(super) fn sorted_out(self) -> (Vec<u8>, Vec<MalformedRow>) {
+        let RecordLines { id, lines, offsets, mut malformed, .. } = self;
+        let mut kept = Vec::with_capacity(lines.len());
+        for (line, offset) in lines.split(|byte| *byte == b'\n').zip(&offsets) {
+            let members = serde_json::from_slice::<JsonObject>(line);
+            let reason = match (&members, &id) {
+                (Ok(JsonObject(members)), Some(id)) if !members.iter().any(|(name, _)| name == id) => {
+                    Reason::plain(format!("{id} is null"))
+                }
+                (Ok(_), _) => {
+                    kept.extend_from_slice(line);
+                    kept.push(b'\n');
+                    continue;
+                }
+                (Err(_), _) if serde_json::from_slice::<&RawValue>(line).is_ok() => Reason::plain("not a JSON object"),
+                (Err(error), _) => Reason::new("not JSON", format!("not JSON: {error}")),
+            };
+            let json = Value::from(String::from_utf8_lossy(line)).to_string();
+            malformed.push(MalformedRow { number: *offset, reason, json });
+        }
+        (kept, malformed)
+    }
+
+    /// Adds a record.
+    pub(super) fn push(&mut self, offset: u64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let row = match (self.format, value) {
+            (RecordFormat::Json, Some(value)) => as_line(value),
+            (RecordFormat::Json, None) => self.deleted(key),
+            (RecordFormat::Debezium, Some(value)) => unwrapped(value, key).unwrap_or_else(Row::Malformed),
+            // What a delete is followed by.
+            (RecordFormat::Debezium, None) => Row::Nothing,
+        };
+        match row {
+            Row::Line(line) => {
+                self.lines.extend(line);
+                self.lines.push(b'\n');
+                self.offsets.push(offset);
+            }
+            Row::Nothing => {}
+            Row::Malformed(reason) => {
+                let text = String::from_utf8_lossy(value.or(key).unwrap_or_default()).into_owned();
+                self.malformed.push(MalformedRow { number: offset, reason, json: Value::from(text).to_string() });
+            }
+        }
+    }
+
+    /// The delete of the row whose id is a key.
+    fn deleted(&self, key: Option<&[u8]>) -> Row {
+        let wanted = "a record without a value deletes a row: wanted a key that is its id, or an object with it";
+        let malformed = || Row::Malformed(Reason::plain(wanted));
+        let Some(key) = key else { return malformed() };
+        match (serde_json::from_slice::<&RawValue>(key), &self.id) {
+            (Ok(object), _) if object.get().starts_with('{') => with_operation(object.get()),
+            (Ok(id), Some(name)) if !id.get().starts_with(['[', 'n']) => {
+                with_operation(&format!("{{{}:{}}}", Value::from(name.as_str()), id.get()))
+            }
+            // A text without quotes.
+            (Err(_), Some(name)) => match std::str::from_utf8(key) {
+                Ok(id) if !id.is_empty() => {
+                    with_operation(&format!("{{{}:{}}}", Value::from(name.as_str()), Value::from(id)))
+                }
+                _ => malformed(),
+            },
+            _ => malformed(),
+        }
+    }
+
+    /// The rows, and the columns that the table has not. `settle` refuses what can't be decoded. Of records that can't be
+    /// read together each is read alone, and rejected if it can't be either.
+    ///
+    /// # Errors
+    ///
+    /// If an offset is out of range.
+    pub(super) fn read(
+        self,
+        origin: &str,
+        schema: &InputSchema,
+        options: &FileOptions,
+        settle: &dyn Fn(SourceBatch) -> Result<SourceBatch>,
+    ) -> Result<(Vec<SourceBatch>, Vec<FieldRef>)> {
+        let RecordLines { lines, offsets, mut malformed, .. } = self;
+        let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').take(offsets.len()).collect();
+        let reader = LineReader { origin, schema, options, settle };
+        let (mut batches, mut new_columns): (Vec<SourceBatch>, Vec<FieldRef>) = (Vec::new(), Vec::new());
+        let mut waiting: Vec<_> = (!lines.is_empty()).then_some(0..lines.len()).into_iter().collect();
+        while let Some(part) = waiting.pop() {
+            match reader.read(&lines[part.clone()], &offsets[part.clone()]) {
+                Ok((read, new)) => {
+                    batches.extend(read);
+                    new_columns.extend(new.into_iter().filter(|new| !new_columns.contains(new)).collect::<Vec<_>>());
+                }
+                Err(error) if part.len() == 1 => {
+                    let json = Value::from(String::from_utf8_lossy(lines[part.start])).to_string();
+                    let reason = Reason::new("the record can't be read", error.to_string());
+                    malformed.push(MalformedRow { number: offsets[part.start], reason, json });
+                }
+                Err(_) => {
+                    let middle = part.start + part.len() / 2;
+                    waiting.extend([middle..part.end, part.start..middle]);
+                }
+            }
+        }
+        if !malformed.is_empty() {
+            malformed.sort_by_key(|row| row.number);
+            batches.push(rejected(schema, origin, malformed)?);
+        }
+        Ok((batches, new_columns))
+    }
+}
+
+/// A batch of records of which none is a row.
+pub(super) fn rejected(schema: &InputSchema, origin: &str, malformed: Vec<MalformedRow>) -> Result<SourceBatch> {
+    let mut batch = SourceBatch::new(schema, 0, &origin.into(), 0, &schema.empty())?;
+    (batch.numbers, batch.malformed) = (RowNumbers::Listed(Vec::new()), malformed);
+    Ok(batch)
+}
+
+/// Reads lines as those of a file.
+struct LineReader<'a> {
+    origin: &'a str,
+    schema: &'a InputSchema,
+    options: &'a FileOptions,
+    settle: &'a dyn Fn(SourceBatch) -> Result<SourceBatch>,
+}
+
+impl LineReader<'_> {
+    fn read(&self, lines: &[&[u8]], offsets: &[u64]) -> Result<(Vec<SourceBatch>, Vec<FieldRef>)> {
+        let (_file, path) = in_memory(lines)?;
+        let mut batches = Vec::new();
+        let take = |mut batch: SourceBatch| {
+            let of_line = |line: u64| offsets.get(usize::try_from(line).ok()?).copied();
+            let numbers = (0..batch.numbers.len()).filter_map(|row| of_line(batch.numbers.get(row)));
+            batch.numbers = RowNumbers::Listed(numbers.collect());
+            batch.malformed.iter_mut().for_each(|row| row.number = of_line(row.number).unwrap_or(row.number));
+            batches.push((self.settle)(batch.checked()?)?);
+            Ok(true)
+        };
+        let read = || read_body(&path, InputFormat::JsonLines, self.origin, self.schema, self.options, take);
+        let path = path.display().to_string();
+        let read = caught(read).map_err(Error::failed).flatten();
+        let new = read.map_err(|error| Error::new(error.kind(), error.to_string().replace(&path, self.origin)))?;
+        Ok((batches, new.unwrap_or_default()))
+    }
+}
+
+/// A value as a line.
+pub(super) fn as_line(value: &[u8]) -> Row {
+    if value.trim_ascii().is_empty() {
+        return Row::Malformed(Reason::plain("an empty value"));
+    }
+    if !value.contains(&b'\n') {
+        return Row::Line(value.to_owned());
+    }
+    // Between values, a line break means no more than a space; within one, there is none.
+    match serde_json::from_slice::<&RawValue>(value) {
+        Ok(_) => Row::Line(value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()),
+        Err(error) => Row::Malformed(Reason::new("not JSON", format!("not JSON: {error}"))),
+    }
+}
+
+/// An object that says that its row is deleted.
+pub(super) fn with_operation(object: &str) -> Row {
+    let Some(members) = object.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+        return Row::Malformed(Reason::plain("not a JSON object"));
+    };
+    let separator = if members.trim().is_empty() { "" } else { "," };
+    as_line(format!("{{{members}{separator}\"{OPERATION}\":\"d\"}}").as_bytes())
+}
+
+/// A file in memory with some lines, and its path for as long as it is open.
+fn in_memory(lines: &[&[u8]]) -> Result<(File, PathBuf)> {
+    let file = memfd_create("records", MemfdFlags::CLOEXEC).map_err(Error::failed)?;
+    let mut file = File::from(file);
+    file.write_all(&lines.join(&b'\n')).map_err(Error::failed)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok((file, path))
+}

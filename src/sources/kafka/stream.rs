@@ -1,0 +1,249 @@
+//! The records of partitions, as they come.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use arrow::datatypes::FieldRef;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use crate::columns::InputSchema;
+use crate::error::{Error, Result};
+use crate::kafka::{KafkaEvents, kafka_error};
+use crate::model::InputTable;
+use crate::sources::files::FileOptions;
+use crate::sources::source::SourceBatch;
+
+use super::positions::{PartitionOffsets, TopicPartitions};
+use super::records::RecordLines;
+use super::settings::KafkaSourceConfig;
+
+/// So many records, or bytes of values, are taken at a time.
+const RECORDS: usize = 20_000;
+const BYTES: usize = 8 << 20;
+
+/// A consumer of the topics of a source.
+pub(crate) struct RecordStream {
+    config: KafkaSourceConfig,
+    options: FileOptions,
+    consumer: BaseConsumer<KafkaEvents>,
+    events: KafkaEvents,
+    /// The tables of the topics.
+    tables: HashMap<String, InputTable>,
+    /// The offset behind the last record that was taken.
+    taken: PartitionOffsets,
+}
+
+/// What has come.
+pub(crate) enum Fetched {
+    /// Records of some partitions.
+    Rows(Vec<PartitionRows>),
+    /// Nothing.
+    Silence,
+    /// Nothing, for the brokers can't be reached, or refuse. The client goes on trying.
+    Trouble(Error),
+}
+
+/// Rows of records of one partition.
+pub(crate) struct PartitionRows {
+    pub(crate) table: InputTable,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// The offset behind the last record.
+    pub(crate) end: i64,
+    pub(crate) batches: Vec<SourceBatch>,
+    /// The columns that the table has not.
+    pub(crate) new_columns: Vec<FieldRef>,
+}
+
+/// Why no records can be taken any more.
+pub(crate) enum StreamError {
+    /// It may go on with another consumer.
+    Failed(Error),
+    /// Records are gone that were not taken.
+    Lost(Error),
+}
+
+impl From<Error> for StreamError {
+    fn from(error: Error) -> StreamError {
+        StreamError::Failed(error)
+    }
+}
+
+impl RecordStream {
+    /// Makes a consumer, which has no partitions yet.
+    ///
+    /// # Errors
+    ///
+    /// If a property is not as it must be.
+    pub(crate) fn new(config: &KafkaSourceConfig, options: &FileOptions) -> Result<RecordStream> {
+        let events = KafkaEvents::default();
+        let own = [
+            ("group.id", config.group.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "false"),
+            // While there is no room for rows, nothing is taken.
+            ("max.poll.interval.ms", "86400000"),
+            ("fetch.wait.max.ms", "100"),
+        ];
+        let consumer = config.address.client(&own, &events)?;
+        let tables = config.topics.iter().map(|(table, topic)| (topic.clone(), *table)).collect();
+        let (config, options, taken) = (config.clone(), options.clone(), PartitionOffsets::new());
+        Ok(RecordStream { config, options, consumer, events, tables, taken })
+    }
+
+    /// The partitions that there are now.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster can't be reached, or a topic is not there.
+    pub(crate) fn partitions(&self) -> Result<TopicPartitions> {
+        let found = TopicPartitions::of(self.consumer.client(), &self.events, &self.config);
+        if found.is_err() && self.taken.is_empty() {
+            // What brokers said is reported when it is asked for. Nothing is assigned, so no record is taken by this.
+            let _ = self.consumer.poll(Duration::from_millis(100));
+            let reason = self.events.take().map_or_else(String::new, |reason| format!(": {reason}"));
+            return found.map_err(|error| Error::new(error.kind(), format!("{error}{reason}")));
+        }
+        found
+    }
+
+    /// Where partitions begin that are read for the first time.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster can't be reached.
+    pub(crate) fn first_offsets(&self, partitions: &TopicPartitions) -> Result<PartitionOffsets> {
+        partitions.first_offsets(&self.consumer, &self.events, self.config.start)
+    }
+
+    /// Takes records from these offsets on, and no others.
+    ///
+    /// # Errors
+    ///
+    /// If the client refuses.
+    pub(crate) fn assign(&mut self, offsets: &PartitionOffsets) -> Result<()> {
+        let list = list_of(offsets)?;
+        self.events.explained(self.consumer.assign(&list))?;
+        self.taken.clone_from(offsets);
+        Ok(())
+    }
+
+    /// True if it takes records of these partitions, and no others.
+    pub(crate) fn has(&self, partitions: &[(String, i32)]) -> bool {
+        self.taken.len() == partitions.len() && partitions.iter().all(|at| self.taken.contains_key(at))
+    }
+
+    /// How many records lie behind those that were taken. Aborted ones count, too.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster can't be reached.
+    pub(crate) fn lag(&self, within: Duration) -> Result<u64> {
+        let behind = |((topic, partition), taken): (&(String, i32), &i64)| {
+            let (_, end) = self.events.explained(self.consumer.fetch_watermarks(topic, *partition, within))?;
+            Ok(u64::try_from(end - taken).unwrap_or_default())
+        };
+        self.taken.iter().map(behind).sum()
+    }
+
+    /// Commits offsets to the consumer group, for those who watch it. Nothing depends on it.
+    pub(crate) fn commit(&self, offsets: &PartitionOffsets) {
+        if let Ok(list) = list_of(offsets)
+            && list.count() > 0
+        {
+            let _ = self.consumer.commit(&list, CommitMode::Async);
+        }
+    }
+
+    /// What comes within some time. `schemas` are the columns of the tables; `settle` refuses what can't be decoded.
+    ///
+    /// # Errors
+    ///
+    /// If records are gone.
+    pub(crate) fn next(
+        &mut self,
+        patience: Duration,
+        schemas: &HashMap<InputTable, InputSchema>,
+        settle: &dyn Fn(SourceBatch) -> Result<SourceBatch>,
+    ) -> std::result::Result<Fetched, StreamError> {
+        let mut partitions: BTreeMap<(String, i32), (RecordLines, i64)> = BTreeMap::new();
+        let (mut records, mut bytes, mut within) = (0, 0, patience);
+        let mut trouble = None;
+        while records < RECORDS && bytes < BYTES {
+            let record = match self.consumer.poll(within) {
+                None => break,
+                Some(Ok(record)) => record,
+                Some(Err(error)) => {
+                    self.check(&error)?;
+                    trouble = Some(error);
+                    break;
+                }
+            };
+            within = Duration::ZERO;
+            let (at, offset) = ((record.topic().to_owned(), record.partition()), record.offset());
+            // What was fetched before an assignment.
+            if self.taken.get(&at).is_none_or(|taken| offset < *taken) {
+                continue;
+            }
+            let Some(table) = self.tables.get(&at.0).copied() else { continue };
+            let (lines, end) =
+                partitions.entry(at).or_insert_with(|| (RecordLines::new(self.config.format, table, &self.options), 0));
+            lines.push(u64::try_from(offset).unwrap_or_default(), record.key(), record.payload());
+            *end = offset + 1;
+            (records, bytes) = (records + 1, bytes + record.payload_len() + record.key_len());
+        }
+        if partitions.is_empty() {
+            return Ok(trouble.map_or(Fetched::Silence, |error| Fetched::Trouble(self.explained(error))));
+        }
+        let mut rows = Vec::with_capacity(partitions.len());
+        for ((topic, partition), (lines, end)) in partitions {
+            let table = self.tables[&topic];
+            let origin = format!("{}: {topic}/{partition}", self.config.name);
+            let (batches, new_columns) = lines.read(&origin, &schemas[&table], &self.options, settle)?;
+            rows.push(PartitionRows { table, topic, partition, end, batches, new_columns });
+        }
+        for of_partition in &rows {
+            self.taken.insert((of_partition.topic.clone(), of_partition.partition), of_partition.end);
+        }
+        Ok(Fetched::Rows(rows))
+    }
+
+    /// Fails if records are gone.
+    fn check(&self, error: &KafkaError) -> std::result::Result<(), StreamError> {
+        let is_gone = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::LogTruncation
+            )
+        );
+        if !is_gone {
+            return Ok(());
+        }
+        let reason = self.events.take().unwrap_or_else(|| kafka_error(error).to_string());
+        Err(StreamError::Lost(Error::failed(format!(
+            "records that were not taken yet are gone (retention), or a topic was deleted and made again: {reason}; begin \
+             anew with another state (--state)"
+        ))))
+    }
+
+    fn explained(&self, error: KafkaError) -> Error {
+        self.events.explained::<()>(Err(error)).err().unwrap_or_else(|| Error::failed("the brokers do not answer"))
+    }
+}
+
+fn list_of(offsets: &PartitionOffsets) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), offset) in offsets {
+        let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+        added.map_err(|error| kafka_error(&error))?;
+    }
+    Ok(list)
+}
