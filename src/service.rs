@@ -16,8 +16,10 @@ mod activity;
 mod admission;
 mod arriving;
 mod background;
+mod brokers;
 mod compare;
 mod connectors;
+mod consumed;
 mod databases;
 mod deliveries;
 mod epoch;
@@ -34,6 +36,7 @@ mod published;
 mod recent_log;
 mod rejected;
 mod rejected_filter;
+mod remote;
 mod replicated;
 mod request;
 mod request_keys;
@@ -44,8 +47,7 @@ mod stats;
 mod verify;
 
 pub use activity::{
-    Activity, ActivityReport, DeliveryTo, ReplicationReport, ReplicationState, SourceKind, SourceReport, TaskKind,
-    TaskReport,
+    Activity, ActivityReport, DeliveryTo, FollowReport, FollowState, SourceKind, SourceReport, TaskKind, TaskReport,
 };
 pub use forget::{Forget, Forgotten, RejectedRows};
 
@@ -54,6 +56,7 @@ pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
 pub use recent_log::RecentLog;
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};
 pub use rejected_filter::RejectedFilter;
+pub use remote::RemoteFolders;
 pub use request::WaitFor;
 pub use serve::{ServiceHandle, serve};
 pub use settings::ServiceConfig;

@@ -16,18 +16,21 @@
 //! | [`ChangeFeed`] | the rows that each epoch inserted and deleted |
 //! | [`MemoryTables`] | the rows of tables, which can be read at any time |
 //! | [`Checksums`] | a checksum of each table |
-//! | `postgres::PostgresSink` | tables in PostgreSQL, with the feature `postgres` |
+//!
+//! With the features `postgres` and `kafka`, a service also delivers tables to PostgreSQL and Kafka.
 
 mod changes;
 mod checksums;
 mod committed;
-#[cfg(feature = "postgres")]
-mod delivery;
+#[cfg(feature = "connectors")]
+pub(crate) mod delivery;
 mod delivery_status;
 pub mod folder;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 mod memory;
 #[cfg(feature = "postgres")]
-pub mod postgres;
+pub(crate) mod postgres;
 mod sink;
 
 pub use crate::model::Epoch;

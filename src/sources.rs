@@ -14,12 +14,15 @@
 //! | [`FileSource`] | an input folder of Parquet, Arrow, CSV and JSON lines files |
 //! | [`BatchSource`] | record batches in memory |
 //!
-//! With the feature `postgres`, a service also takes tables of PostgreSQL, and every transaction that changes them.
+//! With the features `postgres` and `kafka`, a service also takes tables of PostgreSQL, with every transaction that
+//! changes them, and the records of topics in Kafka.
 
 mod batches;
 mod conversion;
 mod decode;
 mod files;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 mod lateness;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
