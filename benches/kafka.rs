@@ -6,7 +6,8 @@
 //! cargo test --features kafka --bench kafka     # a small form that only shows that it runs
 //! ```
 //!
-//! It starts a broker of its own, which keeps everything in memory. Where none is installed it says so and does nothing.
+//! It starts a broker of its own, which keeps everything in memory. Where none is installed it says so and does
+//! nothing.
 
 #[path = "../tests/broker/mod.rs"]
 mod broker;

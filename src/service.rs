@@ -20,6 +20,7 @@ mod brokers;
 mod compare;
 mod connectors;
 mod consumed;
+mod copying;
 mod databases;
 mod deliveries;
 mod epoch;

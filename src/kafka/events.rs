@@ -63,7 +63,7 @@ impl ClientContext for KafkaEvents {
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
-        // Such as `k1:9092/bootstrap: Connect to ipv4#10.0.0.1:9092 failed: Connection refused (after 0ms in state …)`.
+        // Such as `k1:9092/bootstrap: Connect to ipv4#10.0.0.1:9092 failed: Connection refused (after 0ms in state …`.
         let reason = reason.split(" (after ").next().unwrap_or(reason);
         if !reason.ends_with("brokers are down") {
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(printable(reason));

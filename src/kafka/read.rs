@@ -15,8 +15,8 @@ use super::events::KafkaEvents;
 
 /// How long brokers may be silent.
 const SILENT_FOR: Duration = Duration::from_secs(30);
-/// A partition that is written all the time may never be seen at its end. After this time, the end is where it was at the
-/// beginning.
+/// A partition that is written all the time may never be seen at its end. After this time, the end is where it was at
+/// the beginning.
 const ENDS_WITHIN: Duration = Duration::from_secs(3);
 /// How long brokers may take to say where a partition ends.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);

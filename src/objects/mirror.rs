@@ -25,8 +25,8 @@ impl Mirror {
         Mirror { folder, local: local.to_owned() }
     }
 
-    /// Fetches what is new or has changed, of those objects whose names below the folder are wanted. The files appear as
-    /// a whole, once all are there, in the order in which they count. Returns how many there were, and their bytes.
+    /// Fetches what is new or has changed, of those objects whose names below the folder are wanted. The files appear
+    /// as a whole, once all are there, in the order in which they count. Returns how many there were, and their bytes.
     /// `go_on` fails when it is to stop.
     ///
     /// # Errors

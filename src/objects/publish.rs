@@ -15,7 +15,7 @@ use twox_hash::XxHash3_128;
 use crate::crash;
 use crate::error::{Error, Result};
 
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{VersionManifest, VersionedFile};
 use super::store::{AT_A_TIME, ObjectFolder};
 
 const MANIFEST: &str = "current.json";
@@ -46,14 +46,14 @@ impl ObjectFolder {
         }
         let (known, condition) = match &former {
             Some((manifest, condition)) => (manifest.clone(), PutMode::Update(condition.clone())),
-            None => (Manifest::default(), PutMode::Create),
+            None => (VersionManifest::default(), PutMode::Create),
         };
         let files = files_of(local)?;
         let putting =
             stream::iter(files).map(|file| async { self.put(version, &known, file).await }).buffer_unordered(AT_A_TIME);
-        let put: Vec<ManifestFile> = self.wait(putting.try_collect())?;
+        let put: Vec<VersionedFile> = self.wait(putting.try_collect())?;
         crash::point("objects: files put");
-        let mut tables: BTreeMap<String, Vec<ManifestFile>> = BTreeMap::new();
+        let mut tables: BTreeMap<String, Vec<VersionedFile>> = BTreeMap::new();
         for file in put {
             let table = file.path.split('/').nth(2).unwrap_or_default().to_owned();
             tables.entry(table).or_default().push(file);
@@ -62,7 +62,7 @@ impl ObjectFolder {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let published_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let (previous, dropped) = former.map_or((None, None), |(former, _)| (Some(former.version), former.previous));
-        let manifest = Manifest { version: version.to_owned(), previous, published_ms, tables };
+        let manifest = VersionManifest { version: version.to_owned(), previous, published_ms, tables };
         let text = serde_json::to_vec_pretty(&manifest).map_err(Error::failed)?;
         let options = PutOptions { mode: condition, ..PutOptions::default() };
         let (key, payload) = (self.key(MANIFEST), PutPayload::from(text));
@@ -86,7 +86,7 @@ impl ObjectFolder {
     }
 
     /// The current version, and what tells whether it is still that.
-    fn former(&self) -> Result<Option<(Manifest, UpdateVersion)>> {
+    fn former(&self) -> Result<Option<(VersionManifest, UpdateVersion)>> {
         let found = self.wait(async {
             match self.store.get(&self.key(MANIFEST)).await {
                 Ok(found) => {
@@ -109,10 +109,10 @@ impl ObjectFolder {
     }
 
     /// Puts a file of a version; one that the current version has is copied there.
-    async fn put(&self, version: &str, known: &Manifest, file: VersionFile) -> Result<ManifestFile> {
+    async fn put(&self, version: &str, known: &VersionManifest, file: VersionFile) -> Result<VersionedFile> {
         let VersionFile { path, below } = file;
         let (bytes, digest) = digest_of(&path)?;
-        let made = ManifestFile { path: format!("{VERSIONS}/{version}/{below}"), bytes, digest };
+        let made = VersionedFile { path: format!("{VERSIONS}/{version}/{below}"), bytes, digest };
         let key = self.key(&made.path);
         if let Some(same) = known.same(&below, bytes, &made.digest)
             && self.store.copy(&self.key(&same.path), &key).await.is_ok()
@@ -141,7 +141,7 @@ impl ObjectFolder {
     }
 
     /// Removes the version that no reader needs any more, and what killed runs have left.
-    fn clean_up(&self, manifest: &Manifest, dropped: Option<&str>) -> Result<()> {
+    fn clean_up(&self, manifest: &VersionManifest, dropped: Option<&str>) -> Result<()> {
         let all = self.key(VERSIONS);
         let objects: Vec<ObjectMeta> = self.ask(self.store.list(Some(&all)).try_collect())?;
         let version_of = |object: &ObjectMeta| {

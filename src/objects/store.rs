@@ -30,8 +30,8 @@ const RETRY_FOR: Duration = Duration::from_secs(60);
 pub(super) const AT_A_TIME: usize = 8;
 
 impl ObjectFolder {
-    /// Takes a URL such as `s3://BUCKET/FOLDER`. Credentials come from the environment (`AWS_ACCESS_KEY_ID`, …), or from
-    /// the machine that this is. Nothing is asked for yet.
+    /// Takes a URL such as `s3://BUCKET/FOLDER`. Credentials come from the environment (`AWS_ACCESS_KEY_ID`, …), or
+    /// from the machine that this is. Nothing is asked for yet.
     ///
     /// # Errors
     ///

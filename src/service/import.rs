@@ -15,6 +15,7 @@ use crate::model::InputTable;
 use crate::runtime::Progress;
 use crate::sources::{Conversion, RowDecoder, Source, Split};
 
+use super::copying;
 use super::first_input::FirstInput;
 use super::made_by::MadeBy;
 use super::offsets::now_ms;
@@ -26,7 +27,7 @@ use super::settings::ServiceConfig;
 ///
 /// If a table is missing, a file can't be read, or the state can't be written. The next start begins anew then.
 pub(super) fn import(config: &ServiceConfig, disk: &Arc<dyn Disk>, progress: &Progress) -> Result<State> {
-    config.remote.fetch_input(config, progress)?;
+    copying::fetch_input(config, progress)?;
     let source = FirstInput::open(config, progress)?;
     let schemas: Vec<_> = InputTable::ALL.iter().map(|table| source.schema(*table).clone().with_operations()).collect();
     ImportSettings::of(config).write(&config.state)?;

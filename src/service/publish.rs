@@ -19,6 +19,7 @@ use crate::runtime::{JobSinks, Progress, new_run_id, run_opened};
 use crate::sinks::{GatheredChanges, TableChanges};
 use crate::tables::RejectedTable;
 
+use super::copying;
 use super::published::{Fingerprints, Published};
 use super::settings::ServiceConfig;
 
@@ -43,7 +44,7 @@ impl Publication {
     /// If the output folder can't be written, or the state can't be read. The folder is as it was then.
     pub(super) fn publish(self, config: &ServiceConfig, snapshot: &Snapshot) -> Result<String> {
         let done = self.publish_here(config, snapshot)?;
-        if let Err(error) = config.remote.publish(config) {
+        if let Err(error) = copying::publish(config) {
             // The next publication begins anew, whether or not anything has changed.
             Published::default().write(&config.state)?;
             return Err(error);

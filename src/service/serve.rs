@@ -23,6 +23,7 @@ use super::admission::Admission;
 use super::arriving;
 use super::background::{Background, Task};
 use super::consumed;
+use super::copying;
 use super::deliveries::Deliveries;
 use super::epoch::EpochOfArrivals;
 use super::forget::{EpochOfForgotten, Forgetting, Forgotten, RejectedRows};
@@ -105,7 +106,7 @@ pub fn serve(
         Err(_) if requests.stop.load(Ordering::Relaxed) => return Ok(()),
         started => started?,
     };
-    config.remote.publish_again(config)?;
+    copying::publish_again(config)?;
     service.tell_rejections();
     requests.activity.is_live(began.elapsed(), found_epoch, service.as_of);
     requests.ingest.set(Some(Arc::clone(&service.open)));
@@ -220,7 +221,7 @@ impl<'a, S: FnMut() -> Vec<Box<dyn Sink>>> Service<'a, S> {
         apply_again(last, &mut live, &current, &changes)?;
         let (admission, inbox) = (Arc::new(Admission::new(config, state)?), Arc::new(Inbox::default()));
         if config.takes_files {
-            config.remote.begin_fetching(config, &inbox)?;
+            copying::begin_fetching(config, &inbox)?;
             arriving::begin(&admission, state, &inbox)?;
         }
         replicated::begin(config, &admission, state, &inbox, &requests.activity)?;

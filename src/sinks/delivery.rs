@@ -14,5 +14,5 @@ mod queue;
 mod sink;
 mod thread;
 
-pub(crate) use destination::{Delivery, DeliveryError, Destination};
+pub(crate) use destination::{Delivery, DeliveryError, DeliveryStanding, Destination};
 pub(crate) use sink::{DeliveredTables, DeliverySink, DeliveryTarget, KnownEpochs};

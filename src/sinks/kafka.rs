@@ -14,9 +14,10 @@ mod check;
 mod contents;
 mod progress;
 mod records;
+mod settings;
 mod target;
 mod topics;
 mod writer;
 
 pub(crate) use check::check;
-pub(crate) use target::KafkaTarget;
+pub(crate) use settings::KafkaTarget;

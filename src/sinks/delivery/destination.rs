@@ -41,3 +41,11 @@ pub(crate) enum DeliveryError {
     /// This process may not deliver any more: another one does, or the other system is not where this process left it.
     Fenced(Error),
 }
+
+/// Where a delivery stands.
+pub(crate) enum DeliveryStanding {
+    /// It was delivered, and this process does not know.
+    Delivered,
+    /// It is the next.
+    Next,
+}

@@ -89,7 +89,8 @@ pub(crate) struct DeliverySink<T> {
 
 impl<T: DeliveryTarget> DeliverySink<T> {
     /// Creates a sink. `current` is the epoch that the job commits; once `gives_up` is true, no commit waits for the
-    /// other system. `is_first` at the start of a service, which then fails if the other system refuses what is configured.
+    /// other system. `is_first` at the start of a service, which then fails if the other system refuses what is
+    /// configured.
     #[must_use]
     pub(crate) fn new(
         target: T,

@@ -5,8 +5,8 @@ use rdkafka::producer::BaseProducer;
 use crate::error::{Error, Result};
 use crate::kafka::KafkaEvents;
 
-use super::progress::SinkProgress;
-use super::target::KafkaTarget;
+use super::progress::TopicProgress;
+use super::settings::KafkaTarget;
 use super::topics::existing;
 
 /// Connects, and looks which topics there are. Each finding has a name; the first that fails is the last.
@@ -29,7 +29,7 @@ pub(crate) fn check(target: &KafkaTarget, tables: &[String]) -> Vec<(String, Res
     let Ok(topics) = topics else { return findings };
     let wanted = tables.iter().map(|table| format!("{}{table}", target.prefix));
     let (there, missing): (Vec<_>, Vec<_>) = wanted.partition(|topic| topics.contains_key(topic));
-    let progress = SinkProgress::new(&target.prefix, &target.name, String::new());
+    let progress = TopicProgress::new(&target.prefix, &target.name, String::new());
     let recorded = match topics.contains_key(&progress.topic) {
         true => progress.read(&target.address),
         false => Ok(None),

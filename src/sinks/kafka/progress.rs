@@ -11,7 +11,7 @@ use crate::sinks::committed::Committed;
 
 /// The progress of one sink: the newest record with its name in a topic.
 #[derive(Clone, Debug)]
-pub(super) struct SinkProgress {
+pub(super) struct TopicProgress {
     pub(super) topic: String,
     pub(super) sink: String,
     /// Names this process among all that ever wrote.
@@ -20,7 +20,7 @@ pub(super) struct SinkProgress {
 
 /// What a record of progress says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recorded {
+pub(super) struct RecordedEpoch {
     /// The process that may write.
     pub(super) writer: String,
     /// The topics that are delivered, and the rows in them.
@@ -38,9 +38,9 @@ pub(super) const PARTITION: i32 = 0;
 /// So many offsets before the end are read at first. Each transaction takes two, and aborted ones take some.
 const TAIL: i64 = 1000;
 
-impl SinkProgress {
-    pub(super) fn new(prefix: &str, sink: &str, writer: String) -> SinkProgress {
-        SinkProgress { topic: format!("{prefix}millstream_progress.{sink}"), sink: sink.to_owned(), writer }
+impl TopicProgress {
+    pub(super) fn new(prefix: &str, sink: &str, writer: String) -> TopicProgress {
+        TopicProgress { topic: format!("{prefix}millstream_progress.{sink}"), sink: sink.to_owned(), writer }
     }
 
     /// What is recorded; `None` if nothing is.
@@ -48,7 +48,7 @@ impl SinkProgress {
     /// # Errors
     ///
     /// If the topic can't be read, or the record is of another version.
-    pub(super) fn read(&self, address: &KafkaAddress) -> Result<Option<Recorded>> {
+    pub(super) fn read(&self, address: &KafkaAddress) -> Result<Option<RecordedEpoch>> {
         for from in [Offset::OffsetTail(TAIL), Offset::Beginning] {
             let mut last = None;
             address.read_to_end(&self.topic, &[(PARTITION, from)], |record| {
@@ -76,12 +76,12 @@ impl SinkProgress {
     ) -> Result<Vec<u8>> {
         let (epoch, committed_ms) = (epoch.map(|epoch| epoch.epoch), epoch.map(|epoch| epoch.time_ms));
         let (writer, layout, owned) = (self.writer.clone(), layout.to_vec(), owned.clone());
-        let recorded = Recorded { writer, layout, owned, epoch, committed_ms };
+        let recorded = RecordedEpoch { writer, layout, owned, epoch, committed_ms };
         serde_json::to_vec(&recorded).map_err(Error::failed)
     }
 }
 
-impl Recorded {
+impl RecordedEpoch {
     /// The epoch that the topics have.
     pub(super) fn committed(&self) -> Option<Committed> {
         Some(Committed { epoch: self.epoch?, time_ms: self.committed_ms? })

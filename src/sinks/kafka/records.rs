@@ -31,7 +31,7 @@ pub(super) struct ChangeOrigin<'a> {
 
 /// A part of the envelope of Debezium.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct RowAfter<'a> {
     #[serde(borrow)]
     after: Option<&'a RawValue>,
 }
@@ -81,7 +81,7 @@ impl TargetTopic {
         match self.format {
             RecordFormat::Json => Some(value),
             RecordFormat::Debezium => {
-                let envelope: Envelope = serde_json::from_slice(value).ok()?;
+                let envelope: RowAfter = serde_json::from_slice(value).ok()?;
                 envelope.after.map(|row| row.get().as_bytes())
             }
         }

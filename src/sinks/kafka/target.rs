@@ -1,29 +1,12 @@
-//! What a sink in Kafka is configured with.
+//! From the settings of a sink to what delivers.
 
-use crate::kafka::{KafkaAddress, RecordFormat};
 use crate::sinks::delivery::{DeliveredTables, DeliveryTarget};
 use crate::sinks::sink::{SinkContext, TableInfo};
 
-use super::progress::SinkProgress;
+use super::progress::TopicProgress;
+use super::settings::KafkaTarget;
 use super::topics::TargetTopic;
 use super::writer::KafkaWriter;
-
-/// The topics of a cluster that have tables of a job.
-#[derive(Clone, Debug)]
-pub(crate) struct KafkaTarget {
-    /// The name of the sink.
-    pub(crate) name: String,
-    /// The cluster.
-    pub(crate) address: KafkaAddress,
-    /// What the names of its topics begin with.
-    pub(crate) prefix: String,
-    /// How rows are written.
-    pub(crate) format: RecordFormat,
-    /// How many partitions topics have that are made; `None` for as many as the brokers choose.
-    pub(crate) partitions: Option<i32>,
-    /// The tables.
-    pub(crate) tables: DeliveredTables,
-}
 
 impl DeliveryTarget for KafkaTarget {
     type Destination = KafkaWriter;
@@ -37,7 +20,7 @@ impl DeliveryTarget for KafkaTarget {
     }
 
     fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> KafkaWriter {
-        let progress = SinkProgress::new(&self.prefix, &self.name, job.run_id.clone());
+        let progress = TopicProgress::new(&self.prefix, &self.name, job.run_id.clone());
         let topics = tables.iter().map(|table| TargetTopic::new(&self.prefix, self.format, table)).collect();
         KafkaWriter::new(self.clone(), progress, topics)
     }

@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::kafka::KafkaEvents;
 use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
-use crate::sinks::delivery::{Delivery, DeliveryError, Destination};
+use crate::sinks::delivery::{Delivery, DeliveryError, DeliveryStanding, Destination};
 
 use super::contents::{digest, rows_of};
-use super::progress::{PARTITION, Recorded, SinkProgress};
+use super::progress::{PARTITION, RecordedEpoch, TopicProgress};
 use super::records::{ChangeOrigin, TopicRecord};
-use super::target::KafkaTarget;
+use super::settings::KafkaTarget;
 use super::topics::{TargetTopic, create, existing};
 
 /// How long brokers may take for a step of a transaction.
@@ -29,7 +29,7 @@ const TRANSACTION_MS: &str = "600000";
 /// Delivers epochs.
 pub(crate) struct KafkaWriter {
     target: KafkaTarget,
-    progress: SinkProgress,
+    progress: TopicProgress,
     topics: Vec<TargetTopic>,
     /// The partitions of the topics.
     partitions: BTreeMap<String, Vec<i32>>,
@@ -40,21 +40,13 @@ pub(crate) struct KafkaWriter {
     /// The epoch that the topics have.
     delivered: Option<Committed>,
     /// `None` before the first delivery and after a failure.
-    session: Option<Session>,
+    session: Option<TopicSession>,
 }
 
 /// A producer that has taken the transactional id over.
-struct Session {
+struct TopicSession {
     producer: BaseProducer<KafkaEvents>,
     events: KafkaEvents,
-}
-
-/// What a look at the progress says of a delivery.
-enum DeliveryStanding {
-    /// It was delivered, and this process was not told.
-    Delivered,
-    /// It is the next.
-    Next,
 }
 
 impl Destination for KafkaWriter {
@@ -87,14 +79,14 @@ impl Destination for KafkaWriter {
 }
 
 impl KafkaWriter {
-    pub(super) fn new(target: KafkaTarget, progress: SinkProgress, topics: Vec<TargetTopic>) -> KafkaWriter {
+    pub(super) fn new(target: KafkaTarget, progress: TopicProgress, topics: Vec<TargetTopic>) -> KafkaWriter {
         let (partitions, owned) = Default::default();
         KafkaWriter { target, progress, topics, partitions, owned, is_prepared: false, delivered: None, session: None }
     }
 
     /// Makes the topics that are missing, fences off whoever has written before, and records that this process may
     /// write now.
-    fn take_over(&mut self) -> Result<(Session, Option<Committed>)> {
+    fn take_over(&mut self) -> Result<(TopicSession, Option<Committed>)> {
         let session = self.session()?;
         let found = existing(&session.producer, &session.events)?;
         self.check_owner(&found)?;
@@ -109,7 +101,7 @@ impl KafkaWriter {
         let recorded = self.progress.read(&self.target.address)?;
         let layout = self.layout();
         self.owned = recorded.as_ref().map(|recorded| recorded.owned.clone()).unwrap_or_default();
-        let is_same = |recorded: &Recorded| recorded.layout == layout && !is_made;
+        let is_same = |recorded: &RecordedEpoch| recorded.layout == layout && !is_made;
         let delivered = recorded.filter(is_same).and_then(|recorded| recorded.committed());
         self.owned.extend(self.topics.iter().map(|topic| topic.topic.clone()));
         session.events.explained(session.producer.begin_transaction())?;
@@ -138,7 +130,7 @@ impl KafkaWriter {
     }
 
     /// The partitions of all topics, once brokers know them.
-    fn made(&self, session: &Session) -> Result<BTreeMap<String, Vec<i32>>> {
+    fn made(&self, session: &TopicSession) -> Result<BTreeMap<String, Vec<i32>>> {
         let until = Instant::now() + STEP_WITHIN;
         loop {
             let found = existing(&session.producer, &session.events)?;
@@ -154,7 +146,7 @@ impl KafkaWriter {
     }
 
     /// A producer, which has not taken over yet.
-    fn session(&self) -> Result<Session> {
+    fn session(&self) -> Result<TopicSession> {
         let events = KafkaEvents::default();
         let id = format!("millstream-{}{}", self.target.prefix, self.target.name);
         let own = [
@@ -165,11 +157,11 @@ impl KafkaWriter {
             // The partitioner of other clients: whoever else writes by key finds the same partition.
             ("partitioner", "murmur2_random"),
         ];
-        Ok(Session { producer: self.target.address.client(&own, &events)?, events })
+        Ok(TopicSession { producer: self.target.address.client(&own, &events)?, events })
     }
 
     /// A producer after a failure, or for the first time, and where a delivery stands.
-    fn connect(&mut self, delivery: &Delivery) -> Result<(Session, DeliveryStanding), DeliveryError> {
+    fn connect(&mut self, delivery: &Delivery) -> Result<(TopicSession, DeliveryStanding), DeliveryError> {
         if !self.is_prepared {
             self.prepare().map_err(DeliveryError::Transient)?;
             let session = self.session.take().ok_or_else(|| self.transient(Error::failed("internal error")))?;
@@ -209,13 +201,13 @@ impl KafkaWriter {
             return Ok(DeliveryStanding::Next);
         }
         Err(self.fenced(
-            "the topics have another epoch than was delivered, as after a failover; restart the service, which delivers \
-             the difference",
+            "the topics have another epoch than was delivered, as after a failover; restart the service, which \
+             delivers the difference",
         ))
     }
 
     /// Writes the records of a transaction that is still open.
-    fn write(&self, session: &Session, delivery: &Delivery) -> Result<()> {
+    fn write(&self, session: &TopicSession, delivery: &Delivery) -> Result<()> {
         // Before the transaction, which may not take long: a snapshot reads the topics.
         let records = self.records(delivery)?;
         session.events.explained(session.producer.begin_transaction())?;
@@ -252,7 +244,7 @@ impl KafkaWriter {
         rows_of(&self.target.address, topic, partitions)
     }
 
-    fn send_progress(&self, session: &Session, epoch: Option<Committed>) -> Result<()> {
+    fn send_progress(&self, session: &TopicSession, epoch: Option<Committed>) -> Result<()> {
         let record = self.progress.record(&self.layout(), &self.owned, epoch)?;
         send(session, &self.progress.topic, Some(PARTITION), self.progress.sink.as_bytes(), Some(&record), epoch)
     }
@@ -276,7 +268,7 @@ impl KafkaWriter {
 
 /// Gives a record to the producer, once that has room.
 fn send(
-    session: &Session,
+    session: &TopicSession,
     topic: &str,
     partition: Option<i32>,
     key: &[u8],
@@ -306,7 +298,7 @@ fn send(
 }
 
 /// Waits until the brokers have all records.
-fn flush(session: &Session) -> Result<()> {
+fn flush(session: &TopicSession) -> Result<()> {
     // The flush of the crate waits for 100 ms at a time.
     let until = Instant::now() + STEP_WITHIN;
     while session.producer.in_flight_count() > 0 {
@@ -321,7 +313,7 @@ fn flush(session: &Session) -> Result<()> {
     }
 }
 
-fn commit(session: &Session) -> Result<()> {
+fn commit(session: &TopicSession) -> Result<()> {
     flush(session)?;
     session.events.explained(session.producer.commit_transaction(STEP_WITHIN))
 }

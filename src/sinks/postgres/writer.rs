@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::postgres::{PostgresAddress, server_error};
 use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
-use crate::sinks::delivery::{Delivery, DeliveryError, Destination};
+use crate::sinks::delivery::{Delivery, DeliveryError, DeliveryStanding, Destination};
 
 use super::layout::{TargetTable, prepare_schema};
 use super::progress::{Recorded, SinkProgress};
@@ -42,14 +42,6 @@ pub(crate) struct PostgresWriter {
 struct Session {
     client: Client,
     prepared: HashMap<String, Statement>,
-}
-
-/// What a look at the progress says of a delivery.
-enum DeliveryStanding {
-    /// It was delivered, and this process was not told.
-    Delivered,
-    /// It is the next.
-    Next,
 }
 
 impl Destination for PostgresWriter {
@@ -107,8 +99,8 @@ impl PostgresWriter {
         if let Some((table, sink)) = self.progress.others(&mut transaction, &names).map_err(server_error)? {
             let schema = &self.schema;
             return Err(Error::usage(format!(
-                "table {schema}.{table} is delivered by the sink {sink}; choose another schema, or if that sink is gone: \
-                 DELETE FROM {schema}.millstream_progress WHERE sink = '{sink}'"
+                "table {schema}.{table} is delivered by the sink {sink}; choose another schema, or if that sink is \
+                 gone: DELETE FROM {schema}.millstream_progress WHERE sink = '{sink}'"
             )));
         }
         let mut is_other = false;

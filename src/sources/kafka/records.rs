@@ -34,7 +34,7 @@ pub(super) struct RecordLines {
 }
 
 /// What a record has.
-pub(super) enum Row {
+pub(super) enum RecordRow {
     /// A row, or that a row is deleted, as a JSON object.
     Line(Vec<u8>),
     /// Nothing that changes a row.
@@ -90,18 +90,18 @@ impl RecordLines {
         let row = match (self.format, value) {
             (RecordFormat::Json, Some(value)) => as_line(value),
             (RecordFormat::Json, None) => self.deleted(key),
-            (RecordFormat::Debezium, Some(value)) => unwrapped(value, key).unwrap_or_else(Row::Malformed),
+            (RecordFormat::Debezium, Some(value)) => unwrapped(value, key).unwrap_or_else(RecordRow::Malformed),
             // What a delete is followed by.
-            (RecordFormat::Debezium, None) => Row::Nothing,
+            (RecordFormat::Debezium, None) => RecordRow::Nothing,
         };
         match row {
-            Row::Line(line) => {
+            RecordRow::Line(line) => {
                 self.lines.extend(line);
                 self.lines.push(b'\n');
                 self.offsets.push(offset);
             }
-            Row::Nothing => {}
-            Row::Malformed(reason) => {
+            RecordRow::Nothing => {}
+            RecordRow::Malformed(reason) => {
                 let text = String::from_utf8_lossy(value.or(key).unwrap_or_default()).into_owned();
                 self.malformed.push(MalformedRow { number: offset, reason, json: Value::from(text).to_string() });
             }
@@ -109,9 +109,9 @@ impl RecordLines {
     }
 
     /// The delete of the row whose id is a key.
-    fn deleted(&self, key: Option<&[u8]>) -> Row {
+    fn deleted(&self, key: Option<&[u8]>) -> RecordRow {
         let wanted = "a record without a value deletes a row: wanted a key that is its id, or an object with it";
-        let malformed = || Row::Malformed(Reason::plain(wanted));
+        let malformed = || RecordRow::Malformed(Reason::plain(wanted));
         let Some(key) = key else { return malformed() };
         match (serde_json::from_slice::<&RawValue>(key), &self.id) {
             (Ok(object), _) if object.get().starts_with('{') => with_operation(object.get()),
@@ -129,8 +129,8 @@ impl RecordLines {
         }
     }
 
-    /// The rows, and the columns that the table has not. `settle` refuses what can't be decoded. Of records that can't be
-    /// read together each is read alone, and rejected if it can't be either.
+    /// The rows, and the columns that the table has not. `settle` refuses what can't be decoded. Of records that can't
+    /// be read together each is read alone, and rejected if it can't be either.
     ///
     /// # Errors
     ///
@@ -208,24 +208,24 @@ impl LineReader<'_> {
 }
 
 /// A value as a line.
-pub(super) fn as_line(value: &[u8]) -> Row {
+pub(super) fn as_line(value: &[u8]) -> RecordRow {
     if value.trim_ascii().is_empty() {
-        return Row::Malformed(Reason::plain("an empty value"));
+        return RecordRow::Malformed(Reason::plain("an empty value"));
     }
     if !value.contains(&b'\n') {
-        return Row::Line(value.to_owned());
+        return RecordRow::Line(value.to_owned());
     }
     // Between values, a line break means no more than a space; within one, there is none.
     match serde_json::from_slice::<&RawValue>(value) {
-        Ok(_) => Row::Line(value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()),
-        Err(error) => Row::Malformed(Reason::new("not JSON", format!("not JSON: {error}"))),
+        Ok(_) => RecordRow::Line(value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()),
+        Err(error) => RecordRow::Malformed(Reason::new("not JSON", format!("not JSON: {error}"))),
     }
 }
 
 /// An object that says that its row is deleted.
-pub(super) fn with_operation(object: &str) -> Row {
+pub(super) fn with_operation(object: &str) -> RecordRow {
     let Some(members) = object.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
-        return Row::Malformed(Reason::plain("not a JSON object"));
+        return RecordRow::Malformed(Reason::plain("not a JSON object"));
     };
     let separator = if members.trim().is_empty() { "" } else { "," };
     as_line(format!("{{{members}{separator}\"{OPERATION}\":\"d\"}}").as_bytes())

@@ -146,8 +146,8 @@ impl TableFile {
             let known = self.malformed.entry((topic.to_owned(), partition)).or_default();
             if known.len() + malformed.len() > MALFORMED_MAX {
                 return Err(Error::unusable(format!(
-                    "topic {topic}: more than {MALFORMED_MAX} records of partition {partition} are no rows, the last: {}; \
-                     is the format another one?",
+                    "topic {topic}: more than {MALFORMED_MAX} records of partition {partition} are no rows; the last: \
+                     {}; is the format another one?",
                     malformed.last().map_or("", |row| &row.reason.text)
                 )));
             }

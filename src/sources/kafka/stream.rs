@@ -229,8 +229,8 @@ impl RecordStream {
         }
         let reason = self.events.take().unwrap_or_else(|| kafka_error(error).to_string());
         Err(StreamError::Lost(Error::failed(format!(
-            "records that were not taken yet are gone (retention), or a topic was deleted and made again: {reason}; begin \
-             anew with another state (--state)"
+            "records that were not taken yet are gone (retention), or a topic was deleted and made again: {reason}; \
+             begin anew with another state (--state)"
         ))))
     }
 
