@@ -119,9 +119,11 @@ def goals(peers, pipeline, changes, skewed, neighbour, four):
         *([["the same, four workers on two cores: p50 / p50 of two", "≤ 3", f"{more['p50_us'] / one(1)['p50_us']:.1f}"]] if more else []),
         ["10,000 orders corrected an epoch: a second", "≥ 500,000", f"{case[1, 'corrected orders', 10_000]['changes_per_second']:,.0f}"],
         ["a price changed: p50, µs", "≤ 150", f"{case[1, 'changed prices', 1]['p50_us']:.0f}"],
-        ["scale 4 / scale 1: run / p50", "≤ 4.4 / ≤ 1.3", f"{run[4, 2]['seconds'] / run[1, 2]['seconds']:.2f} / {one(4)['p50_us'] / one(1)['p50_us']:.2f}"],
-        ["30 % of one customer or product / uniform: load / p50", "≤ 1.3 / ≤ 3", f"{worst('load_to_uniform'):.2f} / {worst('p50_to_uniform'):.2f}"],
-        ["2 workers / 1: speed-up", "≥ 1.8", f"{run[1, 1]['seconds'] / run[1, 2]['seconds']:.2f}"],
+        *([["scale 4 / scale 1: run / p50", "≤ 4.4 / ≤ 1.3", f"{run[4, 2]['seconds'] / run[1, 2]['seconds']:.2f} / {one(4)['p50_us'] / one(1)['p50_us']:.2f}"]]
+          if {(4, 2), (1, 2)} <= run.keys() else []),
+        *([["30 % of one customer or product / uniform: load / p50", "≤ 1.3 / ≤ 3", f"{worst('load_to_uniform'):.2f} / {worst('p50_to_uniform'):.2f}"]]
+          if skewed else []),
+        *([["2 workers / 1: speed-up", "≥ 1.8", f"{run[1, 1]['seconds'] / run[1, 2]['seconds']:.2f}"]] if {(1, 1), (1, 2)} <= run.keys() else []),
     ])
 
 
@@ -189,7 +191,7 @@ def main(folder):
                 [CASES.get(run["case"], run["case"]), f"{run['p50_us']:,.0f}"] for run in cold if "case" in run]), ""]
     if skewed["results"]:
         text += ["**Skew**: three in ten orders of one customer, or of one product:\n", skew(skewed["results"]), ""]
-    if all((peers, pipeline["results"], changes["results"], skewed["results"])):
+    if peers and changes["results"]:
         text += ["**Targets**, at scale 1 unless stated otherwise:\n", goals(peers, pipeline["results"], changes["results"], skewed["results"], neighbour, four), ""]
     page = ROOT / "docs" / "performance.md"
     before, rest = page.read_text().split(BEGIN)

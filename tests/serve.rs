@@ -248,12 +248,9 @@ fn wrong_settings_are_refused_by_name() {
         fs::write(&path, config).expect("written");
         check(&finish(service(&shop, &["--config", path.to_str().expect("text")])), 2, &[words]);
     };
-    refused("sources: [{name: erp, type: kafka, brokers: b}]", "unknown key sources.brokers");
-    refused("sources: [{name: erp, type: kafka}]", "sources: erp: there is no source of the type kafka; wanted folder");
-    refused(
-        "sinks: [{name: bi, type: kafka}]",
-        "sinks: bi: found the type kafka: there is no sink of this type; wanted",
-    );
+    refused("sources: [{name: erp, type: mqtt, topic: b}]", "unknown key sources.topic");
+    refused("sources: [{name: erp, type: mqtt}]", "sources: erp: there is no source of the type mqtt; wanted folder");
+    refused("sinks: [{name: bi, type: mqtt}]", "sinks: bi: found the type mqtt: there is no sink of this type; wanted");
     refused("sinks: [{name: bi, type: postgres}]", "sinks: bi: url: wanted the URL of a database");
     refused("durability: maybe", "durability: found maybe, wanted fsync, os or none");
     refused("cluster: {process: 0, hosts: ['a:1', 'b:1']}", "cluster: a service runs in one process");

@@ -15,7 +15,7 @@ use crate::panics::caught;
 use crate::service::activity::{FollowState, Followed, SourceKind};
 use crate::service::admission::Admission;
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
-use crate::sources::kafka::{Fetched, KafkaSourceConfig, PartitionOffsets, PartitionRows, RecordStream, StreamError};
+use crate::sources::kafka::{Fetched, KafkaSourceConfig, PartitionOffsets, RecordRows, RecordStream, StreamError};
 
 use super::offsets::{KnownPartitions, of_partitions};
 
@@ -242,9 +242,9 @@ impl RecordFollower {
     }
 
     /// Puts the rows of a partition into the inbox.
-    fn put(&mut self, rows: PartitionRows) -> Result<(), FollowEnd> {
+    fn put(&mut self, rows: RecordRows) -> Result<(), FollowEnd> {
         let (since, admission) = (Instant::now(), Arc::clone(&self.admission));
-        let PartitionRows { table, topic, partition, end, batches, new_columns } = rows;
+        let RecordRows { table, topic, partition, end, batches, new_columns } = rows;
         let at = (topic, partition);
         let offsets = [(at.clone(), end)].into();
         let mut arrived = ArrivedBatches::default();

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::model::{Day, Reason};
 use crate::sources::files::JsonObject;
 
-use super::records::{RecordRow, as_line, with_operation};
+use super::row::{RecordRow, as_line, with_operation};
 
 /// A record, with its schema or without.
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use arrow::datatypes::FieldRef;
 
-use crate::columns::{InputSchema, OPERATION};
+use crate::columns::InputSchema;
 use crate::error::{Error, Result};
 use crate::kafka::RecordFormat;
 use crate::model::{InputTable, Reason};
@@ -20,6 +20,7 @@ use crate::sources::files::{FileOptions, InputFormat, JsonObject, read_body};
 use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 
 use super::debezium::unwrapped;
+use super::row::{RecordRow, as_line, with_operation};
 
 /// Rows that records have, as JSON lines.
 pub(super) struct RecordLines {
@@ -31,16 +32,6 @@ pub(super) struct RecordLines {
     offsets: Vec<u64>,
     /// Records that are not rows.
     malformed: Vec<MalformedRow>,
-}
-
-/// What a record has.
-pub(super) enum RecordRow {
-    /// A row, or that a row is deleted, as a JSON object.
-    Line(Vec<u8>),
-    /// Nothing that changes a row.
-    Nothing,
-    /// Something else, and why.
-    Malformed(Reason),
 }
 
 impl RecordLines {
@@ -205,30 +196,6 @@ impl LineReader<'_> {
         let new = read.map_err(|error| Error::new(error.kind(), error.to_string().replace(&path, self.origin)))?;
         Ok((batches, new.unwrap_or_default()))
     }
-}
-
-/// A value as a line.
-pub(super) fn as_line(value: &[u8]) -> RecordRow {
-    if value.trim_ascii().is_empty() {
-        return RecordRow::Malformed(Reason::plain("an empty value"));
-    }
-    if !value.contains(&b'\n') {
-        return RecordRow::Line(value.to_owned());
-    }
-    // Between values, a line break means no more than a space; within one, there is none.
-    match serde_json::from_slice::<&RawValue>(value) {
-        Ok(_) => RecordRow::Line(value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()),
-        Err(error) => RecordRow::Malformed(Reason::new("not JSON", format!("not JSON: {error}"))),
-    }
-}
-
-/// An object that says that its row is deleted.
-pub(super) fn with_operation(object: &str) -> RecordRow {
-    let Some(members) = object.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
-        return RecordRow::Malformed(Reason::plain("not a JSON object"));
-    };
-    let separator = if members.trim().is_empty() { "" } else { "," };
-    as_line(format!("{{{members}{separator}\"{OPERATION}\":\"d\"}}").as_bytes())
 }
 
 /// A file in memory with some lines, and its path for as long as it is open.

@@ -39,7 +39,7 @@ pub(crate) struct RecordStream {
 /// What has come.
 pub(crate) enum Fetched {
     /// Records of some partitions.
-    Rows(Vec<PartitionRows>),
+    Rows(Vec<RecordRows>),
     /// Nothing.
     Silence,
     /// Nothing, for the brokers can't be reached, or refuse. The client goes on trying.
@@ -47,7 +47,7 @@ pub(crate) enum Fetched {
 }
 
 /// Rows of records of one partition.
-pub(crate) struct PartitionRows {
+pub(crate) struct RecordRows {
     pub(crate) table: InputTable,
     pub(crate) topic: String,
     pub(crate) partition: i32,
@@ -206,7 +206,7 @@ impl RecordStream {
             let table = self.tables[&topic];
             let origin = format!("{}: {topic}/{partition}", self.config.name);
             let (batches, new_columns) = lines.read(&origin, &schemas[&table], &self.options, settle)?;
-            rows.push(PartitionRows { table, topic, partition, end, batches, new_columns });
+            rows.push(RecordRows { table, topic, partition, end, batches, new_columns });
         }
         for of_partition in &rows {
             self.taken.insert((of_partition.topic.clone(), of_partition.partition), of_partition.end);
