@@ -246,6 +246,34 @@ fn what_is_no_row_is_rejected_and_what_was_aborted_is_not_seen() {
         assert!(text.contains(words), "{words:?}: {text}");
     }
     assert!(text.contains("erp: shop.orders/0"), "{text}");
+    // What is nested too deep for a schema is carried as text from the next start on.
+    let mut deep = order(10, 1, 10, "2024-03-05", 2);
+    deep["x"] = (0..80).fold(json!(1), |inner, _| json!({ "a": inner }));
+    shop.put(10, deep.clone());
+    deep.as_object_mut().expect("an object").remove("x");
+    shop.orders.insert(10, deep);
+    shop.check(&served, "with a nested column");
+    stop(served.running);
+    let served = shop.start();
+    shop.check(&served, "after a restart");
+    stop(served.running);
+}
+
+#[test]
+fn a_first_start_waits_for_a_record_with_all_columns() {
+    let Some(mut shop) = TopicShop::new() else { return };
+    send(&shop.producer, TOPIC, Some(1), &[("1", None), ("4", Some("{\"order_id\": 4}")), ("", Some("{"))]);
+    let command = service(&shop.shop, &["--listen", "127.0.0.1:0", "--config", &shop.config("")]);
+    let mut served = Served::start_loading(command);
+    served.running.await_line("waiting for a row with all columns");
+    shop.put(2, order(2, 1, 10, "2024-03-05", 2));
+    let started = Instant::now();
+    while served.get("/readyz").status != 200 {
+        assert!(started.elapsed() < PATIENCE, "{}", served.running.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    shop.orders.insert(4, json!({"order_id": 4, "customer_id": null, "product_id": null, "order_date": null}));
+    shop.check(&served, "at first");
     stop(served.running);
 }
 

@@ -50,6 +50,10 @@ impl KafkaAddress {
             let port = broker.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
             port.is_some_and(|port| port.parse::<u16>().is_ok())
         };
+        if brokers.contains(['@', '/']) {
+            let wanted = "wanted HOST:PORT, or several with commas; credentials are properties (sasl.username, …)";
+            return Err(Error::usage(format!("brokers: found '@' or '/' in it, {wanted}")));
+        }
         if !brokers.split(',').all(is_broker) {
             return Err(Error::usage(format!("brokers: found {brokers:?}, wanted HOST:PORT, or several with commas")));
         }
@@ -126,6 +130,7 @@ mod tests {
         for (brokers, properties, words) in [
             ("", &[][..], "brokers: found \"\", wanted HOST:PORT"),
             ("k1:9092,k2", &[], "wanted HOST:PORT"),
+            ("SASL_SSL://u:s3cret@k1:9092", &[], "credentials are properties"),
             ("k1:9092", &[("acks", "0")], "properties: acks: millstream sets it"),
             ("k1:9092", &[("sasl.pasword", "s3cret")], "properties: sasl.pasword: librdkafka has no such property"),
             ("k1:9092", &[("security.protocol", "s3cret")], "properties: security.protocol: the value is invalid"),

@@ -39,7 +39,8 @@ impl Mirror {
     ) -> Result<(usize, u64)> {
         let list = self.folder.store.list(Some(&self.folder.prefix)).try_collect::<Vec<ObjectMeta>>();
         let mut objects = Vec::new();
-        for object in self.folder.ask(list)? {
+        let list = async { list.await.map_err(|error| self.folder.named(&error)) };
+        for object in self.folder.wait_unless(&go_on, list)? {
             let Some(name) = self.name(&object) else { continue };
             let path = self.local.join(&name);
             // An empty one marks a folder.
@@ -52,7 +53,7 @@ impl Mirror {
         let fetching =
             stream::iter(objects).map(|(object, path)| async move { self.fetch_one(&object, path, go_on).await });
         let fetched = fetching.buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>();
-        let mut fetched: Vec<PathBuf> = self.folder.wait(fetched)?.into_iter().flatten().collect();
+        let mut fetched: Vec<PathBuf> = self.folder.wait_unless(go_on, fetched)?.into_iter().flatten().collect();
         fetched.sort_by(|a, b| natural_order(&a.to_string_lossy(), &b.to_string_lossy()));
         for path in &fetched {
             fs::rename(hidden(path), path).map_err(Error::writing(path))?;

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::printable::printable;
@@ -24,6 +26,10 @@ pub(crate) struct ObjectFolder {
     runtime: Runtime,
 }
 
+/// How long a server may be silent within a request.
+const SILENT_FOR: &str = "30 seconds";
+/// How often it is looked whether to go on while a request is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// For how long a request is tried again.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 /// How many requests are under way at a time.
@@ -51,18 +57,26 @@ impl ObjectFolder {
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|_| wrong(wanted))?;
         // Of those that are linked in, the one without assembler.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let retry = RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() };
+        let retry = RetryConfig { retry_timeout: RETRY_FOR, max_retries: usize::MAX, ..RetryConfig::default() };
+        // A large object may take long, as long as something comes.
+        let [whole, silent] = [(ClientConfigKey::Timeout, "1 day"), (ClientConfigKey::ReadTimeout, SILENT_FOR)];
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::AmazonS3 => {
-                let store = AmazonS3Builder::from_env().with_url(&url).with_retry(retry).build();
+                let store = AmazonS3Builder::from_env().with_url(&url).with_retry(retry);
+                let store = store.with_config(AmazonS3ConfigKey::Client(whole.0), whole.1);
+                let store = store.with_config(AmazonS3ConfigKey::Client(silent.0), silent.1).build();
                 Arc::new(store.map_err(|cause| wrong(&cause.to_string()))?)
             }
             ObjectStoreScheme::GoogleCloudStorage => {
-                let store = GoogleCloudStorageBuilder::from_env().with_url(&url).with_retry(retry).build();
+                let store = GoogleCloudStorageBuilder::from_env().with_url(&url).with_retry(retry);
+                let store = store.with_config(GoogleConfigKey::Client(whole.0), whole.1);
+                let store = store.with_config(GoogleConfigKey::Client(silent.0), silent.1).build();
                 Arc::new(store.map_err(|cause| wrong(&cause.to_string()))?)
             }
             ObjectStoreScheme::MicrosoftAzure => {
-                let store = MicrosoftAzureBuilder::from_env().with_url(&url).with_retry(retry).build();
+                let store = MicrosoftAzureBuilder::from_env().with_url(&url).with_retry(retry);
+                let store = store.with_config(AzureConfigKey::Client(whole.0), whole.1);
+                let store = store.with_config(AzureConfigKey::Client(silent.0), silent.1).build();
                 Arc::new(store.map_err(|cause| wrong(&cause.to_string()))?)
             }
             _ => return Err(wrong(wanted)),
@@ -84,6 +98,23 @@ impl ObjectFolder {
     /// The same of what may fail otherwise, too.
     pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.runtime.block_on(work)
+    }
+
+    /// The same; `go_on` fails when it is to stop.
+    pub(super) fn wait_unless<T>(
+        &self,
+        go_on: impl Fn() -> Result<()>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            loop {
+                match timeout(LOOK_EVERY, &mut work).await {
+                    Ok(done) => return done,
+                    Err(_) => go_on()?,
+                }
+            }
+        })
     }
 
     /// The key of an object of the folder.

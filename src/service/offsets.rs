@@ -93,7 +93,10 @@ pub(super) fn new_columns(state: &State) -> Result<Vec<(InputTable, FieldRef)>> 
     for table in InputTable::ALL {
         let of_table = state.offsets().get(NEW_COLUMNS).and_then(|tables| tables[table.name()].as_object());
         for text in of_table.into_iter().flatten().filter_map(|(_, column)| column.as_str()) {
-            columns.push((table, column_of_text(text)?));
+            match column_of_text(text) {
+                Ok(column) => columns.push((table, column)),
+                Err(error) => tracing::warn!("{table}: a column that is new can't be carried: {error}"),
+            }
         }
     }
     Ok(columns)

@@ -266,7 +266,31 @@ fn folder_type(files: &[(InputFile, Schema)]) -> impl Fn(&str) -> DataType {
     }
 }
 
+/// The deepest that objects and lists may be nested in a column: readers of the state refuse schemas of twice that.
+pub(super) const NESTING_MAX: usize = 30;
+
+/// How deep objects and lists are nested in a type.
+pub(super) fn nesting(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => 1 + fields.iter().map(|field| nesting(field.data_type())).max().unwrap_or(0),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => 1 + nesting(field.data_type()),
+        DataType::Dictionary(_, values) => nesting(values),
+        _ => 0,
+    }
+}
+
 fn check(table: InputTable, file: &InputFile, columns: &[FoundColumn], dialect: &CsvDialect) -> Result<()> {
+    if let Some(column) = columns.iter().find(|column| nesting(&column.data_type) > NESTING_MAX) {
+        let (path, name, found) = (file.path.display(), &column.own_name, nesting(&column.data_type));
+        return Err(Error::unusable(format!(
+            "{path}: column {name} has objects or lists nested {found} deep, wanted at most {NESTING_MAX}"
+        )));
+    }
     let names = || columns.iter().map(|column| column.own_name.as_str()).collect::<Vec<_>>().join(", ");
     // Beside others, a text file without any content is one without rows. A key that no line of a JSON file has is null
     // in all of them, but without ids it is rather another table.

@@ -60,7 +60,7 @@ fn one_record(
     if !is_over {
         read?;
     }
-    let (rows, malformed) = lines.sorted_out();
+    let (rows, _, malformed) = lines.sorted_out();
     match malformed.first() {
         Some(row) => Err(Error::unusable(format!("its first record would be rejected: {}", row.reason.text))),
         None if rows.is_empty() => Ok("it has no records".to_owned()),

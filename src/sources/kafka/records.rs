@@ -27,6 +27,8 @@ pub(super) struct RecordLines {
     format: RecordFormat,
     /// The name that the id of a row has in records; `None` if several columns are the id.
     id: Option<String>,
+    /// The names of the columns that the job needs.
+    required: Vec<String>,
     pub(super) lines: Vec<u8>,
     /// The offset of the record of each line.
     offsets: Vec<u64>,
@@ -37,8 +39,11 @@ pub(super) struct RecordLines {
 impl RecordLines {
     /// Begins to take records of a table.
     pub(super) fn new(format: RecordFormat, table: InputTable, options: &FileOptions) -> RecordLines {
-        let id = options.own_name(table, table.cores()[0].name);
-        RecordLines { format, id, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
+        let own_name = |core: &str| options.own_name(table, core);
+        let id = own_name(table.cores()[0].name);
+        let required = table.cores().iter().filter(|core| core.required).filter_map(|core| own_name(core.name));
+        let required = required.collect();
+        RecordLines { format, id, required, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
     }
 
     /// The number of records.
@@ -51,18 +56,21 @@ impl RecordLines {
         self.lines.len() + self.malformed.iter().map(|row| row.json.len()).sum::<usize>()
     }
 
-    /// The lines that may be rows, and the records that are none: of the former, those that are no JSON object with the
-    /// id of a row are left out, too.
-    pub(super) fn sorted_out(self) -> (Vec<u8>, Vec<MalformedRow>) {
-        let RecordLines { id, lines, offsets, mut malformed, .. } = self;
+    /// The lines that may be rows, how many of them have all columns that the job needs, and the records that are no
+    /// rows. What is no JSON object with the id of a row is left out, too.
+    pub(super) fn sorted_out(self) -> (Vec<u8>, usize, Vec<MalformedRow>) {
+        let RecordLines { id, required, lines, offsets, mut malformed, .. } = self;
         let mut kept = Vec::with_capacity(lines.len());
+        let mut whole = 0;
         for (line, offset) in lines.split(|byte| *byte == b'\n').zip(&offsets) {
             let members = serde_json::from_slice::<JsonObject>(line);
             let reason = match (&members, &id) {
                 (Ok(JsonObject(members)), Some(id)) if !members.iter().any(|(name, _)| name == id) => {
                     Reason::plain(format!("{id} is null"))
                 }
-                (Ok(_), _) => {
+                (Ok(JsonObject(members)), _) => {
+                    let has = |wanted: &String| members.iter().any(|(name, _)| name == wanted);
+                    whole += usize::from(required.iter().all(has));
                     kept.extend_from_slice(line);
                     kept.push(b'\n');
                     continue;
@@ -73,7 +81,7 @@ impl RecordLines {
             let json = Value::from(String::from_utf8_lossy(line)).to_string();
             malformed.push(MalformedRow { number: *offset, reason, json });
         }
-        (kept, malformed)
+        (kept, whole, malformed)
     }
 
     /// Adds a record.

@@ -41,13 +41,14 @@ const MALFORMED_MAX: usize = 100_000;
 /// The file of a table, and its records that are not in it.
 struct TableFile {
     file: BufWriter<File>,
+    /// The rows that have all columns that the job needs.
     rows: usize,
     malformed: BTreeMap<(String, i32), Vec<MalformedRow>>,
 }
 
 impl TopicSpool {
-    /// Reads the topics of some tables to their end, into a folder that is made anew. Waits for the first row of each
-    /// table, for that has its columns. `go_on` fails when it is to stop.
+    /// Reads the topics of some tables to their end, into a folder that is made anew. Waits for a row of each table that
+    /// has all columns that the job needs. `go_on` fails when it is to stop.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl TopicSpool {
                 let name = &config.name;
                 tracing::warn!(
                     source = name,
-                    "source {name}: {table}: waiting for the first row, which has the columns"
+                    "source {name}: {table}: waiting for a row with all columns that the job needs"
                 );
             }
             go_on()?;
@@ -140,8 +141,8 @@ impl TableFile {
 
     fn write(&mut self, topic: &str, held: BTreeMap<i32, RecordLines>) -> Result<()> {
         for (partition, lines) in held {
-            let (lines, malformed) = lines.sorted_out();
-            self.rows += lines.iter().filter(|byte| **byte == b'\n').count();
+            let (lines, whole, malformed) = lines.sorted_out();
+            self.rows += whole;
             self.file.write_all(&lines).map_err(Error::failed)?;
             let known = self.malformed.entry((topic.to_owned(), partition)).or_default();
             if known.len() + malformed.len() > MALFORMED_MAX {

@@ -60,10 +60,18 @@ impl FileColumns<'_> {
                 return Ok(array);
             }
             let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(&array, field.data_type(), &options).map_err(|cause| {
+            let unusable = |cause: &str| {
                 let (path, name, wanted) = (self.path.display(), field.name(), field.data_type());
                 Error::unusable(format!("{path}: column {name} can't be read as {wanted}, as in other files: {cause}"))
-            })
+            };
+            let carried = cast_with_options(&array, field.data_type(), &options);
+            let carried = carried.map_err(|cause| unusable(&cause.to_string()))?;
+            match is_lossy(array.data_type(), field.data_type())
+                && cast(&carried, array.data_type()).ok() != Some(array)
+            {
+                true => Err(unusable("a value would be another one")),
+                false => Ok(carried),
+            }
         });
         let carried = carried.collect::<Result<Vec<_>>>()?;
         let versions = self.schema.version.as_ref().map(|name| {
@@ -87,6 +95,14 @@ impl FileColumns<'_> {
             malformed,
         };
         batch.checked()
+    }
+}
+
+/// True if a value of a type may become another one when it is cast, without an error.
+fn is_lossy(from: &DataType, to: &DataType) -> bool {
+    let is_whole = to.is_integer() || *to == DataType::Boolean;
+    is_whole && (from.is_floating() || *from == DataType::Utf8 || *from == DataType::Boolean) || {
+        from.is_integer() && (to.is_floating() || *to == DataType::Boolean)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::columns::integer_text::whole;
 use crate::error::{Error, Result};
 use crate::model::Reason;
 use crate::sources::files::find::InputFile;
-use crate::sources::files::schema::ColumnSource;
+use crate::sources::files::schema::{ColumnSource, NESTING_MAX, nesting};
 use crate::sources::{MalformedRow, RowNumbers, SourceBatches};
 
 use super::file_columns::FileColumns;
@@ -163,7 +163,8 @@ fn nested_type(file: &InputFile, key: &str) -> Result<DataType> {
         Ok(Value::from_iter([(key, value)]))
     }));
     let inferred = inferred.ok().and_then(|schema| schema.fields().first().cloned());
-    let Some(field) = inferred.filter(|field| can_be_written(field.data_type())) else {
+    let is_held = |data_type: &DataType| can_be_written(data_type) && nesting(data_type) <= NESTING_MAX;
+    let Some(field) = inferred.filter(|field| is_held(field.data_type())) else {
         return broken.map_or(Ok(DataType::Utf8), Err);
     };
     let mut decoder = nested_decoder(vec![Arc::clone(&field)], 1)?;
