@@ -7,10 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
+#[cfg(feature = "connectors")]
+use crate::sinks::delivery::KnownEpochs;
 use crate::sinks::{Committed, CurrentEpoch, Sink};
 
 use super::activity::Activity;
 use super::settings::ServiceConfig;
+
+#[cfg(feature = "connectors")]
+use configured::SinkSetting;
 
 /// What such sinks are made with.
 #[cfg_attr(not(feature = "connectors"), expect(dead_code, reason = "a build without other systems has none"))]
@@ -43,7 +48,11 @@ impl Deliveries {
         lead_here: bool,
     ) -> Result<Vec<Box<dyn Sink>>> {
         #[cfg(feature = "connectors")]
-        return configured::sinks(self, config, first, applied_again, lead_here);
+        {
+            let known = KnownEpochs { first, applied_again: applied_again.to_vec(), lead_here };
+            let Deliveries { current, stop, activity } = self;
+            configured::sinks(config, SinkSetting { current, stop, activity, known: &known })
+        }
         #[cfg(not(feature = "connectors"))]
         {
             let _ = (config, first, applied_again, lead_here);

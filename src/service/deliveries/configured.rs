@@ -1,13 +1,22 @@
 //! The sinks that are configured.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::Result;
+use crate::service::activity::Activity;
 use crate::service::settings::ServiceConfig;
 use crate::sinks::delivery::{DeliveredTables, DeliverySink, DeliveryTarget, KnownEpochs};
-use crate::sinks::{Committed, Sink};
+use crate::sinks::{CurrentEpoch, Sink};
 
-use super::Deliveries;
+/// What sinks are made with.
+#[derive(Clone, Copy)]
+pub(super) struct SinkSetting<'a> {
+    pub(super) current: &'a CurrentEpoch,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    pub(super) activity: &'a Activity,
+    pub(super) known: &'a KnownEpochs,
+}
 
 /// What checks find, each with a name.
 type Findings = Vec<(String, Result<String>)>;
@@ -49,44 +58,36 @@ fn of_sink<T>(
     check(&target, &wanted.collect::<Vec<_>>())
 }
 
-/// The sinks of a job that starts with an epoch of the log and applies some again.
-pub(super) fn sinks(
-    deliveries: &Deliveries,
-    config: &ServiceConfig,
-    first: Committed,
-    applied_again: &[Committed],
-    lead_here: bool,
-) -> Result<Vec<Box<dyn Sink>>> {
-    let is_first = deliveries.activity.report().deliveries.is_empty();
-    let known = KnownEpochs { first, applied_again: applied_again.to_vec(), lead_here };
+/// The sinks of a job that starts with some epochs of the log.
+pub(super) fn sinks(config: &ServiceConfig, setting: SinkSetting) -> Result<Vec<Box<dyn Sink>>> {
+    let is_first = setting.activity.report().deliveries.is_empty();
     // Who was fenced off once does not come back by itself.
-    let fenced = deliveries.activity.keep_fenced();
+    let fenced = setting.activity.keep_fenced();
     let mut sinks = Vec::new();
     #[cfg(feature = "postgres")]
     for keys in config.postgres_sinks.iter().filter(|keys| !fenced.contains(&keys.name)) {
         let target = crate::service::databases::sink_target(keys)?;
         let place = format!("{}, schema {}", target.address, target.schema);
-        sinks.push(sink(deliveries, target, "postgres", &place, &known, is_first));
+        sinks.push(sink(setting, target, "postgres", &place, is_first));
     }
     #[cfg(feature = "kafka")]
     for keys in config.kafka_sinks.iter().filter(|keys| !fenced.contains(&keys.name)) {
         let target = crate::service::brokers::sink_target(keys)?;
         let place = format!("{}, topics {}…", target.address, target.prefix);
-        sinks.push(sink(deliveries, target, "kafka", &place, &known, is_first));
+        sinks.push(sink(setting, target, "kafka", &place, is_first));
     }
     Ok(sinks)
 }
 
-/// Makes a sink, and tells that there is one.
+/// Makes a sink, and reports that there is one.
 fn sink<T: DeliveryTarget>(
-    deliveries: &Deliveries,
+    setting: SinkSetting,
     target: T,
     kind: &'static str,
     place: &str,
-    known: &KnownEpochs,
     is_first: bool,
 ) -> Box<dyn Sink> {
-    let status = deliveries.activity.begin_delivery(target.name(), kind, place);
-    let (current, stop) = (deliveries.current.clone(), Arc::clone(&deliveries.stop));
-    Box::new(DeliverySink::new(target, known.clone(), current, stop, is_first, status))
+    let SinkSetting { current, stop, activity, known } = setting;
+    let status = activity.begin_delivery(target.name(), kind, place);
+    Box::new(DeliverySink::new(target, known.clone(), current.clone(), Arc::clone(stop), is_first, status))
 }

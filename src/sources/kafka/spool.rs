@@ -47,8 +47,8 @@ struct TableFile {
 }
 
 impl TopicSpool {
-    /// Reads the topics of some tables to their end, into a folder that is made anew. Waits for a row of each table that
-    /// has all columns that the job needs. `go_on` fails when it is to stop.
+    /// Reads the topics of some tables to their end, into a folder that is made anew. Waits for a row of each table
+    /// that has all columns that the job needs. `go_on` fails when it is to stop.
     ///
     /// # Errors
     ///
