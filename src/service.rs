@@ -25,6 +25,8 @@ mod databases;
 mod deliveries;
 mod epoch;
 mod first_input;
+#[cfg(feature = "connectors")]
+mod following;
 mod forget;
 mod import;
 mod inbox;

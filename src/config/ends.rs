@@ -198,6 +198,10 @@ fn check_name(of: &str, name: &str, kind: &str) -> Result<()> {
 
 /// Checks that no key of another type is given: each has the type that it is of, its name, and whether it is there.
 fn check_own(of: &str, name: &str, kind: &str, keys: &[(&str, &str, bool)]) -> Result<()> {
+    // Of an unknown type, that is what is wrong.
+    if ![FOLDER, HTTP, KAFKA, POSTGRES].contains(&kind) {
+        return Ok(());
+    }
     let own = |key: &str| keys.iter().any(|(owner, known, _)| *known == key && *owner == kind);
     let wrong = keys.iter().find(|(_, key, is_given)| *is_given && !own(key));
     let Some((_, key, _)) = wrong else { return Ok(()) };

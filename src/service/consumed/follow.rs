@@ -14,6 +14,7 @@ use crate::model::InputTable;
 use crate::panics::caught;
 use crate::service::activity::{FollowState, Followed, SourceKind};
 use crate::service::admission::Admission;
+use crate::service::following::{FollowEnd, follow_on};
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
 use crate::sources::kafka::{Fetched, KafkaSourceConfig, PartitionOffsets, RecordRows, RecordStream, StreamError};
 
@@ -28,10 +29,6 @@ const LOOK_SOON: Duration = Duration::from_secs(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How often offsets are committed to the consumer group.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
-/// The first and the longest time until something is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
-
 /// Begins to take the records that come after those of a state.
 ///
 /// # Errors
@@ -88,22 +85,6 @@ struct CommittedOffsets {
     waiting: Mutex<Vec<(u64, (String, i32), i64)>>,
 }
 
-/// Why the stream ended.
-enum FollowEnd {
-    /// Nothing is taken any more.
-    Closed,
-    /// It may go on later.
-    Failed(Error),
-    /// It can't go on.
-    Lost(Error),
-}
-
-impl From<Error> for FollowEnd {
-    fn from(error: Error) -> FollowEnd {
-        FollowEnd::Failed(error)
-    }
-}
-
 impl From<StreamError> for FollowEnd {
     fn from(error: StreamError) -> FollowEnd {
         match error {
@@ -116,31 +97,12 @@ impl From<StreamError> for FollowEnd {
 impl RecordFollower {
     /// Takes records until nothing is taken any more.
     fn run(mut self) {
-        let mut retry_after = RETRY_AFTER;
-        loop {
+        let (name, place) = (self.config.name.clone(), self.config.address.to_string());
+        let (inbox, watched) = (Arc::clone(&self.inbox), self.watched.clone());
+        follow_on((&name, &place), &inbox, &watched, || {
             let taken = self.taken.clone();
-            let (name, place) = (self.config.name.clone(), self.config.address.to_string());
-            match self.follow().map_or_else(|ended| ended, |()| FollowEnd::Closed) {
-                FollowEnd::Closed => return,
-                FollowEnd::Failed(error) => {
-                    if self.taken != taken {
-                        retry_after = RETRY_AFTER;
-                    }
-                    self.watched.has_failed(FollowState::Retrying, &error.to_string());
-                    let seconds = retry_after.as_secs_f64();
-                    tracing::warn!(source = name, "source {name}: {place}: {error}; it is tried again in {seconds} s");
-                }
-                FollowEnd::Lost(error) => {
-                    self.watched.has_failed(FollowState::Lost, &error.to_string());
-                    tracing::error!(source = name, "source {name}: {place}: {error}");
-                    return;
-                }
-            }
-            if self.inbox.closes_within(retry_after) {
-                return;
-            }
-            retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
-        }
+            (self.follow(), self.taken != taken)
+        });
     }
 
     /// Takes records with one consumer.

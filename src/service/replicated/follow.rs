@@ -13,6 +13,7 @@ use crate::model::InputTable;
 use crate::panics::caught;
 use crate::service::activity::{FollowReport, FollowState, Followed, SourceKind};
 use crate::service::admission::Admission;
+use crate::service::following::{FollowEnd, follow_on};
 use crate::service::inbox::{Arrival, ArrivedBatches, ArrivedFrom, Inbox};
 use crate::service::offsets::{self, database_name};
 use crate::sources::SourceBatch;
@@ -27,9 +28,6 @@ use super::truncated::deletes_of_all;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How often it is looked how much the slot holds back.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The first and the longest time until something is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
 /// A warning is logged when the slot holds back so many bytes.
 const HELD_BYTES_WARN: u64 = 1 << 30;
 /// So much of the server's log may lie between the position that is in the log here and the one that was reached.
@@ -108,58 +106,19 @@ struct TransactionFollower {
     committed: Arc<AtomicU64>,
 }
 
-/// Why the stream ended.
-enum StreamEnd {
-    /// Nothing is taken any more.
-    Closed,
-    /// It may go on later.
-    Failed(Error),
-    /// It can't go on.
-    Lost(Error),
-}
-
-impl From<Error> for StreamEnd {
-    fn from(error: Error) -> StreamEnd {
-        StreamEnd::Failed(error)
-    }
-}
-
 impl TransactionFollower {
     /// Takes transactions until nothing is taken any more.
     fn run(mut self) {
-        let mut retry_after = RETRY_AFTER;
-        loop {
+        let (name, place) = (self.config.name.clone(), self.config.address.to_string());
+        let (inbox, watched) = (Arc::clone(&self.inbox), self.watched.clone());
+        follow_on((&name, &place), &inbox, &watched, || {
             let taken = self.taken;
-            let (name, place) = (self.config.name.clone(), self.config.address.to_string());
-            match self.follow() {
-                StreamEnd::Closed => return,
-                StreamEnd::Failed(error) => {
-                    if self.taken > taken {
-                        retry_after = RETRY_AFTER;
-                    }
-                    self.watched.has_failed(FollowState::Retrying, &error.to_string());
-                    let seconds = retry_after.as_secs_f64();
-                    tracing::warn!(source = name, "source {name}: {place}: {error}; it is tried again in {seconds} s");
-                }
-                StreamEnd::Lost(error) => {
-                    self.watched.has_failed(FollowState::Lost, &error.to_string());
-                    tracing::error!(source = name, "source {name}: {place}: {error}");
-                    return;
-                }
-            }
-            if self.inbox.closes_within(retry_after) {
-                return;
-            }
-            retry_after = RETRY_AFTER_MOST.min(2 * retry_after);
-        }
+            (self.take_all(), self.taken > taken)
+        });
     }
 
     /// Takes transactions on one connection.
-    fn follow(&mut self) -> StreamEnd {
-        self.take_all().map_or_else(|ended| ended, |()| StreamEnd::Closed)
-    }
-
-    fn take_all(&mut self) -> Result<(), StreamEnd> {
+    fn take_all(&mut self) -> Result<(), FollowEnd> {
         self.watched.update(|report| report.state = FollowState::Connecting);
         let mut control = self.config.address.connect()?;
         let replicated = self.look_at_tables(&mut control)?;
@@ -203,7 +162,7 @@ impl TransactionFollower {
     }
 
     /// Puts a transaction into the inbox.
-    fn put(&mut self, transaction: StreamedTransaction) -> Result<(), StreamEnd> {
+    fn put(&mut self, transaction: StreamedTransaction) -> Result<(), FollowEnd> {
         let (since, admission) = (Instant::now(), Arc::clone(&self.admission));
         let StreamedTransaction { end, mut batches, new_columns, truncated } = transaction;
         let mut rows = ArrivedBatches::default();
@@ -212,10 +171,10 @@ impl TransactionFollower {
             // What is committed by then is all there is of the table.
             while self.committed.load(Ordering::Acquire) < self.put {
                 if self.inbox.closes_within(PATIENCE) {
-                    return Err(StreamEnd::Closed);
+                    return Err(FollowEnd::Closed);
                 }
             }
-            let Some(snapshot) = self.inbox.snapshot()? else { return Err(StreamEnd::Closed) };
+            let Some(snapshot) = self.inbox.snapshot()? else { return Err(FollowEnd::Closed) };
             let name = format!("{} (truncated)", self.config.name);
             deletes.extend(deletes_of_all(table, &snapshot, admission.schema(table), &admission.config, &name)?);
         }
@@ -253,14 +212,14 @@ impl TransactionFollower {
     }
 
     /// Looks whether the tables are there and published, and are those that the state began with.
-    fn look_at_tables(&self, control: &mut ::postgres::Client) -> Result<Vec<ReplicatedTable>, StreamEnd> {
+    fn look_at_tables(&self, control: &mut ::postgres::Client) -> Result<Vec<ReplicatedTable>, FollowEnd> {
         let replicated = ReplicatedTable::all(control, &self.config)?;
         let found = offsets::followed_tables(&replicated);
         if let Some(table) =
             self.tables.iter().find(|(table, id)| found.get(*table) != Some(*id)).map(|(table, _)| table)
         {
             let cause = "it was dropped and made again, or has changed its place with another";
-            return Err(StreamEnd::Lost(Error::failed(format!(
+            return Err(FollowEnd::Lost(Error::failed(format!(
                 "{table}: it is another table than the one that the state began with: {cause}; begin anew with another \
                  state (--state)"
             ))));
@@ -269,29 +228,29 @@ impl TransactionFollower {
     }
 
     /// How the stream ended with an error.
-    fn ended(&self, error: Error) -> StreamEnd {
+    fn ended(&self, error: Error) -> FollowEnd {
         let publication = &self.config.publication;
         let is_gone = error.to_string().contains(&format!("publication \"{publication}\" does not exist"));
         if !is_gone {
-            return StreamEnd::Failed(error);
+            return FollowEnd::Failed(error);
         }
         // It is there now, but was not when the next transaction was committed.
         let cause = format!("publication {publication} was dropped and made again: the slot can't be read over that");
-        StreamEnd::Lost(Error::failed(format!("{cause}; begin anew with another state (--state)")))
+        FollowEnd::Lost(Error::failed(format!("{cause}; begin anew with another state (--state)")))
     }
 
     /// Looks whether the slot is there, and how much it holds back.
-    fn look_at_slot(&self, control: &mut ::postgres::Client) -> Result<(), StreamEnd> {
+    fn look_at_slot(&self, control: &mut ::postgres::Client) -> Result<(), FollowEnd> {
         let (slot, position) = (&self.config.slot, shown_position(self.taken));
         let begin_anew = format!(
             "what was committed there since {position} can't be had any more; begin anew with another state (--state)"
         );
         let Some(found) = ReplicationSlot::state(control, slot)? else {
-            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is gone: {begin_anew}"))));
+            return Err(FollowEnd::Lost(Error::failed(format!("slot {slot} is gone: {begin_anew}"))));
         };
         if found.is_lost {
             let cause = "the server has given up what it held back (max_slot_wal_keep_size)";
-            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
+            return Err(FollowEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {begin_anew}"))));
         }
         let committed = self.committed.load(Ordering::Acquire);
         if found.confirmed > committed {
@@ -299,11 +258,11 @@ impl TransactionFollower {
             let cause =
                 format!("the server was told that everything up to {found} is done, but the state has {wanted}");
             let why = "another service used the slot, the state is an older copy, or its last epochs were not durable";
-            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {why}: {begin_anew}"))));
+            return Err(FollowEnd::Lost(Error::failed(format!("slot {slot}: {cause}: {why}: {begin_anew}"))));
         }
         if !found.is_fitting {
             let wanted = "wanted one of this database with the output plugin pgoutput";
-            return Err(StreamEnd::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
+            return Err(FollowEnd::Lost(Error::failed(format!("slot {slot} is of another kind: {wanted}"))));
         }
         let mut had = 0;
         self.watched.update(|report: &mut FollowReport| {
