@@ -93,6 +93,8 @@ impl Mirror {
             go_on()?;
         }
         file.set_modified(SystemTime::from(object.last_modified)).map_err(Error::writing(&hidden))?;
+        // After a power cut, a file of this size and time must have its content.
+        file.sync_all().map_err(Error::writing(&hidden))?;
         Ok(Some(path))
     }
 }

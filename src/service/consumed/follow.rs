@@ -29,6 +29,7 @@ const LOOK_SOON: Duration = Duration::from_secs(1);
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How often offsets are committed to the consumer group.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
 /// Begins to take the records that come after those of a state.
 ///
 /// # Errors
