@@ -49,3 +49,23 @@ pub(crate) enum DeliveryStanding {
     /// It is the next.
     Next,
 }
+
+impl DeliveryStanding {
+    /// Where a delivery stands if the other system has an epoch: `delivered` is the one that it had as far as is known,
+    /// and is set. `None` if it has another one than that.
+    pub(crate) fn of(
+        found: Option<Committed>,
+        delivered: &mut Option<Committed>,
+        delivery: &Delivery,
+    ) -> Option<DeliveryStanding> {
+        let standing = match found {
+            found if found == *delivered => DeliveryStanding::Next,
+            Some(epoch) if epoch == delivery.epoch => DeliveryStanding::Delivered,
+            // A snapshot leads from whatever there is.
+            _ if delivery.is_snapshot => DeliveryStanding::Next,
+            _ => return None,
+        };
+        *delivered = found;
+        Some(standing)
+    }
+}

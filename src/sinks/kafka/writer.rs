@@ -191,19 +191,9 @@ impl KafkaWriter {
 
     /// Where a delivery stands if the topics have an epoch.
     fn standing(&mut self, found: Option<Committed>, delivery: &Delivery) -> Result<DeliveryStanding, DeliveryError> {
-        if found == Some(delivery.epoch) && found != self.delivered {
-            self.delivered = found;
-            return Ok(DeliveryStanding::Delivered);
-        }
-        // A snapshot leads from whatever there is.
-        if found == self.delivered || delivery.is_snapshot {
-            self.delivered = found;
-            return Ok(DeliveryStanding::Next);
-        }
-        Err(self.fenced(
-            "the topics have another epoch than was delivered, as after a failover; restart the service, which \
-             delivers the difference",
-        ))
+        let other = "the topics have another epoch than was delivered, as after a failover; restart the service, which \
+                     delivers the difference";
+        DeliveryStanding::of(found, &mut self.delivered, delivery).ok_or_else(|| self.fenced(other))
     }
 
     /// Writes the records of a transaction that is still open.

@@ -140,26 +140,16 @@ impl PostgresWriter {
             .progress
             .read(&mut session.client)
             .map_err(|error| DeliveryError::Transient(self.named(server_error(error))))?;
-        let fenced = |cause: &str| Err(DeliveryError::Fenced(self.named(Error::failed(cause))));
+        let other = "the tables have another epoch than was delivered, as after a failover; restart the service, which \
+                     delivers the difference";
         match found {
-            None => fenced("the row of this sink in millstream_progress is gone; restart the service"),
+            None => Err(self.fenced("the row of this sink in millstream_progress is gone; restart the service")),
             Some(Recorded { writer, .. }) if writer != self.progress.writer() => {
-                fenced("another process delivers to these tables")
+                Err(self.fenced("another process delivers to these tables"))
             }
-            Some(Recorded { epoch, .. }) if epoch == Some(delivery.epoch) && epoch != self.delivered => {
-                self.delivered = epoch;
-                Ok(DeliveryStanding::Delivered)
+            Some(Recorded { epoch, .. }) => {
+                DeliveryStanding::of(epoch, &mut self.delivered, delivery).ok_or_else(|| self.fenced(other))
             }
-            Some(Recorded { epoch, .. }) if epoch == self.delivered => Ok(DeliveryStanding::Next),
-            // A snapshot leads from whatever there is.
-            Some(Recorded { epoch, .. }) if delivery.is_snapshot => {
-                self.delivered = epoch;
-                Ok(DeliveryStanding::Next)
-            }
-            Some(_) => fenced(
-                "the tables have another epoch than was delivered, as after a failover; restart the service, which \
-                 delivers the difference",
-            ),
         }
     }
 
@@ -193,6 +183,10 @@ impl PostgresWriter {
             crash::point("postgres: table changed");
         }
         Ok(Some(changing.transaction))
+    }
+
+    fn fenced(&self, cause: &str) -> DeliveryError {
+        DeliveryError::Fenced(self.named(Error::failed(cause)))
     }
 
     fn named(&self, error: Error) -> Error {
