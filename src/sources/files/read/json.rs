@@ -11,7 +11,8 @@ use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::{Decoder, infer_json_schema_from_iterator};
 use indexmap::IndexMap;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -27,7 +28,11 @@ use super::infer::{IdNumbers, InferredColumn};
 use super::text::{BATCH_BYTES, LONGEST_RECORD, TextLine, TextLines};
 
 /// The keys of an object and their values, as they are written.
-pub(crate) struct JsonObject<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+pub(crate) struct JsonObject<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// A text, which is copied only if it has escapes.
+#[derive(Deserialize)]
+struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for JsonObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -41,8 +46,8 @@ impl<'de> Deserialize<'de> for JsonObject<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                while let Some((JsonText(key), value)) = map.next_entry()? {
+                    members.push((key, value));
                 }
                 Ok(JsonObject(members))
             }
@@ -97,6 +102,10 @@ impl JsonType {
 
 /// True if a number has no more digits than the double nearest to it.
 fn is_double(number: &str) -> bool {
+    // Of fifteen digits, a double has each.
+    if number.len() <= 15 && !number.contains(['e', 'E']) {
+        return true;
+    }
     let double = number.parse::<f64>().unwrap_or(f64::INFINITY);
     double.is_finite() && significant(number) == significant(&format!("{double:e}"))
 }
@@ -131,7 +140,10 @@ pub(super) fn infer(file: &InputFile) -> Result<Vec<InferredColumn>> {
             return Err(Error::unusable(format!("{path}: found more than {KEYS_MAX} keys, wanted names of columns")));
         }
         for (key, value) in members {
-            let (known, numbers) = types.entry(key).or_insert((JsonType::Nothing, IdNumbers::default()));
+            if !types.contains_key(&*key) {
+                types.insert(key.to_string(), (JsonType::Nothing, IdNumbers::default()));
+            }
+            let (known, numbers) = &mut types[&*key];
             *known = known.widen(JsonType::of(value));
             numbers.see(if value.get() == "null" { "" } else { value.get() });
         }
@@ -241,6 +253,17 @@ fn is_core(columns: &FileColumns<'_>, position: usize) -> bool {
     columns.plan.cores.iter().any(|place| matches!(place, ColumnSource::Column(core) if *core == position))
 }
 
+/// The values of an object in the order of columns. Of equal keys, the last counts.
+fn values_in_order<'a>(schema: &Schema, members: &[(Cow<'_, str>, &'a RawValue)]) -> Vec<Option<&'a RawValue>> {
+    let fields = schema.fields();
+    // As most objects have them, so that none is equal to another.
+    if members.len() == fields.len() && fields.iter().zip(members).all(|(field, (key, _))| field.name() == key) {
+        return members.iter().map(|(_, value)| Some(*value)).collect();
+    }
+    let find = |name: &str| members.iter().rfind(|(key, _)| key == name).map(|(_, value)| *value);
+    fields.iter().map(|field| find(field.name())).collect()
+}
+
 /// Builds the columns of a batch.
 struct RowsBuilder {
     schema: SchemaRef,
@@ -322,10 +345,8 @@ impl RowsBuilder {
                 return Ok(());
             }
         };
-        // Of equal keys, the last counts.
-        let find = |key: &str| members.iter().rfind(|(known, _)| known == key).map(|(_, value)| *value);
         let schema = Arc::clone(&self.schema);
-        let values: Vec<Option<&RawValue>> = schema.fields().iter().map(|field| find(field.name())).collect();
+        let values = values_in_order(&schema, &members);
         let is_core = |column: &ColumnBuilder| matches!(column, ColumnBuilder::Core { .. });
         let is_nested = |value: Option<&RawValue>| value.is_some_and(|value| JsonType::of(value) == JsonType::Nested);
         let wrong = (0..values.len()).find(|at| is_core(&self.columns[*at]) && is_nested(values[*at]));
@@ -380,7 +401,7 @@ impl ColumnBuilder {
         match (self, json) {
             (ColumnBuilder::Nested | ColumnBuilder::Skipped, _) | (_, None) => Ok(None),
             (_, Some(quoted)) if quoted.starts_with('"') => {
-                serde_json::from_str(quoted).map(|text| Some(Cow::Owned(text)))
+                serde_json::from_str(quoted).map(|JsonText(text)| Some(text))
             }
             (_, Some(other)) => Ok(Some(Cow::Borrowed(other))),
         }
