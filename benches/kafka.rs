@@ -44,10 +44,17 @@ fn main() {
         drop(fs::remove_dir_all(&state));
         fs::create_dir_all(&state).expect("a folder");
         broker.topic(ORDERS, PARTITIONS);
-        let service = Service::start(&broker, &shop, &state);
         let producer = broker.producer(None);
+        let many = if args.bench { 2_000_000 } else { 2_000 };
+        results.push(backlog(&broker, &producer, many, (&shop, &state)));
+        drop(fs::remove_dir_all(&state));
+        fs::create_dir_all(&state).expect("a folder");
+        let broker = Broker::start().expect("it was there");
+        broker.topic(ORDERS, PARTITIONS);
+        let producer = broker.producer(None);
+        let service = Service::start(&broker, &shop, &state);
         results.push(latencies(&broker, &service, &producer, if args.bench { 500 } else { 5 }));
-        results.push(sustained(&service, &producer, if args.bench { 2_000_000 } else { 2_000 }));
+        results.push(sustained(&service, &producer, many));
     }
     write_json(&args, "kafka", &results);
 }
@@ -173,28 +180,25 @@ fn consumer(broker: &Broker) -> BaseConsumer {
     consumer
 }
 
-/// Records a second, until all are in the tables, and until they are delivered.
-fn sustained(service: &Service, producer: &BaseProducer, rows: u64) -> Value {
-    const CUSTOMER: u64 = 700_000_000;
-    const CUSTOMERS: u64 = 15_000;
+/// Records a second that were there before, until all are in the tables, and until they are delivered.
+fn backlog(broker: &Broker, producer: &BaseProducer, rows: u64, (shop, state): (&Path, &Path)) -> Value {
+    produce(producer, rows);
+    let service = Service::start(broker, shop, state);
     let started = Instant::now();
-    for row in 0..rows {
-        let (id, customer) = (1_000_000_000 + row, CUSTOMER + row % CUSTOMERS);
-        let (key, value) = (id.to_string(), order(id, customer));
-        let mut record = BaseRecord::to(ORDERS).key(&key).payload(&value);
-        while let Err((_, again)) = producer.send(record) {
-            producer.poll(Duration::from_millis(1));
-            record = again;
-        }
-    }
-    flush(producer);
+    await_rows(&service, rows, started);
+    let visible = rows as f64 / started.elapsed().as_secs_f64();
+    service.await_delivery();
+    let delivered = rows as f64 / started.elapsed().as_secs_f64();
+    println!("{rows} records that were there: in tables at {visible:.0} a second, delivered at {delivered:.0}");
+    json!({ "case": "backlog", "visible_per_second": visible, "delivered_per_second": delivered })
+}
+
+/// Records a second while they are written, until all are in the tables, and until they are delivered.
+fn sustained(service: &Service, producer: &BaseProducer, rows: u64) -> Value {
+    let started = Instant::now();
+    produce(producer, rows);
     let written = started.elapsed();
-    let of_each = rows / CUSTOMERS.min(rows);
-    let is_over = || [0, CUSTOMERS / 2].iter().all(|number| service.orders_of(CUSTOMER + (number % rows)) >= of_each);
-    while !is_over() || service.json("/v1/status")["waiting"]["rows"] != 0 {
-        assert!(started.elapsed() < Duration::from_secs(900), "{}", service.text("/v1/sources"));
-        thread::sleep(Duration::from_millis(10));
-    }
+    await_rows(service, rows, started);
     let visible = started.elapsed();
     service.await_delivery();
     let rate = |time: Duration| rows as f64 / time.as_secs_f64();
@@ -206,4 +210,30 @@ fn sustained(service: &Service, producer: &BaseProducer, rows: u64) -> Value {
         "case": "sustained", "written_per_second": written, "visible_per_second": visible,
         "delivered_per_second": delivered,
     })
+}
+
+/// The first of the customers of many records, and how many they are.
+const CUSTOMER: u64 = 700_000_000;
+const CUSTOMERS: u64 = 15_000;
+
+fn produce(producer: &BaseProducer, rows: u64) {
+    for row in 0..rows {
+        let (id, customer) = (1_000_000_000 + row, CUSTOMER + row % CUSTOMERS);
+        let (key, value) = (id.to_string(), order(id, customer));
+        let mut record = BaseRecord::to(ORDERS).key(&key).payload(&value);
+        while let Err((_, again)) = producer.send(record) {
+            producer.poll(Duration::from_millis(1));
+            record = again;
+        }
+    }
+    flush(producer);
+}
+
+fn await_rows(service: &Service, rows: u64, started: Instant) {
+    let of_each = rows / CUSTOMERS.min(rows);
+    let is_over = || [0, CUSTOMERS / 2].iter().all(|number| service.orders_of(CUSTOMER + (number % rows)) >= of_each);
+    while !is_over() || service.json("/v1/status")["waiting"]["rows"] != 0 {
+        assert!(started.elapsed() < Duration::from_secs(900), "{}", service.text("/v1/sources"));
+        thread::sleep(Duration::from_millis(10));
+    }
 }

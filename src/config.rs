@@ -38,7 +38,7 @@ pub use functions::AnomalyConfig;
 pub use job::JobConfig;
 pub use listen::ListenConfig;
 pub use serving::{ServeArgs, ServeSettings};
-pub use topics::{KafkaCluster, KafkaSinkKeys, KafkaSourceKeys};
+pub use topics::{KafkaCluster, KafkaSinkKeys, KafkaSourceKeys, SchemaRegistryKeys};
 
 /// A batch run from an input folder to an output folder.
 #[derive(Clone, Debug)]

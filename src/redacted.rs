@@ -61,8 +61,21 @@ pub(crate) fn without_credentials(text: &str) -> String {
             None => rest = after,
         }
     }
-    shown.push_str(rest);
+    shown.push_str(&without_user(rest));
     SECRET_NAMES.iter().fold(shown, |text, name| without_parameter(&text, name))
+}
+
+/// A text without `user:password@`, as where somebody has forgotten `http://`.
+fn without_user(text: &str) -> String {
+    let is_end = |one: char| "/?#,\"'<>".contains(one) || one.is_whitespace();
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_end) {
+        match part.rsplit_once('@') {
+            Some((user, host)) if user.contains(':') => shown.extend([HIDDEN, "@", host]),
+            _ => shown.push_str(part),
+        }
+    }
+    shown
 }
 
 /// A text in which the values of a parameter, `name=value`, are hidden.
@@ -90,6 +103,7 @@ mod tests {
             ("c://h/?password=s&x=1 token=", "c://h/?password=(a secret)&x=1 token="),
             ("no://", "no://"),
             ("user@host", "user@host"),
+            ("found u:s3cret@h:1, wanted http:/u:s3cret@h/", "found (a secret)@h:1, wanted http:/(a secret)@h/"),
         ] {
             assert_eq!(without_credentials(text), shown);
         }

@@ -21,15 +21,8 @@ use files::Shop;
 use files::processes::Running;
 use files::serving::{PATIENCE, service, stop};
 use rdkafka::producer::BaseProducer;
-use serde_json::{Value, json};
-use served::IsOver;
-
-/// An order with all columns.
-fn order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> Value {
-    let mut row = served::order(id, customer, product, day, quantity);
-    row["discount"] = json!(0);
-    row
-}
+use serde_json::Value;
+use served::{IsOver, undiscounted_order as order};
 
 const TOPIC: &str = "shop.orders";
 const PARTITIONS: u64 = 3;

@@ -272,7 +272,7 @@ fn what_can_not_be_used_is_said() {
     broker.topic("ms.daily_sales", 1);
     send(&broker.producer(None), "ms.daily_sales", None, &[("theirs", Some("1"))]);
     for (keys, status, words) in [
-        (", format: xml", 2, "sinks: feed: format: found xml, wanted json or debezium"),
+        (", format: xml", 2, "sinks: feed: format: found xml, wanted one of json, avro, debezium, debezium-avro"),
         (", schema: s", 2, "sinks: feed: schema: one of the type kafka has no such key"),
         (", partitions: 0", 2, "sinks: feed: partitions: found 0, wanted 1 or more"),
         (", properties: {acks: 0}", 2, "sinks: feed: properties: acks: millstream sets it"),

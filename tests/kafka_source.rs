@@ -19,14 +19,7 @@ use files::serving::{PATIENCE, service, stop};
 use files::{Shop, as_json, check, command, finish};
 use rdkafka::producer::{BaseProducer, Producer};
 use serde_json::{Value, json};
-use served::Served;
-
-/// An order with all columns.
-fn order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> Value {
-    let mut row = served::order(id, customer, product, day, quantity);
-    row["discount"] = json!(0);
-    row
-}
+use served::{Served, undiscounted_order as order};
 
 const TOPIC: &str = "shop.orders";
 const PARTITIONS: i32 = 3;
@@ -369,7 +362,7 @@ fn what_can_not_be_used_is_said() {
     let Some(shop) = TopicShop::new() else { return };
     for (keys, words) in [
         (", start: soon", "sources: erp: start: found soon, wanted earliest, latest or a time"),
-        (", format: avro", "sources: erp: format: found avro, wanted json or debezium"),
+        (", format: avro", "sources: erp: schema_registry: wanted the registry of schemas"),
         (", slot: s", "sources: erp: slot: one of the type kafka has no such key"),
         (", properties: {group.id: g}", "sources: erp: properties: group.id: millstream sets it"),
         (", properties: {sasl.pasword: \"s3cret\"}", "properties: sasl.pasword: librdkafka has no such property"),

@@ -14,7 +14,7 @@ use crate::model::InputTable;
 use super::cluster::Secret;
 use super::environment::expanded;
 use super::table_names::TableNames;
-use super::topics::{self, KafkaSinkKeys, KafkaSourceKeys, Properties};
+use super::topics::{self, KafkaSinkKeys, KafkaSourceKeys, Properties, RegistryKeys};
 
 /// An entry of `sources`.
 #[derive(Clone, Deserialize)]
@@ -42,6 +42,8 @@ pub(super) struct SourceKeys {
     brokers: Option<String>,
     #[serde(default)]
     format: Option<String>,
+    #[serde(default)]
+    schema_registry: Option<RegistryKeys>,
     #[serde(default)]
     properties: Properties,
 }
@@ -79,6 +81,7 @@ impl SourceKeys {
             (KAFKA, "group", self.group.is_some()),
             (KAFKA, "brokers", self.brokers.is_some()),
             (KAFKA, "format", self.format.is_some()),
+            (KAFKA, "schema_registry", self.schema_registry.is_some()),
             (KAFKA, "properties", !self.properties.is_empty()),
         ];
         check_name("sources", &self.name, &self.kind)?;
@@ -101,11 +104,13 @@ impl SourceKeys {
     /// If a key is missing or invalid.
     pub(super) fn kafka(&self) -> Result<KafkaSourceKeys> {
         let of = format!("sources: {}", self.name);
+        let (format, registry) = topics::format(&of, self.format.as_deref(), self.schema_registry.as_ref())?;
         Ok(KafkaSourceKeys {
             name: self.name.clone(),
             cluster: topics::cluster(&of, self.brokers.as_ref(), &self.properties)?,
             topics: topics::topics(&of, &self.topics)?,
-            format: topics::format(&of, self.format.as_deref())?,
+            format,
+            registry,
             start: self.start.as_deref().map_or(Ok(StartAt::default()), |start| topics::start_at(&of, start))?,
             group: self.group.clone().unwrap_or_else(|| format!("millstream-{}", self.name)),
         })
@@ -171,6 +176,8 @@ pub(super) struct SinkKeys {
     #[serde(default)]
     format: Option<String>,
     #[serde(default)]
+    schema_registry: Option<RegistryKeys>,
+    #[serde(default)]
     properties: Properties,
 }
 
@@ -235,6 +242,7 @@ impl SinkKeys {
             (KAFKA, "partitions", self.partitions.is_some()),
             (KAFKA, "brokers", self.brokers.is_some()),
             (KAFKA, "format", self.format.is_some()),
+            (KAFKA, "schema_registry", self.schema_registry.is_some()),
             (KAFKA, "properties", !self.properties.is_empty()),
         ];
         check_name("sinks", &self.name, &self.kind)?;
@@ -253,11 +261,13 @@ impl SinkKeys {
         if self.partitions == Some(0) {
             return Err(Error::usage(format!("{of}: partitions: found 0, wanted 1 or more")));
         }
+        let (format, registry) = topics::format(&of, self.format.as_deref(), self.schema_registry.as_ref())?;
         Ok(KafkaSinkKeys {
             name: self.name.clone(),
             cluster: topics::cluster(&of, self.brokers.as_ref(), &self.properties)?,
             prefix,
-            format: topics::format(&of, self.format.as_deref())?,
+            format,
+            registry,
             partitions: self.partitions.map(i32::from),
             tables: self.tables.clone().map(TableNames::into_names),
         })

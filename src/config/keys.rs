@@ -14,9 +14,10 @@ use super::file::{
     TierBound, UdfKeys,
 };
 use super::listen::{ListenKeys, TlsKeys};
+use super::topics::RegistryKeys;
 
 /// The keys below each key that has some; `""` is the top level.
-pub(super) fn known() -> [(&'static str, &'static [&'static str]); 18] {
+pub(super) fn known() -> [(&'static str, &'static [&'static str]); 20] {
     [
         ("", fields::<ConfigFile>()),
         ("data", fields::<DataKeys>()),
@@ -34,8 +35,10 @@ pub(super) fn known() -> [(&'static str, &'static [&'static str]); 18] {
         ("serve", fields::<ListenKeys>()),
         ("serve.tls", fields::<TlsKeys>()),
         ("sources", fields::<SourceKeys>()),
+        ("sources.schema_registry", fields::<RegistryKeys>()),
         ("sinks", fields::<SinkKeys>()),
         ("sinks.publish", fields::<PublishKeys>()),
+        ("sinks.schema_registry", fields::<RegistryKeys>()),
     ]
 }
 

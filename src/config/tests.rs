@@ -143,6 +143,10 @@ const OF_SERVICES: &[&str] = &[
     "sources.brokers",
     "sources.format",
     "sources.properties",
+    "sources.schema_registry.ca",
+    "sources.schema_registry.password",
+    "sources.schema_registry.url",
+    "sources.schema_registry.username",
     "sinks.name",
     "sinks.type",
     "sinks.publish.every",
@@ -155,6 +159,10 @@ const OF_SERVICES: &[&str] = &[
     "sinks.brokers",
     "sinks.format",
     "sinks.properties",
+    "sinks.schema_registry.ca",
+    "sinks.schema_registry.password",
+    "sinks.schema_registry.url",
+    "sinks.schema_registry.username",
 ];
 
 fn base() -> RunConfig {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use chrono::DateTime;
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::kafka::{RecordFormat, StartAt};
 use crate::model::InputTable;
+use crate::redacted::without_credentials;
 
 use super::cluster::Secret;
 use super::environment::expanded;
@@ -23,6 +25,17 @@ pub struct KafkaCluster {
     pub properties: BTreeMap<String, Secret>,
 }
 
+/// A schema registry, as the config file has it.
+#[derive(Clone, Debug)]
+pub struct SchemaRegistryKeys {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// A user and its password.
+    pub user: Option<(String, Secret)>,
+    /// A file with the CA certificates to trust.
+    pub ca: Option<PathBuf>,
+}
+
 /// A source of the type `kafka`.
 #[derive(Clone, Debug)]
 pub struct KafkaSourceKeys {
@@ -34,6 +47,8 @@ pub struct KafkaSourceKeys {
     pub topics: Vec<(InputTable, String)>,
     /// How rows are written in records.
     pub format: RecordFormat,
+    /// The registry of their schemas, if records have one.
+    pub registry: Option<SchemaRegistryKeys>,
     /// Where a topic begins that is read for the first time.
     pub start: StartAt,
     /// The consumer group that is told how far it is.
@@ -51,6 +66,8 @@ pub struct KafkaSinkKeys {
     pub prefix: String,
     /// How rows are written in records.
     pub format: RecordFormat,
+    /// The registry of their schemas, if records have one.
+    pub registry: Option<SchemaRegistryKeys>,
     /// How many partitions topics have that are made; `None` for as many as the brokers choose.
     pub partitions: Option<i32>,
     /// Its tables; `None` for the default ones.
@@ -95,16 +112,65 @@ pub(super) fn cluster(of: &str, brokers: Option<&String>, properties: &Propertie
     Ok(KafkaCluster { brokers, properties: properties.iter().map(property).collect::<Result<_>>()? })
 }
 
-/// How rows are written.
+/// `schema_registry`.
+#[derive(Clone, Deserialize)]
+pub(super) struct RegistryKeys {
+    url: String,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    ca: Option<String>,
+}
+
+/// How rows are written, and the registry of their schemas.
 ///
 /// # Errors
 ///
-/// If there is no such format.
-pub(super) fn format(of: &str, name: Option<&str>) -> Result<RecordFormat> {
-    match name {
-        None | Some("json") => Ok(RecordFormat::Json),
-        Some("debezium") => Ok(RecordFormat::Debezium),
-        Some(found) => Err(Error::usage(format!("{of}: format: found {found}, wanted json or debezium"))),
+/// If there is no such format, or a registry is missing or useless.
+pub(super) fn format(
+    of: &str,
+    name: Option<&str>,
+    registry: Option<&RegistryKeys>,
+) -> Result<(RecordFormat, Option<SchemaRegistryKeys>)> {
+    let format = RecordFormat::ALL.into_iter().find(|(known, _)| *known == name.unwrap_or("json"));
+    let Some((name, format)) = format else {
+        let known = RecordFormat::ALL.map(|(name, _)| name).join(", ");
+        return Err(Error::usage(format!("{of}: format: found {}, wanted one of {known}", name.unwrap_or_default())));
+    };
+    let of = format!("{of}: schema_registry");
+    match (format.is_avro(), registry) {
+        (true, None) => {
+            Err(Error::usage(format!("{of}: wanted the registry of schemas, such as {{url: http://r:8081}}")))
+        }
+        (false, Some(_)) => {
+            Err(Error::usage(format!("{of}: records of the format {name} have no schemas in a registry")))
+        }
+        (_, registry) => Ok((format, registry.map(|registry| registry.resolved(&of)).transpose()?)),
+    }
+}
+
+impl RegistryKeys {
+    fn resolved(&self, of: &str) -> Result<SchemaRegistryKeys> {
+        let expanded = |key: &str, text: &String| expanded(&format!("{of}: {key}"), text);
+        let user = match (&self.username, &self.password) {
+            (Some(name), Some(password)) => {
+                let password = Secret::new(expanded("password", password)?.as_bytes());
+                Some((expanded("username", name)?, password))
+            }
+            (None, None) => None,
+            _ => return Err(Error::usage(format!("{of}: wanted both username and password, or none"))),
+        };
+        let ca = self.ca.as_ref().map(|path| expanded("ca", path).map(PathBuf::from)).transpose()?;
+        Ok(SchemaRegistryKeys { url: expanded("url", &self.url)?, user, ca })
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for RegistryKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryKeys").field("url", &without_credentials(&self.url)).finish_non_exhaustive()
     }
 }
 

@@ -6,8 +6,34 @@ pub enum RecordFormat {
     /// A JSON object with the columns of the row.
     #[default]
     Json,
+    /// A record of Avro with the columns of the row, in the frame of a schema registry.
+    Avro,
     /// The envelope of Debezium, with the row before and after the change, as JSON.
     Debezium,
+    /// The same envelope in Avro, in the frame of a schema registry.
+    DebeziumAvro,
+}
+
+impl RecordFormat {
+    /// Every format, with its name.
+    pub const ALL: [(&str, RecordFormat); 4] = [
+        ("json", RecordFormat::Json),
+        ("avro", RecordFormat::Avro),
+        ("debezium", RecordFormat::Debezium),
+        ("debezium-avro", RecordFormat::DebeziumAvro),
+    ];
+
+    /// True if records have the number of a schema in a registry.
+    #[must_use]
+    pub fn is_avro(self) -> bool {
+        matches!(self, RecordFormat::Avro | RecordFormat::DebeziumAvro)
+    }
+
+    /// True if rows are in the envelope of Debezium.
+    #[must_use]
+    pub fn is_debezium(self) -> bool {
+        matches!(self, RecordFormat::Debezium | RecordFormat::DebeziumAvro)
+    }
 }
 
 /// Where a topic begins that is read for the first time.

@@ -54,6 +54,8 @@ impl KafkaAddress {
         for (partition, offset) in from {
             events.explained(assigned.add_partition_offset(topic, *partition, *offset))?;
         }
+        // With it, the client need not look for the partitions, which takes half a second.
+        events.explained(consumer.fetch_metadata(Some(topic), ANSWERS_WITHIN))?;
         events.explained(consumer.assign(&assigned))?;
         let mut open: HashSet<i32> = from.iter().map(|(partition, _)| *partition).collect();
         let mut ends = HashMap::new();

@@ -10,8 +10,12 @@
 //! fences off the one before it, and then finds in the progress which epoch is there: only later ones are delivered, or
 //! the rows that differ, found by reading the topics.
 
+mod avro_form;
+mod avro_rows;
 mod check;
 mod contents;
+mod form;
+mod json_form;
 mod progress;
 mod records;
 mod settings;

@@ -9,9 +9,14 @@
 //! there, so that a record is neither lost nor taken twice, whatever a consumer group remembers. What transactions of
 //! producers have aborted is not seen.
 
+mod avro;
+mod avro_json;
 mod check;
+mod datum;
 mod debezium;
+mod meaning;
 mod positions;
+mod reader;
 mod records;
 mod row;
 mod settings;

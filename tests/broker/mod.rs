@@ -102,6 +102,16 @@ impl Broker {
 
     /// The same, with the epochs of those that tell one.
     pub fn records_by_epoch(&self, topic: &str) -> Vec<(u64, Seen)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let seen = |record: SeenBytes| {
+            let SeenBytes { partition, offset, key, value, epoch } = record;
+            (epoch, Seen { partition, offset, key: text(&key), value: value.as_deref().map(text) })
+        };
+        self.records_as_bytes(topic).into_iter().map(seen).collect()
+    }
+
+    /// The same as they are.
+    pub fn records_as_bytes(&self, topic: &str) -> Vec<SeenBytes> {
         let mut config = self.config();
         config.set("group.id", "test").set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "10");
@@ -118,19 +128,21 @@ impl Broker {
             assert!(started.elapsed() < PATIENCE, "{topic} is read to its end");
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(record)) => {
-                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                    let (key, value) = (record.key().map(text).unwrap_or_default(), record.payload().map(text));
+                    let key = record.key().unwrap_or_default().to_vec();
+                    let value = record.payload().map(<[u8]>::to_vec);
                     let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
                     let epoch = headers
                         .filter(|header| header.key == "millstream-epoch")
                         .find_map(|header| std::str::from_utf8(header.value?).ok()?.parse().ok());
-                    let one = Seen { partition: record.partition(), offset: record.offset(), key, value };
-                    seen.push((epoch.unwrap_or_default(), one));
+                    let (partition, offset, epoch) = (record.partition(), record.offset(), epoch.unwrap_or_default());
+                    seen.push(SeenBytes { partition, offset, key, value, epoch });
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|other| *other != partition),
                 _ => {}
             }
         }
+        // Which takes its time.
+        thread::spawn(move || drop(consumer));
         seen
     }
 
@@ -156,11 +168,33 @@ pub struct Seen {
     pub value: Option<String>,
 }
 
+/// A record as it is.
+#[derive(Clone, Debug)]
+pub struct SeenBytes {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+    pub epoch: u64,
+}
+
 /// Sends records of a key and a value to a topic, and waits until they are there.
 pub fn send(producer: &BaseProducer, topic: &str, partition: Option<i32>, records: &[(&str, Option<&str>)]) {
+    let bytes =
+        |(key, value): &(&str, Option<&str>)| (key.as_bytes().to_vec(), value.map(|text| text.as_bytes().to_vec()));
+    send_bytes(producer, topic, partition, &records.iter().map(bytes).collect::<Vec<_>>());
+}
+
+/// The same with bytes.
+pub fn send_bytes(
+    producer: &BaseProducer,
+    topic: &str,
+    partition: Option<i32>,
+    records: &[(Vec<u8>, Option<Vec<u8>>)],
+) {
     for (key, value) in records {
-        let mut record = BaseRecord::to(topic).key(*key);
-        record.payload = *value;
+        let mut record = BaseRecord::to(topic).key(key);
+        record.payload = value.as_ref();
         record.partition = partition;
         while let Err((error, again)) = producer.send(record) {
             assert!(error.to_string().contains("Queue full"), "{error}");

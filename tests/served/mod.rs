@@ -145,6 +145,13 @@ pub fn order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> 
     json!({ "order_id": id, "customer_id": customer, "product_id": product, "order_date": day, "quantity": quantity })
 }
 
+/// The same with all columns.
+pub fn undiscounted_order(id: u64, customer: u64, product: u64, day: &str, quantity: u64) -> Value {
+    let mut row = order(id, customer, product, day, quantity);
+    row["discount"] = json!(0);
+    row
+}
+
 /// A server-sent event.
 #[derive(Debug)]
 pub struct SentEvent {

@@ -27,7 +27,11 @@ pub(crate) trait DeliveryTarget: Send + 'static {
     fn tables(&self) -> &DeliveredTables;
 
     /// What delivers these tables of a job.
-    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> Self::Destination;
+    ///
+    /// # Errors
+    ///
+    /// If one can't be written there.
+    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> Result<Self::Destination>;
 }
 
 /// The tables that a sink delivers: those that are named, or all but `enriched_data`.
@@ -148,7 +152,7 @@ impl<T: DeliveryTarget> DeliverySink<T> {
     /// it is.
     fn begin(&mut self, job: &SinkContext) -> Result<()> {
         let tables: Vec<_> = job.tables.iter().filter(|table| self.wanted(table)).collect();
-        let mut destination = self.target.destination(job, &tables);
+        let mut destination = self.target.destination(job, &tables)?;
         let delivered = match destination.prepare() {
             Ok(delivered) => delivered,
             Err(error) if error.kind() == ErrorKind::Usage && self.is_first => return Err(error),

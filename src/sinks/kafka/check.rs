@@ -26,6 +26,9 @@ pub(crate) fn check(target: &KafkaTarget, tables: &[String]) -> Vec<(String, Res
     if !found("the brokers can be reached", reached) {
         return findings;
     }
+    if let Some(registry) = &target.registry {
+        found("its schema registry", registry.check().map(|()| format!("{registry} answers")));
+    }
     let Ok(topics) = topics else { return findings };
     let wanted = tables.iter().map(|table| format!("{}{table}", target.prefix));
     let (there, missing): (Vec<_>, Vec<_>) = wanted.partition(|topic| topics.contains_key(topic));

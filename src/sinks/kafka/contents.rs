@@ -27,7 +27,7 @@ pub(super) fn rows_of(
         let key = record.key().unwrap_or_default();
         match record.payload() {
             // What is written in another way is no row that is wanted, and must go, too.
-            Some(value) => _ = rows.insert(key.to_owned(), topic.row_of(value).map_or(0, digest)),
+            Some(value) => _ = rows.insert(key.to_owned(), topic.form.row_of(value).map_or(0, |row| digest(&row))),
             None => _ = rows.remove(key),
         }
         Ok(())

@@ -1,18 +1,13 @@
-//! Rows as the keys and values of records.
+//! Changes of rows as records.
 
 use std::collections::{HashMap, HashSet};
 
 use arrow::record_batch::RecordBatch;
-use serde::Deserialize;
-use serde_json::json;
-use serde_json::value::RawValue;
 
-use crate::columns::row_json::json_lines;
 use crate::error::{Error, Result};
-use crate::kafka::RecordFormat;
 use crate::sinks::changes::TableChanges;
-use crate::sinks::committed::Committed;
 
+use super::form::{ChangeOrigin, RowChange};
 use super::topics::TargetTopic;
 
 /// A record; without a value, a tombstone.
@@ -22,36 +17,22 @@ pub(super) struct TopicRecord {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// Where and when a change was made.
-#[derive(Clone, Copy)]
-pub(super) struct ChangeOrigin<'a> {
-    pub(super) sink: &'a str,
-    pub(super) epoch: Committed,
-}
-
-/// A part of the envelope of Debezium.
-#[derive(Deserialize)]
-struct RowAfter<'a> {
-    #[serde(borrow)]
-    after: Option<&'a RawValue>,
-}
-
 impl TargetTopic {
     /// The records that make a topic have a table after an epoch that had it before.
     pub(super) fn changes(&self, changes: &TableChanges, origin: ChangeOrigin) -> Result<Vec<TopicRecord>> {
-        let (new_keys, new) = (self.keys(&changes.plus)?, lines(&changes.plus)?);
-        let (old_keys, old) = (self.keys(&changes.minus)?, lines(&changes.minus)?);
+        let (new_keys, new) = (self.keys(&changes.plus)?, self.form.rows(&changes.plus)?);
+        let (old_keys, old) = (self.keys(&changes.minus)?, self.form.rows(&changes.minus)?);
         let mut before: HashMap<&[u8], &[u8]> =
             old_keys.iter().map(Vec::as_slice).zip(old.iter().map(Vec::as_slice)).collect();
         let mut records = Vec::with_capacity(new.len() + old.len());
         for (key, row) in new_keys.iter().zip(&new) {
-            let was = before.remove(key.as_slice());
-            let op = if was.is_some() { "u" } else { "c" };
-            let value = self.value(op, was, Some(row), origin);
+            let before = before.remove(key.as_slice());
+            let op = if before.is_some() { "u" } else { "c" };
+            let value = self.form.value(RowChange { op, before, after: Some(row) }, origin)?;
             records.push(TopicRecord { key: key.clone(), value: Some(value) });
         }
         for (key, row) in old_keys.iter().zip(&old).filter(|(key, _)| before.contains_key(key.as_slice())) {
-            self.push_deleted(&mut records, key, Some(row), origin);
+            self.push_deleted(&mut records, key, Some(row), origin)?;
         }
         Ok(records)
     }
@@ -64,65 +45,37 @@ impl TargetTopic {
         digest: impl Fn(&[u8]) -> u128,
         origin: ChangeOrigin,
     ) -> Result<Vec<TopicRecord>> {
-        let (keys, rows) = (self.keys(rows)?, lines(rows)?);
+        let (keys, rows) = (self.keys(rows)?, self.form.rows(rows)?);
         let wanted: HashSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let mut records = Vec::new();
         for key in has.keys().filter(|key| !wanted.contains(key.as_slice())) {
-            self.push_deleted(&mut records, key, None, origin);
+            self.push_deleted(&mut records, key, None, origin)?;
         }
         for (key, row) in keys.iter().zip(&rows).filter(|(key, row)| has.get(*key) != Some(&digest(row))) {
-            records.push(TopicRecord { key: key.clone(), value: Some(self.value("r", None, Some(row), origin)) });
+            let value = self.form.value(RowChange { op: "r", before: None, after: Some(row) }, origin)?;
+            records.push(TopicRecord { key: key.clone(), value: Some(value) });
         }
         Ok(records)
     }
 
-    /// The row that a value has.
-    pub(super) fn row_of<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
-        match self.format {
-            RecordFormat::Json => Some(value),
-            RecordFormat::Debezium => {
-                let envelope: RowAfter = serde_json::from_slice(value).ok()?;
-                envelope.after.map(|row| row.get().as_bytes())
-            }
-        }
-    }
-
-    fn push_deleted(&self, records: &mut Vec<TopicRecord>, key: &[u8], row: Option<&[u8]>, origin: ChangeOrigin) {
-        if self.format == RecordFormat::Debezium {
-            records.push(TopicRecord { key: key.to_owned(), value: Some(self.value("d", row, None, origin)) });
+    fn push_deleted(
+        &self,
+        records: &mut Vec<TopicRecord>,
+        key: &[u8],
+        before: Option<&[u8]>,
+        origin: ChangeOrigin,
+    ) -> Result<()> {
+        if self.form.is_debezium() {
+            let value = self.form.value(RowChange { op: "d", before, after: None }, origin)?;
+            records.push(TopicRecord { key: key.to_owned(), value: Some(value) });
         }
         records.push(TopicRecord { key: key.to_owned(), value: None });
-    }
-
-    fn value(&self, op: &str, before: Option<&[u8]>, after: Option<&[u8]>, origin: ChangeOrigin) -> Vec<u8> {
-        if self.format == RecordFormat::Json {
-            return after.unwrap_or_default().to_owned();
-        }
-        let Committed { epoch, time_ms } = origin.epoch;
-        let source = json!({
-            "version": env!("CARGO_PKG_VERSION"), "connector": "millstream", "name": origin.sink, "ts_ms": time_ms,
-            "snapshot": if op == "r" { "true" } else { "false" }, "table": self.table, "epoch": epoch,
-        });
-        let row = |row: Option<&[u8]>| row.unwrap_or(b"null").to_owned();
-        let parts = [
-            b"{\"before\":".to_vec(),
-            row(before),
-            b",\"after\":".to_vec(),
-            row(after),
-            format!(",\"source\":{source},\"op\":\"{op}\",\"ts_ms\":{time_ms},\"transaction\":null}}").into_bytes(),
-        ];
-        parts.concat()
+        Ok(())
     }
 
     fn keys(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-        lines(&rows.project(&self.key).map_err(Error::failed)?)
+        self.form.keys(&rows.project(&self.key).map_err(Error::failed)?)
     }
-}
-
-/// Each row as a JSON object.
-fn lines(rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-    let text = json_lines(rows)?;
-    Ok(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
 }
 
 #[cfg(test)]
@@ -131,6 +84,8 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int64Array, StringArray};
 
+    use crate::kafka::RecordFormat;
+    use crate::sinks::committed::Committed;
     use crate::sinks::sink::TableInfo;
 
     use super::*;
@@ -144,7 +99,7 @@ mod tests {
     fn topic(format: RecordFormat) -> (TargetTopic, TableInfo) {
         let (name, key) = ("people".to_owned(), vec!["id".to_owned()]);
         let table = TableInfo { name, key, schema: rows(&[]).schema(), order: Vec::new() };
-        (TargetTopic::new("ms.", format, &table), table)
+        (TargetTopic::new("ms.", format, &table).expect("a topic"), table)
     }
 
     fn text(records: &[TopicRecord]) -> Vec<(String, String)> {
@@ -152,7 +107,8 @@ mod tests {
         records.iter().map(|one| (text(&one.key), one.value.as_deref().map_or("-".into(), text))).collect()
     }
 
-    const ORIGIN: ChangeOrigin = ChangeOrigin { sink: "feed", epoch: Committed { epoch: 7, time_ms: 5 } };
+    const ORIGIN: ChangeOrigin =
+        ChangeOrigin { sink: "feed", table: "people", epoch: Committed { epoch: 7, time_ms: 5 } };
 
     #[test]
     fn a_change_is_a_record_and_a_delete_a_tombstone() {
@@ -191,7 +147,8 @@ mod tests {
             let none = rows(&[]);
             let first = rows(&[(1, Some("a")), (2, Some("b")), (3, None)]);
             let made = topic.changes(&TableChanges { table, plus: first, minus: none }, ORIGIN).expect("records");
-            let row = |one: &TopicRecord| digest(topic.row_of(one.value.as_ref().expect("a row")).expect("a row"));
+            let row =
+                |one: &TopicRecord| digest(&topic.form.row_of(one.value.as_ref().expect("a row")).expect("a row"));
             let has: HashMap<_, _> = made.iter().map(|one| (one.key.clone(), row(one))).collect();
             let now = rows(&[(1, Some("a")), (2, Some("B")), (4, None)]);
             let records = topic.difference(&now, &has, digest, ORIGIN).expect("records");

@@ -1,6 +1,6 @@
 //! What a sink in Kafka is configured with.
 
-use crate::kafka::{KafkaAddress, RecordFormat};
+use crate::kafka::{KafkaAddress, RecordFormat, SchemaRegistry};
 use crate::sinks::delivery::DeliveredTables;
 
 /// The topics of a cluster that have tables of a job.
@@ -14,6 +14,8 @@ pub(crate) struct KafkaTarget {
     pub(crate) prefix: String,
     /// How rows are written.
     pub(crate) format: RecordFormat,
+    /// The registry of schemas, for records of Avro.
+    pub(crate) registry: Option<SchemaRegistry>,
     /// How many partitions topics have that are made; `None` for as many as the brokers choose.
     pub(crate) partitions: Option<i32>,
     /// The tables.

@@ -1,5 +1,6 @@
 //! From the settings of a sink to what delivers.
 
+use crate::error::Result;
 use crate::sinks::delivery::{DeliveredTables, DeliveryTarget};
 use crate::sinks::sink::{SinkContext, TableInfo};
 
@@ -19,9 +20,10 @@ impl DeliveryTarget for KafkaTarget {
         &self.tables
     }
 
-    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> KafkaWriter {
+    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> Result<KafkaWriter> {
         let progress = TopicProgress::new(&self.prefix, &self.name, job.run_id.clone());
-        let topics = tables.iter().map(|table| TargetTopic::new(&self.prefix, self.format, table)).collect();
-        KafkaWriter::new(self.clone(), progress, topics)
+        let topic = |table: &&TableInfo| TargetTopic::new(&self.prefix, self.format, table);
+        let topics = tables.iter().map(topic).collect::<Result<_>>()?;
+        Ok(KafkaWriter::new(self.clone(), progress, topics))
     }
 }

@@ -12,13 +12,16 @@ use crate::error::{Error, Result};
 use crate::kafka::{KafkaAddress, KafkaEvents, RecordFormat, kafka_error};
 use crate::sinks::sink::TableInfo;
 
+use super::form::RowForm;
+
 /// A topic that has a table.
 #[derive(Clone, Debug)]
 pub(super) struct TargetTopic {
     pub(super) topic: String,
     /// The table.
     pub(super) table: String,
-    pub(super) format: RecordFormat,
+    format: RecordFormat,
+    pub(super) form: RowForm,
     /// Which columns are the key.
     pub(super) key: Vec<usize>,
     columns: Vec<String>,
@@ -30,16 +33,20 @@ pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 const PROGRESS_SEGMENT_MS: &str = "3600000";
 
 impl TargetTopic {
-    pub(super) fn new(prefix: &str, format: RecordFormat, table: &TableInfo) -> TargetTopic {
-        let key = table.key.iter().filter_map(|key| table.schema.index_of(key).ok()).collect();
+    /// # Errors
+    ///
+    /// If there is no schema for the columns of the table.
+    pub(super) fn new(prefix: &str, format: RecordFormat, table: &TableInfo) -> Result<TargetTopic> {
+        let key: Vec<_> = table.key.iter().filter_map(|key| table.schema.index_of(key).ok()).collect();
         let columns = table.schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
-        let columns = columns.collect();
-        TargetTopic { topic: format!("{prefix}{}", table.name), table: table.name.clone(), format, key, columns }
+        let (topic, name) = (format!("{prefix}{}", table.name), table.name.clone());
+        let form = RowForm::new(format, &name, &table.schema, &key)?;
+        Ok(TargetTopic { topic, table: name, format, form, key, columns: columns.collect() })
     }
 
     /// The topic and the rows in it: what the progress remembers of it.
     pub(super) fn fingerprint(&self) -> String {
-        format!("{} {:?} ({})", self.topic, self.format, self.columns.join(", "))
+        format!("{} {:?}{} ({})", self.topic, self.format, self.form.fingerprint(), self.columns.join(", "))
     }
 }
 

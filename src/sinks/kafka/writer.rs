@@ -16,8 +16,9 @@ use crate::sinks::committed::Committed;
 use crate::sinks::delivery::{Delivery, DeliveryError, DeliveryStanding, Destination};
 
 use super::contents::{digest, rows_of};
+use super::form::ChangeOrigin;
 use super::progress::{PARTITION, RecordedEpoch, TopicProgress};
-use super::records::{ChangeOrigin, TopicRecord};
+use super::records::TopicRecord;
 use super::settings::KafkaTarget;
 use super::topics::{TargetTopic, create, existing};
 
@@ -95,6 +96,8 @@ impl KafkaWriter {
         create(&self.target.address, &missing, self.target.partitions, &self.progress.topic)?;
         crash::point("kafka: topics made");
         let is_made = !missing.is_empty();
+        let registry = self.target.registry.as_ref();
+        self.topics.iter_mut().try_for_each(|topic| topic.form.register(registry, &topic.topic))?;
         self.partitions = self.made(&session)?;
         session.events.explained(session.producer.init_transactions(STEP_WITHIN))?;
         crash::point("kafka: transactional id taken over");
@@ -215,10 +218,10 @@ impl KafkaWriter {
 
     /// The records of a delivery, by topic.
     fn records(&self, delivery: &Delivery) -> Result<Vec<(&str, Vec<TopicRecord>)>> {
-        let origin = ChangeOrigin { sink: &self.target.name, epoch: delivery.epoch };
         let of_table = |changes: &TableChanges| {
             let topic = self.topics.iter().find(|topic| topic.table == changes.table.name);
             let topic = topic.ok_or_else(|| Error::failed("internal error: an unknown table"))?;
+            let origin = ChangeOrigin { sink: &self.target.name, table: &topic.table, epoch: delivery.epoch };
             let records = match delivery.is_snapshot {
                 true => topic.difference(&changes.plus, &self.has(topic)?, digest, origin)?,
                 false => topic.changes(changes, origin)?,

@@ -1,5 +1,6 @@
 //! What a sink in PostgreSQL is configured with.
 
+use crate::error::Result;
 use crate::postgres::PostgresAddress;
 use crate::sinks::delivery::{DeliveredTables, DeliveryTarget};
 use crate::sinks::sink::{SinkContext, TableInfo};
@@ -32,10 +33,10 @@ impl DeliveryTarget for PostgresTarget {
         &self.tables
     }
 
-    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> PostgresWriter {
+    fn destination(&self, job: &SinkContext, tables: &[&TableInfo]) -> Result<PostgresWriter> {
         let (address, schema) = (self.address.clone(), &self.schema);
         let progress = SinkProgress::new(schema, &self.name, job.run_id.clone());
         let targets = tables.iter().map(|table| TargetTable::new(schema, table)).collect();
-        PostgresWriter::new(address, schema, progress, targets)
+        Ok(PostgresWriter::new(address, schema, progress, targets))
     }
 }

@@ -9,6 +9,7 @@ use crate::model::InputTable;
 use crate::sources::files::FileOptions;
 
 use super::positions::TopicPartitions;
+use super::reader::RecordReader;
 use super::records::RecordLines;
 use super::settings::KafkaSourceConfig;
 use super::stream::RecordStream;
@@ -30,6 +31,11 @@ pub(crate) fn check(config: &KafkaSourceConfig, options: &FileOptions) -> Vec<(S
     if !found("its topics are there", partitions.as_ref().map(shown).map_err(Error::clone)) {
         return findings;
     }
+    if let Some(registry) = &config.registry
+        && !found("its schema registry", registry.check().map(|()| format!("{registry} answers")))
+    {
+        return findings;
+    }
     for (table, topic) in &config.topics {
         let of_topic = partitions.iter().flat_map(|found| &found.partitions);
         let of_topic =
@@ -46,12 +52,13 @@ fn one_record(
     partitions: &[i32],
     options: &FileOptions,
 ) -> Result<String> {
-    let mut lines = RecordLines::new(config.format, table, options);
+    let (mut lines, mut reader) = (RecordLines::new(table, options), RecordReader::new(config));
     let from: Vec<_> = partitions.iter().map(|partition| (*partition, Offset::Beginning)).collect();
     let (until, mut is_over) = (Instant::now() + WITHIN, false);
     let read = config.address.read_to_end(topic, &from, |record| {
         if let Some(record) = record {
-            lines.push(u64::try_from(record.offset()).unwrap_or_default(), record.key(), record.payload());
+            let offset = u64::try_from(record.offset()).unwrap_or_default();
+            lines.push(&mut reader, offset, record.key(), record.payload())?;
         }
         is_over = lines.len() > 0 || Instant::now() >= until;
         // An error ends the reading, and is not told.

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::{Day, Reason};
+use crate::model::Reason;
 use crate::sources::files::JsonObject;
 
+use super::meaning::{DECIMAL, VARIABLE_DECIMAL, decimal, has_meaning, number};
 use super::row::{RecordRow, as_line, with_operation};
 
 /// A record, with its schema or without.
@@ -51,11 +52,18 @@ struct DebeziumEnvelope<'a> {
     op: Option<String>,
 }
 
-/// What stands for a value that the database did not send, for it has not changed.
-const UNAVAILABLE: &str = "\"__debezium_unavailable_value\"";
+/// What stands for a value that the database did not send, for it has not changed: as text, and as bytes in base64.
+const UNAVAILABLE: [&str; 2] = ["\"__debezium_unavailable_value\"", "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\""];
 
-/// The row of a value. `key` is that of its record.
-pub(super) fn unwrapped(value: &[u8], key: Option<&[u8]>) -> Result<RecordRow, Reason> {
+/// What an envelope has.
+pub(super) enum Unwrapped {
+    Row(RecordRow),
+    /// The row of the record's key is deleted.
+    DeletedByKey,
+}
+
+/// Takes a row out of its envelope.
+pub(super) fn unwrapped(value: &[u8]) -> Result<Unwrapped, Reason> {
     let not_json = |error: serde_json::Error| Reason::new("not JSON", format!("not JSON: {error}"));
     let WithDebeziumSchema { schema, payload } = serde_json::from_slice(value).map_err(not_json)?;
     let envelope: DebeziumEnvelope = match payload {
@@ -69,25 +77,28 @@ pub(super) fn unwrapped(value: &[u8], key: Option<&[u8]>) -> Result<RecordRow, R
     match envelope.op.as_deref() {
         Some("c" | "r" | "u") => {
             let after = envelope.after.ok_or_else(|| lacks("after"))?;
-            if after.get().contains(UNAVAILABLE) {
+            if UNAVAILABLE.iter().any(|unavailable| after.get().contains(unavailable)) {
                 let wanted = "wanted REPLICA IDENTITY FULL, or the connector's column filter";
                 return Err(Reason::plain(format!("a value that did not change is not in the record; {wanted}")));
             }
-            Ok(as_line(with_meaning(after, columns("after"))?.as_bytes()))
+            Ok(Unwrapped::Row(as_line(with_meaning(after, columns("after"))?.as_bytes())))
         }
-        Some("d") => {
-            if let Some(before) = envelope.before {
-                return Ok(with_operation(&with_meaning(before, columns("before"))?));
-            }
-            let key = key.and_then(key_of).ok_or_else(|| lacks("before, in a record without a key"))?;
-            Ok(with_operation(key))
-        }
+        Some("d") => match envelope.before {
+            Some(before) => Ok(Unwrapped::Row(with_operation(&with_meaning(before, columns("before"))?))),
+            None => Ok(Unwrapped::DeletedByKey),
+        },
         // A message that is of no table.
-        Some("m") => Ok(RecordRow::Nothing),
+        Some("m") => Ok(Unwrapped::Row(RecordRow::Nothing)),
         Some("t") => Err(Reason::plain("a table was truncated, which deletes no rows here")),
         Some(other) => Err(Reason::new("unknown op", format!("found op {other:?}, wanted c, r, u or d"))),
         None => Err(lacks("op")),
     }
+}
+
+/// The delete of the row of a key.
+pub(super) fn deleted_by(key: Option<&[u8]>) -> Result<RecordRow, Reason> {
+    let wanted = "an envelope of Debezium without before: wanted a key that is an object with the id";
+    key.and_then(key_of).map(with_operation).ok_or_else(|| Reason::plain(wanted))
 }
 
 /// The columns of a key, with its schema or without.
@@ -102,7 +113,7 @@ fn key_of(key: &[u8]) -> Option<&str> {
 
 /// A row in which values that mean something else than they are written as are written as what they mean.
 fn with_meaning(row: &RawValue, columns: &[DebeziumField]) -> Result<String, Reason> {
-    let means = |column: &&DebeziumField| column.name.as_deref().is_some_and(|name| MEANINGS.contains(&name));
+    let means = |column: &&DebeziumField| column.name.as_deref().is_some_and(has_meaning);
     if !columns.iter().any(|column| means(&column)) {
         return Ok(row.get().to_owned());
     }
@@ -124,35 +135,18 @@ fn with_meaning(row: &RawValue, columns: &[DebeziumField]) -> Result<String, Rea
     Ok(if text.is_empty() { "{}".to_owned() } else { text + "}" })
 }
 
-const DATES: [&str; 2] = ["io.debezium.time.Date", "org.apache.kafka.connect.data.Date"];
-const DECIMAL: &str = "org.apache.kafka.connect.data.Decimal";
-/// No decimal has more places than digits.
-const SCALE_MAX: usize = 38;
-/// Points in time, by how many of their units are in a second.
-const TIMES: [(&str, i64); 4] = [
-    ("io.debezium.time.Timestamp", 1_000),
-    ("org.apache.kafka.connect.data.Timestamp", 1_000),
-    ("io.debezium.time.MicroTimestamp", 1_000_000),
-    ("io.debezium.time.NanoTimestamp", 1_000_000_000),
-];
-const MEANINGS: [&str; 7] = [DATES[0], DATES[1], DECIMAL, TIMES[0].0, TIMES[1].0, TIMES[2].0, TIMES[3].0];
-
 impl DebeziumField<'_> {
     /// What a value of this column means, as JSON.
     fn meaning(&self, value: &RawValue) -> Option<String> {
         let kind = self.name.as_deref()?;
-        if kind == DECIMAL {
-            return self.decimal(value);
+        match kind {
+            DECIMAL => self.decimal(value),
+            VARIABLE_DECIMAL => {
+                let DecimalOfRow { scale, value } = serde_json::from_str(value.get()).ok()?;
+                decimal(&STANDARD.decode(value).ok()?, scale)
+            }
+            _ => number(kind, value.get().parse().ok()?),
         }
-        let number: i64 = value.get().parse().ok()?;
-        if DATES.contains(&kind) {
-            return Some(format!("\"{}\"", Day::new(i32::try_from(number).ok()?)?));
-        }
-        let (_, units) = TIMES.iter().find(|(name, _)| *name == kind)?;
-        let (seconds, rest) = (number.div_euclid(*units), number.rem_euclid(*units));
-        let nanos = u32::try_from(rest * (1_000_000_000 / units)).ok()?;
-        let time = chrono::DateTime::from_timestamp(seconds, nanos)?;
-        Some(format!("\"{}\"", time.format("%Y-%m-%dT%H:%M:%S%.fZ")))
     }
 
     /// A decimal: the bytes of an integer, whose scale the schema has.
@@ -163,26 +157,18 @@ impl DebeziumField<'_> {
         }
         let scale = match self.parameters {
             Some(parameters) => serde_json::from_str::<Parameters>(parameters.get()).ok()?.scale.parse().ok()?,
-            None => 0_usize,
+            None => 0,
         };
-        if scale > SCALE_MAX {
-            return None;
-        }
         let text: String = serde_json::from_str(value.get()).ok()?;
-        let bytes = STANDARD.decode(text).ok()?;
-        let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-        let sign = if negative { u8::MAX } else { 0 };
-        if bytes.is_empty() || bytes.len() > 16 {
-            return None;
-        }
-        let mut wide = [sign; 16];
-        wide[16 - bytes.len()..].copy_from_slice(&bytes);
-        let number = i128::from_be_bytes(wide);
-        let digits = format!("{:0>width$}", number.unsigned_abs(), width = scale + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - scale);
-        let point = if scale > 0 { "." } else { "" };
-        Some(format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" }))
+        decimal(&STANDARD.decode(text).ok()?, scale)
     }
+}
+
+/// A decimal of a column that has no scale of its own.
+#[derive(Deserialize)]
+struct DecimalOfRow {
+    scale: i64,
+    value: String,
 }
 
 #[cfg(test)]
@@ -190,7 +176,12 @@ mod tests {
     use super::*;
 
     fn line(value: &str) -> Result<String, String> {
-        match unwrapped(value.as_bytes(), Some(br#"{"payload":{"id":7}}"#)) {
+        let row = match unwrapped(value.as_bytes()) {
+            Ok(Unwrapped::Row(row)) => Ok(row),
+            Ok(Unwrapped::DeletedByKey) => deleted_by(Some(br#"{"payload":{"id":7}}"#)),
+            Err(reason) => Err(reason),
+        };
+        match row {
             Ok(RecordRow::Line(line)) => Ok(String::from_utf8(line).expect("UTF-8")),
             Ok(RecordRow::Nothing) => Ok("nothing".to_owned()),
             Ok(RecordRow::Malformed(reason)) | Err(reason) => Err(reason.text),
@@ -228,20 +219,21 @@ mod tests {
             format!(r#"{{"type":"int64","optional":true,"name":"{name}","field":"{field}","parameters":{parameters}}}"#)
         };
         let columns = [
-            column("day", DATES[0], "null"),
-            column("ms", TIMES[0].0, "null"),
-            column("us", TIMES[2].0, "null"),
+            column("day", "io.debezium.time.Date", "null"),
+            column("ms", "io.debezium.time.Timestamp", "null"),
+            column("us", "io.debezium.time.MicroTimestamp", "null"),
             column("price", DECIMAL, r#"{"scale":"2","connect.decimal.precision":"10"}"#),
-            column("none", DATES[0], "null"),
+            column("loose", VARIABLE_DECIMAL, "null"),
+            column("none", "io.debezium.time.Date", "null"),
             column("other", "io.debezium.data.Json", "null"),
         ];
         let value = |row: &str| {
             let side = format!(r#"{{"type":"struct","field":"after","fields":[{}]}}"#, columns.join(","));
             format!(r#"{{"schema":{{"type":"struct","fields":[{side}]}},"payload":{{"after":{row},"op":"c"}}}}"#)
         };
-        let row = r#"{"day":19723,"ms":1704067200123,"us":-1,"price":"AfQ=","none":null,"other":"{}"}"#;
+        let row = r#"{"day":19723,"ms":1704067200123,"us":-1,"price":"AfQ=","loose":{"scale":3,"value":"AfQ="},"none":null,"other":"{}"}"#;
         let wanted = r#"{"day":"2024-01-01","ms":"2024-01-01T00:00:00.123Z","us":"1969-12-31T23:59:59.999999Z""#;
-        let wanted = format!(r#"{wanted},"price":5.00,"none":null,"other":"{{}}"}}"#);
+        let wanted = format!(r#"{wanted},"price":5.00,"loose":0.500,"none":null,"other":"{{}}"}}"#);
         assert_eq!(line(&value(row)), Ok(wanted));
         assert_eq!(line(&value(r#"{"price":"/w=="}"#)).as_deref(), Ok(r#"{"price":-0.01}"#));
         let reason = line(&value(r#"{"day":"x"}"#)).expect_err("no day");

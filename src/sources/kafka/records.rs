@@ -13,18 +13,16 @@ use arrow::datatypes::FieldRef;
 
 use crate::columns::InputSchema;
 use crate::error::{Error, Result};
-use crate::kafka::RecordFormat;
 use crate::model::{InputTable, Reason};
 use crate::panics::caught;
 use crate::sources::files::{FileOptions, InputFormat, JsonObject, read_body};
 use crate::sources::source::{MalformedRow, RowNumbers, SourceBatch};
 
-use super::debezium::unwrapped;
-use super::row::{RecordRow, as_line, with_operation};
+use super::reader::RecordReader;
+use super::row::RecordRow;
 
 /// Rows that records have, as JSON lines.
 pub(super) struct RecordLines {
-    format: RecordFormat,
     /// The name that the id of a row has in records; `None` if several columns are the id.
     id: Option<String>,
     /// The names of the columns that the job needs.
@@ -38,12 +36,12 @@ pub(super) struct RecordLines {
 
 impl RecordLines {
     /// Begins to take records of a table.
-    pub(super) fn new(format: RecordFormat, table: InputTable, options: &FileOptions) -> RecordLines {
+    pub(super) fn new(table: InputTable, options: &FileOptions) -> RecordLines {
         let own_name = |core: &str| options.own_name(table, core);
         let id = own_name(table.cores()[0].name);
         let required = table.cores().iter().filter(|core| core.required).filter_map(|core| own_name(core.name));
         let required = required.collect();
-        RecordLines { format, id, required, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
+        RecordLines { id, required, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
     }
 
     /// The number of records.
@@ -85,15 +83,18 @@ impl RecordLines {
     }
 
     /// Adds a record.
-    pub(super) fn push(&mut self, offset: u64, key: Option<&[u8]>, value: Option<&[u8]>) {
-        let row = match (self.format, value) {
-            (RecordFormat::Json, Some(value)) => as_line(value),
-            (RecordFormat::Json, None) => self.deleted(key),
-            (RecordFormat::Debezium, Some(value)) => unwrapped(value, key).unwrap_or_else(RecordRow::Malformed),
-            // What a delete is followed by.
-            (RecordFormat::Debezium, None) => RecordRow::Nothing,
-        };
-        match row {
+    ///
+    /// # Errors
+    ///
+    /// If what it takes to read it can't be reached.
+    pub(super) fn push(
+        &mut self,
+        reader: &mut RecordReader,
+        offset: u64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        match reader.row(key, value, self.id.as_deref())? {
             RecordRow::Line(line) => {
                 self.lines.extend(line);
                 self.lines.push(b'\n');
@@ -101,31 +102,11 @@ impl RecordLines {
             }
             RecordRow::Nothing => {}
             RecordRow::Malformed(reason) => {
-                let text = String::from_utf8_lossy(value.or(key).unwrap_or_default()).into_owned();
-                self.malformed.push(MalformedRow { number: offset, reason, json: Value::from(text).to_string() });
+                let json = reader.shown(value.or(key).unwrap_or_default());
+                self.malformed.push(MalformedRow { number: offset, reason, json });
             }
         }
-    }
-
-    /// The delete of the row whose id is a key.
-    fn deleted(&self, key: Option<&[u8]>) -> RecordRow {
-        let wanted = "a record without a value deletes a row: wanted a key that is its id, or an object with it";
-        let malformed = || RecordRow::Malformed(Reason::plain(wanted));
-        let Some(key) = key else { return malformed() };
-        match (serde_json::from_slice::<&RawValue>(key), &self.id) {
-            (Ok(object), _) if object.get().starts_with('{') => with_operation(object.get()),
-            (Ok(id), Some(name)) if !id.get().starts_with(['[', 'n']) => {
-                with_operation(&format!("{{{}:{}}}", Value::from(name.as_str()), id.get()))
-            }
-            // A text without quotes.
-            (Err(_), Some(name)) => match std::str::from_utf8(key) {
-                Ok(id) if !id.is_empty() => {
-                    with_operation(&format!("{{{}:{}}}", Value::from(name.as_str()), Value::from(id)))
-                }
-                _ => malformed(),
-            },
-            _ => malformed(),
-        }
+        Ok(())
     }
 
     /// The rows, and the columns that the table has not. `settle` refuses what can't be decoded. Of records that can't

@@ -1,5 +1,6 @@
 //! The row of a record, as a line of JSON.
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::columns::OPERATION;
@@ -37,4 +38,23 @@ pub(super) fn with_operation(object: &str) -> RecordRow {
     };
     let separator = if members.trim().is_empty() { "" } else { "," };
     as_line(format!("{{{members}{separator}\"{OPERATION}\":\"d\"}}").as_bytes())
+}
+
+/// The delete of the row whose id is a key. `id` is the name of the id; `None` if several columns are the id.
+pub(super) fn deleted(key: Option<&[u8]>, id: Option<&str>) -> RecordRow {
+    let wanted = "a record without a value deletes a row: wanted a key that is its id, or an object with it";
+    let malformed = || RecordRow::Malformed(Reason::plain(wanted));
+    let Some(key) = key else { return malformed() };
+    match (serde_json::from_slice::<&RawValue>(key), id) {
+        (Ok(object), _) if object.get().starts_with('{') => with_operation(object.get()),
+        (Ok(value), Some(name)) if !value.get().starts_with(['[', 'n']) => {
+            with_operation(&format!("{{{}:{}}}", Value::from(name), value.get()))
+        }
+        // A text without quotes.
+        (Err(_), Some(name)) => match std::str::from_utf8(key) {
+            Ok(text) if !text.is_empty() => with_operation(&format!("{{{}:{}}}", Value::from(name), Value::from(text))),
+            _ => malformed(),
+        },
+        _ => malformed(),
+    }
 }

@@ -1,6 +1,6 @@
 //! What a source in Kafka is configured with.
 
-use crate::kafka::{KafkaAddress, RecordFormat, StartAt};
+use crate::kafka::{KafkaAddress, RecordFormat, SchemaRegistry, StartAt};
 use crate::model::InputTable;
 
 /// Topics that have tables.
@@ -14,6 +14,8 @@ pub(crate) struct KafkaSourceConfig {
     pub(crate) topics: Vec<(InputTable, String)>,
     /// How rows are written in records.
     pub(crate) format: RecordFormat,
+    /// The schemas of records of Avro.
+    pub(crate) registry: Option<SchemaRegistry>,
     /// Where a topic begins that is read for the first time.
     pub(crate) start: StartAt,
     /// The consumer group to which offsets are committed, for monitoring.

@@ -16,6 +16,7 @@ use crate::sources::files::{FileOptions, FileSource};
 use crate::sources::source::{MalformedRow, Source, SourceBatches, Split};
 
 use super::positions::PartitionOffsets;
+use super::reader::RecordReader;
 use super::records::{RecordLines, rejected};
 use super::settings::KafkaSourceConfig;
 use super::stream::RecordStream;
@@ -121,13 +122,14 @@ impl TableFile {
         let from: Vec<_> =
             offsets.range(of_topic).map(|((_, partition), offset)| (*partition, Offset::Offset(*offset))).collect();
         let mut held: BTreeMap<i32, RecordLines> = BTreeMap::new();
+        let mut reader = RecordReader::new(config);
         let mut bytes = 0;
         config.address.read_to_end(topic, &from, |record| {
             let Some(record) = record else { return go_on() };
-            let lines =
-                held.entry(record.partition()).or_insert_with(|| RecordLines::new(config.format, table, options));
+            let lines = held.entry(record.partition()).or_insert_with(|| RecordLines::new(table, options));
+            let offset = u64::try_from(record.offset()).unwrap_or_default();
             bytes -= lines.bytes();
-            lines.push(u64::try_from(record.offset()).unwrap_or_default(), record.key(), record.payload());
+            lines.push(&mut reader, offset, record.key(), record.payload())?;
             bytes += lines.bytes();
             offsets.insert((topic.to_owned(), record.partition()), record.offset() + 1);
             if bytes >= BYTES_HELD {

@@ -1,6 +1,6 @@
 //! The records of partitions, as they come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
@@ -17,6 +17,7 @@ use crate::sources::files::FileOptions;
 use crate::sources::source::SourceBatch;
 
 use super::positions::{PartitionOffsets, TopicPartitions};
+use super::reader::RecordReader;
 use super::records::RecordLines;
 use super::settings::KafkaSourceConfig;
 
@@ -28,6 +29,7 @@ const BYTES: usize = 8 << 20;
 pub(crate) struct RecordStream {
     config: KafkaSourceConfig,
     options: FileOptions,
+    reader: RecordReader,
     consumer: BaseConsumer<KafkaEvents>,
     events: KafkaEvents,
     /// The tables of the topics.
@@ -56,6 +58,17 @@ pub(crate) struct RecordRows {
     pub(crate) batches: Vec<SourceBatch>,
     /// The columns that the table has not.
     pub(crate) new_columns: Vec<FieldRef>,
+}
+
+/// Records of one partition that have come.
+struct PartitionLines {
+    table: InputTable,
+    topic: String,
+    partition: i32,
+    lines: RecordLines,
+    /// The offset of the next record before they came, and now.
+    begin: i64,
+    end: i64,
 }
 
 /// Why no records can be taken any more.
@@ -89,12 +102,13 @@ impl RecordStream {
             ("enable.partition.eof", "false"),
             // While there is no room for rows, nothing is taken.
             ("max.poll.interval.ms", "86400000"),
-            ("fetch.wait.max.ms", "100"),
+            // Some brokers answer a fetch only once this is over, also if a record comes before.
+            ("fetch.wait.max.ms", "10"),
         ];
         let consumer = config.address.client(&own, &events)?;
         let tables = config.topics.iter().map(|(table, topic)| (topic.clone(), *table)).collect();
-        let (config, options, taken) = (config.clone(), options.clone(), PartitionOffsets::new());
-        Ok(RecordStream { config, options, consumer, events, tables, taken })
+        let (reader, taken) = (RecordReader::new(config), PartitionOffsets::new());
+        Ok(RecordStream { config: config.clone(), options: options.clone(), reader, consumer, events, tables, taken })
     }
 
     /// The partitions that there are now.
@@ -172,7 +186,7 @@ impl RecordStream {
         schemas: &HashMap<InputTable, InputSchema>,
         settle: &dyn Fn(SourceBatch) -> Result<SourceBatch>,
     ) -> std::result::Result<Fetched, StreamError> {
-        let mut partitions: BTreeMap<(String, i32), (RecordLines, i64)> = BTreeMap::new();
+        let mut partitions: Vec<PartitionLines> = Vec::new();
         let (mut records, mut bytes, mut within) = (0, 0, patience);
         let mut trouble = None;
         while records < RECORDS && bytes < BYTES {
@@ -186,24 +200,37 @@ impl RecordStream {
                 }
             };
             within = Duration::ZERO;
-            let (at, offset) = ((record.topic().to_owned(), record.partition()), record.offset());
+            let offset = record.offset();
+            // Many records of a partition follow each other.
+            let is_of = |one: &PartitionLines| one.partition == record.partition() && one.topic == record.topic();
+            let index = match partitions.iter().rposition(is_of) {
+                Some(index) => index,
+                None => {
+                    let Some(new) = self.partition_lines(record.topic(), record.partition()) else { continue };
+                    partitions.push(new);
+                    partitions.len() - 1
+                }
+            };
+            let partition = &mut partitions[index];
             // What was fetched before an assignment.
-            if self.taken.get(&at).is_none_or(|taken| offset < *taken) {
+            if offset < partition.end {
                 continue;
             }
-            let Some(table) = self.tables.get(&at.0).copied() else { continue };
-            let (lines, end) =
-                partitions.entry(at).or_insert_with(|| (RecordLines::new(self.config.format, table, &self.options), 0));
-            lines.push(u64::try_from(offset).unwrap_or_default(), record.key(), record.payload());
-            *end = offset + 1;
+            let number = u64::try_from(offset).unwrap_or_default();
+            let pushed = partition.lines.push(&mut self.reader, number, record.key(), record.payload());
+            pushed.map_err(|error| {
+                let PartitionLines { topic, partition, .. } = &*partition;
+                Error::new(error.kind(), format!("topic {topic}, partition {partition}, offset {offset}: {error}"))
+            })?;
+            partition.end = offset + 1;
             (records, bytes) = (records + 1, bytes + record.payload_len() + record.key_len());
         }
+        partitions.retain(|partition| partition.end > partition.begin);
         if partitions.is_empty() {
             return Ok(trouble.map_or(Fetched::Silence, |error| Fetched::Trouble(self.explained(error))));
         }
         let mut rows = Vec::with_capacity(partitions.len());
-        for ((topic, partition), (lines, end)) in partitions {
-            let table = self.tables[&topic];
+        for PartitionLines { table, topic, partition, lines, end, .. } in partitions {
             let origin = format!("{}: {topic}/{partition}", self.config.name);
             let (batches, new_columns) = lines.read(&origin, &schemas[&table], &self.options, settle)?;
             rows.push(RecordRows { table, topic, partition, end, batches, new_columns });
@@ -212,6 +239,14 @@ impl RecordStream {
             self.taken.insert((of_partition.topic.clone(), of_partition.partition), of_partition.end);
         }
         Ok(Fetched::Rows(rows))
+    }
+
+    /// Begins to take records of a partition, if it is assigned.
+    fn partition_lines(&self, topic: &str, partition: i32) -> Option<PartitionLines> {
+        let (topic, table) = self.tables.get_key_value(topic)?;
+        let begin = *self.taken.get(&(topic.clone(), partition))?;
+        let lines = RecordLines::new(*table, &self.options);
+        Some(PartitionLines { table: *table, topic: topic.clone(), partition, lines, begin, end: begin })
     }
 
     /// Fails if records are gone.
