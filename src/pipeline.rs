@@ -51,6 +51,7 @@
 //! ```
 
 mod customers;
+mod days;
 mod enriched;
 mod enriched_inputs;
 mod job;

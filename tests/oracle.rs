@@ -4,7 +4,7 @@ mod common;
 
 use common::history::{History, Write, and_back, histories, states, with_text_ids};
 use common::naive::answer;
-use common::record::run;
+use common::record::{run, run_daily_sales};
 use millstream::model::{Day, Id};
 use millstream::pipeline::Settings;
 use proptest::prelude::*;
@@ -71,6 +71,24 @@ proptest! {
     #[test]
     fn ids_may_be_text(history in histories()) {
         check(&with_text_ids(&history), 2, 1)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn daily_sales_without_other_tables_is_right_at_every_epoch(
+        history in histories(),
+        workers in 1..3_usize,
+        in_flight in 1..4_u64,
+    ) {
+        let history = and_back(&history);
+        let recorded = run_daily_sales(&history, &settings(), workers, in_flight);
+        for (epoch, tables) in (0..).zip(states(&history)) {
+            let expected = answer(&tables, &settings()).daily_sales;
+            prop_assert_eq!(recorded.after(epoch).daily_sales, expected, "after epoch {}", epoch);
+        }
     }
 }
 

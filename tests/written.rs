@@ -5,8 +5,10 @@ mod files;
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs;
 
-use files::Shop;
+use files::{Shop, as_json};
+use serde_json::Value;
 
 /// An order line: id, customer, product, pieces.
 type Line = (u32, u32, u32, u32);
@@ -119,5 +121,41 @@ fn a_table_that_is_asked_for_alone_is_the_one_among_all() {
         let done = shop.run(&["--tables", table]);
         assert_eq!(done.status, 0, "{done:?}");
         assert_eq!(&shop.rows(table), rows, "{table}");
+    }
+}
+
+/// What a run read and rejected, without the text of rows, which lack the columns that no table needs.
+fn read_and_rejected(shop: &Shop, args: &[&str]) -> (Value, Vec<Vec<Value>>) {
+    let path = shop.path("report.json");
+    let done = shop.run(&[args, &["--report", path.to_str().expect("text")]].concat());
+    assert_eq!(done.status, 0, "{done:?}");
+    let report: Value = serde_json::from_slice(&fs::read(path).expect("a report")).expect("JSON");
+    let rejected = shop.read("rejected").iter().flat_map(as_json).collect::<Vec<_>>();
+    let rejected = rejected.iter().map(|row| {
+        let row: Value = serde_json::from_str(row).expect("JSON");
+        ["table", "file", "row_number", "reason"].map(|column| row[column].clone()).to_vec()
+    });
+    (report["inputs"].clone(), rejected.collect())
+}
+
+#[test]
+fn of_dirty_data_a_table_alone_is_the_one_among_all_and_the_same_rows_are_rejected() {
+    let shop = Shop::small();
+    let of_all = read_and_rejected(&shop, &["--tables", "all"]);
+    assert!(!of_all.1.is_empty() && of_all.0[2]["duplicates"] == 1, "{of_all:?}");
+    let tables: Vec<_> = shop.tables().into_iter().filter(|table| table != "rejected").collect();
+    let lines = |table: &str| {
+        let mut lines: Vec<_> = shop.read(table).iter().flat_map(as_json).collect();
+        lines.sort();
+        lines
+    };
+    let all: Vec<_> = tables.iter().map(|table| lines(table)).collect();
+    assert_eq!(tables.len(), 12);
+    for (table, rows) in tables.iter().zip(&all) {
+        for workers in ["1", "2", "3"] {
+            let alone = read_and_rejected(&shop, &["--tables", table, "--workers", workers]);
+            assert_eq!(alone, of_all, "{table}, {workers} workers");
+            assert_eq!(&lines(table), rows, "{table}, {workers} workers");
+        }
     }
 }

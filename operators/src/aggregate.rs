@@ -10,6 +10,8 @@ use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Capability, CapabilitySet};
+use timely::progress::Timestamp;
+use timely::progress::frontier::MutableAntichain;
 
 use crate::batch::push_values;
 use crate::bounds::{Epochs, Key, Times};
@@ -51,7 +53,7 @@ where
     G: Key,
     R: ExchangeData + Semigroup + Multiply<W, Output = R>,
 {
-    let arranged = sums(rows, name, term).arrange_by_self_named(&format!("{name}: sums"));
+    let arranged = counted(rows, name, term).arrange_by_self_named(&format!("{name}: sums"));
     let totals = arranged.reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
         name,
         |_, sums, total| total.extend(sums.iter().map(|(_, (_rows, sum))| (sum.clone(), 1))),
@@ -89,11 +91,11 @@ where
     G: Key,
     R: ExchangeData + Semigroup + Multiply<W, Output = R>,
 {
-    totals(sums(rows, name, term), &format!("{name}: totals"), |group, (_rows, sum)| (group.clone(), sum.clone()))
+    totals(counted(rows, name, term), &format!("{name}: totals"), |group, (_rows, sum)| (group.clone(), sum.clone()))
 }
 
-/// For each row its group, with the row's weight and its term as the diff; the diffs of an epoch's rows are added up.
-fn sums<'scope, T, D, W, G, R>(
+/// For each row its group, with the row's weight and its term as the diff.
+fn counted<'scope, T, D, W, G, R>(
     rows: VecCollection<'scope, T, D, W>,
     name: &str,
     term: impl Fn(&D) -> Option<(G, R)> + 'static,
@@ -101,38 +103,81 @@ fn sums<'scope, T, D, W, G, R>(
 where
     T: Times,
     D: Data,
-    W: ExchangeData + Semigroup,
+    W: Data + Semigroup,
     G: Group,
     R: Data + Semigroup + Multiply<W, Output = R>,
 {
+    sums(rows, name, move |row, weight: &W| {
+        let (group, term) = term(row)?;
+        Some((group, (weight.clone(), term.multiply(weight))))
+    })
+}
+
+/// For each row its group, with a term of the row and its weight as the diff; the diffs of an epoch's rows are added up
+/// where the rows are.
+pub(crate) fn sums<'scope, T, D, W, G, R>(
+    rows: VecCollection<'scope, T, D, W>,
+    name: &str,
+    term: impl Fn(&D, &W) -> Option<(G, R)> + 'static,
+) -> VecCollection<'scope, T, G, R>
+where
+    T: Times,
+    D: Data,
+    W: Data + Semigroup,
+    G: Group,
+    R: Data + Semigroup,
+{
     let sums = rows.inner.unary_frontier(Pipeline, name, move |_, _| {
-        let mut capabilities = CapabilitySet::new();
-        let mut sums = Sums::default();
+        let mut held = HeldSums::default();
         move |(input, frontier), output| {
             input.for_each(|message, updates| {
                 if message.stamp().is_empty() {
                     return;
                 }
-                message.retain_stamp(0).iter().for_each(|capability| capabilities.insert(capability.clone()));
+                held.hold(&message.retain_stamp(0));
                 for (row, time, weight) in updates.drain(..) {
-                    if let Some((group, term)) = term(&row) {
-                        sums.add(group, &time, {
-                            let term = term.multiply(&weight);
-                            (weight, term)
-                        });
+                    if let Some((group, sum)) = term(&row, &weight) {
+                        held.sums.add(group, &time, sum);
                     }
                 }
             });
-            // Nothing is observable before its epoch closes, so sums are held and grow until then, up to a bound.
-            let is_complete = |held: &Capability<T>| !frontier.less_equal(held.time());
-            if sums.len() > GROUPS_MAX || capabilities.iter().any(is_complete) {
-                output.session(&capabilities).give_iterator(std::mem::take(&mut sums).into_updates());
-                capabilities = CapabilitySet::new();
+            if let Some((capabilities, sums)) = held.ready(frontier) {
+                output.session(&capabilities).give_iterator(sums.into_updates());
             }
         }
     });
     sums.as_collection()
 }
 
+/// Sums of epochs that are open: nothing is observable before an epoch closes, so they are held and grow until then,
+/// up to a bound.
+pub(crate) struct HeldSums<T: Timestamp, G, R> {
+    capabilities: CapabilitySet<T>,
+    pub(crate) sums: Sums<G, T, R>,
+}
+
 /// Groups whose sums are held before they are sent.
 const GROUPS_MAX: usize = 1 << 16;
+
+impl<T: Timestamp, G, R> Default for HeldSums<T, G, R> {
+    fn default() -> Self {
+        HeldSums { capabilities: CapabilitySet::new(), sums: Sums::default() }
+    }
+}
+
+impl<T: Timestamp, G: Group, R: Semigroup> HeldSums<T, G, R> {
+    /// Keeps what is needed to send sums of these times.
+    pub(crate) fn hold(&mut self, capabilities: &CapabilitySet<T>) {
+        capabilities.iter().for_each(|capability| self.capabilities.insert(capability.clone()));
+    }
+
+    /// The sums, with what is needed to send them, if an epoch is complete or they are many.
+    pub(crate) fn ready(&mut self, frontier: &MutableAntichain<T>) -> Option<(CapabilitySet<T>, Sums<G, T, R>)> {
+        let is_complete = |held: &Capability<T>| !frontier.less_equal(held.time());
+        let is_ready = self.sums.len() > GROUPS_MAX || self.capabilities.iter().any(is_complete);
+        is_ready.then(|| {
+            let HeldSums { capabilities, sums } = std::mem::take(self);
+            (capabilities, sums)
+        })
+    }
+}

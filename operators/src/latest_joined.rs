@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use hashbrown::HashMap;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -22,13 +23,13 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
 use crate::bounds::{Epochs, Key};
-use crate::exchange::{route, to_all_workers};
+use crate::exchange::{LocalHash, route, to_all_workers};
 use crate::slot_chains::SlotChains;
 use crate::stash::{Accepted, Stash};
 use crate::state_log::StateLog;
 use crate::unique::UniqueRows;
 use crate::upsert::Upsert;
-use crate::upsert_table::{Slot, UpsertTable};
+use crate::upsert_table::{Slot, UpsertTable, WrittenPart};
 
 /// Applies `logic` to each row that [`latest`](super::latest()) would leave and to the partner that it names: a left
 /// join, with `None` for a row that names none, or one that does not exist.
@@ -158,6 +159,8 @@ where
 struct LatestJoin<T: Epochs, K, V, J, P, X, F, L> {
     table: UpsertTable<K, V>,
     partners: UniqueRows<J, (P, X)>,
+    /// What the joined records have of each partner: every row looks it up, so it is kept close together.
+    seen: HashMap<J, P, LocalHash>,
     /// Names the operator and its input of partners.
     place: String,
     chains: SlotChains<J>,
@@ -202,6 +205,7 @@ where
         LatestJoin {
             table: UpsertTable::new(format!("latest_joined {name:?}: rows"), inspect),
             partners: UniqueRows::default(),
+            seen: HashMap::default(),
             place: format!("latest_joined {name:?}: partners"),
             chains: SlotChains::default(),
             stash: Stash::default(),
@@ -224,12 +228,20 @@ where
     /// of the partner changed.
     fn change_partners(&mut self, updates: PartnerUpdates<J, P, X>, mut give: impl FnMut(D, isize)) -> Vec<Slot> {
         let mut touched = Vec::new();
-        for (key, before) in self.partners.apply(updates, &self.place) {
+        let changed = self.partners.apply(updates, &self.place);
+        if self.seen.is_empty() {
+            self.seen.reserve(changed.len());
+        }
+        for (key, before) in changed {
             let (before, after) = (before.as_ref().map(seen), self.partners.get(Some(&key)).map(seen));
             let slots = self.chains.of(&key);
             if before == after {
                 touched.extend(slots);
                 continue;
+            }
+            match after {
+                Some(seen) => drop(self.seen.insert(key.clone(), seen.clone())),
+                None => drop(self.seen.remove(&key)),
             }
             for slot in slots {
                 if let (key, Some(row)) = self.table.get(slot) {
@@ -252,9 +264,8 @@ where
                 return false;
             };
             let part = written.part;
-            let slots: Vec<_> = written.slots().collect();
-            given += slots.len();
-            self.change_rows(slots, is_last, &mut give);
+            given += written.fresh.len() + written.replaced.len();
+            self.change_rows(written, is_last, &mut give);
             if is_last {
                 self.table.clear_part(part);
             }
@@ -264,41 +275,56 @@ where
 
     /// The memory of what is kept.
     fn bytes(&self) -> usize {
-        self.table.bytes() + self.partners.bytes() + self.chains.bytes()
+        self.table.bytes() + self.partners.bytes() + self.seen.allocation_size() + self.chains.bytes()
     }
 
     /// Drops the rows and the partners.
     fn clear(&mut self) {
         self.table.clear();
-        (self.chains, self.partners) = Default::default();
+        (self.chains, self.partners, self.seen) = Default::default();
     }
 
     /// Sends rows that an epoch wrote, each with the row that it replaces.
-    fn change_rows(&mut self, slots: Vec<(Slot, Option<V>)>, is_last: bool, give: &mut impl FnMut(D, isize)) {
-        let LatestJoin { table, partners, chains, partner_of, logic, .. } = self;
-        // Where many partners are looked up in a row, the processor fetches several at a time.
-        let partner = |slot: Slot| {
-            let (key, row) = table.get(slot);
-            partners.get(partner_of(key, row?).as_ref()).map(seen)
-        };
-        let new_partners: Vec<Option<&P>> = slots.iter().map(|(slot, _)| partner(*slot)).collect();
-        for ((slot, before), new_partner) in slots.into_iter().zip(new_partners) {
+    fn change_rows(&mut self, written: WrittenPart<V>, is_last: bool, give: &mut impl FnMut(D, isize)) {
+        self.add_rows(written.fresh, is_last, give);
+        let LatestJoin { table, seen, chains, partner_of, logic, .. } = self;
+        for (slot, before) in written.replaced {
             let (key, after) = table.get(slot);
-            if after.is_some() && after == before.as_ref() {
+            if after == Some(&before) {
                 continue;
             }
-            let old = before.as_ref().and_then(|row| partner_of(key, row));
-            let new = after.filter(|_| !is_last).and_then(|row| partner_of(key, row));
-            if let Some(row) = &before {
-                give(logic(key, row, partners.get(old.as_ref()).map(seen)), -1);
-            }
+            let (old, new) = (partner_of(key, &before), after.and_then(|row| partner_of(key, row)));
+            let partner = |key: &Option<J>| seen.get(key.as_ref()?);
+            give(logic(key, &before, partner(&old)), -1);
             match after {
-                Some(row) => give(logic(key, row, new_partner), 1),
+                Some(row) => give(logic(key, row, partner(&new)), 1),
                 None => table.remove(slot),
             }
             if old != new && !is_last {
                 old.iter().for_each(|partner| chains.remove(partner, slot));
                 new.into_iter().for_each(|partner| chains.add(partner, slot));
+            }
+        }
+    }
+
+    /// Sends rows of keys that had none.
+    fn add_rows(&mut self, slots: Vec<Slot>, is_last: bool, give: &mut impl FnMut(D, isize)) {
+        let LatestJoin { table, seen, chains, partner_of, logic, .. } = self;
+        // Where many partners are looked up in a row, the processor fetches several at a time.
+        let partner = |slot: &Slot| {
+            let (key, row) = table.get(*slot);
+            seen.get(&partner_of(key, row?)?)
+        };
+        let partners: Vec<Option<&P>> = slots.iter().map(partner).collect();
+        for (slot, partner) in slots.into_iter().zip(partners) {
+            let (key, row) = table.get(slot);
+            let Some(row) = row else {
+                table.remove(slot);
+                continue;
+            };
+            give(logic(key, row, partner), 1);
+            if !is_last {
+                partner_of(key, row).into_iter().for_each(|partner| chains.add(partner, slot));
             }
         }
     }

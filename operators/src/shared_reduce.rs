@@ -122,8 +122,8 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
         SharedReduce(Reductions { name: name.into(), parts: Rc::new(RefCell::new(Some(parts))) })
     }
 
-    /// Builds the operator.
-    pub fn build(self) {
+    /// Builds the operator, unless it is built.
+    pub fn build(&self) {
         let name = Rc::clone(&self.name);
         let Some(Parts { mut builder, arranged, mut reducers }) = self.parts.take() else { return };
         if reducers.is_empty() {

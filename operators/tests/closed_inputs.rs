@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::InputSession;
-use millstream_operators::{Position, Upsert, latest, latest_joined, left_join_unique, newest};
+use millstream_operators::{
+    Position, Upsert, accumulate_distinct_rows, latest, latest_joined, left_join_unique, newest,
+};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::{Input, Map};
 use timely::worker::Worker;
@@ -62,7 +64,17 @@ fn latest_joined_keeps_nothing_of_closed_inputs() {
     let build = |rows: Rows<'_>, partners: Partners<'_>| {
         latest_joined(rows, partners, "Rows", |_, row| Some(**row + 6), |key, _, _| *key);
     };
-    assert_eq!(kept(build), [[1, 1], [0, 0]]);
+    // What joined records have of a partner is kept apart from the partner.
+    assert_eq!(kept(build), [[1, 2], [0, 0]]);
+}
+
+#[test]
+fn accumulate_distinct_rows_keeps_nothing_of_a_closed_input() {
+    let build = |rows: Rows<'_>, _: Partners<'_>| {
+        let rows = latest(rows, "Rows");
+        drop(accumulate_distinct_rows(rows, "Keys", 1_isize, |(_, row)| Some(Arc::clone(row)), |_| 0, |_| None));
+    };
+    assert_eq!(kept(build).map(|[rows, _]| rows), [2, 0]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use differential_dataflow::input::Input;
 use differential_dataflow::{AsCollection, VecCollection};
 use millstream_operators::{
-    Position, Sum, Upsert, aggregate, aggregate_total, latest, latest_joined, left_join_unique, totals, upserts,
-    with_side_input,
+    Position, Sum, Upsert, accumulate_distinct_rows, aggregate, aggregate_total, latest, latest_joined,
+    left_join_unique, totals, upserts, with_side_input,
 };
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::CapabilitySet;
@@ -119,6 +119,15 @@ fn sums_drop_them() {
         let diffs = rows.inner.map(|((key, value), time, diff)| (key, time, isize::from(value) * diff));
         totals(diffs.as_collection(), "Totals", |key, sum: &isize| (*key, u8::try_from(*sum).expect("small")))
     });
+    assert_eq!(sent, EXPECTED);
+}
+
+#[test]
+fn counts_of_rows_drop_them() {
+    let sent = run(|rows| accumulate_distinct_rows(rows, "Rows", 1_isize, |row| Some(*row), |row| *row, |_| None));
+    assert_eq!(sent, EXPECTED);
+    let sent =
+        run(|rows| accumulate_distinct_rows(rows, "Rows", 1_isize, |_| None::<u8>, |_| (0, 0), |row| Some((*row, 1))));
     assert_eq!(sent, EXPECTED);
 }
 

@@ -11,9 +11,10 @@ use differential_dataflow::difference::Semigroup;
 use differential_dataflow::{AsCollection, Data, VecCollection};
 use drive::{Changes, Held, drive, states};
 use millstream_operators::{
-    ByKey, Moments, Sum, accumulate, accumulate_distinct_unsorted, aggregate, aggregate_total, anti_join, arg_max,
-    arg_min, arrange, broadcast_join, collect_list, collect_set, complete, distinct_count, histogram, inner_join,
-    left_join, max, min, present_keys, reduce_sorted, reduce_summed, semi_join, top_k, top_k_numbered, with_side_input,
+    ByKey, Moments, Sum, accumulate, accumulate_distinct_rows, accumulate_distinct_unsorted, aggregate,
+    aggregate_total, anti_join, arg_max, arg_min, arrange, broadcast_join, collect_list, collect_set, complete,
+    distinct_count, histogram, inner_join, left_join, max, min, present_keys, reduce_sorted, reduce_summed, semi_join,
+    top_k, top_k_numbered, with_side_input,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -147,6 +148,18 @@ fn scattered(value: u8) -> Option<u8> {
     (value % 4 != 3).then_some(value % 3)
 }
 
+/// A thousand for each key with a row of a scattered part, and the values of the rows, by group.
+fn keys_and_sums(held: &Held<(u8, u8)>) -> Held<(u8, u8)> {
+    let pairs: BTreeSet<_> = held.keys().filter_map(|(key, value)| Some((*key, scattered(*value)?))).collect();
+    let mut sums = BTreeMap::new();
+    pairs.into_iter().for_each(|(key, part)| *sums.entry((part, key % 2)).or_default() += 1000);
+    for ((key, value), weight) in held {
+        *sums.entry((value % 3, key % 2)).or_default() += isize::from(*value) * weight;
+    }
+    sums.retain(|_, sum| *sum != 0);
+    sums
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -195,16 +208,22 @@ proptest! {
                 rows, "Keys", 1000, |_, value| scattered(*value), |key, part| (*part, key % 2), term,
             )
         }
-        check(&history, operator, |held| {
-            let pairs: BTreeSet<_> = held.keys().filter_map(|(key, value)| Some((*key, scattered(*value)?))).collect();
-            let mut sums = BTreeMap::new();
-            pairs.into_iter().for_each(|(key, part)| *sums.entry((part, key % 2)).or_default() += 1000);
-            for ((key, value), weight) in held {
-                *sums.entry((value % 3, key % 2)).or_default() += isize::from(*value) * weight;
-            }
-            sums.retain(|_, sum| *sum != 0);
-            sums
-        })?;
+        check(&history, operator, keys_and_sums)?;
+    }
+
+    #[test]
+    fn accumulate_distinct_rows_counts_keys_and_adds_up_by_group(history in histories()) {
+        fn operator<'a>(rows: ByKey<'a, u64, u8, u8>) -> VecCollection<'a, u64, (u8, u8)> {
+            accumulate_distinct_rows(
+                rows.as_collection(|key, value| (*key, *value)),
+                "Keys",
+                1000,
+                |(key, value)| Some((*key, scattered(*value)?)),
+                |(key, part)| (*part, key % 2),
+                |(key, value)| Some(((value % 3, key % 2), isize::from(*value))),
+            )
+        }
+        check(&history, operator, keys_and_sums)?;
     }
 
     #[test]

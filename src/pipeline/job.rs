@@ -1,5 +1,6 @@
 //! The job: the collections from which tables are made, from source to sink.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -14,8 +15,8 @@ use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
 use super::customers::CustomerReductions;
 use super::lines::OnConflict;
 use super::step::Step;
-use super::totals::ProductTotals;
-use super::{customers, lines, products, train};
+use super::totals::{ProductTotals, Totals};
+use super::{customers, days, lines, products, train};
 
 /// The input tables of a job.
 pub struct Shop<'scope, T: Epochs, I: Id> {
@@ -63,9 +64,10 @@ impl Settings {
 pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
-    lines_by_customer: ByKey<'scope, T, Option<I>, Line<I>>,
+    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
+    lines_by_customer: Step<'scope, ByKey<'scope, T, Option<I>, Line<I>>>,
     buyers_of_changed: StreamVec<'scope, T, (Option<I>, T, isize)>,
-    customer_reductions: SharedReduce<'scope, T, Option<I>, Line<I>>,
+    customer_reductions: Step<'scope, Rc<SharedReduce<'scope, T, Option<I>, Line<I>>>>,
     patterns: Step<'scope, VecCollection<'scope, T, CustomerPattern<I>>>,
     accounts: Step<'scope, VecCollection<'scope, T, (Option<I>, Arc<Account>)>>,
     product_totals: Step<'scope, VecCollection<'scope, T, (Option<I>, ProductTotals)>>,
@@ -82,43 +84,52 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     ///
     /// If the settings of the training are [out of range](Training::check), and a table uses the model.
     pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
-        Job::build_with_models(shop, settings, tables).0
+        Job::build_with_models(shop, settings, |_| (), tables).0
     }
 
-    /// As [`build`](Self::build); returns the [`models`](Self::models) too, if a table uses them.
+    /// As [`build`](Self::build); returns the [`models`](Self::models) too, if a table uses them. `count` is called
+    /// with the numbers by which that of the orders changes.
     pub(crate) fn build_with_models<R>(
         shop: Shop<'scope, T, I>,
         settings: Settings,
+        count: impl FnMut(isize) + 'static,
         tables: impl FnOnce(&Self) -> R,
     ) -> (R, Option<VecCollection<'scope, T, Arc<Forest>>>) {
-        let job = Job::new(shop, settings);
+        let job = Job::new(shop, settings, count);
         let made = tables(&job);
-        job.customer_reductions.build();
+        job.customer_reductions.built().iter().for_each(|reductions| reductions.build());
         (made, job.models.built())
     }
 
     /// The steps from the input to the collections from which tables are made.
-    fn new(Shop { orders, on_conflict, products, customers, models }: Shop<'scope, T, I>, settings: Settings) -> Self {
+    fn new(
+        Shop { orders, on_conflict, products, customers, models }: Shop<'scope, T, I>,
+        settings: Settings,
+        mut count: impl FnMut(isize) + 'static,
+    ) -> Self {
         let (tiers, training) = (settings.tiers.clone(), settings.training.clone());
         let no_models = products.clone();
         let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
 
         let (lines, buyers_of_changed) = lines::priced(orders, on_conflict, products.clone());
-        let lines_by_customer = lines::by_customer(lines);
-        let customer_reductions = SharedReduce::new(lines_by_customer.clone(), "Reductions by customer");
-        let reductions = CustomerReductions::clone(&customer_reductions);
-        let patterns = Step::new(move || customers::patterns(&reductions, &tiers));
+        let lines = lines.inspect_batch(move |_, lines| count(lines.iter().map(|(_, _, diff)| diff).sum()));
+        let all_lines = lines.clone();
+        let lines_by_customer = Step::new(move || lines::by_customer(all_lines));
+        let reductions = |lines| Rc::new(SharedReduce::new(lines, "Reductions by customer"));
+        let customer_reductions = Step::new(lines_by_customer.then(reductions));
+        let patterns = customer_reductions.then(move |reductions| customers::patterns(&reductions, &tiers));
+        let patterns = Step::new(patterns);
         let accounts = Step::new(patterns.then(move |patterns| customers::accounts(patterns, customers)));
-        let reductions = CustomerReductions::clone(&customer_reductions);
-        let product_totals = Step::new(move || products::totals(&reductions));
+        let product_totals = Step::new(customer_reductions.then(|reductions| products::totals(&reductions)));
         let items = products.clone();
         let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
-        let lines = lines_by_customer.clone();
-        let models = Step::new(move || train::with_trained(models(), lines, training.as_ref()));
+        let models =
+            Step::new(lines_by_customer.then(move |lines| train::with_trained(models(), lines, training.as_ref())));
 
         Job {
             settings,
             products,
+            lines,
             lines_by_customer,
             buyers_of_changed,
             customer_reductions,
@@ -145,7 +156,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     /// Every order with its price, arranged by customer.
     #[must_use]
     pub fn lines_by_customer(&self) -> ByKey<'scope, T, Option<I>, Line<I>> {
-        self.lines_by_customer.clone()
+        self.lines_by_customer.get()
     }
 
     /// The customers who bought a product that changed in another column than its price, once for each such order, in
@@ -155,8 +166,21 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     }
 
     /// The operator that reduces the lines of each customer whose lines change; tables add their reductions to it.
-    pub fn customer_reductions(&self) -> &CustomerReductions<'scope, T, I> {
-        &self.customer_reductions
+    #[must_use]
+    pub fn customer_reductions(&self) -> CustomerReductions<'scope, T, I> {
+        CustomerReductions::clone(&self.customer_reductions.get())
+    }
+
+    /// Orders, customers and amounts of each day, as diffs.
+    ///
+    /// They are read from the [lines by customer](Self::lines_by_customer) if these are built already, and else from
+    /// the lines themselves, which takes less time than to arrange them for this alone.
+    #[must_use]
+    pub fn daily_totals(&self) -> VecCollection<'scope, T, Option<Day>, Totals> {
+        match self.lines_by_customer.built() {
+            Some(_) => days::totals(&self.customer_reductions()),
+            None => days::totals_of_lines(self.lines.clone()),
+        }
     }
 
     /// What each customer bought, guests as one group.

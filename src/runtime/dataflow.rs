@@ -33,8 +33,9 @@ pub(super) fn build<I: JobId>(scope: Scope<'_, Epoch>, inputs: &mut Inputs<I>, c
     // Every input costs a little in each epoch, so one that nobody reads is left out.
     let rejected = context.takes_rejected().then(|| scope.input_from(&mut inputs.rejected).as_collection());
     let mut ends = Ends::new(context, scope);
-    let ((), models) = Job::build_with_models(shop, context.settings.clone(), |job| {
-        context.intake.count_lines(job.lines_by_customer());
+    let ((), models) = Job::build_with_models(shop, context.settings.clone(), intake.count_orders(), |job| {
+        // Before the first table, so that each table can tell.
+        let _lines = context.tables.read_lines().then(|| job.lines_by_customer());
         ends.add_tables(job);
     });
     if let Some(models) = models {

@@ -101,6 +101,11 @@ impl Catalog {
         self.0.iter().any(|table| table.further_columns() == FurtherColumns::All)
     }
 
+    /// True if a table reads the lines by customer.
+    pub(crate) fn read_lines(&self) -> bool {
+        self.0.iter().any(|table| table.reads_lines())
+    }
+
     /// The table named by a config key.
     pub(crate) fn get(&self, name: &str, config_key: &str) -> Result<&Arc<dyn AnyTable>> {
         self.0.iter().find(|table| table.name() == name).ok_or_else(|| {
@@ -151,6 +156,7 @@ pub(crate) trait AnyTable: Send + Sync {
     fn order(&self) -> &[(&str, Direction)];
     fn is_default(&self) -> bool;
     fn further_columns(&self) -> FurtherColumns;
+    fn reads_lines(&self) -> bool;
     /// The columns, without those computed by functions.
     fn schema(&self, layout: &Layout) -> Result<SchemaRef>;
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope>;
@@ -176,6 +182,10 @@ impl<B: Table> AnyTable for B {
 
     fn further_columns(&self) -> FurtherColumns {
         Table::further_columns(self)
+    }
+
+    fn reads_lines(&self) -> bool {
+        Table::reads_lines(self)
     }
 
     fn schema(&self, layout: &Layout) -> Result<SchemaRef> {

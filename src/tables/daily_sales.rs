@@ -46,14 +46,12 @@ impl Table for DailySalesTable {
         FurtherColumns::Only(&[])
     }
 
+    fn reads_lines(&self) -> bool {
+        false
+    }
+
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
-        let sales = job.customer_reductions().accumulate_distinct(
-            Totals::ONE_CUSTOMER,
-            |customer, line| customer.is_some().then_some(line.day),
-            |_, day| *day,
-            |_, line| Some((line.day, Totals::of_line(line))),
-        );
-        totals(sales, "Daily sales", |day, totals: &Totals| DailySales {
+        totals(job.daily_totals(), "Daily sales", |day, totals: &Totals| DailySales {
             day: *day,
             revenue: totals.sum(),
             customers: totals.customers,

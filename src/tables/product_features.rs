@@ -44,6 +44,10 @@ impl Table for ProductFeaturesTable {
         FurtherColumns::Only(&["product_name", "metadata"])
     }
 
+    fn reads_lines(&self) -> bool {
+        false
+    }
+
     fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
         let categories = job.settings().price_categories.clone();
         job.products().map(move |(id, product)| ProductFeatures {

@@ -44,6 +44,12 @@ pub trait Table: Send + Sync + 'static {
         FurtherColumns::All
     }
 
+    /// True if [`rows`](Self::rows) reads the [lines by customer](Job::lines_by_customer), or what is made of them.
+    /// They are not arranged if no table of a job does.
+    fn reads_lines(&self) -> bool {
+        true
+    }
+
     /// The columns by which rows are sorted in files, the first one first; none if their order does not matter.
     fn order(&self) -> &[(&str, Direction)] {
         &[]

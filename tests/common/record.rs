@@ -139,10 +139,34 @@ fn weights<R: Data>(updates: &Updates<R>, counted: impl Fn(u64) -> bool) -> BTre
     weights
 }
 
-/// Runs the job over a history. Writes are distributed over the workers round-robin.
+/// Runs the job of all tables over a history. Writes are distributed over the workers round-robin.
 ///
 /// Up to `in_flight` epochs are sent before waiting for the first.
 pub fn run<I: Id>(history: &History<I>, settings: &Settings, workers: usize, in_flight: u64) -> Recorded<I> {
+    run_tables(history, settings, workers, in_flight, record)
+}
+
+/// As [`run`], with `daily_sales` alone.
+pub fn run_daily_sales<I: Id>(
+    history: &History<I>,
+    settings: &Settings,
+    workers: usize,
+    in_flight: u64,
+) -> Recorded<I> {
+    run_tables(history, settings, workers, in_flight, |job, output| {
+        let probe = Handle::new();
+        keep(DailySalesTable.rows(job), &output.daily_sales, &probe);
+        probe
+    })
+}
+
+fn run_tables<I: Id>(
+    history: &History<I>,
+    settings: &Settings,
+    workers: usize,
+    in_flight: u64,
+    record: impl Fn(&Job<'_, u64, I>, &Recorded<I>) -> Handle<u64> + Send + Sync + 'static,
+) -> Recorded<I> {
     let recorded = Recorded::empty();
     let (output, history, settings) = (recorded.clone(), history.clone(), settings.clone());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
