@@ -70,7 +70,9 @@ impl Service {
     fn start(broker: &Broker, shop: &Path, state: &Path) -> Service {
         let (brokers, config) = (broker.address(), state.join("serve.yaml"));
         let kafka = format!("type: kafka, brokers: \"{brokers}\"");
-        let source = format!("sources: [{{name: erp, {kafka}, topics: {{orders: {ORDERS}}}}}]\n");
+        // The broker looks for records twice in this time.
+        let wait = "properties: {fetch.wait.max.ms: 5}";
+        let source = format!("sources: [{{name: erp, {kafka}, {wait}, topics: {{orders: {ORDERS}}}}}]\n");
         let sink = format!("sinks: [{{name: feed, {kafka}, prefix: ms.}}]\n");
         let mut file = File::create(&config).expect("a file");
         file.write_all((source + &sink).as_bytes()).expect("written");

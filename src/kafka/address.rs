@@ -73,6 +73,11 @@ impl KafkaAddress {
         Ok(address)
     }
 
+    /// True if the configuration has a property.
+    pub(crate) fn sets(&self, property: &str) -> bool {
+        self.properties.contains_key(property)
+    }
+
     /// What every client is configured with.
     pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

@@ -1,10 +1,10 @@
 //! A registry of schemas, which has them by id.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,8 +25,17 @@ pub struct SchemaRegistry {
     url: String,
     authorization: Option<String>,
     agent: Agent,
-    /// What it has answered. A schema never changes. Clones share it.
-    known: Arc<Mutex<HashMap<u32, RegisteredSchema>>>,
+    /// Clones share it.
+    known: Arc<Mutex<KnownSchemas>>,
+}
+
+/// What a registry has answered.
+#[derive(Default)]
+struct KnownSchemas {
+    /// A schema never changes.
+    schemas: BTreeMap<u32, RegisteredSchema>,
+    /// Since when schemas are missing.
+    missing: BTreeMap<u32, Instant>,
 }
 
 /// A schema, with those that it refers to, each after those that it refers to itself.
@@ -83,6 +92,10 @@ const UNUSABLE: [u32; 2] = [409, 42201];
 
 /// How long it may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a schema is waited for that the registry does not know.
+const COMES_WITHIN: Duration = Duration::from_secs(5);
+/// By so many ids may a schema be newer than all that are known.
+const COMING: u32 = 1_000;
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// A schema refers to so many others at most, of which each may refer to others.
 const REFERENCES_MAX: usize = 100;
@@ -116,10 +129,15 @@ impl SchemaRegistry {
     /// The schema with an id.
     pub(crate) fn schema(&self, id: u32) -> Result<RegisteredSchema, RegistryError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(schema) = known().get(&id) {
+        if let Some(schema) = known().schemas.get(&id) {
             return Ok(schema.clone());
         }
-        let SchemaAnswer { schema, schema_type, references } = self.get(&format!("/schemas/ids/{id}"))?;
+        let path = format!("/schemas/ids/{id}");
+        let answer = self.get(&path).map_err(|error| match error {
+            RegistryError::Missing(cause) if known().may_come(id) => self.failed(&path, &cause),
+            error => error,
+        });
+        let SchemaAnswer { schema, schema_type, references } = answer?;
         if let Some(found) = schema_type.filter(|found| found != "AVRO") {
             return Err(RegistryError::Unusable(format!("it is {}, wanted AVRO", printable(&found))));
         }
@@ -127,7 +145,7 @@ impl SchemaRegistry {
         self.add_references(references, &mut Vec::new(), &mut found)?;
         let references = found.into_iter().map(|(_, schema)| schema).collect();
         let schema = RegisteredSchema { schema, references };
-        known().insert(id, schema.clone());
+        known().schemas.insert(id, schema.clone());
         Ok(schema)
     }
 
@@ -203,7 +221,7 @@ impl SchemaRegistry {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        self.answer(path, request.call())
+        self.answer(path, request.call(), &[])
     }
 
     fn post<T: for<'de> Deserialize<'de>>(&self, path: &str, body: &serde_json::Value) -> Result<T, RegistryError> {
@@ -211,32 +229,51 @@ impl SchemaRegistry {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        self.answer(path, request.send(body.to_string()))
+        self.answer(path, request.send(body.to_string()), &UNUSABLE)
     }
 
     fn answer<T: for<'de> Deserialize<'de>>(
         &self,
         path: &str,
         answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        refusals: &[u32],
     ) -> Result<T, RegistryError> {
-        let failed =
-            |cause: String| RegistryError::Failed(Error::failed(format!("schema registry {self}{path}: {cause}")));
-        let mut answer = answer.map_err(|error| failed(error.to_string()))?;
+        let mut answer = answer.map_err(|error| self.failed(path, &error))?;
         let status = answer.status();
-        let text = answer.body_mut().read_to_string().map_err(|error| failed(error.to_string()))?;
+        let text = answer.body_mut().read_to_string().map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(most) => RegistryError::Unusable(format!("it has more than {most} bytes")),
+            error => self.failed(path, &error),
+        })?;
         if status.is_success() {
-            return serde_json::from_str(&text).map_err(|error| failed(format!("unexpected response: {error}")));
+            let unexpected = |error| self.failed(path, &format!("unexpected response: {error}"));
+            return serde_json::from_str(&text).map_err(unexpected);
         }
         // Whatever is between may answer with the same status.
         let Ok(ErrorAnswer { error_code, message }) = serde_json::from_str(&text) else {
-            return Err(failed(status.to_string()));
+            return Err(self.failed(path, &status));
         };
         let cause = format!("{status}: {}", printable(&message));
         match error_code {
             code if MISSING.contains(&code) => Err(RegistryError::Missing(cause)),
-            code if UNUSABLE.contains(&code) => Err(RegistryError::Unusable(cause)),
-            _ => Err(failed(cause)),
+            code if refusals.contains(&code) => Err(RegistryError::Unusable(cause)),
+            _ => Err(self.failed(path, &cause)),
         }
+    }
+
+    fn failed(&self, path: &str, cause: &dyn fmt::Display) -> RegistryError {
+        RegistryError::Failed(Error::failed(format!("schema registry {self}{path}: {cause}")))
+    }
+}
+
+impl KnownSchemas {
+    /// True if a schema that is missing may still come, as from a registry that lags behind another. Ids are given in
+    /// order, so one far beyond all others is none.
+    fn may_come(&mut self, id: u32) -> bool {
+        let greatest = self.schemas.last_key_value().map_or(0, |(id, _)| *id);
+        if id > greatest.saturating_add(COMING) {
+            return false;
+        }
+        self.missing.entry(id).or_insert_with(Instant::now).elapsed() < COMES_WITHIN
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod avro_form;
 mod avro_rows;
+mod change;
 mod check;
 mod contents;
 mod form;

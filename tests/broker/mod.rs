@@ -25,6 +25,10 @@ use crate::network::Proxy;
 pub struct Broker {
     process: Child,
     pub network: Proxy,
+    /// The port that clients know.
+    port: u16,
+    /// Further properties of clients.
+    pub properties: Vec<(&'static str, String)>,
 }
 
 /// How long a broker may take for what a test asks of it.
@@ -33,15 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Broker {
     /// Starts a broker; `None`, and says so, where none is installed.
     pub fn start() -> Option<Broker> {
+        Broker::start_at(free_port(), None)
+    }
+
+    /// Starts one at a port. Clients are told another, or that of the network that can break.
+    pub fn start_at(port: u16, advertised: Option<u16>) -> Option<Broker> {
         let Some(program) = program() else {
             eprintln!("no tansu in PATH, nor in MILLSTREAM_TANSU: nothing is tested with a broker");
             return None;
         };
-        let port = free_port();
         let network = Proxy::to(port);
+        let advertised = advertised.unwrap_or(network.port);
         let process = Command::new(program)
             .arg(format!("--listener-url=tcp://127.0.0.1:{port}"))
-            .arg(format!("--advertised-listener-url=tcp://127.0.0.1:{}", network.port))
+            .arg(format!("--advertised-listener-url=tcp://127.0.0.1:{advertised}"))
             .args(["--storage-engine=memory://tansu/", "--silent"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -53,16 +62,17 @@ impl Broker {
             assert!(started.elapsed() < PATIENCE, "the broker listens");
             thread::sleep(Duration::from_millis(20));
         }
-        Some(Broker { process, network })
+        Some(Broker { process, network, port: advertised, properties: Vec::new() })
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.network.port)
+        format!("127.0.0.1:{}", self.port)
     }
 
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.address());
+        self.properties.iter().for_each(|(name, value)| _ = config.set(*name, value));
         config
     }
 
@@ -231,7 +241,7 @@ fn program() -> Option<PathBuf> {
     given.into_iter().chain(in_path.map(|folder| folder.join("tansu"))).find(|path| Path::new(path).is_file())
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }

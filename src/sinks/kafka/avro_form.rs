@@ -15,7 +15,7 @@ use crate::kafka::SchemaRegistry;
 use crate::sinks::committed::Committed;
 
 use super::avro_rows::{AvroRows, avro_name, datum};
-use super::form::{ChangeOrigin, RowChange};
+use super::change::{ChangeOrigin, RecordChange};
 
 /// How the keys and values of a topic are written.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl AvroForm {
         self.rows.data(rows)
     }
 
-    pub(super) fn value(&self, change: RowChange, origin: ChangeOrigin) -> Result<Vec<u8>> {
+    pub(super) fn value(&self, change: RecordChange, origin: ChangeOrigin) -> Result<Vec<u8>> {
         let mut value = framed(self.value_id);
         let Some(envelope) = &self.envelope else {
             value.extend(change.after.unwrap_or_default());
@@ -118,7 +118,7 @@ impl Envelope {
             json!({"name": "before", "type": ["null", rows.json], "default": null}),
             json!({"name": "after", "type": ["null", "Value"], "default": null}),
         ];
-        let record = |name: &str, fields: Vec<Json>| json!({"type": "record", "name": name, "namespace": namespace, "fields": fields});
+        let record = |name: &str, fields: Vec<Json>| json!({"type": "record", "namespace": namespace, "name": name, "fields": fields});
         let json = record("Envelope", sides.into_iter().chain(tail.clone()).collect());
         let parsed = |json: &Json| AvroSchema::parse_str(&json.to_string()).map_err(Error::failed);
         Ok(Envelope { schema: parsed(&json)?, tail: parsed(&record("Tail", tail.to_vec()))?, json })

@@ -7,9 +7,9 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::Result;
 use crate::kafka::{RecordFormat, SchemaRegistry};
-use crate::sinks::committed::Committed;
 
 use super::avro_form::AvroForm;
+use super::change::{ChangeOrigin, RecordChange};
 use super::json_form;
 
 /// How the rows and keys of a topic are written.
@@ -17,23 +17,6 @@ use super::json_form;
 pub(super) enum RowForm {
     Json { is_debezium: bool },
     Avro(Box<AvroForm>),
-}
-
-/// A change of a row, each side as [`RowForm::rows`] has written it.
-#[derive(Clone, Copy)]
-pub(super) struct RowChange<'a> {
-    /// `c`, `u`, `d` or `r`, as Debezium has it.
-    pub(super) op: &'static str,
-    pub(super) before: Option<&'a [u8]>,
-    pub(super) after: Option<&'a [u8]>,
-}
-
-/// Where and when a change was made.
-#[derive(Clone, Copy)]
-pub(super) struct ChangeOrigin<'a> {
-    pub(super) sink: &'a str,
-    pub(super) table: &'a str,
-    pub(super) epoch: Committed,
 }
 
 impl RowForm {
@@ -85,7 +68,7 @@ impl RowForm {
     }
 
     /// The value of a record that has a change.
-    pub(super) fn value(&self, change: RowChange, origin: ChangeOrigin) -> Result<Vec<u8>> {
+    pub(super) fn value(&self, change: RecordChange, origin: ChangeOrigin) -> Result<Vec<u8>> {
         match self {
             RowForm::Json { is_debezium: false } => Ok(change.after.unwrap_or_default().to_owned()),
             RowForm::Json { is_debezium: true } => Ok(json_form::envelope(change, origin)),

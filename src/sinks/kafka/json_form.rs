@@ -9,7 +9,7 @@ use crate::columns::row_json::json_lines;
 use crate::error::Result;
 use crate::sinks::committed::Committed;
 
-use super::form::{ChangeOrigin, RowChange};
+use super::change::{ChangeOrigin, RecordChange};
 
 /// A part of the envelope of Debezium.
 #[derive(Deserialize)]
@@ -25,8 +25,8 @@ pub(super) fn rows(rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
 }
 
 /// The envelope of Debezium around a change.
-pub(super) fn envelope(change: RowChange, origin: ChangeOrigin) -> Vec<u8> {
-    let RowChange { op, before, after } = change;
+pub(super) fn envelope(change: RecordChange, origin: ChangeOrigin) -> Vec<u8> {
+    let RecordChange { op, before, after } = change;
     let Committed { epoch, time_ms } = origin.epoch;
     let source = json!({
         "version": env!("CARGO_PKG_VERSION"), "connector": "millstream", "name": origin.sink, "ts_ms": time_ms,

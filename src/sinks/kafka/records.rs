@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use crate::error::{Error, Result};
 use crate::sinks::changes::TableChanges;
 
-use super::form::{ChangeOrigin, RowChange};
+use super::change::{ChangeOrigin, RecordChange};
 use super::topics::TargetTopic;
 
 /// A record; without a value, a tombstone.
@@ -28,7 +28,7 @@ impl TargetTopic {
         for (key, row) in new_keys.iter().zip(&new) {
             let before = before.remove(key.as_slice());
             let op = if before.is_some() { "u" } else { "c" };
-            let value = self.form.value(RowChange { op, before, after: Some(row) }, origin)?;
+            let value = self.form.value(RecordChange { op, before, after: Some(row) }, origin)?;
             records.push(TopicRecord { key: key.clone(), value: Some(value) });
         }
         for (key, row) in old_keys.iter().zip(&old).filter(|(key, _)| before.contains_key(key.as_slice())) {
@@ -52,7 +52,7 @@ impl TargetTopic {
             self.push_deleted(&mut records, key, None, origin)?;
         }
         for (key, row) in keys.iter().zip(&rows).filter(|(key, row)| has.get(*key) != Some(&digest(row))) {
-            let value = self.form.value(RowChange { op: "r", before: None, after: Some(row) }, origin)?;
+            let value = self.form.value(RecordChange { op: "r", before: None, after: Some(row) }, origin)?;
             records.push(TopicRecord { key: key.clone(), value: Some(value) });
         }
         Ok(records)
@@ -66,7 +66,7 @@ impl TargetTopic {
         origin: ChangeOrigin,
     ) -> Result<()> {
         if self.form.is_debezium() {
-            let value = self.form.value(RowChange { op: "d", before, after: None }, origin)?;
+            let value = self.form.value(RecordChange { op: "d", before, after: None }, origin)?;
             records.push(TopicRecord { key: key.to_owned(), value: Some(value) });
         }
         records.push(TopicRecord { key: key.to_owned(), value: None });

@@ -15,8 +15,8 @@ use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
 use crate::sinks::delivery::{Delivery, DeliveryError, DeliveryStanding, Destination};
 
+use super::change::ChangeOrigin;
 use super::contents::{digest, rows_of};
-use super::form::ChangeOrigin;
 use super::progress::{PARTITION, RecordedEpoch, TopicProgress};
 use super::records::TopicRecord;
 use super::settings::KafkaTarget;

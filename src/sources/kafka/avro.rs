@@ -5,6 +5,7 @@
 //! records of many schemas.
 
 use std::collections::{BTreeMap, HashMap};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
@@ -42,6 +43,8 @@ struct WriterSchema {
 
 /// So long a schema that the registry does not know is not asked for again.
 const MISSING_FOR: Duration = Duration::from_secs(5);
+/// Room for a hundred references of a hundred levels. It is taken only as far as it is used.
+const STACK: usize = 1 << 30;
 
 impl AvroDecoder {
     pub(super) fn new(registry: SchemaRegistry) -> AvroDecoder {
@@ -76,7 +79,7 @@ impl AvroDecoder {
         });
         if !is_known {
             let known = match self.registry.schema(id) {
-                Ok(registered) => match caught(|| WriterSchema::parse(&registered)).map_err(String::from).flatten() {
+                Ok(registered) => match parsed(registered) {
                     Ok(schema) => KnownSchema::Usable(schema),
                     Err(cause) => KnownSchema::Unusable { cause, until: None },
                 },
@@ -90,6 +93,14 @@ impl AvroDecoder {
         }
         Ok(&self.schemas[&id])
     }
+}
+
+/// Parses a schema. References lead from one to the next, and each may have many levels, so this takes a stack of its
+/// own.
+fn parsed(registered: RegisteredSchema) -> Result<WriterSchema, String> {
+    let parse = move || caught(|| WriterSchema::parse(&registered)).map_err(String::from).flatten();
+    let thread = thread::Builder::new().stack_size(STACK).spawn(parse).map_err(|error| error.to_string())?;
+    thread.join().map_err(|_| "it can't be parsed".to_owned())?
 }
 
 /// The id of the schema, and the datum.

@@ -34,6 +34,8 @@ struct JsonWriter<'a> {
 const LEVELS_MAX: usize = 100;
 /// The longest JSON: a value may take no bytes, so that a short datum could have any number of them.
 const JSON_MAX: usize = 16 << 20;
+/// The longest cause, in bytes.
+const CAUSE_MAX: usize = 300;
 /// What days and points in time are limited to.
 const YEARS: &str = "a day or time of the years 1 to 9999";
 
@@ -99,7 +101,7 @@ impl JsonWriter<'_> {
             self.quoted(&field.name)?;
             self.json.push(b':');
             let written = self.write(&field.schema, means(&field.name));
-            written.map_err(|cause| format!("{}: {cause}", field.name))?;
+            written.map_err(|cause| within(&field.name, cause))?;
         }
         self.json.push(b'}');
         Ok(())
@@ -255,6 +257,14 @@ impl JsonWriter<'_> {
 
     fn quoted(&mut self, text: &str) -> Result<(), String> {
         serde_json::to_writer(self.json.by_ref(), text).map_err(|error| error.to_string())
+    }
+}
+
+/// A cause with the field that it is in, unless there are many around it.
+fn within(field: &str, cause: String) -> String {
+    match field.len() + cause.len() < CAUSE_MAX {
+        true => format!("{field}: {cause}"),
+        false => cause,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bytes of a datum of Avro, piece by piece, as its specification defines them.
 //!
-//! The crate that parses schemas reads data, too, but takes what is missing at the end for nulls, and memory for whatever
-//! a datum says that it has. Here nothing is taken but bytes that are there.
+//! The crate that parses schemas reads data, too, but takes what is missing at the end for nulls, and memory for
+//! whatever a datum says that it has. Here nothing is taken but bytes that are there.
 
 /// What is left of a datum.
 pub(super) struct Datum<'a>(pub(super) &'a [u8]);

@@ -70,7 +70,10 @@ impl RecordReader {
     /// A key as JSON. Keys may be plain where values have a schema.
     fn key<'a>(&mut self, key: Option<&'a [u8]>) -> Result<Result<Option<Cow<'a, [u8]>>, Reason>> {
         match key {
-            Some(key) if key.first() == Some(&0) => Ok(self.as_json(key)?.map(Some)),
+            Some(key) if key.first() == Some(&0) => {
+                let of_key = |reason: Reason| Reason::new(reason.kind, format!("its key: {}", reason.text));
+                Ok(self.as_json(key)?.map(Some).map_err(of_key))
+            }
             key => Ok(Ok(key.map(Cow::Borrowed))),
         }
     }

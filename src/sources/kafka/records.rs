@@ -32,6 +32,7 @@ pub(super) struct RecordLines {
     offsets: Vec<u64>,
     /// Records that are not rows.
     malformed: Vec<MalformedRow>,
+    malformed_bytes: usize,
 }
 
 impl RecordLines {
@@ -41,7 +42,7 @@ impl RecordLines {
         let id = own_name(table.cores()[0].name);
         let required = table.cores().iter().filter(|core| core.required).filter_map(|core| own_name(core.name));
         let required = required.collect();
-        RecordLines { id, required, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new() }
+        RecordLines { id, required, lines: Vec::new(), offsets: Vec::new(), malformed: Vec::new(), malformed_bytes: 0 }
     }
 
     /// The number of records.
@@ -51,7 +52,7 @@ impl RecordLines {
 
     /// About how many bytes they take.
     pub(super) fn bytes(&self) -> usize {
-        self.lines.len() + self.malformed.iter().map(|row| row.json.len()).sum::<usize>()
+        self.lines.len() + self.malformed_bytes
     }
 
     /// The lines that may be rows, how many of them have all columns that the job needs, and the records that are no
@@ -103,6 +104,7 @@ impl RecordLines {
             RecordRow::Nothing => {}
             RecordRow::Malformed(reason) => {
                 let json = reader.shown(value.or(key).unwrap_or_default());
+                self.malformed_bytes += json.len() + reason.text.len();
                 self.malformed.push(MalformedRow { number: offset, reason, json });
             }
         }

@@ -129,7 +129,10 @@ impl TableFile {
             let lines = held.entry(record.partition()).or_insert_with(|| RecordLines::new(table, options));
             let offset = u64::try_from(record.offset()).unwrap_or_default();
             bytes -= lines.bytes();
-            lines.push(&mut reader, offset, record.key(), record.payload())?;
+            lines.push(&mut reader, offset, record.key(), record.payload()).map_err(|error| {
+                let place = format!("topic {topic}, partition {}, offset {offset}", record.partition());
+                Error::new(error.kind(), format!("{place}: {error}"))
+            })?;
             bytes += lines.bytes();
             offsets.insert((topic.to_owned(), record.partition()), record.offset() + 1);
             if bytes >= BYTES_HELD {

@@ -25,6 +25,10 @@ use super::settings::KafkaSourceConfig;
 const RECORDS: usize = 20_000;
 const BYTES: usize = 8 << 20;
 
+/// How long a broker that has nothing may wait for more, unless the configuration says otherwise. Some brokers answer
+/// only then, also if a record comes before.
+const FETCH_WAIT: (&str, &str) = ("fetch.wait.max.ms", "100");
+
 /// A consumer of the topics of a source.
 pub(crate) struct RecordStream {
     config: KafkaSourceConfig,
@@ -93,7 +97,7 @@ impl RecordStream {
     /// If a property is not as it must be.
     pub(crate) fn new(config: &KafkaSourceConfig, options: &FileOptions) -> Result<RecordStream> {
         let events = KafkaEvents::default();
-        let own = [
+        let mut own = vec![
             ("group.id", config.group.as_str()),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
@@ -102,9 +106,10 @@ impl RecordStream {
             ("enable.partition.eof", "false"),
             // While there is no room for rows, nothing is taken.
             ("max.poll.interval.ms", "86400000"),
-            // Some brokers answer a fetch only once this is over, also if a record comes before.
-            ("fetch.wait.max.ms", "10"),
         ];
+        if !config.address.sets(FETCH_WAIT.0) {
+            own.push(FETCH_WAIT);
+        }
         let consumer = config.address.client(&own, &events)?;
         let tables = config.topics.iter().map(|(table, topic)| (topic.clone(), *table)).collect();
         let (reader, taken) = (RecordReader::new(config), PartitionOffsets::new());
@@ -216,14 +221,15 @@ impl RecordStream {
             if offset < partition.end {
                 continue;
             }
-            let number = u64::try_from(offset).unwrap_or_default();
+            let (number, before) = (u64::try_from(offset).unwrap_or_default(), partition.lines.bytes());
             let pushed = partition.lines.push(&mut self.reader, number, record.key(), record.payload());
             pushed.map_err(|error| {
                 let PartitionLines { topic, partition, .. } = &*partition;
                 Error::new(error.kind(), format!("topic {topic}, partition {partition}, offset {offset}: {error}"))
             })?;
             partition.end = offset + 1;
-            (records, bytes) = (records + 1, bytes + record.payload_len() + record.key_len());
+            // A record may be longer as JSON.
+            (records, bytes) = (records + 1, bytes + partition.lines.bytes() - before);
         }
         partitions.retain(|partition| partition.end > partition.begin);
         if partitions.is_empty() {
