@@ -70,8 +70,8 @@ impl Service {
     fn start(broker: &Broker, shop: &Path, state: &Path) -> Service {
         let (brokers, config) = (broker.address(), state.join("serve.yaml"));
         let kafka = format!("type: kafka, brokers: \"{brokers}\"");
-        // The broker looks for records twice in this time.
-        let wait = "properties: {fetch.wait.max.ms: 5}";
+        // The broker looks for records twice in this time; others answer once there is one.
+        let wait = "properties: {fetch.wait.max.ms: 10}";
         let source = format!("sources: [{{name: erp, {kafka}, {wait}, topics: {{orders: {ORDERS}}}}}]\n");
         let sink = format!("sinks: [{{name: feed, {kafka}, prefix: ms.}}]\n");
         let mut file = File::create(&config).expect("a file");
