@@ -84,15 +84,15 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     ///
     /// If the settings of the training are [out of range](Training::check), and a table uses the model.
     pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
-        Job::build_with_models(shop, settings, |_| (), tables).0
+        Job::build_with_models(shop, settings, None::<fn(isize)>, tables).0
     }
 
     /// As [`build`](Self::build); returns the [`models`](Self::models) too, if a table uses them. `count` is called
-    /// with the numbers by which that of the orders changes.
+    /// with the numbers by which that of the orders changes, before they are arranged.
     pub(crate) fn build_with_models<R>(
         shop: Shop<'scope, T, I>,
         settings: Settings,
-        count: impl FnMut(isize) + 'static,
+        count: Option<impl FnMut(isize) + 'static>,
         tables: impl FnOnce(&Self) -> R,
     ) -> (R, Option<VecCollection<'scope, T, Arc<Forest>>>) {
         let job = Job::new(shop, settings, count);
@@ -105,14 +105,17 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     fn new(
         Shop { orders, on_conflict, products, customers, models }: Shop<'scope, T, I>,
         settings: Settings,
-        mut count: impl FnMut(isize) + 'static,
+        count: Option<impl FnMut(isize) + 'static>,
     ) -> Self {
         let (tiers, training) = (settings.tiers.clone(), settings.training.clone());
         let no_models = products.clone();
         let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
 
         let (lines, buyers_of_changed) = lines::priced(orders, on_conflict, products.clone());
-        let lines = lines.inspect_batch(move |_, lines| count(lines.iter().map(|(_, _, diff)| diff).sum()));
+        let lines = match count {
+            Some(mut count) => lines.inspect_batch(move |_, lines| count(lines.iter().map(|(_, _, diff)| diff).sum())),
+            None => lines,
+        };
         let all_lines = lines.clone();
         let lines_by_customer = Step::new(move || lines::by_customer(all_lines));
         let reductions = |lines| Rc::new(SharedReduce::new(lines, "Reductions by customer"));

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use differential_dataflow::{Data, VecCollection};
+use timely::dataflow::operators::Inspect;
 
 use crate::columns::ShopId;
 use crate::config::JobConfig;
 use crate::error::{Error, Result};
-use crate::model::{Epoch, InputTable, Rejection, Tiers};
+use crate::model::{Epoch, InputTable, Line, Rejection, Tiers};
+use crate::operators::{Batch, ByKey, SortedBatch};
 use crate::report::InputReport;
 use crate::sources::{DiscountUnit, Notes, RowDecoder, Source, SourceBatch, SourceBatches, Split};
 use crate::tables::{JobId, Layout};
@@ -188,6 +190,17 @@ impl Intake {
         })
     }
 
+    /// Counts the current orders, from their arrangement.
+    pub(super) fn count_lines<I: ShopId>(&self, lines: ByKey<'_, Epoch, Option<I>, Line<I>>) {
+        let held = Arc::clone(&self.table(InputTable::Orders).held);
+        lines.stream.inspect_core(move |event| {
+            if let Ok((_, spans)) = event {
+                let batches = spans.iter().filter_map(|span| span.inner.as_ref());
+                held.fetch_add(batches.map(net_rows).sum(), Ordering::Relaxed);
+            }
+        });
+    }
+
     /// Counts the current orders, given by how much their number changes.
     pub(super) fn count_orders(&self) -> impl FnMut(isize) + use<> {
         let held = Arc::clone(&self.table(InputTable::Orders).held);
@@ -228,6 +241,14 @@ impl Intake {
     fn table(&self, name: InputTable) -> &TableIntake {
         self.tables.iter().find(|table| table.table == name).expect("all three tables are there")
     }
+}
+
+/// By how much a batch changes the number of rows.
+fn net_rows<I: ShopId>(batch: &Batch<Option<I>, Line<I>, Epoch>) -> i64 {
+    if batch.all_diffs(|diff| *diff == 1) {
+        return i64::try_from(batch.update_count()).unwrap_or(i64::MAX);
+    }
+    batch.rows().map(|(_, _, _, diff)| *diff as i64).sum()
 }
 
 /// Who gets each split: the largest first, always to the one that has least.

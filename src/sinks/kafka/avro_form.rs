@@ -118,7 +118,10 @@ impl Envelope {
             json!({"name": "before", "type": ["null", rows.json], "default": null}),
             json!({"name": "after", "type": ["null", "Value"], "default": null}),
         ];
-        let record = |name: &str, fields: Vec<Json>| json!({"type": "record", "namespace": namespace, "name": name, "fields": fields});
+        let record = |name: &str, fields: Vec<Json>| {
+            let name = json!(name);
+            json!({"type": "record", "namespace": namespace, "name": name, "fields": fields})
+        };
         let json = record("Envelope", sides.into_iter().chain(tail.clone()).collect());
         let parsed = |json: &Json| AvroSchema::parse_str(&json.to_string()).map_err(Error::failed);
         Ok(Envelope { schema: parsed(&json)?, tail: parsed(&record("Tail", tail.to_vec()))?, json })
