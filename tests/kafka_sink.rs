@@ -18,17 +18,7 @@ use files::processes::Running;
 use files::serving::{PATIENCE, service, shop_with_folder, stop};
 use files::{Shop, check, command, finish};
 use serde_json::{Value, json};
-use served::{IsOver, Served, order, random_orders, ten_thousandths};
-
-/// The tables that a sink has by default, with their keys.
-const TABLES: [(&str, &[&str]); 6] = [
-    ("daily_sales", &["order_date"]),
-    ("product_sales", &["product_id"]),
-    ("customer_patterns", &["customer_id"]),
-    ("rfm_analysis", &["customer_id"]),
-    ("cohort_analysis", &["cohort_month"]),
-    ("customer_product_matrix", &["customer_id", "rank"]),
-];
+use served::{IsOver, Served, TABLES, order, random_orders, ten_thousandths};
 
 /// Writes a config file with a sink of these keys.
 fn configured(shop: &Shop, broker: &Broker, keys: &str) -> String {

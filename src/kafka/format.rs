@@ -6,11 +6,11 @@ pub enum RecordFormat {
     /// A JSON object with the columns of the row.
     #[default]
     Json,
-    /// A record of Avro with the columns of the row, in the frame of a schema registry.
+    /// A record of Avro with the columns of the row, in the wire format of Confluent.
     Avro,
     /// The envelope of Debezium, with the row before and after the change, as JSON.
     Debezium,
-    /// The same envelope in Avro, in the frame of a schema registry.
+    /// The same envelope in Avro, in the wire format of Confluent.
     DebeziumAvro,
 }
 
@@ -23,7 +23,7 @@ impl RecordFormat {
         ("debezium-avro", RecordFormat::DebeziumAvro),
     ];
 
-    /// True if records have the number of a schema in a registry.
+    /// True if records have the id of a schema in a registry.
     #[must_use]
     pub fn is_avro(self) -> bool {
         matches!(self, RecordFormat::Avro | RecordFormat::DebeziumAvro)

@@ -185,20 +185,17 @@ impl SchemaRegistry {
     /// If the registry can't be reached, or refuses it.
     pub(crate) fn register(&self, subject: &str, schema: &str) -> Result<u32> {
         let (body, path) = (json!({ "schema": schema }), format!("/subjects/{}", percent_encoded(subject)));
-        // Looking needs fewer rights.
-        let found = match self.post::<SchemaId>(&path, &body) {
-            Err(RegistryError::Missing(_)) => self.post(&format!("{path}/versions"), &body),
-            found => found,
-        };
-        match found {
-            Ok(SchemaId { id }) => Ok(id),
-            Err(RegistryError::Failed(error)) => Err(error),
-            Err(RegistryError::Unusable(cause) | RegistryError::Missing(cause)) => {
-                let what_to_do =
-                    "if nobody reads its old records, delete the subject, or set its compatibility to NONE";
-                Err(Error::usage(format!("schema registry {self}: subject {subject}: {cause}; {what_to_do}")))
+        // Looking may need fewer rights, and may be refused.
+        let found = self.post::<SchemaId>(&path, &body).or_else(|_| self.post(&format!("{path}/versions"), &body));
+        let (cause, what_to_do) = match found {
+            Ok(SchemaId { id }) => return Ok(id),
+            Err(RegistryError::Failed(error)) => return Err(error),
+            Err(RegistryError::Missing(cause)) => (cause, "is the URL right?"),
+            Err(RegistryError::Unusable(cause)) => {
+                (cause, "if nobody reads its old records, delete the subject, or set its compatibility to NONE")
             }
-        }
+        };
+        Err(Error::usage(format!("schema registry {self}: subject {subject}: {cause}; {what_to_do}")))
     }
 
     /// Checks that it responds.

@@ -24,6 +24,10 @@ struct Schemas {
     known: Vec<(String, Value)>,
     /// The subjects of which no other schema is taken.
     closed: Vec<String>,
+    /// True while something in between answers in its place.
+    is_hidden: bool,
+    /// True if it only takes schemas, and looks none up.
+    takes_only: bool,
 }
 
 impl Registry {
@@ -57,6 +61,16 @@ impl Registry {
     /// Takes no other schema of a subject.
     pub fn close(&self, subject: &str) {
         self.schemas.lock().expect("no panic").closed.push(subject.to_owned());
+    }
+
+    /// Has a proxy answer in its place for as long as that is true.
+    pub fn hide(&self, is_hidden: bool) {
+        self.schemas.lock().expect("no panic").is_hidden = is_hidden;
+    }
+
+    /// Refuses to look schemas up from now on.
+    pub fn take_only(&self) {
+        self.schemas.lock().expect("no panic").takes_only = true;
     }
 
     /// The schema with a number.
@@ -98,6 +112,9 @@ fn found(request: &str, body: &[u8], schemas: &mut Schemas) -> (u16, Value) {
     let (method, path) = (words.next().expect("a method"), words.next().expect("a path"));
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let missing = || (404, json!({"error_code": 40403, "message": "Schema not found"}));
+    if schemas.is_hidden {
+        return (404, json!("default backend"));
+    }
     match (method, parts.as_slice()) {
         ("GET", ["subjects"]) => (200, schemas.known.iter().map(|(subject, _)| subject.clone()).collect()),
         ("GET", ["schemas", "ids", id]) => {
@@ -112,6 +129,9 @@ fn found(request: &str, body: &[u8], schemas: &mut Schemas) -> (u16, Value) {
         ("POST", ["subjects", subject, rest @ ..]) => {
             let entry: Value = serde_json::from_slice(body).expect("JSON");
             let known = schemas.known.iter().position(|(of, known)| of == subject && *known == entry);
+            if rest.is_empty() && schemas.takes_only {
+                return (403, json!({"error_code": 40301, "message": "Forbidden"}));
+            }
             if known.is_none() && rest.is_empty() {
                 return missing();
             }

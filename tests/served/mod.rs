@@ -134,6 +134,16 @@ impl Drop for IsOver<'_> {
     }
 }
 
+/// The tables that a sink has by default, with their keys.
+pub const TABLES: [(&str, &[&str]); 6] = [
+    ("daily_sales", &["order_date"]),
+    ("product_sales", &["product_id"]),
+    ("customer_patterns", &["customer_id"]),
+    ("rfm_analysis", &["customer_id"]),
+    ("cohort_analysis", &["cohort_month"]),
+    ("customer_product_matrix", &["customer_id", "rank"]),
+];
+
 /// A product that costs ten.
 pub const PEN: u64 = 900;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kafka::RecordFormat;
 use crate::model::Reason;
 
@@ -26,8 +26,7 @@ type AsJson<'a> = Result<Cow<'a, [u8]>, Reason>;
 
 impl RecordReader {
     pub(super) fn new(config: &KafkaSourceConfig) -> RecordReader {
-        let registry = config.registry.clone().filter(|_| config.format.is_avro());
-        RecordReader { format: config.format, avro: registry.map(AvroDecoder::new) }
+        RecordReader { format: config.format, avro: config.registry.clone().map(AvroDecoder::new) }
     }
 
     /// The row of a record. `id` is the name that the id of a row has in records; `None` if several columns are the id.
@@ -81,7 +80,6 @@ impl RecordReader {
     fn as_json<'a>(&mut self, bytes: &'a [u8]) -> Result<AsJson<'a>> {
         match &mut self.avro {
             Some(avro) => Ok(avro.json(bytes)?.map(Cow::Owned)),
-            None if self.format.is_avro() => Err(Error::failed("internal error: no schema registry")),
             None => Ok(Ok(Cow::Borrowed(bytes))),
         }
     }

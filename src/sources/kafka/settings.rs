@@ -14,7 +14,7 @@ pub(crate) struct KafkaSourceConfig {
     pub(crate) topics: Vec<(InputTable, String)>,
     /// How rows are written in records.
     pub(crate) format: RecordFormat,
-    /// The schemas of records of Avro.
+    /// The schemas of records, if these are of Avro.
     pub(crate) registry: Option<SchemaRegistry>,
     /// Where a topic begins that is read for the first time.
     pub(crate) start: StartAt,
