@@ -4,6 +4,7 @@
 //! `resolve` that reads them as the command does: flags override the environment, which overrides the config file.
 
 mod args;
+mod byte_size;
 mod cluster;
 mod ends;
 mod environment;
@@ -28,9 +29,9 @@ use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
 
 pub use args::RunArgs;
+pub use byte_size::ByteSize;
 pub use cluster::{ClusterArgs, ClusterConfig, Secret};
 pub use ends::{PostgresKeys, PostgresSourceKeys};
-pub use file::ByteSize;
 #[cfg(feature = "cli")]
 pub(crate) use file_on_disk::document;
 pub use folders::{InputConfig, OutputConfig};

@@ -35,12 +35,16 @@ mod overviews;
 mod pinned;
 mod post;
 mod problem;
+#[cfg(feature = "sql")]
+mod queries;
 mod query;
 mod read;
 mod rejected;
 mod relay;
 mod rows;
 mod server;
+#[cfg(feature = "sql")]
+mod sql;
 mod stamp;
 mod status;
 mod tls;

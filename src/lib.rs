@@ -101,6 +101,9 @@ pub mod batch;
 pub mod service;
 pub mod validate;
 
+#[cfg(feature = "sql")]
+mod sql;
+
 #[cfg(feature = "http")]
 pub mod http;
 

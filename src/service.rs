@@ -31,6 +31,8 @@ mod forget;
 mod import;
 mod inbox;
 mod ingest;
+#[cfg(feature = "http")]
+mod listing;
 mod lock;
 mod made_by;
 mod offsets;
@@ -56,6 +58,8 @@ pub use forget::{Forget, Forgotten, RejectedRows};
 
 pub use connectors::check_connectors;
 pub use ingest::{Ingest, NotPosted, Post, Posted, ROWS_MAX};
+#[cfg(feature = "http")]
+pub(crate) use listing::{listed_sinks, listed_sources, task_json, timestamp};
 pub use recent_log::RecentLog;
 pub use rejected::{Retried, drop_rejected, each_rejected, retry_rejected};
 pub use rejected_filter::RejectedFilter;

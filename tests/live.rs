@@ -318,11 +318,12 @@ fn look_ups_need_a_sink_of_the_table_and_know_ids_of_any_integer_type() {
     assert_eq!(found(&mut live, EnrichedRowsOf::Order(AnyId::from(i64::MAX))).expect("none"), 0);
     assert!(found(&mut live, EnrichedRowsOf::Order("A-7".into())).is_err());
     // Of ids of 32 bits one more is taken, and one of 64 bits is refused; the job goes on.
-    let order = Order { day: Day::from_ymd(2024, 5, 2), ..Order::of(AnyId::from(70), AnyId::from(1)) };
+    let day = Day::from_ymd(2024, 5, 2).expect("a day");
+    let order = Order { day: Some(day), ..Order::of(AnyId::from(70), AnyId::from(1)) };
     live.apply([Change::Order(8.into(), Some(order.clone()))]).expect("taken");
     live.apply([Change::Order((1_i64 << 40).into(), Some(order))]).expect_err("refused");
     assert_eq!(found(&mut live, EnrichedRowsOf::Customer(70.into())).expect("found"), 2);
-    assert_eq!(found(&mut live, EnrichedRowsOf::Day(Day::from_ymd(2024, 5, 2).expect("a day"))).expect("found"), 1);
+    assert_eq!(found(&mut live, EnrichedRowsOf::Days(day, day)).expect("found"), 1);
     live.stop().expect("it ends");
     // Where nobody takes the table, its rows are not joined.
     let mut live = start(vec![Box::new(ChangeFeed::of(&["daily_sales"])) as Box<dyn Sink>]);

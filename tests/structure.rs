@@ -42,6 +42,7 @@ const LAYERS: &[&str] = &[
     "batch",
     "service",
     "validate",
+    "sql",
     "http",
     "generate",
     "cli",

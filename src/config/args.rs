@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::sinks::folder::{Codec, OutputFormat};
 
+use super::byte_size::ByteSize;
 use super::cluster::ClusterArgs;
-use super::file::ByteSize;
 
 /// Flags and environment variables of a run. Unset ones are taken from the config file, then from the defaults.
 #[derive(Clone, Debug, Default)]

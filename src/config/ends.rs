@@ -340,7 +340,7 @@ fn whole_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Erro
     days.ok_or_else(|| serde::de::Error::custom(format!("found {text}, wanted whole days such as 30d")))
 }
 
-fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| {
         humantime::parse_duration(&text)

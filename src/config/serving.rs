@@ -8,10 +8,11 @@ use crate::durable::Durability;
 use crate::error::{Error, Result};
 
 use super::args::RunArgs;
+use super::byte_size::ByteSize;
 use super::ends::{
     FOLDER, HTTP, KAFKA, LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys,
 };
-use super::file::{ByteSize, ConfigFile};
+use super::file::ConfigFile;
 use super::file_on_disk;
 use super::listen::ListenConfig;
 use super::topics::{KafkaSinkKeys, KafkaSourceKeys};
@@ -38,7 +39,10 @@ pub struct ServeArgs {
     /// Listen for HTTP requests, such as at 127.0.0.1:8080 [default: nowhere].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_LISTEN", value_name = "ADDR"))]
     pub listen: Option<String>,
-    /// File with the token that HTTP clients must know [default: MILLSTREAM_TOKEN, or nothing on loopback].
+    /// Listen for PostgreSQL clients, such as at 127.0.0.1:5433 [default: nowhere].
+    #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_POSTGRES", value_name = "ADDR"))]
+    pub postgres: Option<String>,
+    /// File with the token that clients must know [default: MILLSTREAM_TOKEN, or nothing on loopback].
     #[cfg_attr(feature = "cli", arg(long, env = "MILLSTREAM_TOKEN_FILE", value_name = "FILE"))]
     pub token_file: Option<PathBuf>,
 }
@@ -98,7 +102,8 @@ impl ServeSettings {
         let takes_rows = file.sources.is_empty() || file.sources.iter().any(|source| source.kind == HTTP);
         let default_token = env::var("MILLSTREAM_TOKEN").ok().filter(|token| !token.is_empty());
         let (keys, token_file) = (file.serve.clone(), serve.token_file.clone());
-        let listen = ListenConfig::decide(serve.listen.as_deref(), token_file, keys, default_token, takes_rows)?;
+        let addresses = (serve.listen.as_deref(), serve.postgres.as_deref());
+        let listen = ListenConfig::decide(addresses, token_file, keys, default_token, takes_rows)?;
         if let Some(source) = file.sources.iter().find(|source| source.kind == HTTP && listen.is_none()) {
             let name = &source.name;
             return Err(Error::usage(format!("sources: {name}: it needs an address; wanted serve.listen or --listen")));

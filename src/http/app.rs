@@ -63,6 +63,9 @@ pub(super) struct App {
     pub(super) streams: Arc<Semaphore>,
     /// Limits the look-ups of rows.
     pub(super) lookups: Arc<Semaphore>,
+    /// Where queries run.
+    #[cfg(feature = "sql")]
+    pub(super) queries: super::queries::Queries,
     /// True once all tables could be read.
     pub(super) was_live: AtomicBool,
 }

@@ -98,7 +98,8 @@ pub(super) fn of_column(column: &str, value: &str) -> Result<EnrichedRowsOf<AnyI
         "product_id" => EnrichedRowsOf::Product(AnyId::from(value)),
         _ => {
             let wanted = || Problem::bad_request(format!("order_date: found {value}, wanted a day such as 2024-12-31"));
-            EnrichedRowsOf::Day(value.parse::<NaiveDate>().ok().and_then(Day::from_date).ok_or_else(wanted)?)
+            let day = value.parse::<NaiveDate>().ok().and_then(Day::from_date).ok_or_else(wanted)?;
+            EnrichedRowsOf::Days(day, day)
         }
     })
 }

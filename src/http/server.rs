@@ -29,6 +29,8 @@ use crate::service::{EpochObserver, ServiceConfig, ServiceHandle};
 use crate::sinks::{
     Committed, CurrentEpoch, MemoryTables, Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport,
 };
+#[cfg(feature = "sql")]
+use crate::sql::SqlServer;
 use crate::tables::{EnrichedDataTable, RejectedTable};
 
 use super::app::{
@@ -45,6 +47,8 @@ use super::{
     actions, console, dataflow, demo, explain, follow, logs, measure, openapi, overview, post, read, rejected, status,
     tls,
 };
+#[cfg(feature = "sql")]
+use super::{queries, sql};
 
 /// The server of a service. It stops when it is dropped.
 pub struct HttpServer {
@@ -53,6 +57,8 @@ pub struct HttpServer {
     shown: ShownEpochs,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    #[cfg(feature = "sql")]
+    sql: SqlServer,
 }
 
 /// How many bytes of changes are kept for those who follow them.
@@ -86,7 +92,7 @@ impl HttpServer {
         progress: &Arc<Progress>,
     ) -> Result<Option<HttpServer>> {
         let Some(listen) = service.listen.clone() else { return Ok(None) };
-        let acceptor = listen.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+        let acceptor = listen.tls.as_ref().map(|(cert, key)| tls::acceptor(cert, key, &[b"http/1.1"])).transpose()?;
         let unusable = |cause| Error::usage(format!("serve.listen: {}: {cause}", listen.address));
         let listener = StdListener::bind(listen.address).map_err(unusable)?;
         listener.set_nonblocking(true).map_err(Error::failed)?;
@@ -100,6 +106,8 @@ impl HttpServer {
         let (metrics, enriched) = (Arc::new(Metrics::new()), Arc::<EnrichedInfo>::default());
         let (history, baseline) = (Arc::<MeasuredSeconds>::default(), Baseline::default());
         requests.observer = EpochObserver::new(measure::observer(&metrics, &history));
+        #[cfg(feature = "sql")]
+        let (engine, sql) = queries::start(service, requests, &tables, &enriched, &newest)?;
         let app = Arc::new(App {
             requests: requests.clone(),
             tables: tables.clone(),
@@ -124,6 +132,8 @@ impl HttpServer {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             was_live: Default::default(),
+            #[cfg(feature = "sql")]
+            queries: queries::Queries::new(engine, &sql),
             listen,
         });
         let mut runtime = Builder::new_current_thread();
@@ -140,13 +150,28 @@ impl HttpServer {
             .map_err(Error::failed)?;
         tracing::info!("listening at {scheme}://{address}");
         let shown = ShownEpochs { epochs, current, enriched, tables: tables.clone(), baseline };
-        Ok(Some(HttpServer { address, tables, shown, stop: Some(stop), thread: Some(thread) }))
+        Ok(Some(HttpServer {
+            address,
+            tables,
+            shown,
+            stop: Some(stop),
+            thread: Some(thread),
+            #[cfg(feature = "sql")]
+            sql,
+        }))
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where PostgreSQL's protocol is spoken.
+    #[cfg(feature = "sql")]
+    #[must_use]
+    pub fn postgres_address(&self) -> Option<SocketAddr> {
+        self.sql.address()
     }
 
     /// The sinks that have what is served.
@@ -245,7 +270,10 @@ fn run(
 }
 
 fn routes(app: &Arc<App>) -> Router {
-    Router::new()
+    let routes = Router::new();
+    #[cfg(feature = "sql")]
+    let routes = routes.route("/v1/sql", get(sql::sql));
+    routes
         .route("/", get(console::page))
         .route("/console/{*path}", get(console::asset))
         .route("/healthz", get(status::healthz))

@@ -8,14 +8,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::config::ListenConfig;
 use crate::process_memory;
-use crate::service::{
-    Activity, ActivityReport, DeliveryTo, FollowReport, FollowState, SourceKind, SourceReport, TaskKind, TaskReport,
-};
+use crate::service::{Activity, DeliveryTo, FollowReport, FollowState, listed_sinks, listed_sources, task_json};
 use crate::sinks::{DeliveryState, TableInfo};
 
-use super::app::{App, FOLLOWERS_MAX, Shared};
+use super::app::{FOLLOWERS_MAX, Shared};
 use super::metrics::{Metrics, OfSink, OfSource, OfTable, OfTask};
 use super::pinned::{KEPT_FOR, KEPT_MOST};
 use super::problem::Problem;
@@ -130,96 +127,12 @@ pub(super) async fn status(State(app): Shared) -> Response {
     (epoch_headers(epoch), Json(body)).into_response()
 }
 
-/// A task, and how it ended.
-fn task_json(task: &TaskReport) -> Value {
-    let outcome = match &task.outcome {
-        None => "running",
-        Some(Ok(_)) => "done",
-        Some(Err(_)) => "failed",
-    };
-    json!({
-        "task": task.kind,
-        "epoch": task.epoch,
-        "began_at": timestamp(task.began_ms),
-        "seconds": task.took.map(|took| took.as_secs_f64()),
-        "outcome": outcome,
-        "message": task.outcome.as_ref().map(|outcome| outcome.as_ref().unwrap_or_else(|failed| failed)),
-    })
-}
-
-/// What came in from a source since the start.
-fn with_report(mut source: Value, activity: &ActivityReport, kind: SourceKind) -> Value {
-    let SourceReport { arrivals, rows, rejected, last_ms, offset, last_rejected } =
-        activity.sources.get(&kind).cloned().unwrap_or_default();
-    source["arrivals"] = json!(arrivals);
-    source["rows"] = json!(rows);
-    source["rejected_rows"] = json!(rejected);
-    source["last_arrival_at"] = json!(Some(last_ms).filter(|ms| *ms > 0).map(timestamp));
-    source["offset"] = json!(offset);
-    let last_rejected = last_rejected.map(|(ms, reason)| json!({ "at": timestamp(ms), "reason": reason }));
-    source["last_rejected"] = json!(last_rejected);
-    source
-}
-
 /// Where rows come from.
 pub(super) async fn sources(State(app): Shared) -> Json<Value> {
-    let (App { service, listen, .. }, activity) = (&*app, app.requests.activity.report());
-    let mut sources = Vec::new();
-    if service.takes_files {
-        let path = service.incoming.as_deref().unwrap_or(&service.run.input.path);
-        let source = json!({ "type": "folder", "path": path.display().to_string() });
-        sources.push(with_report(source, &activity, SourceKind::Folder));
-    }
-    sources.extend(app.requests.activity.followed().into_iter().map(|followed| {
-        let FollowReport { name, kind, place, state, position, held_bytes, lag, failures, last_failure } = followed;
-        let last_failure = last_failure.map(|(ms, cause)| json!({ "at": timestamp(ms), "reason": cause }));
-        let source = json!({
-            "type": kind, "name": name, "path": place, "state": state, "position": position,
-            "held_bytes": held_bytes, "lag": lag, "failures": failures, "last_failure": last_failure,
-        });
-        with_report(source, &activity, if kind == "kafka" { SourceKind::Kafka } else { SourceKind::Postgres })
-    }));
-    let ListenConfig { takes_rows, .. } = listen;
-    sources.extend(takes_rows.then(|| {
-        let source = json!({ "type": "http", "paths": ["/v1/orders", "/v1/products", "/v1/customers"] });
-        with_report(source, &activity, SourceKind::Http)
-    }));
-    Json(json!({ "sources": sources }))
-}
-
-/// A sink that delivers to another system.
-fn delivery_json(delivery: &DeliveryTo) -> Value {
-    let DeliveryTo { name, kind, place, report, .. } = delivery;
-    let last_failure = report.last_failure.as_ref();
-    json!({
-        "type": kind,
-        "name": name,
-        "path": place,
-        "state": report.state,
-        "epoch": report.epoch.map(|epoch| epoch.epoch),
-        "committed_at": report.epoch.map(|epoch| timestamp(epoch.time_ms)),
-        "delivered_at": report.delivered_ms.map(timestamp),
-        "transactions": report.transactions,
-        "rows": report.rows,
-        "seconds": report.took.as_secs_f64(),
-        "waiting": { "epochs": report.waiting_epochs, "rows": report.waiting_rows },
-        "behind_seconds": report.behind.as_secs_f64(),
-        "failures": report.failures,
-        "last_failure": last_failure.map(|(ms, cause)| json!({ "at": timestamp(*ms), "reason": cause })),
-    })
+    Json(json!({ "sources": listed_sources(&app.service, &app.requests.activity) }))
 }
 
 /// Where tables go.
 pub(super) async fn sinks(State(app): Shared) -> Json<Value> {
-    let service = &app.service;
-    let (path, every) = (service.run.output.path.display().to_string(), service.publish_every);
-    let every = every.map(|every| every.as_secs());
-    let published = app.requests.activity.report().ended.get(&TaskKind::Publish).map(task_json);
-    let on_stop = service.publish_on_stop;
-    let sink = json!({
-        "type": "folder", "path": path, "every_seconds": every, "on_stop": on_stop, "last_publication": published,
-    });
-    let activity = app.requests.activity.report();
-    let sinks: Vec<_> = std::iter::once(sink).chain(activity.deliveries.iter().map(delivery_json)).collect();
-    Json(json!({ "sinks": sinks }))
+    Json(json!({ "sinks": listed_sinks(&app.service, &app.requests.activity) }))
 }

@@ -11,12 +11,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
 
-/// Accepts TLS connections with the certificate chain and key of two PEM files.
+/// Accepts TLS connections for some protocols with the certificate chain and key of two PEM files.
 ///
 /// # Errors
 ///
 /// If they can't be read, or do not fit each other.
-pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+pub(super) fn acceptor(cert: &Path, key: &Path, protocols: &[&[u8]]) -> Result<TlsAcceptor> {
     let unusable = |path: &Path, cause: &dyn std::fmt::Display| {
         Error::usage(format!("serve.tls: {}: {cause}; wanted a file in PEM", path.display()))
     };
@@ -30,6 +30,6 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
         .with_safe_default_protocol_versions()
         .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private));
     let mut config = config.map_err(|cause| unusable(cert, &cause))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -42,7 +42,7 @@ pub(super) fn typed_lookup(rows_of: EnrichedRowsOf<AnyId>, layout: &Layout) -> R
         EnrichedRowsOf::Order(id) => EnrichedRowsOf::Order(typed(id, "order_id", &layout.order_id)?),
         EnrichedRowsOf::Customer(id) => EnrichedRowsOf::Customer(typed(id, "customer_id", &layout.customer_id)?),
         EnrichedRowsOf::Product(id) => EnrichedRowsOf::Product(typed(id, "product_id", &layout.product_id)?),
-        EnrichedRowsOf::Day(day) => EnrichedRowsOf::Day(day),
+        EnrichedRowsOf::Days(from, to) => EnrichedRowsOf::Days(from, to),
     })
 }
 

@@ -318,7 +318,7 @@ impl Live {
     /// `answer` is called with them in batches of all columns, or with an error if the id is not one of the input's
     /// type or there are more than 200,000 rows. It is dropped if the job ends before.
     ///
-    /// *Cost*: of a customer, their lines. Of an order, a product or a day, a look at each line: some milliseconds of
+    /// *Cost*: of a customer, their lines. Of an order, a product or days, a look at each line: some milliseconds of
     /// a worker for a million, between epochs, and beside them for about half of its time.
     ///
     /// # Errors

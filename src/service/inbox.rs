@@ -179,13 +179,13 @@ impl Inbox {
         std::mem::take(&mut self.lock().snapshots)
     }
 
-    /// Adds a look-up if there is room; false if there is none, or nothing is taken any more.
-    pub(super) fn try_look_up(&self, lookup: WaitingLookup) -> bool {
+    /// Adds look-ups, which are taken together, if there is room; false if there is none, or nothing is taken any more.
+    pub(super) fn try_look_up(&self, lookups: Vec<WaitingLookup>) -> bool {
         let mut waiting = self.lock();
-        if waiting.lookups.len() >= LOOKUPS_MAX || waiting.is_closed {
+        if waiting.lookups.len() + lookups.len() > LOOKUPS_MAX || waiting.is_closed {
             return false;
         }
-        waiting.lookups.push_back(lookup);
+        waiting.lookups.extend(lookups);
         drop(waiting);
         self.changed.notify_all();
         true

@@ -159,9 +159,24 @@ impl Ingest {
         rows_of: EnrichedRowsOf<AnyId>,
         begin: impl FnOnce() -> G + Send + 'static,
     ) -> std::result::Result<(), NotPosted> {
+        self.look_up_together([(rows_of, begin)])
+    }
+
+    /// The same for several look-ups, which are all as of the same epoch.
+    ///
+    /// # Errors
+    ///
+    /// As those of one.
+    pub fn look_up_together<G: FnOnce(Result<Vec<RecordBatch>>) + Send + 'static>(
+        &self,
+        lookups: impl IntoIterator<Item = (EnrichedRowsOf<AnyId>, impl FnOnce() -> G + Send + 'static)>,
+    ) -> std::result::Result<(), NotPosted> {
         let open = self.open()?;
-        let begin = Box::new(|| Box::new(begin()) as GiveLookedUp);
-        match open.inbox.try_look_up(WaitingLookup { rows_of, begin }) {
+        let waiting = lookups.into_iter().map(|(rows_of, begin)| {
+            let begin = Box::new(|| Box::new(begin()) as GiveLookedUp);
+            WaitingLookup { rows_of, begin }
+        });
+        match open.inbox.try_look_up(waiting.collect()) {
             true => Ok(()),
             false if open.inbox.is_closed() => Err(NotPosted::NotLive),
             false => Err(NotPosted::Busy),

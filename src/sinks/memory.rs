@@ -125,6 +125,12 @@ impl MemoryTables {
         lock(&self.history).has_after(epoch)
     }
 
+    /// The epochs whose changes are kept, the oldest first.
+    #[must_use]
+    pub fn kept_epochs(&self) -> Vec<Committed> {
+        lock(&self.history).epochs()
+    }
+
     /// The first and the last epoch whose changes are kept.
     #[must_use]
     pub fn kept_changes(&self) -> (u64, u64) {

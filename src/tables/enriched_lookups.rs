@@ -59,7 +59,7 @@ impl<I: ShopId> WorkerLookups<I> {
             EnrichedRowsOf::Order(order) => I::of_any(order).map(EnrichedRowsOf::Order),
             EnrichedRowsOf::Customer(customer) => I::of_any(customer).map(EnrichedRowsOf::Customer),
             EnrichedRowsOf::Product(product) => I::of_any(product).map(EnrichedRowsOf::Product),
-            EnrichedRowsOf::Day(day) => Some(EnrichedRowsOf::Day(*day)),
+            EnrichedRowsOf::Days(from, to) => Some(EnrichedRowsOf::Days(*from, *to)),
         };
         // No row has an id that the type of the job's ids can't have.
         let Some(rows_of) = rows_of else { return lookup.add(encode(&[])) };

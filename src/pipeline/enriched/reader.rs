@@ -3,7 +3,7 @@
 //! A search is as of an epoch, and may take longer: it holds the batches of lines as they were when it began, and what
 //! accounts and products were before they changed.
 //!
-//! *Cost*: of a customer, their lines; of an order, a product or a day, a look at each line. *State*: the accounts by
+//! *Cost*: of a customer, their lines; of an order, a product or days, a look at each line. *State*: the accounts by
 //! customer and the products by id, by reference, once more than the join has them, which may be behind.
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,8 +31,8 @@ pub enum EnrichedRowsOf<I> {
     Customer(I),
     /// The rows of a product.
     Product(I),
-    /// The rows of a day.
-    Day(Day),
+    /// The rows from one day to another, both included.
+    Days(Day, Day),
 }
 
 /// Looks rows up, on one worker.
@@ -171,7 +171,7 @@ impl<T: Epochs, I: Id> RowSearch<T, I> {
                 EnrichedRowsOf::Order(order) => line.order == *order,
                 EnrichedRowsOf::Customer(_) => true,
                 EnrichedRowsOf::Product(product) => line.product.as_ref() == Some(product),
-                EnrichedRowsOf::Day(day) => line.day == Some(*day),
+                EnrichedRowsOf::Days(from, to) => line.day.is_some_and(|day| (*from..=*to).contains(&day)),
             };
             if !is_wanted {
                 continue;

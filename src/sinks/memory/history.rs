@@ -81,6 +81,10 @@ impl History {
         self.before + 1
     }
 
+    pub(super) fn epochs(&self) -> Vec<Committed> {
+        self.epochs.iter().map(|(epoch, _)| *epoch).collect()
+    }
+
     pub(super) fn last(&self) -> u64 {
         self.epochs.back().map_or(self.before, |(epoch, _)| epoch.epoch)
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// Keys are given as the texts of the first key columns, or of all of them; an empty text is a null, unless the column
 /// is a text. Fewer columns stand for all keys that begin with them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyRange {
     /// The first bytes of the encoded keys.
     pub(super) from: Vec<u8>,

@@ -1,0 +1,27 @@
+//! Settings of a server, as clients of PostgreSQL ask for them: by `SHOW`, `current_setting` and `pg_settings`.
+
+/// The settings, which nobody can change.
+pub(super) const SETTINGS: [(&str, &str); 22] = [
+    ("client_encoding", "UTF8"),
+    ("default_table_access_method", "heap"),
+    ("default_transaction_isolation", "repeatable read"),
+    ("default_transaction_read_only", "on"),
+    ("integer_datetimes", "on"),
+    ("is_superuser", "off"),
+    ("lc_collate", "C"),
+    ("lc_ctype", "C"),
+    ("lc_messages", "C"),
+    ("max_connections", "200"),
+    ("max_identifier_length", "63"),
+    ("max_index_keys", "32"),
+    ("row_security", "off"),
+    ("search_path", "shop"),
+    ("server_encoding", "UTF8"),
+    ("server_version", "16.6"),
+    ("server_version_num", "160006"),
+    ("standard_conforming_strings", "on"),
+    ("transaction isolation level", "repeatable read"),
+    ("transaction_isolation", "repeatable read"),
+    ("transaction_read_only", "on"),
+    ("wal_level", "replica"),
+];
