@@ -396,7 +396,7 @@ fn what_is_too_large_is_refused() {
         let (found, message) = refused(&mut client, &text);
         assert_eq!(found, code, "{message}");
     }
-    // What is just allowed does not take the stack of a thread.
+    // What is allowed is answered or refused, and takes no stack that is not there.
     let ends = |client: &mut Client, text: &str| drop(client.simple_query(text));
     ends(&mut client, &format!("SELECT {}1{}", "abs(".repeat(12), ")".repeat(12)));
     ends(&mut client, &format!("SELECT 1 WHERE 1 = 1{}", " AND 1 = 1".repeat(500)));

@@ -22,7 +22,6 @@ pub(super) struct DescribedTable {
     /// The columns of the primary key; none if there is none.
     pub(super) key: Vec<String>,
     pub(super) comment: String,
-    pub(super) is_view: bool,
 }
 
 /// The name of the one database.
@@ -180,8 +179,7 @@ fn describe(table: &DescribedTable, ids: &BTreeMap<String, u32>, add: &mut impl 
             "relkind": kind, "relnatts": columns, "relispopulated": true, "relreplident": "d",
         })
     };
-    let (kind, access) = if table.is_view { ("v", 0) } else { ("r", HEAP) };
-    add("pg_class", relation(oid, &table.name, kind, access, columns.len()));
+    add("pg_class", relation(oid, &table.name, "r", HEAP, columns.len()));
     add("pg_description", json!({ "objoid": oid, "classoid": PG_CLASS, "objsubid": 0, "description": table.comment }));
     for (number, field) in (1..).zip(columns) {
         add("pg_attribute", attribute(oid, number, field));

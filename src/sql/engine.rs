@@ -172,7 +172,7 @@ impl Engine {
         {
             let comment = comment(&name).to_owned();
             let columns = provider.schema();
-            described.push(DescribedTable { schema, name: name.clone(), columns, key, comment, is_view: false });
+            described.push(DescribedTable { schema, name: name.clone(), columns, key, comment });
             let tables = if schema == SHOP { &mut shop } else { &mut service };
             tables.insert(name, provider);
         }

@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use datafusion::arrow::datatypes::SchemaRef as QueriedSchema;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Constraint, Constraints, DataFusionError, Result as QueryResult};
+use datafusion::common::{Constraints, DataFusionError, Result as QueryResult};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use tokio::sync::oneshot;
@@ -22,8 +22,8 @@ use crate::service::{Ingest, NotPosted};
 use crate::sinks::{MemoryTables, TableInfo, TablesSnapshot};
 
 use super::arrow_versions::{queried_rows, queried_schema};
-use super::kept_provider::epoch_of;
-use super::key_filters::{column_filter, is_usable};
+use super::kept_provider::{epoch_of, primary_key};
+use super::key_filters::{column_filter, usable};
 use super::sql_state::QueryProblem;
 
 /// The columns by which rows can be looked up, the cheapest first, and how many values of each a query may ask for: of
@@ -43,9 +43,7 @@ pub(super) struct EnrichedProvider {
 
 impl EnrichedProvider {
     pub(super) fn new(table: &TableInfo, ingest: &Ingest, tables: &MemoryTables) -> Result<EnrichedProvider> {
-        let places = table.key.iter().map(|column| table.schema.index_of(column).map_err(Error::failed));
-        let constraints = Constraints::new_unverified(vec![Constraint::PrimaryKey(places.collect::<Result<_>>()?)]);
-        let schema = queried_schema(&table.schema)?;
+        let (schema, constraints) = (queried_schema(&table.schema)?, primary_key(table)?);
         Ok(EnrichedProvider { schema, constraints, ingest: ingest.clone(), tables: tables.clone() })
     }
 
@@ -104,11 +102,7 @@ impl TableProvider for EnrichedProvider {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> QueryResult<Vec<TableProviderFilterPushDown>> {
-        let of = |filter: &&Expr| match is_usable(filter, LOOKED_UP_BY.iter().map(|(column, _)| *column)) {
-            true => TableProviderFilterPushDown::Inexact,
-            false => TableProviderFilterPushDown::Unsupported,
-        };
-        Ok(filters.iter().map(of).collect())
+        Ok(usable(filters, LOOKED_UP_BY.iter().map(|(column, _)| *column)))
     }
 
     async fn scan(

@@ -22,8 +22,8 @@ pub(super) fn information_schema(tables: &[DescribedTable]) -> QueryResult<Fixed
     }
     for table in tables {
         let place = json!({ "table_catalog": DATABASE, "table_schema": table.schema, "table_name": table.name });
-        let kind = if table.is_view { "VIEW" } else { "BASE TABLE" };
-        rows.entry("tables").or_default().push(with(&place, json!({ "table_type": kind, "is_insertable_into": "NO" })));
+        let kind = json!({ "table_type": "BASE TABLE", "is_insertable_into": "NO" });
+        rows.entry("tables").or_default().push(with(&place, kind));
         for (number, field) in (1..).zip(table.columns.fields()) {
             rows.entry("columns").or_default().push(with(&place, column(number, field)));
         }

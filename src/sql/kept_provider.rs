@@ -23,7 +23,7 @@ use crate::sinks::{KeyRange, TableInfo, TableScan};
 use crate::tables::RejectedTable;
 
 use super::arrow_versions::{queried_rows, queried_schema};
-use super::key_filters::{BoundedKeys, is_usable, key_bounds};
+use super::key_filters::{BoundedKeys, key_bounds, usable};
 use super::read_epoch::{ReadEpoch, SessionEpoch};
 
 /// A table that is kept in memory.
@@ -36,15 +36,13 @@ pub(super) struct KeptProvider {
 
 impl KeptProvider {
     pub(super) fn new(table: &TableInfo) -> Result<KeptProvider> {
-        let places = table.key.iter().map(|column| table.schema.index_of(column).map_err(Error::failed));
-        let key = Constraint::PrimaryKey(places.collect::<Result<_>>()?);
         // Equal rows may be rejected.
-        let constraints = if table.name == RejectedTable::NAME { Vec::new() } else { vec![key] };
-        let constraints = Constraints::new_unverified(constraints);
+        let has_key = table.name != RejectedTable::NAME;
+        let constraints = if has_key { primary_key(table)? } else { Constraints::default() };
         Ok(KeptProvider { table: table.clone(), schema: queried_schema(&table.schema)?, constraints })
     }
 
-    fn key(&self) -> impl Iterator<Item = &str> {
+    fn key(&self) -> impl Iterator<Item = &str> + Clone {
         self.table.key.iter().map(String::as_str)
     }
 
@@ -72,11 +70,7 @@ impl TableProvider for KeptProvider {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> QueryResult<Vec<TableProviderFilterPushDown>> {
-        let of = |filter: &&Expr| match is_usable(filter, self.key()) {
-            true => TableProviderFilterPushDown::Inexact,
-            false => TableProviderFilterPushDown::Unsupported,
-        };
-        Ok(filters.iter().map(of).collect())
+        Ok(usable(filters, self.key()))
     }
 
     async fn scan(
@@ -98,6 +92,12 @@ impl TableProvider for KeptProvider {
         let schema = Arc::clone(&partition.schema);
         Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(partition)], None, ordering, false, limit)?))
     }
+}
+
+/// The key of a table, as DataFusion has it.
+pub(super) fn primary_key(table: &TableInfo) -> Result<Constraints> {
+    let places = table.key.iter().map(|column| table.schema.index_of(column).map_err(Error::failed));
+    Ok(Constraints::new_unverified(vec![Constraint::PrimaryKey(places.collect::<Result<_>>()?)]))
 }
 
 /// The epoch that a session reads.

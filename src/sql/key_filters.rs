@@ -6,7 +6,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 
 /// What filters say of a column: the values that it may have, or bounds of them, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,9 +60,17 @@ pub(super) fn column_filter(filters: &[Expr], column: &str) -> ColumnFilter {
     filters.iter().fold(ColumnFilter::default(), |found, filter| found.and(of(filter, column)))
 }
 
-/// True if a filter says something of one of these columns that can be used.
-pub(super) fn is_usable<'a>(filter: &Expr, mut columns: impl Iterator<Item = &'a str>) -> bool {
-    columns.any(|column| of(filter, column) != ColumnFilter::default())
+/// Which filters say something of one of these columns. They are applied once more to the rows that are found.
+pub(super) fn usable<'a>(
+    filters: &[&Expr],
+    columns: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<TableProviderFilterPushDown> {
+    let is_usable = |filter: &Expr| columns.clone().any(|column| of(filter, column) != ColumnFilter::default());
+    let pushed = |filter: &&Expr| match is_usable(filter) {
+        true => TableProviderFilterPushDown::Inexact,
+        false => TableProviderFilterPushDown::Unsupported,
+    };
+    filters.iter().map(pushed).collect()
 }
 
 impl ColumnFilter {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::common::Result as QueryResult;
-
 use pgwire::api::ClientInfo;
 use pgwire::messages::response::TransactionStatus;
 

@@ -16,7 +16,6 @@ use datafusion_pg_catalog::sql::rules::{
     CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, FixVersionColumnName, RewriteArrayAnyAllOperation,
     SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
 };
-
 use pgwire::api::Type;
 
 use super::catalog_tables::OF_CATALOG;

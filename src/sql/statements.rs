@@ -39,7 +39,7 @@ pub(super) fn reads(statement: &Statement) -> bool {
     }
 }
 
-/// True if a statement is about the session or its transactions.
+/// True if a statement is about the session, and other hooks than that of the session answer it.
 pub(super) fn is_of_session(statement: &Statement) -> bool {
     match statement {
         Statement::Prepare { statement, .. } => reads(statement),
@@ -48,18 +48,10 @@ pub(super) fn is_of_session(statement: &Statement) -> bool {
         | Statement::ShowStatus { .. }
         | Statement::ShowCatalogs { .. }
         | Statement::StartTransaction { .. }
-        | Statement::Commit { .. }
-        | Statement::Rollback { .. }
-        | Statement::Savepoint { .. }
-        | Statement::ReleaseSavepoint { .. }
         | Statement::Declare { .. }
         | Statement::Fetch { .. }
         | Statement::Close { .. }
-        | Statement::Execute { .. }
-        | Statement::Deallocate { .. }
-        | Statement::Discard { .. }
-        | Statement::Reset(_)
-        | Statement::UNLISTEN { .. } => true,
+        | Statement::Execute { .. } => true,
         _ => false,
     }
 }
