@@ -129,7 +129,8 @@ async function kept(place, table, signal) {
       if (of !== loading) return;
       next = answer.next;
       // Sorted rows have no further pages: more of them are asked for anew.
-      more.hidden = sort.column ? answer.rows.length < limit || limit >= SORTED_MOST : !next;
+      const isWhole = answer.rows.length < limit || limit >= SORTED_MOST;
+      more.hidden = sort.column || table.view ? isWhole : !next;
       body.append(...answer.rows.map((row) => rowOf(table, row)));
       state.textContent = `as of epoch ${count(answer.epoch)}, committed ${clock(answer.committed_at)}: ${count(body.rows.length)} rows shown`;
       state.dataset.epoch = answer.epoch;
@@ -208,7 +209,7 @@ async function kept(place, table, signal) {
   }
 
   more.addEventListener("click", () => {
-    if (!sort.column) return load(next);
+    if (!sort.column && !table.view) return load(next);
     limit *= 2;
     return reload();
   });
@@ -225,15 +226,21 @@ async function kept(place, table, signal) {
         reload();
       },
     },
-    h("div", {}, h("label", {for: "key"}, "key begins with"), key),
-    h("div", {}, h("label", {for: "from"}, "key from"), from),
-    h("div", {}, h("label", {for: "to"}, "to"), to),
-    h("button", {}, "Filter"),
-    h("label", {for: "live"}, isLive, " follow what changes"),
+    // A view has no key, and nobody can follow what changes in it.
+    ...(table.view
+      ? [h("button", {}, "Read again")]
+      : [
+          h("div", {}, h("label", {for: "key"}, "key begins with"), key),
+          h("div", {}, h("label", {for: "from"}, "key from"), from),
+          h("div", {}, h("label", {for: "to"}, "to"), to),
+          h("button", {}, "Filter"),
+          h("label", {for: "live"}, isLive, " follow what changes"),
+        ]),
     exportButtons(table, filter),
   );
   place.replaceChildren(
     h("h2", {}, table.name),
+    table.view ? h("p", {class: "note"}, "A view, computed when it is read: ", h("code", {}, table.view)) : "",
     schema(table),
     form,
     state,

@@ -13,6 +13,7 @@ mod print;
 mod remote;
 mod show;
 mod signals;
+mod sql;
 mod status;
 mod top;
 
@@ -41,6 +42,7 @@ use display::LogFormat;
 use doctor::DoctorArgs;
 use print::print_line;
 use signals::stop_on_signals;
+use sql::SqlArgs;
 use top::TopArgs;
 
 /// Incremental e-commerce analytics.
@@ -73,6 +75,8 @@ enum Command {
     Config(ServeCommand),
     /// Follow a table of a running service: its rows, and then what each epoch changes.
     Changes(ChangesArgs),
+    /// Query the tables of a running service, or those that a run has written: a query, or a prompt.
+    Sql(SqlArgs),
     /// Show a running service in the terminal: how late it is, what it does, and which operators take time and memory.
     Top(TopArgs),
     /// Check the settings, the folders and the running service, and write a support bundle.
@@ -273,6 +277,7 @@ impl Cli {
             Command::Serve(command) => serve(&command, log),
             Command::Config(command) => show_config(&command, &self.matches),
             Command::Changes(args) => args.run(),
+            Command::Sql(args) => args.run(),
             Command::Top(args) => args.run(),
             Command::Doctor(args) => args.run(settings_in_force(args.run_args(), &self.matches)),
             Command::Check(command) => check_connectors(&command),

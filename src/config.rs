@@ -14,6 +14,7 @@ mod folders;
 mod functions;
 mod job;
 mod keys;
+mod lakes;
 mod listen;
 mod resolve;
 mod serving;
@@ -21,6 +22,7 @@ mod table_names;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod views;
 mod yaml;
 
 use std::path::{Component, Path, PathBuf};
@@ -37,9 +39,13 @@ pub(crate) use file_on_disk::document;
 pub use folders::{InputConfig, OutputConfig};
 pub use functions::AnomalyConfig;
 pub use job::JobConfig;
+pub use lakes::{DeltaModeKey, DeltaSinkKeys};
 pub use listen::ListenConfig;
 pub use serving::{ServeArgs, ServeSettings};
 pub use topics::{KafkaCluster, KafkaSinkKeys, KafkaSourceKeys, SchemaRegistryKeys};
+pub use views::ViewKeys;
+#[cfg(all(feature = "cli", feature = "sql"))]
+pub(crate) use views::views_of;
 
 /// A batch run from an input folder to an output folder.
 #[derive(Clone, Debug)]

@@ -47,8 +47,13 @@ mod server;
 mod sql;
 mod stamp;
 mod status;
+mod table_json;
 mod tls;
+#[cfg(feature = "sql")]
+mod views;
 
 #[cfg(feature = "cli")]
 pub(crate) use demo::{DEMO_RATE_MOST, demo_rate, demo_stream_file, set_demo_rate};
+#[cfg(feature = "cli")]
+pub(crate) use rows::{RowEncoder, RowFormat};
 pub use server::HttpServer;

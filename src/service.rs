@@ -31,6 +31,8 @@ mod forget;
 mod import;
 mod inbox;
 mod ingest;
+#[cfg(feature = "delta")]
+mod lakes;
 #[cfg(feature = "http")]
 mod listing;
 mod lock;

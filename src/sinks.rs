@@ -25,6 +25,8 @@ mod committed;
 #[cfg(feature = "connectors")]
 pub(crate) mod delivery;
 mod delivery_status;
+#[cfg(feature = "delta")]
+pub(crate) mod delta;
 pub mod folder;
 #[cfg(feature = "kafka")]
 pub(crate) mod kafka;

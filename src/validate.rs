@@ -220,9 +220,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry.map_err(Error::reading(folder))?.path();
         let is_data = !path.file_name().unwrap_or_default().to_string_lossy().starts_with(['_', '.']);
         match path.is_dir() {
-            true => found.extend(files(&path)?),
+            true if is_data => found.extend(files(&path)?),
             false if is_data => found.push(path),
-            false => {}
+            _ => {}
         }
     }
     Ok(found)

@@ -2,6 +2,7 @@
 
 mod files;
 mod served;
+mod sql_command;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -451,6 +452,29 @@ fn statements_end_in_time_and_when_cancelled() {
     stop(served.running);
 }
 
+/// A transaction that is left open is ended: it holds what has changed since it began. A session may wait, also if its
+/// last statement has failed.
+#[test]
+fn a_transaction_that_waits_for_its_client_is_ended() {
+    let shop = shop_with_folder();
+    let config = shop.path("config.yaml");
+    fs::write(&config, "serve: {query_timeout: 1s}").expect("written");
+    let served = start(&shop, &["--config", config.to_str().expect("UTF-8")]);
+    let (mut idle, mut waiting) = (connect(&served), connect(&served));
+    let _ = refused(&mut idle, "SELECT 1 / (count(*) - count(*)) FROM daily_sales");
+    assert_eq!(value(&mut idle, "SELECT 1"), "1");
+    let _ = refused(&mut idle, "SELECT 1 / (count(*) - count(*)) FROM daily_sales");
+    waiting.batch_execute("BEGIN; SELECT count(*) FROM daily_sales").expect("begun");
+    let begun = Instant::now();
+    while !served.running.log().contains("its transaction was idle") {
+        assert!(begun.elapsed() < PATIENCE, "{}", served.running.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(waiting.batch_execute("SELECT 1").is_err());
+    assert_eq!(value(&mut idle, "SELECT 1"), "1");
+    stop(served.running);
+}
+
 #[test]
 fn parameters_portals_and_cursors() {
     let shop = Shop::generated("0.002");
@@ -642,6 +666,58 @@ fn the_catalog_describes_the_tables_with_ids_that_stay() {
     let mut client = connect(&served);
     let after = texts(&mut client, ids);
     assert!(after.len() < before.len() && after.iter().all(|row| before.contains(row)), "{before:?} {after:?}");
+    stop(served.running);
+}
+
+/// Queries by which clients load types and list tables, each with what it must answer. They were found by running the
+/// clients, or in their sources.
+#[test]
+fn what_clients_ask_is_answered() {
+    let shop = shop_with_folder();
+    let served = start(&shop, &[]);
+    let mut client = connect(&served);
+    for (tool, query, wanted) in [
+        (
+            "Npgsql",
+            "SELECT p.proname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.typreceive \
+             WHERE t.typname = 'bool'",
+            "boolrecv",
+        ),
+        ("Power BI", "select character_set_name from INFORMATION_SCHEMA.character_sets", "UTF8"),
+        (
+            "Power BI",
+            "select count(*) from INFORMATION_SCHEMA.referential_constraints r \
+             join INFORMATION_SCHEMA.key_column_usage k on r.constraint_name = k.constraint_name",
+            "0",
+        ),
+        (
+            "Grafana",
+            "select count(*) from information_schema.tables where table_name = 'daily_sales' and \
+             quote_ident(table_schema) not in ('information_schema', 'pg_catalog')",
+            "1",
+        ),
+        (
+            "Superset",
+            "SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+             WHERE c.relname = 'daily_sales' AND i.indisprimary = 't'",
+            "1",
+        ),
+        (
+            "Superset",
+            "SELECT count(*) FROM daily_sales WHERE order_date >= TO_DATE('1990-01-01', 'YYYY-MM-DD') AND \
+             order_date < TO_DATE('1990-01-02', 'YYYY-MM-DD')",
+            "0",
+        ),
+        ("Metabase", "SELECT mod(17, 5)", "2"),
+        ("asyncpg", "SELECT count(pg_advisory_unlock_all())", "1"),
+    ] {
+        assert_eq!(value(&mut client, query), wanted, "{tool}: {query}");
+    }
+    // Of a parameter behind LIMIT, no client says the type.
+    let rows = client.query("SELECT table_name FROM information_schema.tables ORDER BY 1 LIMIT $1", &[&2_i64]);
+    assert_eq!(rows.expect("rows").len(), 2);
+    let rows = client.query("SELECT order_date FROM daily_sales ORDER BY 1 LIMIT $1 OFFSET $2", &[&1_i64, &1_i64]);
+    assert_eq!(rows.expect("rows").len(), 1);
     stop(served.running);
 }
 

@@ -34,8 +34,8 @@ const IN_WORDS: [&str; 3] = ["epoch", "source", "task"];
 
 /// Logs to standard error, filtered by `RUST_LOG`, or else by this. The last lines are kept, too.
 pub(super) fn start_logging(default: &str, format: LogFormat) -> RecentLog {
-    // What ends a replication, or is wrong with a schema, is told with the name of its source.
-    let default = format!("{default},pgwire_replication=off,apache_avro=off");
+    // What ends a replication, or is wrong with a schema or a table, is told with the name of its source or sink.
+    let default = format!("{default},pgwire_replication=off,apache_avro=off,delta_kernel=off");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let kept = RecentLog::default();
     let shown: Box<dyn Layer<Registry> + Send + Sync> = match format {

@@ -38,6 +38,7 @@ const SETTINGS: &[Setting] = &[
     both("as_of", "as-of", "today, in time_zone"),
     both("time_zone", "time-zone", "UTC"),
     both("tables", "tables", "the seven default tables"),
+    key("views", "none"),
     both("matrix_size", "matrix-size", "10"),
     key("tiers", "VIP from 10000, Gold from 5000, Silver from 1000, Bronze"),
     key("price_categories", "Low below 100, Medium below 500, High; Unknown"),

@@ -10,9 +10,11 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{Error, Result};
 use crate::kafka::StartAt;
 use crate::model::InputTable;
+use crate::objects::local_path;
 
 use super::cluster::Secret;
 use super::environment::expanded;
+use super::lakes::{self, DeltaModeKey, DeltaSinkKeys};
 use super::table_names::TableNames;
 use super::topics::{self, KafkaSinkKeys, KafkaSourceKeys, Properties, RegistryKeys};
 
@@ -162,11 +164,17 @@ pub(super) struct SinkKeys {
     #[serde(default)]
     pub(super) publish: PublishKeys,
     #[serde(default)]
+    pub(super) path: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) mode: Option<DeltaModeKey>,
+    #[serde(default, deserialize_with = "some_time")]
+    pub(super) retention: Option<Duration>,
+    #[serde(default)]
     url: Option<String>,
     #[serde(default)]
     schema: Option<String>,
     #[serde(default)]
-    tables: Option<TableNames>,
+    pub(super) tables: Option<TableNames>,
     #[serde(default)]
     prefix: Option<String>,
     #[serde(default)]
@@ -206,7 +214,7 @@ fn check_name(of: &str, name: &str, kind: &str) -> Result<()> {
 /// Checks that no key of another type is given: each has the type that it is of, its name, and whether it is there.
 fn check_own(of: &str, name: &str, kind: &str, keys: &[(&str, &str, bool)]) -> Result<()> {
     // Of an unknown type, that is what is wrong.
-    if ![FOLDER, HTTP, KAFKA, POSTGRES].contains(&kind) {
+    if ![DELTA, FOLDER, HTTP, KAFKA, POSTGRES].contains(&kind) {
         return Ok(());
     }
     let own = |key: &str| keys.iter().any(|(owner, known, _)| *known == key && *owner == kind);
@@ -216,6 +224,7 @@ fn check_own(of: &str, name: &str, kind: &str, keys: &[(&str, &str, bool)]) -> R
 }
 
 /// The types of sources and sinks.
+pub(super) const DELTA: &str = "delta";
 pub(super) const HTTP: &str = "http";
 pub(super) const FOLDER: &str = "folder";
 pub(super) const KAFKA: &str = "kafka";
@@ -228,12 +237,22 @@ impl SinkKeys {
     ///
     /// If it has. The message names the key.
     pub(super) fn check_keys(&self) -> Result<()> {
-        let publishes = self.publish.every.is_some() || self.publish.on_stop.is_some();
-        if publishes && self.kind != FOLDER {
-            let cause = "every epoch is delivered; wanted no such key";
+        let PublishKeys { every, on_stop } = &self.publish;
+        let is_of = |kinds: &[&str]| kinds.contains(&self.kind.as_str());
+        let of_others = (every.is_some() && !is_of(&[FOLDER, DELTA])) || (on_stop.is_some() && !is_of(&[FOLDER]));
+        if of_others {
+            let cause = match self.kind.as_str() {
+                DELTA => "what waits is delivered when the service stops; wanted no on_stop",
+                _ => "every epoch is delivered; wanted no such key",
+            };
             return Err(Error::usage(format!("sinks: {}: publish: {cause}", self.name)));
         }
+        // The folder of the sink `folder` is that of the job.
         let keys = [
+            (DELTA, "path", self.path.is_some()),
+            (DELTA, "mode", self.mode.is_some()),
+            (DELTA, "retention", self.retention.is_some()),
+            (DELTA, "tables", self.tables.is_some()),
             (POSTGRES, "url", self.url.is_some()),
             (POSTGRES, "schema", self.schema.is_some()),
             (POSTGRES, "tables", self.tables.is_some()),
@@ -269,6 +288,25 @@ impl SinkKeys {
             format,
             registry,
             partitions: self.partitions.map(i32::from),
+            tables: self.tables.clone().map(TableNames::into_names),
+        })
+    }
+
+    /// Reads it as a sink of the type `delta`.
+    ///
+    /// # Errors
+    ///
+    /// If a key is missing.
+    pub(super) fn delta(&self) -> Result<DeltaSinkKeys> {
+        let Some(path) = self.path.clone() else {
+            return Err(Error::usage(format!("sinks: {}: path: wanted a folder, or s3://BUCKET/FOLDER", self.name)));
+        };
+        Ok(DeltaSinkKeys {
+            name: self.name.clone(),
+            path: local_path(path),
+            mode: self.mode.unwrap_or_default(),
+            every: self.publish.every.unwrap_or(lakes::EVERY),
+            retention: self.retention.unwrap_or(lakes::RETENTION),
             tables: self.tables.clone().map(TableNames::into_names),
         })
     }

@@ -37,6 +37,8 @@ pub(super) struct ConfigFile {
     pub(super) udfs: Vec<UdfKeys>,
     pub(super) tables: Option<TableNames>,
     #[serde(deserialize_with = "or_default")]
+    pub(super) views: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
     pub(super) columns: BTreeMap<String, Option<Renames>>,
     #[serde(deserialize_with = "or_default")]
     pub(super) csv: CsvKeys,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::columns::ColumnKind;
 use crate::error::{Error, Result};
 use crate::model::InputTable;
+use crate::objects::is_url;
 use crate::sinks::folder::{Codec, FileFormat, FolderSink, OutputFormat, Placing};
 use crate::sources::{CsvDialect, FileColumn, FileOptions, FileSource, NOT_IN_DIALECTS, VersionColumn};
 use crate::tables::{EnrichedDataTable, Table};
@@ -139,7 +140,14 @@ impl OutputConfig {
     ///
     /// If settings contradict each other, or a number is 0.
     pub fn validate(&self) -> Result<()> {
-        if self.format.codec == Codec::Lz4 && self.format.format != OutputFormat::Parquet {
+        let is_delta = self.format.format == OutputFormat::Delta;
+        if is_delta && !cfg!(feature = "delta") {
+            return Err(Error::usage("output.format: this build is without delta; wanted one with the feature delta"));
+        }
+        if is_delta && (!self.placing.partition_by.is_empty() || is_url(&self.path)) {
+            return Err(Error::usage("output.format: delta wants no partitions, and a folder on a disk"));
+        }
+        if self.format.codec == Codec::Lz4 && !is_delta && self.format.format != OutputFormat::Parquet {
             return Err(Error::usage("output.compression: lz4 is for Parquet; text files support gzip, zstd and none"));
         }
         if self.format.target_bytes == 0 {

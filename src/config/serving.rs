@@ -10,12 +10,14 @@ use crate::error::{Error, Result};
 use super::args::RunArgs;
 use super::byte_size::ByteSize;
 use super::ends::{
-    FOLDER, HTTP, KAFKA, LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys,
+    DELTA, FOLDER, HTTP, KAFKA, LateKeys, POSTGRES, PostgresKeys, PostgresSourceKeys, PublishKeys, SinkKeys, SourceKeys,
 };
 use super::file::ConfigFile;
 use super::file_on_disk;
+use super::lakes::DeltaSinkKeys;
 use super::listen::ListenConfig;
 use super::topics::{KafkaSinkKeys, KafkaSourceKeys};
+use super::views::{self, ViewKeys};
 
 /// Flags and environment variables of a service, beside those of a run.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,10 @@ pub struct ServeSettings {
     pub kafka_sources: Vec<KafkaSourceKeys>,
     /// The topics to which it delivers tables.
     pub kafka_sinks: Vec<KafkaSinkKeys>,
+    /// The lakes to which it delivers tables.
+    pub delta_sinks: Vec<DeltaSinkKeys>,
+    /// Queries that are given a name.
+    pub views: Vec<ViewKeys>,
 }
 
 impl ServeSettings {
@@ -123,6 +129,8 @@ impl ServeSettings {
             postgres_sinks: postgres_sinks(&file)?,
             kafka_sources: kafka_sources(&file)?,
             kafka_sinks: kafka_sinks(&file)?,
+            delta_sinks: delta_sinks(&file)?,
+            views: views::views(&file)?,
         })
     }
 }
@@ -130,6 +138,7 @@ impl ServeSettings {
 /// What a build says of types that it is without.
 const WITHOUT_POSTGRES: &str = "this build is without it; wanted one with the feature postgres";
 const WITHOUT_KAFKA: &str = "this build is without it; wanted one with the feature kafka";
+const WITHOUT_DELTA: &str = "this build is without it; wanted one with the feature delta";
 
 /// The folder of the one source there may be.
 fn folder_source(file: &ConfigFile) -> Result<Option<PathBuf>> {
@@ -205,7 +214,7 @@ fn folder_sink(file: &ConfigFile) -> Result<PublishKeys> {
 /// The sinks in databases; fails for sinks of unknown types.
 fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
     let mut sinks: Vec<PostgresKeys> = Vec::new();
-    for sink in file.sinks.iter().filter(|sink| sink.kind != FOLDER && sink.kind != KAFKA) {
+    for sink in file.sinks.iter().filter(|sink| ![DELTA, FOLDER, KAFKA].contains(&sink.kind.as_str())) {
         let (name, kind) = (&sink.name, &sink.kind);
         let problem = match kind.as_str() {
             POSTGRES if !cfg!(feature = "postgres") => WITHOUT_POSTGRES,
@@ -222,9 +231,27 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
                     }
                 }
             }
-            _ => "there is no sink of this type; wanted folder, kafka or postgres",
+            _ => "there is no sink of this type; wanted delta, folder, kafka or postgres",
         };
         return Err(Error::usage(format!("sinks: {name}: found the type {kind}: {problem}")));
+    }
+    Ok(sinks)
+}
+
+/// The sinks in lakes.
+fn delta_sinks(file: &ConfigFile) -> Result<Vec<DeltaSinkKeys>> {
+    let mut sinks: Vec<DeltaSinkKeys> = Vec::new();
+    for sink in file.sinks.iter().filter(|sink| sink.kind == DELTA) {
+        let name = &sink.name;
+        let wrong = |cause: &str| Err(Error::usage(format!("sinks: {name}: {cause}")));
+        if !cfg!(feature = "delta") {
+            return wrong(WITHOUT_DELTA);
+        }
+        let made = sink.delta()?;
+        if file.sinks.iter().filter(|other| other.name == *name).count() > 1 {
+            return wrong("there are two sinks of this name");
+        }
+        sinks.push(made);
     }
     Ok(sinks)
 }
@@ -284,6 +311,8 @@ mod tests {
             postgres_sinks: Vec::new(),
             kafka_sources: Vec::new(),
             kafka_sinks: Vec::new(),
+            delta_sinks: Vec::new(),
+            views: Vec::new(),
         };
         let text = |settings: &ServeSettings| format!("{settings:?}");
         assert_eq!(text(&resolved(yaml, &ServeArgs::default()).expect("valid")), text(&of_file));

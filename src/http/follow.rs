@@ -61,6 +61,11 @@ pub(super) async fn follow(
         let detail = format!("what changes in {table} can't be followed: it is not kept; the published files have it");
         return Err(Problem::not_found(detail));
     }
+    #[cfg(feature = "sql")]
+    if super::views::named(&app, &table).await?.is_some() {
+        let detail = format!("what changes in {table} can't be followed: it is a view, computed when it is read");
+        return Err(Problem::not_found(detail));
+    }
     if snapshot.info(&table).is_err() {
         return Err(unknown_table(&table, &snapshot));
     }

@@ -32,6 +32,8 @@ pub(super) struct Cursor {
     pub(super) key: Vec<u8>,
 }
 
+/// How many rows an answer in JSON has if the request does not say.
+pub(super) const DEFAULT_LIMIT: u64 = 1000;
 /// The most rows of a page.
 pub(super) const LIMIT_MAX: u64 = 100_000;
 

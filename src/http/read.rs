@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
 use arrow::record_batch::RecordBatch;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -19,9 +18,10 @@ use super::app::{App, Shared};
 use super::enriched;
 use super::enriched_info::LOOKED_UP_BY;
 use super::problem::Problem;
-use super::query::{LIMIT_MAX, ReadQuery};
+use super::query::{DEFAULT_LIMIT, LIMIT_MAX, ReadQuery};
 use super::rows::RowFormat;
 use super::stamp::{epoch_headers, timestamp};
+use super::table_json::table_json;
 
 /// The tables, their columns and sizes.
 pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
@@ -29,20 +29,12 @@ pub(super) async fn tables(State(app): Shared) -> Result<Response, Problem> {
     let snapshot = app.tables.snapshot();
     let epoch = snapshot.committed().unwrap_or_default();
     let table = |table: &TableInfo| table_json(table, snapshot.rows(&table.name).ok());
-    let tables: Vec<Value> =
-        snapshot.tables().map(table).chain(app.enriched.get().map(|table| looked_up_json(&table))).collect();
+    let tables = snapshot.tables().map(table).chain(app.enriched.get().map(|table| looked_up_json(&table)));
+    #[cfg(feature = "sql")]
+    let tables = tables.chain(super::views::listed(&app).await);
+    let tables: Vec<Value> = tables.collect();
     let body = json!({ "epoch": epoch.epoch, "committed_at": timestamp(epoch.time_ms), "tables": tables });
     Ok((epoch_headers(epoch), Json(body)).into_response())
-}
-
-/// A table and its columns; `rows` is how many it has, if that is known.
-fn table_json(table: &TableInfo, rows: Option<u64>) -> Value {
-    let column = |field: &FieldRef| {
-        let data_type = field.data_type().to_string();
-        json!({ "name": field.name(), "type": data_type, "nullable": field.is_nullable() })
-    };
-    let columns: Vec<Value> = table.schema.fields().iter().map(column).collect();
-    json!({ "name": table.name, "key": table.key, "rows": rows, "columns": columns })
 }
 
 /// A table that is not kept.
@@ -68,6 +60,10 @@ pub(super) async fn table(
     let uri = uri.path().to_owned();
     if let Some(enriched) = app.enriched.get().filter(|enriched| enriched.name == table) {
         return enriched::rows(&app, enriched, uri, query, format).await;
+    }
+    #[cfg(feature = "sql")]
+    if let Some(view) = super::views::named(&app, &table).await? {
+        return super::views::rows(&app, view, uri, query, format).await;
     }
     let snapshot = snapshot_of(&app, &query)?;
     let Ok(info) = snapshot.info(&table).cloned() else { return Err(unknown_table(&table, &snapshot)) };
@@ -236,6 +232,3 @@ impl Read {
         Ok(FoundRows::Page(vec![sorted], None))
     }
 }
-
-/// How many rows an answer in JSON has if the request does not say.
-const DEFAULT_LIMIT: u64 = 1000;

@@ -20,7 +20,7 @@ use super::problem::Problem;
 
 /// A format of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowFormat {
+pub(crate) enum RowFormat {
     Json,
     JsonLines,
     Csv,
@@ -72,7 +72,7 @@ const KINDS: &str = "application/json, application/x-ndjson, text/csv, applicati
                      application/vnd.apache.parquet";
 
 /// Encodes batches one after the other.
-pub(super) struct RowEncoder {
+pub(crate) struct RowEncoder {
     format: Encoder,
     schema: SchemaRef,
 }
@@ -115,7 +115,7 @@ impl Write for Buffered {
 
 impl RowEncoder {
     /// An encoder of rows with these columns. JSON has something before and behind its rows.
-    pub(super) fn new(format: RowFormat, schema: &SchemaRef, around: (String, String)) -> Result<RowEncoder> {
+    pub(crate) fn new(format: RowFormat, schema: &SchemaRef, around: (String, String)) -> Result<RowEncoder> {
         let buffered = Buffered::default();
         let format = match format {
             RowFormat::Json => Encoder::Json { before: around.0, behind: around.1, has_rows: false },
@@ -143,7 +143,7 @@ impl RowEncoder {
     }
 
     /// Some rows.
-    pub(super) fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>> {
+    pub(crate) fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>> {
         match &mut self.format {
             Encoder::Json { before, has_rows, .. } => {
                 let mut bytes = std::mem::take(before).into_bytes();
@@ -176,7 +176,7 @@ impl RowEncoder {
     }
 
     /// What comes behind the last rows.
-    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<u8>> {
         let has_nothing = matches!(&self.format, Encoder::Csv { has_header: false });
         match &mut self.format {
             Encoder::Csv { .. } if has_nothing => self.rows(&RecordBatch::new_empty(Arc::clone(&self.schema))),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Result as MillstreamResult};
 use crate::sql::{QueryAnswer, QueryError};
 
-use super::app::Shared;
+use super::app::{App, Shared};
 use super::problem::Problem;
 use super::rows::{RowEncoder, RowFormat};
 use super::stamp::{epoch_headers, timestamp};
@@ -45,6 +45,15 @@ pub(super) async fn sql(
     app.check_live()?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = RowFormat::asked(format.as_deref(), accept)?;
+    answered(&app, q, move |answer| encoded(answer, format)).await
+}
+
+/// Makes an answer of the rows of a query.
+pub(super) async fn answered<R: Send + 'static>(
+    app: &App,
+    q: String,
+    encode: impl FnOnce(QueryAnswer) -> MillstreamResult<R> + Send + 'static,
+) -> Result<R, Problem> {
     let running = Arc::clone(&app.queries.running).try_acquire_owned();
     let busy = || Problem::retry(StatusCode::TOO_MANY_REQUESTS, 1, "too many queries run at the moment");
     let permit = running.map_err(|_| busy())?;
@@ -52,7 +61,7 @@ pub(super) async fn sql(
     let mut running = AbortedOnDrop(app.queries.threads.spawn(async move {
         let _permit = permit;
         let answer = engine.query(&q).await.map_err(problem)?;
-        encoded(answer, format).map_err(Problem::from)
+        encode(answer).map_err(Problem::from)
     }));
     (&mut running.0).await.map_err(Error::failed)?
 }

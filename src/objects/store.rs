@@ -85,6 +85,14 @@ impl ObjectFolder {
         Ok(ObjectFolder { url, store, prefix, runtime })
     }
 
+    /// What reads and writes there, and below which prefix.
+    #[cfg(feature = "delta")]
+    pub(crate) fn into_store(self) -> (Arc<dyn ObjectStore>, ObjectPath) {
+        // Its runtime may not be dropped within another one, and ends with the process.
+        self.runtime.shutdown_background();
+        (self.store, self.prefix)
+    }
+
     /// Its URL.
     pub(crate) fn url(&self) -> &str {
         &self.url

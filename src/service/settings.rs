@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use crate::config::{
-    ByteSize, JobConfig, KafkaSinkKeys, KafkaSourceKeys, ListenConfig, PostgresKeys, PostgresSourceKeys, RunArgs,
-    RunConfig, ServeArgs, ServeSettings, absolute,
+    ByteSize, DeltaSinkKeys, JobConfig, KafkaSinkKeys, KafkaSourceKeys, ListenConfig, PostgresKeys, PostgresSourceKeys,
+    RunArgs, RunConfig, ServeArgs, ServeSettings, ViewKeys, absolute,
 };
 use crate::durable::Durability;
 use crate::error::{Error, Result};
 use crate::model::{Day, InputTable};
+use crate::objects::is_url;
+use crate::sinks::folder::OutputFormat;
 
 use super::remote::RemoteFolders;
 use super::{brokers, databases};
@@ -55,6 +57,10 @@ pub struct ServiceConfig {
     pub kafka_sinks: Vec<KafkaSinkKeys>,
     /// The topics that it follows.
     pub kafka_sources: Vec<KafkaSourceKeys>,
+    /// The lakes to which it delivers tables.
+    pub delta_sinks: Vec<DeltaSinkKeys>,
+    /// Queries of its tables that are given a name, and computed when they are read.
+    pub views: Vec<ViewKeys>,
     /// Which of its folders are in object storage.
     pub remote: RemoteFolders,
     /// The folder of the demo that it is of, which its page may then control; `None` for any other service.
@@ -83,6 +89,8 @@ impl ServiceConfig {
             postgres_source: None,
             kafka_sinks: Vec::new(),
             kafka_sources: Vec::new(),
+            delta_sinks: Vec::new(),
+            views: Vec::new(),
             remote: RemoteFolders::default(),
             demo: None,
         }
@@ -113,7 +121,13 @@ impl ServiceConfig {
             postgres_sinks,
             kafka_sources,
             kafka_sinks,
+            delta_sinks,
+            views,
         } = settings;
+        if run.output.format.format == OutputFormat::Delta {
+            let cause = "a service does not publish it; wanted a sink of the type delta";
+            return Err(Error::usage(format!("output.format: delta: {cause}")));
+        }
         let remote = RemoteFolders::localize(&mut run, &mut incoming, state.as_deref())?;
         let config = ServiceConfig::new(run);
         databases::check(postgres_source.as_ref(), &postgres_sinks)?;
@@ -127,6 +141,7 @@ impl ServiceConfig {
                 "state {state} is in the input folder, whose files are read; choose another"
             )));
         }
+        check_lakes(&delta_sinks, &config.run, &state)?;
         let checkpoint_every = checkpoint_every.map_or(CHECKPOINT_EVERY, ByteSize::bytes);
         Ok(ServiceConfig {
             incoming,
@@ -143,6 +158,8 @@ impl ServiceConfig {
             postgres_sinks,
             kafka_sources,
             kafka_sinks,
+            delta_sinks,
+            views,
             remote,
             ..config
         })
@@ -150,7 +167,8 @@ impl ServiceConfig {
 
     /// True if somebody keeps the tables and follows what each epoch changes.
     pub(super) fn is_followed(&self) -> bool {
-        self.replayed_rows > 0 || !self.postgres_sinks.is_empty() || !self.kafka_sinks.is_empty()
+        let has_sinks = !self.postgres_sinks.is_empty() || !self.kafka_sinks.is_empty() || !self.delta_sinks.is_empty();
+        self.replayed_rows > 0 || has_sinks
     }
 
     /// The folder in which files arrive.
@@ -173,6 +191,25 @@ impl ServiceConfig {
         job.max_rejected_share = 1.0;
         job
     }
+}
+
+/// Checks that each lake has a folder of its own.
+fn check_lakes(sinks: &[DeltaSinkKeys], run: &RunConfig, state: &Path) -> Result<()> {
+    let mut taken = vec![
+        ("the input folder".to_owned(), absolute(&run.input.path)),
+        ("the output folder".to_owned(), absolute(&run.output.path)),
+        ("the state".to_owned(), absolute(state)),
+    ];
+    for DeltaSinkKeys { name, path, .. } in sinks {
+        let path = if is_url(path) { path.clone() } else { absolute(path) };
+        let is_within = |(_, other): &&(String, PathBuf)| path.starts_with(other) || other.starts_with(&path);
+        if let Some((what, _)) = taken.iter().find(is_within) {
+            let shown = path.display();
+            return Err(Error::usage(format!("sinks: {name}: path: {shown} is that of {what}, or in it, or has it")));
+        }
+        taken.push((format!("the sink {name}"), path));
+    }
+    Ok(())
 }
 
 /// Checks that no table of a database has versions: its deletes have none.

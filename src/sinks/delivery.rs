@@ -14,5 +14,7 @@ mod queue;
 mod sink;
 mod thread;
 
+#[cfg(feature = "delta")]
+pub(crate) use destination::DeliveryPace;
 pub(crate) use destination::{Delivery, DeliveryError, DeliveryStanding, Destination};
 pub(crate) use sink::{DeliveredTables, DeliverySink, DeliveryTarget, KnownEpochs};

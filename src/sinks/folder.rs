@@ -5,6 +5,7 @@
 //! ```
 
 mod count;
+mod delta;
 mod disk;
 mod store;
 mod update;
@@ -31,7 +32,10 @@ use write::{PartWriter, ShareOfRun, TableWriter};
 /// Readers see the former tables until the commit.
 pub struct FolderSink {
     root: PathBuf,
+    /// Of the files; those of Delta are Parquet.
     format: FileFormat,
+    /// True if each table is to have a log of Delta.
+    is_delta: bool,
     /// Partitioning, bucketing and sort order, by table name.
     placing: HashMap<String, Placing>,
     output: Option<OutputFolder>,
@@ -46,7 +50,10 @@ impl FolderSink {
     #[must_use]
     pub fn new(root: &Path, format: FileFormat) -> FolderSink {
         let (root, placing, tables) = (root.to_owned(), HashMap::new(), Vec::new());
-        FolderSink { root, format, placing, output: None, tables, committed: None, job: None }
+        let is_delta = format.format == OutputFormat::Delta;
+        let of_files = if is_delta { OutputFormat::Parquet } else { format.format };
+        let format = FileFormat { format: of_files, ..format };
+        FolderSink { root, format, is_delta, placing, output: None, tables, committed: None, job: None }
     }
 
     /// Sets the partitioning, bucketing and sort order of a table. It has no effect if the job does not have the table.
@@ -114,14 +121,15 @@ impl Sink for FolderSink {
         let placing = self.placing.get(&table.name).cloned().unwrap_or_default();
         // Where rows are sorted, they are taken from many batches at a time, whose dictionaries would all be merged.
         // And each encoder keeps a map of the dictionary, which is too large to have one for each of many folders.
-        let is_plain = placing.is_trivial() && placing.order_of(table).is_empty();
+        let is_plain = placing.is_trivial() && placing.order_of(table).is_empty() && !self.is_delta;
         let dictionaries = self.format.format == OutputFormat::Parquet && is_plain;
         Some(PartOptions { together: true, dictionaries, ..PartOptions::default() })
     }
 
     fn part(&mut self, table: &TableInfo, _: usize) -> Result<Box<dyn SinkPart>> {
-        let part = self.writer(table)?.part();
-        Ok(Box::new(FirstEpoch { table: table.name.clone(), part: Some(part) }))
+        let of_delta = if self.is_delta { Some(delta::table(table)?) } else { None };
+        let part = self.writer(of_delta.as_ref().unwrap_or(table))?.part();
+        Ok(Box::new(FirstEpoch { table: table.name.clone(), part: Some(part), of_delta }))
     }
 
     fn prepare(&mut self, epoch: Epoch, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<Vec<TableReport>> {
@@ -145,7 +153,11 @@ impl Sink for FolderSink {
             report.written = writer.finish(report.written)?;
             sizes.push((name.as_str(), report.written));
         }
-        output.commit(&sizes)?;
+        let (job, is_delta) = (self.job.as_ref(), self.is_delta);
+        output.commit(&sizes, |name, staged, former| match job.and_then(|job| job.table(name)) {
+            Some(table) if is_delta => delta::log(table, staged, former),
+            _ => Ok(()),
+        })?;
         self.tables.clear();
         self.committed = self.output.take().map(|_| self.job().run_id.clone());
         Ok(())
@@ -167,6 +179,8 @@ impl Sink for FolderSink {
 struct FirstEpoch {
     table: String,
     part: Option<PartWriter>,
+    /// The table as Delta has it, if that is what it is written as.
+    of_delta: Option<TableInfo>,
 }
 
 impl SinkPart for FirstEpoch {
@@ -176,7 +190,10 @@ impl SinkPart for FirstEpoch {
             let table = &self.table;
             return Err(Error::failed(format!("{table}: the first epoch deletes a row, wanted insertions only")));
         }
-        changes.plus.iter().try_for_each(|rows| part.write(rows))
+        changes.plus.iter().try_for_each(|rows| match &self.of_delta {
+            Some(table) => part.write(&delta::rows(rows, table)?),
+            None => part.write(rows),
+        })
     }
 
     fn seal(&mut self, upper: Epoch) -> Result<()> {

@@ -46,6 +46,11 @@ pub struct SinkContext {
 }
 
 impl SinkContext {
+    /// A table of the job.
+    pub(crate) fn table(&self, name: &str) -> Option<&TableInfo> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+
     /// Checks that the job has these tables.
     ///
     /// # Errors

@@ -17,12 +17,13 @@ use super::settings::SETTINGS;
 
 /// Registers the functions, after those of `datafusion-pg-catalog`, some of which they take the place of.
 pub(super) async fn register(context: &SessionContext, texts: CatalogTexts) -> QueryResult<()> {
-    let CatalogTexts { constraints, indexes, comments, tables } = texts;
+    let CatalogTexts { constraints, indexes, comments, views, tables } = texts;
     let whole = |texts: BTreeMap<i64, String>| texts.into_iter().map(|(object, text)| (object, vec![text])).collect();
     for (name, texts) in [
         ("pg_get_constraintdef", whole(constraints)),
         ("pg_get_indexdef", indexes),
         ("obj_description", whole(comments)),
+        ("pg_get_viewdef", whole(views)),
     ] {
         context.register_udf(ScalarUDF::from(TextOfObject::new(name, texts)));
     }
@@ -32,7 +33,6 @@ pub(super) async fn register(context: &SessionContext, texts: CatalogTexts) -> Q
         "pg_get_function_identity_arguments",
         "pg_get_function_result",
         "pg_get_serial_sequence",
-        "pg_get_viewdef",
         "pg_size_pretty",
         "pg_table_size",
         "shobj_description",
@@ -49,6 +49,8 @@ pub(super) async fn register(context: &SessionContext, texts: CatalogTexts) -> Q
     let version = concat!("PostgreSQL 16.6 (millstream ", env!("CARGO_PKG_VERSION"), ")");
     context.register_udf(constant("version", version));
     context.register_udf(constant("current_schema", SHOP));
+    // Nobody has locks; pools of connections let them go.
+    context.register_udf(constant("pg_advisory_unlock_all", ""));
     let no = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(false))));
     context.register_udf(create_udf(
         "pg_is_in_recovery",

@@ -22,6 +22,8 @@ pub(super) struct DescribedTable {
     /// The columns of the primary key; none if there is none.
     pub(super) key: Vec<String>,
     pub(super) comment: String,
+    /// Of a view, its query.
+    pub(super) view: Option<String>,
 }
 
 /// The name of the one database.
@@ -59,6 +61,8 @@ pub(super) struct CatalogTexts {
     /// The definition of an index, and behind it the columns.
     pub(super) indexes: BTreeMap<i64, Vec<String>>,
     pub(super) comments: BTreeMap<i64, String>,
+    /// The queries of views.
+    pub(super) views: BTreeMap<i64, String>,
     /// The ids of tables, by their names with and without that of the schema.
     pub(super) tables: BTreeMap<String, i64>,
 }
@@ -70,6 +74,7 @@ impl CatalogTexts {
         for table in tables {
             let (oid, index) = (i64::from(ids[&name_of(table)]), i64::from(ids[&index_of(table)]));
             texts.comments.insert(oid, table.comment.clone());
+            texts.views.extend(table.view.iter().map(|query| (oid, format!("{query};"))));
             texts.tables.insert(name_of(table), oid);
             texts.tables.insert(table.name.clone(), oid);
             let (name, columns) = (&table.name, table.key.join(", "));
@@ -95,7 +100,7 @@ impl CatalogTables {
     /// What describes these tables, before other tables of `pg_catalog`.
     pub(super) async fn new(others: Arc<dyn SchemaProvider>, tables: &[DescribedTable]) -> QueryResult<CatalogTables> {
         let mut rows: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
-        for name in ["pg_attribute", "pg_class", "pg_constraint", "pg_description", "pg_index"] {
+        for name in ["pg_attribute", "pg_class", "pg_constraint", "pg_description", "pg_index", "pg_views"] {
             rows.insert(name, Vec::new());
         }
         let mut add = |table, row| rows.entry(table).or_default().push(row);
@@ -179,7 +184,12 @@ fn describe(table: &DescribedTable, ids: &BTreeMap<String, u32>, add: &mut impl 
             "relkind": kind, "relnatts": columns, "relispopulated": true, "relreplident": "d",
         })
     };
-    add("pg_class", relation(oid, &table.name, "r", HEAP, columns.len()));
+    let (kind, access) = if table.view.is_some() { ("v", 0) } else { ("r", HEAP) };
+    add("pg_class", relation(oid, &table.name, kind, access, columns.len()));
+    if let Some(query) = &table.view {
+        let view = json!({ "schemaname": table.schema, "viewname": table.name, "definition": format!("{query};") });
+        add("pg_views", view);
+    }
     add("pg_description", json!({ "objoid": oid, "classoid": PG_CLASS, "objsubid": 0, "description": table.comment }));
     for (number, field) in (1..).zip(columns) {
         add("pg_attribute", attribute(oid, number, field));

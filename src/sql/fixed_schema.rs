@@ -7,21 +7,30 @@ use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result as QueryResult;
 
+use super::sql_state::QueryProblem;
+
 /// A schema that nobody can add to.
-#[derive(Debug, Default)]
-pub(super) struct FixedSchema(pub(super) BTreeMap<String, Arc<dyn TableProvider>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct FixedSchema {
+    pub(super) tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// What can't be read, and why.
+    pub(super) unreadable: BTreeMap<String, QueryProblem>,
+}
 
 #[async_trait]
 impl SchemaProvider for FixedSchema {
     fn table_names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.tables.keys().cloned().collect()
     }
 
     async fn table(&self, name: &str) -> QueryResult<Option<Arc<dyn TableProvider>>> {
-        Ok(self.0.get(name).cloned())
+        match self.unreadable.get(name) {
+            Some(problem) => Err(problem.clone().into()),
+            None => Ok(self.tables.get(name).cloned()),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.tables.contains_key(name) || self.unreadable.contains_key(name)
     }
 }

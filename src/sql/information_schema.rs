@@ -20,10 +20,20 @@ pub(super) fn information_schema(tables: &[DescribedTable]) -> QueryResult<Fixed
     for schema in [SHOP, MILLSTREAM, "information_schema", "pg_catalog"] {
         rows.entry("schemata").or_default().push(json!({ "catalog_name": DATABASE, "schema_name": schema }));
     }
+    let encoding = json!({
+        "character_set_name": "UTF8", "character_repertoire": "UCS", "form_of_use": "UTF8",
+        "default_collate_catalog": DATABASE, "default_collate_schema": "pg_catalog", "default_collate_name": "default",
+    });
+    rows.entry("character_sets").or_default().push(encoding);
     for table in tables {
         let place = json!({ "table_catalog": DATABASE, "table_schema": table.schema, "table_name": table.name });
-        let kind = json!({ "table_type": "BASE TABLE", "is_insertable_into": "NO" });
+        let kind = if table.view.is_some() { "VIEW" } else { "BASE TABLE" };
+        let kind = json!({ "table_type": kind, "is_insertable_into": "NO" });
         rows.entry("tables").or_default().push(with(&place, kind));
+        if let Some(query) = &table.view {
+            let view = json!({ "view_definition": query, "check_option": "NONE", "is_updatable": "NO" });
+            rows.entry("views").or_default().push(with(&place, view));
+        }
         for (number, field) in (1..).zip(table.columns.fields()) {
             rows.entry("columns").or_default().push(with(&place, column(number, field)));
         }
@@ -44,13 +54,16 @@ pub(super) fn information_schema(tables: &[DescribedTable]) -> QueryResult<Fixed
     let mut all = FixedSchema::default();
     for (name, schema) in schemas() {
         let rows = rows_of_json(&rows.remove(name).unwrap_or_default(), &schema)?;
-        all.0.insert(name.to_owned(), Arc::new(MemTable::try_new(schema, vec![vec![rows]])?));
+        all.tables.insert(name.to_owned(), Arc::new(MemTable::try_new(schema, vec![vec![rows]])?));
     }
     Ok(all)
 }
 
+/// Of the columns of a table, which have none of their own.
+const COLLATION: [&str; 3] = ["collation_catalog", "collation_schema", "collation_name"];
+
 /// The columns of the tables: texts, and numbers.
-fn schemas() -> [(&'static str, QueriedSchema); 6] {
+fn schemas() -> [(&'static str, QueriedSchema); 8] {
     let of = |texts: &[&str], numbers: &[&str]| {
         let texts = texts.iter().map(|name| Field::new(*name, DataType::Utf8, true));
         let numbers = numbers.iter().map(|name| Field::new(*name, DataType::Int32, true));
@@ -60,13 +73,26 @@ fn schemas() -> [(&'static str, QueriedSchema); 6] {
     let constraint = ["constraint_catalog", "constraint_schema", "constraint_name"];
     let columns = ["column_name", "column_default", "is_nullable", "data_type", "udt_schema", "udt_name"];
     let generated = ["is_identity", "is_generated", "is_updatable"];
-    let numbers =
-        ["ordinal_position", "character_maximum_length", "numeric_precision", "numeric_scale", "datetime_precision"];
+    let numbers = [
+        "ordinal_position",
+        "character_maximum_length",
+        "character_octet_length",
+        "numeric_precision",
+        "numeric_precision_radix",
+        "numeric_scale",
+        "datetime_precision",
+    ];
     let deferred = ["constraint_type", "is_deferrable", "initially_deferred"];
+    let unique = ["unique_constraint_catalog", "unique_constraint_schema", "unique_constraint_name"];
+    let referential = ["match_option", "update_rule", "delete_rule"];
+    let encoding = ["character_set_catalog", "character_set_schema", "character_set_name", "character_repertoire"];
+    let default = ["form_of_use", "default_collate_catalog", "default_collate_schema", "default_collate_name"];
     [
+        ("character_sets", of(&[&encoding[..], &default].concat(), &[])),
+        ("referential_constraints", of(&[&constraint[..], &unique, &referential].concat(), &[])),
         ("schemata", of(&["catalog_name", "schema_name", "schema_owner"], &[])),
         ("tables", of(&[&place[..], &["table_type", "is_insertable_into"]].concat(), &[])),
-        ("columns", of(&[&place[..], &columns, &generated].concat(), &numbers)),
+        ("columns", of(&[&place[..], &columns, &generated, &encoding[..3], &COLLATION].concat(), &numbers)),
         ("views", of(&[&place[..], &["view_definition", "check_option", "is_updatable"]].concat(), &[])),
         ("table_constraints", of(&[&constraint[..], &place, &deferred].concat(), &[])),
         ("key_column_usage", of(&[&constraint[..], &place, &["column_name"]].concat(), &["ordinal_position"])),

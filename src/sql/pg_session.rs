@@ -63,9 +63,9 @@ pub(super) struct PgSession {
     service: DfSessionService,
     hooks: Vec<Arc<dyn QueryHook>>,
     context: Arc<SessionContext>,
-    epoch: Arc<SessionEpoch>,
+    pub(super) epoch: Arc<SessionEpoch>,
     state: Arc<ServiceState>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl PgSession {
@@ -112,6 +112,24 @@ impl PgSession {
         let statement = AnyStatement::Statement(Box::new(statement.clone()));
         let plan = self.context.state().statement_to_plan(statement).await;
         plan.map_err(|error| PgWireError::ApiError(Box::new(error)))
+    }
+
+    /// Answers the statements of a text, each before the next one.
+    async fn answer_all<C>(&self, client: &mut C, text: &str) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let statements = statements(text)?;
+        if statements.is_empty() {
+            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
+        }
+        for statement in &statements {
+            self.answer(client, statement).await?;
+        }
+        Ok(())
     }
 
     /// Answers one statement of a text, and sends the answer.
@@ -254,20 +272,17 @@ impl SimpleQueryHandler for PgSession {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let _answering = self.epoch.answering();
         if let Some(subscribe) = Subscribe::parse(&query.query) {
             self.subscribe(client, subscribe?).await?;
             return send_ready_for_query(client, TransactionStatus::Idle).await;
         }
         client.set_state(PgWireConnectionState::QueryInProgress);
         self.epoch.end_if_idle(client);
-        let statements = statements(&query.query)?;
-        if statements.is_empty() {
-            client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
-        }
-        for statement in &statements {
-            self.answer(client, statement).await?;
-        }
+        let answered = self.answer_all(client, &query.query).await;
+        // Also after an error, which ends a statement that is no part of a transaction.
         self.epoch.end_if_idle(client);
+        answered?;
         client.set_state(PgWireConnectionState::ReadyForQuery);
         send_ready_for_query(client, client.transaction_status()).await
     }
@@ -300,6 +315,7 @@ impl ExtendedQueryHandler for PgSession {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let _answering = self.epoch.answering();
         let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
         match self.kept(client, &message.query, &types).await? {
@@ -319,6 +335,7 @@ impl ExtendedQueryHandler for PgSession {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let _answering = self.epoch.answering();
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
         if let Some(Entry::Value(portal)) = client.portal_store().get_portal(name) {
             match &portal.statement.statement {
@@ -349,6 +366,7 @@ impl ExtendedQueryHandler for PgSession {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let _answering = self.epoch.answering();
         client.portal_store().rm_portal(DEFAULT_NAME);
         if self.epoch.end_if_idle(client)
             && let Some(portals) = client.portal_store().as_any().downcast_ref::<MemPortalStore<KeptStatement>>()

@@ -1,6 +1,7 @@
 //! The epoch that the statements of a transaction read.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use datafusion::common::Result as QueryResult;
 use pgwire::api::ClientInfo;
@@ -44,19 +45,28 @@ impl ReadEpoch {
     }
 }
 
-/// The epoch that the current transaction of a session reads.
-pub(super) struct SessionEpoch(Mutex<ReadEpoch>);
+/// The epoch that the current transaction of a session reads, and whether the session works.
+pub(super) struct SessionEpoch(Mutex<SessionActivity>);
+
+struct SessionActivity {
+    epoch: ReadEpoch,
+    /// How many messages are being answered.
+    answering: usize,
+    /// When the last one was.
+    answered: Instant,
+}
 
 impl SessionEpoch {
     pub(super) fn new(tables: &MemoryTables) -> SessionEpoch {
-        SessionEpoch(Mutex::new(ReadEpoch::new(tables)))
+        let epoch = ReadEpoch::new(tables);
+        SessionEpoch(Mutex::new(SessionActivity { epoch, answering: 0, answered: Instant::now() }))
     }
 
     /// Begins a transaction, and lets go what the one before has read. Running statements keep the epoch they began
     /// with.
     pub(super) fn begin(&self) {
-        let mut epoch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *epoch = ReadEpoch::new(&epoch.tables);
+        let mut session = self.lock();
+        session.epoch = ReadEpoch::new(&session.epoch.tables);
     }
 
     /// Lets go what was read, if no transaction goes on; true if none does.
@@ -69,6 +79,33 @@ impl SessionEpoch {
     }
 
     pub(super) fn get(&self) -> ReadEpoch {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().epoch.clone()
+    }
+
+    /// The session answers a message as long as this lives.
+    pub(super) fn answering(&self) -> Answering<'_> {
+        self.lock().answering += 1;
+        Answering(self)
+    }
+
+    /// How long a transaction has waited for its client with what it has read; `None` if it does not.
+    pub(super) fn idle_for(&self) -> Option<Duration> {
+        let session = self.lock();
+        let holds_epoch = session.epoch.chosen.get().is_some();
+        (holds_epoch && session.answering == 0).then(|| session.answered.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SessionActivity> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message is being answered.
+pub(super) struct Answering<'a>(&'a SessionEpoch);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let mut session = self.0.lock();
+        (session.answering, session.answered) = (session.answering - 1, Instant::now());
     }
 }

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, Value,
-    ValueWithSpan, VisitMut, VisitorMut, visit_expressions, visit_expressions_mut, visit_relations,
+    FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -18,8 +18,10 @@ use datafusion_pg_catalog::sql::rules::{
 };
 use pgwire::api::Type;
 
+use super::catalog_expressions::with_known_types;
 use super::catalog_tables::OF_CATALOG;
 use super::date_formats::chrono_format;
+use super::parsed_expression::parsed;
 use super::sql_state::QueryProblem;
 use super::text_limits::{check_relations, check_text};
 
@@ -42,50 +44,105 @@ static RULES: LazyLock<Vec<Box<dyn SqlStatementRewriteRule>>> = LazyLock::new(||
 pub(super) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
     check_text(text)?;
     let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_statements());
-    let asks_catalog = parsed.as_ref().map_or_else(|_| text.contains("pg_catalog"), |all| all.iter().any(asks_catalog));
-    let parsed = if asks_catalog { CATALOG.parse(&with_known_objects(text)) } else { parsed };
-    let parsed = parsed.map_err(|cause| {
-        let message = cause.to_string();
-        QueryProblem::new(QueryProblem::SYNTAX, message.strip_prefix("sql parser error: ").unwrap_or(&message))
-    });
-    let rewritten = |statement: Statement| {
-        let mut statement = match asks_catalog {
-            true => statement,
-            false => RULES.iter().fold(statement, |statement, rule| rule.rewrite(statement)),
-        };
-        check_relations(&statement)?;
-        if let ControlFlow::Break(problem) = statement.visit(&mut OtherWays { asks_catalog }) {
-            return Err(problem);
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        // Some of what clients ask the catalog is not parsed as it stands.
+        Err(_) if text.contains("pg_catalog") => {
+            return of_catalog(text)?.into_iter().map(|statement| rewritten(statement, true)).collect();
         }
-        if asks_catalog {
-            let _ = statement.visit(&mut CatalogQuestions);
-        }
-        Ok(statement)
+        Err(cause) => return Err(syntax(&cause)),
     };
-    parsed?.into_iter().map(rewritten).collect()
+    let is_one = parsed.len() == 1;
+    let mut all = Vec::new();
+    for statement in parsed {
+        match asks_catalog(&statement) {
+            true => {
+                let own = if is_one { text.to_owned() } else { statement.to_string() };
+                for statement in of_catalog(&own)? {
+                    all.push(rewritten(statement, true)?);
+                }
+            }
+            false => {
+                let statement = RULES.iter().fold(statement, |statement, rule| rule.rewrite(statement));
+                all.push(rewritten(statement, false)?);
+            }
+        }
+    }
+    Ok(all)
 }
 
-/// True if a statement reads tables of the catalog, or names types and functions that only it has.
+/// The statements of a text that asks the catalog.
+fn of_catalog(text: &str) -> Result<Vec<Statement>, QueryProblem> {
+    CATALOG.parse(&with_known_objects(text)).map_err(|cause| syntax(&cause))
+}
+
+fn syntax(cause: &impl std::fmt::Display) -> QueryProblem {
+    let message = cause.to_string();
+    QueryProblem::new(QueryProblem::SYNTAX, message.strip_prefix("sql parser error: ").unwrap_or(&message))
+}
+
+fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, QueryProblem> {
+    check_relations(&statement)?;
+    if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut OtherWays { asks_catalog }) {
+        return Err(problem);
+    }
+    if asks_catalog {
+        let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions);
+    }
+    Ok(statement)
+}
+
+/// True if a statement reads tables of the catalog and no others, or names types that only the catalog has.
 fn asks_catalog(statement: &Statement) -> bool {
-    let of_catalog = |name: &ObjectName| {
+    let mut asked = ReadTables::default();
+    let _ = Visit::visit(statement, &mut asked);
+    let others = asked.others.iter().any(|name| !asked.own.contains(name));
+    asked.of_catalog && !others
+}
+
+/// What a statement reads.
+#[derive(Default)]
+struct ReadTables {
+    of_catalog: bool,
+    /// Tables that are none of the catalog.
+    others: BTreeSet<String>,
+    /// What the statement itself names.
+    own: BTreeSet<String>,
+}
+
+impl Visitor for ReadTables {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.own.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, args, .. } = table else { return ControlFlow::Continue(()) };
         let names: Vec<_> =
             name.0.iter().filter_map(ObjectNamePart::as_ident).map(|name| name.value.to_lowercase()).collect();
         match &names[..] {
-            [name] => name.starts_with("pg_"),
-            [.., schema, _] => schema == "pg_catalog" || schema == "information_schema",
-            [] => false,
+            [name] if name.starts_with("pg_") => self.of_catalog = true,
+            [.., schema, _] if schema == "pg_catalog" || schema == "information_schema" => self.of_catalog = true,
+            // A function may stand where a table does.
+            _ if args.is_some() => {}
+            names => {
+                self.others.insert(names.join("."));
+            }
         }
-    };
-    let relation =
-        |name: &ObjectName| if of_catalog(name) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let expression = |expr: &Expr| match expr {
-        Expr::Cast { data_type: DataType::Regclass, .. } => ControlFlow::Break(()),
-        Expr::Cast { data_type: DataType::Custom(name, _), .. } if name.to_string().contains("reg") => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    };
-    visit_relations(statement, relation).is_break() || visit_expressions(statement, expression).is_break()
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.of_catalog |= match expr {
+            Expr::Cast { data_type: DataType::Regclass, .. } => true,
+            Expr::Cast { data_type: DataType::Custom(name, _), .. } => name.to_string().contains("reg"),
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
 }
 
 /// Gives parameters the types that a client says they have, where DataFusion would take them for whole numbers.
@@ -142,6 +199,16 @@ impl VisitorMut for OtherWays {
                 Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, limit_by: Vec::new() });
             query.fetch = None;
         }
+        // Clients do not say of which type such parameters are.
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            for count in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
+                if matches!(count, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }))
+                    && let Some(whole) = parsed(&format!("CAST({count} AS BIGINT)"))
+                {
+                    *count = whole;
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -158,7 +225,7 @@ impl VisitorMut for OtherWays {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let FunctionArguments::List(arguments) = &mut function.args else { return ControlFlow::Continue(()) };
         match (last_name(&function.name.0).map(str::to_lowercase).as_deref(), &mut arguments.args[..]) {
-            (Some("to_char"), [_, format]) => {
+            (Some("to_char" | "to_date" | "to_timestamp"), [_, format]) => {
                 if let Err(problem) = format_of_chrono(format) {
                     return ControlFlow::Break(problem);
                 }
@@ -167,6 +234,11 @@ impl VisitorMut for OtherWays {
                 let series = format!("unnest(generate_series(1, CAST(array_length({array}, {dimension}) AS BIGINT)))");
                 if let Some(series) = parsed(&series) {
                     *expr = series;
+                }
+            }
+            (Some("mod"), [number, by]) => {
+                if let Some(rest) = parsed(&format!("({number}) % ({by})")) {
+                    *expr = rest;
                 }
             }
             (Some("set_config"), [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(value)), _]) => *expr = value.clone(),
@@ -245,6 +317,7 @@ impl VisitorMut for CatalogQuestions {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        with_known_types(expr);
         match expr {
             // Of identities and collations, of which there are none.
             Expr::Subquery(query) if query.to_string().contains("json_build_object(") => *expr = no_text(query),
@@ -327,10 +400,6 @@ fn has_name(function: &Function, name: &str) -> bool {
 
 fn rename(function: &mut Function, name: &str) {
     function.name = ObjectName::from(vec![Ident::new(name)]);
-}
-
-fn parsed(text: &str) -> Option<Expr> {
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_expr()).ok()
 }
 
 /// Names the columns of a query as PostgreSQL does: that of a function has its name, that of a cast the name of what is

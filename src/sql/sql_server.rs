@@ -138,7 +138,8 @@ impl Port {
                         let tls = port.tls.clone();
                         let is_in = Arc::<AtomicBool>::default();
                         let login = Arc::new(port.login.of_client(&is_in));
-                        let client = Arc::new(PgClient { session: Arc::new(PgSession::new(session)), login, port });
+                        let session = Arc::new(PgSession::new(session));
+                        let client = Arc::new(PgClient { session: Arc::clone(&session), login, port });
                         tokio::select! {
                             served = process_socket(socket, tls, client) => {
                                 if let Err(error) = served {
@@ -146,6 +147,7 @@ impl Port {
                                 }
                             }
                             () = is_late(&is_in) => {}
+                            () = is_idle(&session) => {}
                         }
                     }
                     Err(problem) => refuse(socket, problem).await,
@@ -161,6 +163,19 @@ async fn is_late(is_in: &AtomicBool) {
     tokio::time::sleep(LOGIN_PATIENCE).await;
     if is_in.load(Ordering::Relaxed) {
         pending::<()>().await;
+    }
+}
+
+/// Ends if a client has left a transaction open for as long as a statement may run: it holds what has changed since.
+async fn is_idle(session: &PgSession) {
+    let most = session.timeout;
+    loop {
+        let idle = session.epoch.idle_for().unwrap_or_default();
+        if idle >= most {
+            tracing::info!("a PostgreSQL client is disconnected: its transaction was idle for {idle:.0?}");
+            return;
+        }
+        tokio::time::sleep(most - idle).await;
     }
 }
 

@@ -36,6 +36,12 @@ pub(super) fn findings(config: &ServiceConfig) -> Findings {
         let target = crate::service::brokers::sink_target(keys);
         findings.extend(of_sink(config, &keys.name, target, |target| &target.tables, check));
     }
+    #[cfg(feature = "delta")]
+    for keys in &config.delta_sinks {
+        use crate::sinks::delta::check;
+        let target = Ok(crate::service::lakes::sink_target(keys));
+        findings.extend(of_sink(config, &keys.name, target, |target| &target.tables, check));
+    }
     findings
 }
 
@@ -75,6 +81,12 @@ pub(super) fn sinks(config: &ServiceConfig, setting: SinkSetting) -> Result<Vec<
         let target = crate::service::brokers::sink_target(keys)?;
         let place = format!("{}, topics {}…", target.address, target.prefix);
         sinks.push(sink(setting, target, "kafka", &place, is_first));
+    }
+    #[cfg(feature = "delta")]
+    for keys in config.delta_sinks.iter().filter(|keys| !fenced.contains(&keys.name)) {
+        let target = crate::service::lakes::sink_target(keys);
+        let place = target.path.display().to_string();
+        sinks.push(sink(setting, target, "delta", &place, is_first));
     }
     Ok(sinks)
 }

@@ -1,5 +1,7 @@
 //! Another system, and what is delivered to it.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::sinks::changes::TableChanges;
 use crate::sinks::committed::Committed;
@@ -14,6 +16,21 @@ pub(crate) struct Delivery {
     pub(crate) is_snapshot: bool,
     /// The rows by table; of a snapshot, every table.
     pub(crate) tables: Vec<TableChanges>,
+}
+
+/// How much is delivered at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeliveryPace {
+    /// The least time from one delivery to the next.
+    pub(crate) every: Duration,
+    /// A delivery takes no further epoch once it has so many rows.
+    pub(crate) rows: usize,
+}
+
+impl Default for DeliveryPace {
+    fn default() -> DeliveryPace {
+        DeliveryPace { every: Duration::ZERO, rows: 50_000 }
+    }
 }
 
 /// Another system.

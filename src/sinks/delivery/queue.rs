@@ -8,19 +8,18 @@ use crate::error::Result;
 use crate::sinks::changes::{GatheredChanges, TableChanges};
 use crate::sinks::delivery_status::DeliveryStatus;
 
-use super::destination::Delivery;
+use super::destination::{Delivery, DeliveryPace};
 
 /// The queue is full with so many rows or bytes, a snapshot aside.
 const ROWS: usize = 500_000;
 const BYTES: usize = 128 << 20;
-/// One transaction takes no further epoch once it has so many rows.
-const ROWS_OF_TRANSACTION: usize = 50_000;
 
 /// Epochs that wait, the oldest first.
 pub(super) struct DeliveryQueue {
     waiting: Mutex<WaitingDeliveries>,
     changed: Condvar,
     status: DeliveryStatus,
+    pace: DeliveryPace,
 }
 
 #[derive(Default)]
@@ -53,8 +52,8 @@ impl Delivery {
 }
 
 impl DeliveryQueue {
-    pub(super) fn new(status: DeliveryStatus) -> DeliveryQueue {
-        DeliveryQueue { waiting: Mutex::default(), changed: Condvar::new(), status }
+    pub(super) fn new(status: DeliveryStatus, pace: DeliveryPace) -> DeliveryQueue {
+        DeliveryQueue { waiting: Mutex::default(), changed: Condvar::new(), status, pace }
     }
 
     /// Adds an epoch once there is room. Drops it if nothing is taken any more, or `gives_up` says so while it waits.
@@ -78,14 +77,18 @@ impl DeliveryQueue {
         self.changed.notify_all();
     }
 
-    /// The epochs that wait, as one delivery; `None` once it is closed and empty.
-    pub(super) fn take(&self) -> Result<Option<Delivery>> {
+    /// The epochs that wait, as one delivery; `None` once it is closed and empty. Nothing is taken within
+    /// some time, unless there is enough for a transaction, or nothing else will come.
+    pub(super) fn take(&self, min_wait: Duration) -> Result<Option<Delivery>> {
         let is_idle = |waiting: &mut WaitingDeliveries| waiting.deliveries.is_empty() && !waiting.is_closed;
-        let waiting = self.changed.wait_while(self.lock(), is_idle);
+        let is_early =
+            |waiting: &mut WaitingDeliveries| waiting.rows < self.pace.rows && !waiting.is_full() && !waiting.is_closed;
+        let waiting = self.changed.wait_timeout_while(self.lock(), min_wait, is_early);
+        let waiting = self.changed.wait_while(waiting.unwrap_or_else(PoisonError::into_inner).0, is_idle);
         let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
         let Some(first) = waiting.deliveries.pop_front() else { return Ok(None) };
         let (since, mut rows, mut taken) = (first.since, first.delivery.rows(), vec![first.delivery]);
-        while rows < ROWS_OF_TRANSACTION
+        while rows < self.pace.rows
             && taken[0].is_snapshot == waiting.deliveries.front().is_some_and(|next| next.delivery.is_snapshot)
             && let Some(next) = waiting.deliveries.pop_front()
         {
@@ -162,7 +165,9 @@ impl DeliveryQueue {
         let mut watched = self.status.lock();
         watched.report.waiting_epochs = waiting.deliveries.len() as u64;
         watched.report.waiting_rows = waiting.rows as u64;
-        watched.waits_since = waiting.taken_since.or(waiting.deliveries.front().map(|queued| queued.since));
+        // What waits for its turn is not late.
+        let since = waiting.taken_since.or(waiting.deliveries.front().map(|queued| queued.since));
+        watched.waits_since = since.map(|since| since + self.pace.every);
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitingDeliveries> {

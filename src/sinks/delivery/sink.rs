@@ -12,7 +12,7 @@ use crate::sinks::committed::{Committed, CurrentEpoch};
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus};
 use crate::sinks::sink::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo, TableReport, check_known};
 
-use super::destination::{Delivery, Destination};
+use super::destination::{Delivery, DeliveryPace, Destination};
 use super::thread::DeliveryThread;
 
 /// Another system as it is configured, before the tables of the job are known.
@@ -25,6 +25,11 @@ pub(crate) trait DeliveryTarget: Send + 'static {
 
     /// The tables that are delivered.
     fn tables(&self) -> &DeliveredTables;
+
+    /// How much is delivered at a time.
+    fn pace(&self) -> DeliveryPace {
+        DeliveryPace::default()
+    }
 
     /// What delivers these tables of a job.
     ///
@@ -172,7 +177,8 @@ impl<T: DeliveryTarget> DeliverySink<T> {
             }
             None => ChangeFeed::with_snapshot_of(&names),
         };
-        self.delivery = Some(DeliveryThread::start(self.target.name(), self.status.clone(), destination));
+        self.delivery =
+            Some(DeliveryThread::start(self.target.name(), self.status.clone(), self.target.pace(), destination));
         Ok(())
     }
 }

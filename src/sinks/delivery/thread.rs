@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::panics::caught;
 use crate::sinks::delivery_status::{DeliveryState, DeliveryStatus, now_ms};
 
-use super::destination::{Delivery, DeliveryError, Destination};
+use super::destination::{Delivery, DeliveryError, DeliveryPace, Destination};
 use super::queue::DeliveryQueue;
 
 /// Delivers what it is given, in a thread of its own.
@@ -25,9 +25,14 @@ const RETRY_AFTER_MOST: Duration = Duration::from_secs(30);
 
 impl DeliveryThread {
     /// Begins to deliver; `name` is that of the sink, for messages.
-    pub(crate) fn start(name: &str, status: DeliveryStatus, destination: impl Destination) -> DeliveryThread {
-        let queue = Arc::new(DeliveryQueue::new(status.clone()));
-        let route = DeliveryLoop { name: name.to_owned(), queue: Arc::clone(&queue), status };
+    pub(crate) fn start(
+        name: &str,
+        status: DeliveryStatus,
+        pace: DeliveryPace,
+        destination: impl Destination,
+    ) -> DeliveryThread {
+        let queue = Arc::new(DeliveryQueue::new(status.clone(), pace));
+        let route = DeliveryLoop { name: name.to_owned(), queue: Arc::clone(&queue), status, every: pace.every };
         let thread = thread::spawn(move || route.follow(destination));
         DeliveryThread { queue, thread: Some(thread) }
     }
@@ -55,6 +60,8 @@ struct DeliveryLoop {
     name: String,
     queue: Arc<DeliveryQueue>,
     status: DeliveryStatus,
+    /// The least time from one delivery to the next.
+    every: Duration,
 }
 
 impl DeliveryLoop {
@@ -67,8 +74,11 @@ impl DeliveryLoop {
     }
 
     fn deliver_all(&self, destination: &mut impl Destination) -> Result<()> {
-        while let Some(delivery) = self.queue.take()? {
+        let mut min_wait = Duration::ZERO;
+        while let Some(delivery) = self.queue.take(min_wait)? {
+            let begun = Instant::now();
             self.deliver(destination, delivery)?;
+            min_wait = self.every.saturating_sub(begun.elapsed());
         }
         Ok(())
     }

@@ -133,17 +133,26 @@ impl OutputFolder {
         })
     }
 
-    /// Makes the staged tables the current version, of which these numbers of files and bytes were written.
+    /// Makes the staged tables the current version, of which these numbers of files and bytes were written. Each is
+    /// completed before: that is given its name, its folder, and that of the version before, if there is one.
     ///
     /// # Errors
     ///
     /// If the file system fails, or what is staged is not what was written. Readers then see the former version, unless
     /// the message says otherwise.
-    pub(crate) fn commit(&self, written: &[(&str, Written)]) -> Result<()> {
+    pub(crate) fn commit(
+        &self,
+        written: &[(&str, Written)],
+        complete: impl Fn(&str, &Path, Option<&Path>) -> Result<()>,
+    ) -> Result<()> {
         let (work, version) = (self.work(), self.version(&self.run));
+        let former = self.current()?.map(|former| self.version(&former));
         for (table, written) in written {
-            mark_complete(&self.staging(table))?;
-            check_and_sync(&self.staging(table), *written)?;
+            let staged = self.staging(table);
+            mark_complete(&staged)?;
+            check_and_sync(&staged, *written)?;
+            complete(table, &staged, former.as_ref().map(|former| former.join(table)).as_deref())?;
+            sync_folder(&staged)?;
         }
         crash::point("staged");
         self.link_other_tables(written)?;
@@ -407,7 +416,7 @@ mod tests {
 
     fn commit(output: &OutputFolder, run: &str, tables: &[&str]) -> Result<()> {
         let written = Written { rows: 1, files: 1, bytes: run.len() as u64 };
-        output.commit(&tables.iter().map(|table| (*table, written)).collect::<Vec<_>>())
+        output.commit(&tables.iter().map(|table| (*table, written)).collect::<Vec<_>>(), |_, _, _| Ok(()))
     }
 
     fn publish(root: &Path, run: &str, tables: &[&str]) {

@@ -34,7 +34,9 @@ enum ChunkEncoder {
 impl Chunk {
     pub(super) fn new(schema: SchemaRef, format: FileFormat, sorted_by: &[String]) -> Chunk {
         let encoder = match format.format {
-            OutputFormat::Parquet => ChunkEncoder::RowGroup(Box::new(RowGroup::new(schema, format.codec, sorted_by))),
+            OutputFormat::Parquet | OutputFormat::Delta => {
+                ChunkEncoder::RowGroup(Box::new(RowGroup::new(schema, format.codec, sorted_by)))
+            }
             OutputFormat::Csv => ChunkEncoder::Csv(Vec::new()),
             OutputFormat::Jsonl => ChunkEncoder::Jsonl(Vec::new()),
         };
@@ -100,7 +102,7 @@ impl OpenFile {
     pub(super) fn create(path: PathBuf, schema: SchemaRef, format: FileFormat) -> Result<OpenFile> {
         let file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(Error::writing(&path))?);
         let content = match format.format {
-            OutputFormat::Parquet => {
+            OutputFormat::Parquet | OutputFormat::Delta => {
                 let properties = properties(format.codec).build();
                 let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties));
                 let (writer, _) =

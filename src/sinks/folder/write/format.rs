@@ -32,6 +32,8 @@ pub enum OutputFormat {
     Csv,
     /// A JSON object on each line.
     Jsonl,
+    /// Delta Lake: Parquet files, and a log of the runs.
+    Delta,
 }
 
 /// The compression of files. Text files support `gzip` and `zstd`; with `snappy` and `none` they are uncompressed.
@@ -80,7 +82,7 @@ impl FileFormat {
             Codec::None => ("", ""),
         };
         match self.format {
-            OutputFormat::Parquet => format!("{codec}.parquet"),
+            OutputFormat::Parquet | OutputFormat::Delta => format!("{codec}.parquet"),
             OutputFormat::Csv => format!(".csv{text}"),
             OutputFormat::Jsonl => format!(".jsonl{text}"),
         }

@@ -1,0 +1,44 @@
+//! All rows of one query.
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result as QueryResult};
+use datafusion::prelude::SessionContext;
+use futures_util::StreamExt;
+
+use crate::error::Error;
+
+use super::arrow_versions::{answered_rows, answered_schema};
+use super::sql_state::QueryProblem;
+use super::statements::{Asked, asked};
+
+/// The rows of one query; fails if their columns have more bytes than this.
+pub(super) async fn rows_of_query(
+    context: &SessionContext,
+    sql: &str,
+    most: usize,
+) -> QueryResult<(SchemaRef, Vec<RecordBatch>)> {
+    let statement = match asked(sql)? {
+        Asked::Query(statement) => statement,
+        Asked::Nothing => return Err(QueryProblem::new(QueryProblem::SYNTAX, "there is no query").into()),
+        Asked::Other => {
+            let message = "found a statement that is not a query; wanted SELECT, WITH, VALUES or EXPLAIN";
+            return Err(QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, message).into());
+        }
+    };
+    let plan = context.state().statement_to_plan(*statement).await?;
+    let mut found = context.execute_logical_plan(plan).await?.execute_stream().await?;
+    let failed = |error: Error| DataFusionError::External(Box::new(error));
+    let schema = answered_schema(&found.schema()).map_err(failed)?;
+    let (mut rows, mut bytes) = (Vec::new(), 0_usize);
+    while let Some(next) = found.next().await {
+        let next = answered_rows(&next?, &schema).map_err(failed)?;
+        bytes = bytes.saturating_add(next.get_array_memory_size());
+        if bytes > most {
+            let problem = QueryProblem::new(QueryProblem::PROGRAM_LIMIT, "the answer is too large");
+            return Err(problem.with_hint("Add LIMIT, or read it through PostgreSQL's protocol.").into());
+        }
+        rows.push(next);
+    }
+    Ok((schema, rows))
+}
