@@ -211,8 +211,7 @@ impl LakeTable {
             }
             if self.vacuum.is_due() {
                 // Somebody may have restored a former version.
-                self.log.refresh()?;
-                let active = self.log.files()?.into_iter().map(|file| file.name).collect();
+                let active = self.log.newest_files()?.into_iter().map(|file| file.name).collect();
                 self.vacuum.run(store, &active);
             }
             Ok::<_, Error>(())

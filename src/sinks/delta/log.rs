@@ -94,10 +94,7 @@ impl TableLog {
     /// The log of a table; `None` if there is none.
     pub(super) fn load(engine: &LogEngine, url: Url, columns: SchemaRef) -> Result<Option<TableLog>> {
         match Snapshot::builder_for(url).build(&*engine.0) {
-            Ok(snapshot) => {
-                let checkpointed = 0;
-                Ok(Some(TableLog { engine: engine.clone(), columns, snapshot, checkpointed }))
-            }
+            Ok(snapshot) => Ok(Some(TableLog { engine: engine.clone(), columns, snapshot, checkpointed: 0 })),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(Error::failed(format!("its log can't be read: {error}"))),
         }
@@ -128,9 +125,13 @@ impl TableLog {
 
     /// Looks at the table again.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        let newest = Snapshot::builder_from(Arc::clone(&self.snapshot)).build(&*self.engine.0);
-        self.snapshot = newest.map_err(|error| Error::failed(format!("its log can't be read: {error}")))?;
+        self.snapshot = self.newest()?;
         Ok(())
+    }
+
+    fn newest(&self) -> Result<SnapshotRef> {
+        let newest = Snapshot::builder_from(Arc::clone(&self.snapshot)).build(&*self.engine.0);
+        newest.map_err(|error| Error::failed(format!("its log can't be read: {error}")))
     }
 
     /// The number of the newest commit.
@@ -182,9 +183,18 @@ impl TableLog {
 
     /// The files of the table.
     pub(super) fn files(&self) -> Result<Vec<LoggedFile>> {
+        self.files_of(&self.snapshot)
+    }
+
+    /// The files that the table has now. The next commit still conflicts with what others have committed.
+    pub(super) fn newest_files(&self) -> Result<Vec<LoggedFile>> {
+        self.files_of(&self.newest()?)
+    }
+
+    fn files_of(&self, snapshot: &SnapshotRef) -> Result<Vec<LoggedFile>> {
         let mut files = Vec::new();
         let scanned: KernelResult<()> = (|| {
-            let scan = Arc::clone(&self.snapshot).scan_builder().without_row_transforms().build()?;
+            let scan = Arc::clone(snapshot).scan_builder().without_row_transforms().build()?;
             for part in scan.scan_metadata(&*self.engine.0)? {
                 files = part?.visit_scan_files(std::mem::take(&mut files), |files: &mut Vec<LoggedFile>, file| {
                     files.push(LoggedFile {
