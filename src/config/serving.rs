@@ -238,6 +238,14 @@ fn postgres_sinks(file: &ConfigFile) -> Result<Vec<PostgresKeys>> {
     Ok(sinks)
 }
 
+/// Checks that a name is that of one sink.
+fn check_one_of_name(file: &ConfigFile, name: &str) -> Result<()> {
+    match file.sinks.iter().filter(|sink| sink.name == name).count() {
+        0 | 1 => Ok(()),
+        _ => Err(Error::usage(format!("sinks: {name}: there are two sinks of this name"))),
+    }
+}
+
 /// The sinks in lakes.
 fn delta_sinks(file: &ConfigFile) -> Result<Vec<DeltaSinkKeys>> {
     let mut sinks: Vec<DeltaSinkKeys> = Vec::new();
@@ -248,9 +256,7 @@ fn delta_sinks(file: &ConfigFile) -> Result<Vec<DeltaSinkKeys>> {
             return wrong(WITHOUT_DELTA);
         }
         let made = sink.delta()?;
-        if file.sinks.iter().filter(|other| other.name == *name).count() > 1 {
-            return wrong("there are two sinks of this name");
-        }
+        check_one_of_name(file, name)?;
         sinks.push(made);
     }
     Ok(sinks)
@@ -266,9 +272,7 @@ fn kafka_sinks(file: &ConfigFile) -> Result<Vec<KafkaSinkKeys>> {
             return wrong(WITHOUT_KAFKA);
         }
         let made = sink.kafka()?;
-        if file.sinks.iter().filter(|other| other.name == *name).count() > 1 {
-            return wrong("there are two sinks of this name");
-        }
+        check_one_of_name(file, name)?;
         let is_same =
             |known: &&KafkaSinkKeys| known.cluster.brokers == made.cluster.brokers && known.prefix == made.prefix;
         if let Some(known) = sinks.iter().find(is_same) {
