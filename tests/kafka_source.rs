@@ -295,7 +295,7 @@ fn an_envelope_of_debezium_is_unwrapped() {
         &shop.producer,
         TOPIC,
         Some(0),
-        &[("1", Some(&texts[2])), ("2", Some(&texts[3])), ("2", None), ("4", Some(&dated)), ("5", Some("{}"))],
+        &[("5", Some("{}")), ("1", Some(&texts[2])), ("2", Some(&texts[3])), ("2", None), ("4", Some(&dated))],
     );
     let started = Instant::now();
     let orders = || served.get("/v1/tables/customer_patterns?format=jsonl").text();
