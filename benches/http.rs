@@ -14,10 +14,9 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -26,6 +25,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Date32Array, Float64Array, Int32Array, Int64Array};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
+use common::serving::{Connection, Order, Service, histogram, latency, record};
 use common::{Args, Neighbour, folder, write_json};
 use fastrand::Rng;
 use hdrhistogram::Histogram;
@@ -57,12 +57,6 @@ struct Bench {
     is_full: bool,
 }
 
-/// A service, and where it listens.
-struct Service {
-    child: Child,
-    address: String,
-}
-
 impl Bench {
     /// A number of repetitions, or a few.
     fn times(&self, many: usize) -> usize {
@@ -78,7 +72,7 @@ impl Bench {
         let mut results = vec![latency("fdatasync of 4 KiB", &fdatasync(&self.folder, self.times(300)))];
         let service = self.start("fsync");
         let orders = self.orders();
-        let resident = resident(service.child.id());
+        let resident = service.resident();
         let loaded = json!({ "case": "loaded, all tables served", "bytes_per_order": resident as f64 / orders as f64 });
         println!("{loaded}");
         results.push(loaded);
@@ -107,25 +101,8 @@ impl Bench {
     }
 
     fn start(&self, durability: &str) -> Service {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command.args(["serve", "--as-of", "2024-12-31", "--workers", "2", "--listen", "127.0.0.1:0"]);
-        command.args(["--durability", durability, "--input"]).arg(&self.input);
-        let state = self.folder.join(durability);
-        command.arg("--output").arg(state.join("tables")).arg("--state").arg(state.join("state"));
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
-        let mut find = |words: &str| lines.by_ref().find(|line| line.contains(words)).expect("the service is live");
-        let address = find("listening at http://");
-        let address = address.rsplit("http://").next().expect("an address").to_owned();
-        find("live at epoch");
-        if self.is_full && self.scale >= 0.1 {
-            // What was imported is compacted; a small shop is not.
-            find("made a checkpoint");
-        }
-        thread::spawn(move || lines.for_each(drop));
-        // Memory that loading needed goes back to the system.
-        thread::sleep(Duration::from_secs(if self.is_full { 5 } else { 0 }));
-        Service { child, address }
+        let is_large = self.is_full && self.scale >= 0.1;
+        Service::start(&self.input, &self.folder.join(durability), &["--durability", durability], is_large)
     }
 
     /// How long it takes to look up rows of `enriched_data` by a column.
@@ -133,7 +110,7 @@ impl Bench {
         let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(7));
         let mut latencies = histogram();
         for _ in 0..many {
-            let order = self.order(&mut random);
+            let order = Order::any(self.scale, &mut random);
             let value = match column {
                 "customer_id" => order.customer.to_string(),
                 "order_id" => order.id.to_string(),
@@ -151,7 +128,7 @@ impl Bench {
         let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(seed));
         let mut latencies = histogram();
         for _ in 0..many {
-            let body = format!("[{}]", self.order(&mut random).json());
+            let body = format!("[{}]", Order::any(self.scale, &mut random).json());
             let started = Instant::now();
             connection.post("application/json", body.as_bytes());
             record(&mut latencies, started.elapsed());
@@ -168,7 +145,7 @@ impl Bench {
         let (mut connection, mut random) = (Connection::open(&service.address), Rng::with_seed(2));
         let mut latencies = histogram();
         for _ in 0..many {
-            let body = format!("[{}]", self.order(&mut random).json());
+            let body = format!("[{}]", Order::any(self.scale, &mut random).json());
             let answer = connection.post("application/json", body.as_bytes());
             let answered = Instant::now();
             let answer: Value = serde_json::from_slice(&answer).expect("JSON");
@@ -290,7 +267,7 @@ impl Bench {
     }
 
     fn body(&self, kind: &str, rows: usize, random: &mut Rng) -> Vec<u8> {
-        let orders: Vec<Order> = (0..rows).map(|_| self.order(random)).collect();
+        let orders: Vec<Order> = (0..rows).map(|_| Order::any(self.scale, random)).collect();
         if kind != ARROW {
             return orders.iter().map(|order| order.json() + "\n").collect::<String>().into_bytes();
         }
@@ -307,145 +284,11 @@ impl Bench {
         stream.write(&batch).expect("written");
         stream.into_inner().expect("finished")
     }
-
-    fn order(&self, random: &mut Rng) -> Order {
-        Order {
-            id: random.i64(1..=self.orders() as i64),
-            customer: random.i64(1..=(self.scale * 150_000.0) as i64),
-            product: random.i64(1..=(self.scale * 200_000.0) as i64),
-            quantity: random.i32(1..50),
-        }
-    }
 }
 
 /// How long is read at most.
 const LONGEST: Duration = Duration::from_secs(1200);
 const ARROW: &str = "application/vnd.apache.arrow.stream";
-
-struct Order {
-    id: i64,
-    customer: i64,
-    product: i64,
-    quantity: i32,
-}
-
-impl Order {
-    fn json(&self) -> String {
-        let Order { id, customer, product, quantity } = self;
-        format!(
-            "{{\"order_id\":{id},\"customer_id\":{customer},\"product_id\":{product},\"order_date\":\"1994-08-23\",\
-             \"quantity\":{quantity},\"discount\":0.05}}"
-        )
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-struct Answer {
-    status: u16,
-    epoch: Option<u64>,
-    body: Vec<u8>,
-}
-
-/// A connection that is kept.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn open(address: &str) -> Connection {
-        let stream = TcpStream::connect(address).expect("connected");
-        stream.set_nodelay(true).expect("set");
-        Connection(BufReader::new(stream))
-    }
-
-    fn post(&mut self, kind: &str, body: &[u8]) -> Vec<u8> {
-        let length = body.len();
-        let head = format!(
-            "POST /v1/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
-        );
-        loop {
-            let answer = self.exchange(&[head.as_bytes(), body].concat());
-            match answer.status {
-                200 => return answer.body,
-                429 => thread::sleep(Duration::from_millis(10)),
-                status => panic!("{status}: {}", String::from_utf8_lossy(&answer.body)),
-            }
-        }
-    }
-
-    fn get(&mut self, path: &str) -> Vec<u8> {
-        let answer = self.try_get(path);
-        assert_eq!(answer.status, 200, "{path}");
-        answer.body
-    }
-
-    fn try_get(&mut self, path: &str) -> Answer {
-        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes())
-    }
-
-    /// The epoch and the sum of the revenue of a table; `None` if that epoch can't be read any more.
-    fn revenue(&mut self, table: &str, epoch: Option<u64>) -> Option<(u64, f64)> {
-        let column = match table {
-            "daily_sales" => "daily_revenue",
-            "product_sales" => "total_revenue",
-            _ => "total_spent",
-        };
-        let epoch = epoch.map_or(String::new(), |epoch| format!("&epoch={epoch}"));
-        let answer = self.try_get(&format!("/v1/tables/{table}?format=csv&columns={column}{epoch}"));
-        if answer.status == 410 {
-            return None;
-        }
-        let text = String::from_utf8(answer.body).expect("UTF-8");
-        assert_eq!(answer.status, 200, "{text}");
-        // A null is an empty text, so that its line is not empty.
-        let amounts = text.lines().skip(1).filter(|amount| *amount != "\"\"");
-        let sum = amounts.map(|amount| amount.parse::<f64>().expect("an amount")).sum();
-        Some((answer.epoch.expect("an epoch"), sum))
-    }
-
-    fn exchange(&mut self, request: &[u8]) -> Answer {
-        self.0.get_mut().write_all(request).expect("sent");
-        let status = self.line().split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let (mut length, mut epoch) = (None, None);
-        loop {
-            let line = self.line();
-            match line.split_once(": ") {
-                Some(("content-length", bytes)) => length = bytes.parse::<usize>().ok(),
-                Some(("millstream-epoch", number)) => epoch = number.parse().ok(),
-                _ if line.is_empty() => break,
-                _ => {}
-            }
-        }
-        let mut body = Vec::new();
-        match length {
-            Some(length) => {
-                body.resize(length, 0);
-                self.0.read_exact(&mut body).expect("received");
-            }
-            None => loop {
-                let size = usize::from_str_radix(&self.line(), 16).expect("the size of a chunk");
-                let first = body.len();
-                body.resize(first + size, 0);
-                self.0.read_exact(&mut body[first..]).expect("received");
-                self.line();
-                if size == 0 {
-                    break;
-                }
-            },
-        }
-        Answer { status, epoch, body }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("received");
-        line.trim_end().to_owned()
-    }
-}
 
 fn fdatasync(folder: &Path, many: usize) -> Histogram<u64> {
     let mut file = File::create(folder.join("synced")).expect("a file");
@@ -457,26 +300,4 @@ fn fdatasync(folder: &Path, many: usize) -> Histogram<u64> {
         record(&mut latencies, started.elapsed());
     }
     latencies
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits")
-}
-
-fn record(latencies: &mut Histogram<u64>, latency: Duration) {
-    latencies.record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)).expect("it has room");
-}
-
-fn latency(case: &str, latencies: &Histogram<u64>) -> Value {
-    let of = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e6;
-    let (p50, p99) = (of(0.5), of(0.99));
-    println!("{case}: p50 {p50:.3} ms, p99 {p99:.3} ms, {} times", latencies.len());
-    json!({ "case": case, "p50_ms": p50, "p99_ms": p99, "times": latencies.len() })
-}
-
-/// The resident memory of a process.
-fn resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() * 1024
 }

@@ -2,12 +2,13 @@
 
 mod files;
 mod served;
+mod sql_catalog;
 mod sql_command;
+mod sql_language;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -17,7 +18,6 @@ use files::processes::Running;
 use files::serving::{PATIENCE, service, shop_with_folder, stop};
 use files::{Shop, check, finish};
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::Type;
 use postgres::{Client, Config, IsolationLevel, NoTls, SimpleQueryMessage};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
@@ -285,135 +285,6 @@ fn nothing_can_be_changed() {
 }
 
 #[test]
-fn errors_have_the_codes_of_postgresql_and_end_no_session() {
-    let shop = shop_with_folder();
-    let served = start(&shop, &[]);
-    let mut client = connect(&served);
-    for (query, code, words) in [
-        ("SELEC 1", "42601", "found: SELEC"),
-        ("SELECT 1; SELEC 2", "42601", "found: SELEC"),
-        ("SELECT none FROM daily_sales", "42703", "none"),
-        ("SELECT * FROM none", "42P01", "relation \"shop.none\" does not exist Tables are in the schemas shop and"),
-        ("SELECT none(1)", "42883", "none"),
-        ("SELECT 1 / 0", "22012", "zero"),
-        ("SELECT CAST('x' AS int)", "22P02", "'x'"),
-        ("SELECT to_char(order_date, 'YYYY Q') FROM daily_sales", "0A000", "to_char"),
-        ("COPY (SELECT 1) TO STDOUT WITH (FORMAT binary)", "0A000", "Wanted FORMAT text or csv"),
-        ("SELECT 'a' SIMILAR TO 'a'", "0A000", "Wanted LIKE"),
-        ("COPY (SUBSCRIBE none) TO STDOUT", "42P01", "none"),
-        ("COPY (SUBSCRIBE daily_sales) TO somewhere", "42601", "wanted COPY (SUBSCRIBE table"),
-    ] {
-        let (found, message) = refused(&mut client, query);
-        assert!(found == code && message.contains(words), "{query}: {found} {message}");
-        assert_eq!(value(&mut client, "SELECT 1"), "1");
-    }
-    // In a transaction, an error ends it, unless it goes back to a savepoint.
-    client.batch_execute("BEGIN; SAVEPOINT a").expect("begun");
-    assert_eq!(refused(&mut client, "SELECT none").0, "42703");
-    assert_eq!(refused(&mut client, "SELECT 1").0, "25P02");
-    client.batch_execute("ROLLBACK TO SAVEPOINT a").expect("gone back");
-    assert_eq!(value(&mut client, "SELECT 1"), "1");
-    client.batch_execute("COMMIT").expect("committed");
-    assert_eq!(value(&mut client, "SELECT 1"), "1");
-    stop(served.running);
-}
-
-/// What DataFusion would answer in another way than PostgreSQL, and says nothing.
-#[test]
-fn answers_are_those_of_postgresql() {
-    let shop = shop_with_folder();
-    let served = start(&shop, &[]);
-    served.post_json("products", &json!([pen()])).expect(200);
-    let orders: Vec<_> = (1..=9).map(|id| order(id, id % 3, PEN, &format!("2024-03-0{id}"), id)).collect();
-    served.post_json("orders", &json!(orders)).expect(200);
-    let mut client = connect(&served);
-    for (query, wanted) in [
-        ("SELECT 0.1 + 0.2 = 0.3", "t"),
-        ("SELECT 1.10 * 3", "3.30"),
-        ("SELECT to_char(DATE '2024-03-05', 'YYYY-MM-DD Mon')", "2024-03-05 Mar"),
-        ("SELECT to_char(TIMESTAMP '2024-03-05 07:08:09', 'HH24:MI:SS')", "07:08:09"),
-        ("SELECT '50!' LIKE '50!!' ESCAPE '!'", "t"),
-        ("SELECT '50\\' LIKE '50!!' ESCAPE '!'", "f"),
-        ("SELECT '5%' LIKE '5!%' ESCAPE '!'", "t"),
-        ("SELECT '55' LIKE '5!%' ESCAPE '!'", "f"),
-        ("SELECT count(*) FROM (SELECT customer_id FROM customer_patterns FETCH FIRST 2 ROWS ONLY) a", "2"),
-        ("SELECT count FROM (SELECT count(*) FROM customer_patterns WHERE customer_id < 3) a", "3"),
-        ("SELECT 2 = ANY(ARRAY[1, 2])", "t"),
-        ("SELECT 'pg_catalog' || ARRAY_TO_STRING(ARRAY[1, 2], ',')", "pg_catalog1,2"),
-        ("SELECT version() LIKE 'PostgreSQL 16%'", "t"),
-        (
-            "SELECT string_agg(CAST(n AS text), ',' ORDER BY n) FROM (SELECT (SELECT count(*) FROM \
-             customer_product_matrix m WHERE m.customer_id = c.customer_id) AS n FROM customer_patterns c \
-             WHERE customer_id IN (0, 1, 2)) a",
-            "3,3,3",
-        ),
-    ] {
-        assert_eq!(value(&mut client, query), wanted, "{query}");
-    }
-    for (query, code) in [
-        ("SELECT to_char(order_date, f) FROM daily_sales, (SELECT 'YYYY' AS f) a", "0A000"),
-        ("SELECT 'a' LIKE customer_tier ESCAPE '!' FROM customer_patterns", "0A000"),
-        ("DECLARE c CURSOR FOR SELECT 1", "25P01"),
-        ("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1", "0A000"),
-    ] {
-        assert_eq!(refused(&mut client, query).0, code, "{query}");
-        client.batch_execute("ROLLBACK").expect("rolled back");
-    }
-    // Each statement of a text begins and ends transactions for the next one.
-    client.batch_execute("BEGIN; COMMIT; BEGIN").expect("begun");
-    assert_eq!(refused(&mut client, "SELECT none").0, "42703");
-    assert_eq!(refused(&mut client, "SELECT 1").0, "25P02");
-    client.batch_execute("ROLLBACK").expect("rolled back");
-    assert_eq!(refused(&mut client, "BEGIN; SELECT none").0, "42703");
-    assert_eq!(refused(&mut client, "SELECT 1").0, "25P02");
-    client.batch_execute("ROLLBACK; PREPARE p AS SELECT 1; DEALLOCATE p; PREPARE p AS SELECT 2").expect("prepared");
-    assert_eq!(value(&mut client, "EXECUTE p"), "2");
-    stop(served.running);
-}
-
-/// Whatever a client sends, the service goes on.
-#[test]
-fn what_is_too_large_is_refused() {
-    let shop = shop_with_folder();
-    let config = shop.path("config.yaml");
-    fs::write(&config, "serve: {query_memory: 16MB, query_timeout: 1h}").expect("written");
-    let served = start(&shop, &["--config", &config.display().to_string()]);
-    let mut client = connect(&served);
-    for (text, code) in [
-        (format!("SELECT 1{}", " + 1".repeat(100_000)), "54001"),
-        (format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)), "54001"),
-        (format!("SELECT {}1{}", "abs(".repeat(40), ")".repeat(40)), "54001"),
-        (format!("SELECT {}true", "not ".repeat(900)), "42601"),
-        (format!("SELECT 1 FROM daily_sales{}", ", daily_sales".repeat(300)), "54001"),
-        ("SELECT repeat('x', 1000000000)".to_owned(), "42000"),
-        (format!("SELECT '{}'", "x".repeat(2 << 20)), "54001"),
-        (
-            "SELECT sum(a.value + b.value) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b \
-          ON a.value = b.value"
-                .to_owned(),
-            "53200",
-        ),
-    ] {
-        let (found, message) = refused(&mut client, &text);
-        assert_eq!(found, code, "{message}");
-    }
-    // What is allowed is answered or refused, and takes no stack that is not there.
-    let ends = |client: &mut Client, text: &str| drop(client.simple_query(text));
-    ends(&mut client, &format!("SELECT {}1{}", "abs(".repeat(12), ")".repeat(12)));
-    ends(&mut client, &format!("SELECT 1 WHERE 1 = 1{}", " AND 1 = 1".repeat(500)));
-    ends(&mut client, &format!("SELECT 1{}", "::int".repeat(500)));
-    ends(&mut client, &format!("SELECT 'a'{}", " || 'a'".repeat(1_000)));
-    let sum = format!("SELECT 1{}", " + 1".repeat(1_000));
-    assert_eq!(value(&mut client, &sum), "1001");
-    // Sorting writes to the disk what does not fit.
-    let sorted = "SELECT count(*) FROM (SELECT value, row_number() OVER (ORDER BY -value) AS n \
-                  FROM generate_series(1, 2000000)) a WHERE n > 0";
-    assert_eq!(value(&mut client, sorted), "2000000");
-    served.get("/readyz").expect(200);
-    stop(served.running);
-}
-
-#[test]
 fn statements_end_in_time_and_when_cancelled() {
     let shop = Shop::generated("0.005");
     let served = start(&shop, &["--as-of", "2024-12-31"]);
@@ -472,62 +343,6 @@ fn a_transaction_that_waits_for_its_client_is_ended() {
     }
     assert!(waiting.batch_execute("SELECT 1").is_err());
     assert_eq!(value(&mut idle, "SELECT 1"), "1");
-    stop(served.running);
-}
-
-#[test]
-fn parameters_portals_and_cursors() {
-    let shop = Shop::generated("0.002");
-    let served = start(&shop, &["--as-of", "2024-12-31"]);
-    let mut client = connect(&served);
-    let statement =
-        client.prepare("SELECT rank, product_id FROM customer_product_matrix WHERE customer_id = $1 ORDER BY rank");
-    let statement = statement.expect("prepared");
-    let of = |client: &mut Client, customer: i64| client.query(&statement, &[&customer]).expect("rows").len();
-    assert!((1..=10).contains(&of(&mut client, 5)));
-    assert_eq!(of(&mut client, 1 << 40), 0);
-    // A prepared statement sees what has changed since.
-    served.post_json("products", &json!([pen()])).expect(200);
-    served.post_json("orders", &json!([order(90_000_000, 1 << 40, PEN, "2024-05-01", 2)])).expect(200);
-    assert_eq!(of(&mut client, 1 << 40), 1);
-    let all: usize = value(&mut client, "SELECT count(*) FROM customer_product_matrix").parse().expect("a number");
-    let mut transaction = client.transaction().expect("begun");
-    let portal = transaction.bind("SELECT * FROM customer_product_matrix", &[]).expect("bound");
-    let mut fetched = 0;
-    loop {
-        let rows = transaction.query_portal(&portal, 100).expect("rows").len();
-        assert!(rows <= 100);
-        fetched += rows;
-        if rows == 0 {
-            break;
-        }
-    }
-    assert_eq!(fetched, all);
-    transaction
-        .batch_execute("DECLARE c CURSOR FOR SELECT customer_id FROM customer_product_matrix")
-        .expect("declared");
-    assert_eq!(transaction.query("FETCH 7 FROM c", &[]).expect("rows").len(), 7);
-    transaction.batch_execute("CLOSE c").expect("closed");
-    transaction.commit().expect("committed");
-    assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
-    // A COPY that fails has begun, and ends with an error.
-    let mut failed =
-        client.copy_out("COPY (SELECT 1 / (2 - value) FROM generate_series(1, 3)) TO STDOUT").expect("begun");
-    let error = failed.read_to_string(&mut String::new()).expect_err("it fails").to_string();
-    drop(failed);
-    assert!(error.contains("zero") || error.contains("db error"), "{error}");
-    // A parameter is what the client says it is.
-    let half =
-        client.query_typed("SELECT count(*) FROM daily_sales WHERE daily_customers = $1", &[(&0.5_f64, Type::FLOAT8)]);
-    assert_eq!(half.expect("rows")[0].get::<_, i64>(0), 0);
-    let mut copied = String::new();
-    let query = "COPY (SELECT 'a,\"b' AS x, NULL AS y, '' AS z, 1.50 AS w) TO STDOUT WITH (FORMAT csv, HEADER)";
-    client.copy_out(query).expect("copied").read_to_string(&mut copied).expect("read");
-    assert_eq!(copied, "x,y,z,w\n\"a,\"\"b\",,\"\",1.50\n");
-    let query = "COPY (SELECT 'a\tb\\c' AS x, NULL AS y) TO STDOUT";
-    copied.clear();
-    client.copy_out(query).expect("copied").read_to_string(&mut copied).expect("read");
-    assert_eq!(copied, "a\\tb\\\\c\t\\N\n");
     stop(served.running);
 }
 
@@ -616,128 +431,6 @@ fn only_who_knows_the_token_connects_also_by_tls() {
     check(&finish(open), 2, &["serve.postgres: found 0.0.0.0:0, which others can reach, and no token"]);
     let alone = service(&shop, &["--postgres", "127.0.0.1:0"]);
     check(&finish(alone), 2, &["serve.postgres: it needs an address of HTTP, too"]);
-}
-
-#[test]
-fn the_catalog_describes_the_tables_with_ids_that_stay() {
-    let shop = shop_with_folder();
-    let served = start(&shop, &[]);
-    let mut client = connect(&served);
-    let ids = "SELECT n.nspname, c.relname, c.oid, c.relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-               ON n.oid = c.relnamespace WHERE n.nspname IN ('shop', 'millstream') ORDER BY 1, 2";
-    let before = texts(&mut client, ids);
-    assert!(before.len() > 15, "{before:?}");
-    let key = "SELECT k.column_name, k.ordinal_position FROM information_schema.table_constraints t \
-               JOIN information_schema.key_column_usage k USING (constraint_name) \
-               WHERE t.table_name = 'customer_product_matrix' AND t.constraint_type = 'PRIMARY KEY' ORDER BY 2";
-    let names: Vec<_> = texts(&mut client, key).into_iter().filter_map(|row| row[0].clone()).collect();
-    assert_eq!(names, ["customer_id", "rank"]);
-    let types = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'daily_sales' \
-                 ORDER BY ordinal_position";
-    let types: Vec<_> = texts(&mut client, types).into_iter().filter_map(|row| row[1].clone()).collect();
-    assert_eq!(types, ["date", "double precision", "bigint", "double precision"]);
-    if Command::new("psql").arg("--version").output().is_ok() {
-        let port = port(&served.running).to_string();
-        let psql = |command: &str| {
-            let mut psql = Command::new("psql");
-            psql.args(["-h", "127.0.0.1", "-p", &port, "-U", "me", "-d", "millstream", "-X", "-A", "-c", command]);
-            let done = psql.stdin(Stdio::null()).output().expect("psql");
-            let text = [done.stdout, done.stderr].concat();
-            String::from_utf8(text).expect("text")
-        };
-        for (command, words) in [
-            ("\\d customer_product_matrix", "PRIMARY KEY, btree (customer_id, rank)"),
-            ("\\d+ daily_sales", "daily_customers|bigint"),
-            ("\\dt", "shop|product_sales|table"),
-            ("\\di", "product_sales_pkey"),
-            ("\\dn", "millstream"),
-            ("\\l", "millstream"),
-            ("\\dv", "Did not find any relations"),
-        ] {
-            let text = psql(command);
-            assert!(text.contains(words) && !text.contains("ERROR"), "{command}: {text}");
-        }
-    } else {
-        eprintln!("psql is not installed: its commands are not tried");
-    }
-    drop(client);
-    stop(served.running);
-    let served = start(&shop, &["--tables", "product_sales,daily_sales,rfm_analysis"]);
-    let mut client = connect(&served);
-    let after = texts(&mut client, ids);
-    assert!(after.len() < before.len() && after.iter().all(|row| before.contains(row)), "{before:?} {after:?}");
-    stop(served.running);
-}
-
-/// Queries by which clients load types and list tables, each with what it must answer. They were found by running the
-/// clients, or in their sources.
-#[test]
-fn what_clients_ask_is_answered() {
-    let shop = shop_with_folder();
-    let served = start(&shop, &[]);
-    let mut client = connect(&served);
-    for (tool, query, wanted) in [
-        (
-            "Npgsql",
-            "SELECT p.proname FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.typreceive \
-             WHERE t.typname = 'bool'",
-            "boolrecv",
-        ),
-        ("Power BI", "select character_set_name from INFORMATION_SCHEMA.character_sets", "UTF8"),
-        (
-            "Power BI",
-            "select count(*) from INFORMATION_SCHEMA.referential_constraints r \
-             join INFORMATION_SCHEMA.key_column_usage k on r.constraint_name = k.constraint_name",
-            "0",
-        ),
-        (
-            "Grafana",
-            "select count(*) from information_schema.tables where table_name = 'daily_sales' and \
-             quote_ident(table_schema) not in ('information_schema', 'pg_catalog')",
-            "1",
-        ),
-        (
-            "Superset",
-            "SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
-             WHERE c.relname = 'daily_sales' AND i.indisprimary = 't'",
-            "1",
-        ),
-        (
-            "Superset",
-            "SELECT count(*) FROM daily_sales WHERE order_date >= TO_DATE('1990-01-01', 'YYYY-MM-DD') AND \
-             order_date < TO_DATE('1990-01-02', 'YYYY-MM-DD')",
-            "0",
-        ),
-        ("Metabase", "SELECT mod(17, 5)", "2"),
-        ("asyncpg", "SELECT count(pg_advisory_unlock_all())", "1"),
-    ] {
-        assert_eq!(value(&mut client, query), wanted, "{tool}: {query}");
-    }
-    // Of a parameter behind LIMIT, no client says the type.
-    let rows = client.query("SELECT table_name FROM information_schema.tables ORDER BY 1 LIMIT $1", &[&2_i64]);
-    assert_eq!(rows.expect("rows").len(), 2);
-    let rows = client.query("SELECT order_date FROM daily_sales ORDER BY 1 LIMIT $1 OFFSET $2", &[&1_i64, &1_i64]);
-    assert_eq!(rows.expect("rows").len(), 1);
-    stop(served.running);
-}
-
-#[test]
-fn the_state_of_the_service_is_tables() {
-    let shop = shop_with_folder();
-    let served = start(&shop, &[]);
-    served.post_json("products", &json!([pen()])).expect(200);
-    let epoch =
-        served.post_json("orders", &json!([order(1, 1, PEN, "2024-02-01", 1), { "order_id": 2 }])).expect(200).epoch();
-    let mut client = connect(&served);
-    assert_eq!(value(&mut client, "SELECT max(epoch) FROM millstream.epochs"), epoch.to_string());
-    assert_eq!(value(&mut client, "SELECT epoch FROM millstream.epochs WHERE is_read"), epoch.to_string());
-    assert_eq!(value(&mut client, "SELECT count(*) FROM millstream.epochs WHERE committed_at > now()"), "0");
-    assert_eq!(value(&mut client, "SELECT rows FROM millstream.sources WHERE type = 'http'"), "3");
-    assert_eq!(value(&mut client, "SELECT waiting_rows FROM millstream.lag WHERE name = 'tables'"), "0");
-    assert_eq!(value(&mut client, "SELECT type FROM millstream.sinks"), "folder");
-    let rejected = served.rows("rejected").len().to_string();
-    assert_eq!(value(&mut client, "SELECT count(*) FROM millstream.rejected"), rejected);
-    stop(served.running);
 }
 
 #[test]

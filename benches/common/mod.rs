@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses a part")]
 
+pub mod serving;
 pub mod skewed;
 
 use std::fs;

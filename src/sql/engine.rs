@@ -16,15 +16,15 @@ use crate::error::Result;
 use crate::sinks::{Committed, TableInfo};
 use crate::tables::RejectedTable;
 
-use super::catalog_tables::{MILLSTREAM, SHOP};
-use super::enriched_provider::EnrichedProvider;
+use super::catalog::tables::{MILLSTREAM, SHOP};
 use super::environment::environment;
-use super::kept_provider::KeptProvider;
 use super::queried_tables::{QueriedTable, QueriedTables};
-use super::read_epoch::SessionEpoch;
 use super::rows_of_query::rows_of_query;
-use super::service_tables::{ServiceProvider, ServiceState, ServiceTable};
 use super::sql_state::QueryProblem;
+use super::tables::enriched::EnrichedProvider;
+use super::tables::kept::KeptProvider;
+use super::tables::read_epoch::SessionEpoch;
+use super::tables::service::{ServiceProvider, ServiceState, ServiceTable};
 use super::views::{PlannedViews, View};
 
 /// On how many cores a query runs: the others are those of the job.

@@ -25,12 +25,12 @@ use crate::error::{Error, Result};
 use crate::sinks::folder::uncompressed;
 use crate::tables::{Catalog, RejectedTable};
 
-use super::catalog_tables::{MILLSTREAM, SHOP};
+use super::catalog::tables::{MILLSTREAM, SHOP};
 use super::environment::environment;
+use super::language::text_limits::STACK_BYTES;
 use super::queried_tables::{QueriedTable, QueriedTables};
 use super::rows_of_query::rows_of_query;
 use super::sql_state::QueryProblem;
-use super::text_limits::STACK_BYTES;
 use super::views::View;
 
 /// The tables of an output folder, as they were when it was opened.

@@ -8,17 +8,20 @@ use datafusion::common::{DataFusionError, Result as QueryResult};
 use datafusion::config::Dialect;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
-use super::bounded_functions::bound_functions;
-use super::catalog_functions;
-use super::catalog_tables::{CatalogTables, CatalogTexts, DATABASE, DescribedTable, MILLSTREAM, SHOP};
-use super::fixed_schema::FixedSchema;
-use super::information_schema::information_schema;
+use super::catalog::comments::comment;
+use super::catalog::fixed_schema::FixedSchema;
+use super::catalog::functions;
+use super::catalog::information_schema::information_schema;
+use super::catalog::tables::{CatalogTables, CatalogTexts, DATABASE, DescribedTable, MILLSTREAM, SHOP};
+use super::language::bounded_functions::bound_functions;
+use super::language::format_function::FormatFunction;
+use super::language::time_zones::TimezoneFunction;
 use super::sql_state::QueryProblem;
-use super::table_comments::comment;
 use super::views::{PlannedViews, View, ViewInfo};
 use super::yielding_joins::YieldingJoins;
 
@@ -64,13 +67,15 @@ impl QueriedTables {
         catalog.register_schema(SHOP, Arc::new(shop.clone()))?;
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
         bound_functions(&context);
+        context.register_udf(ScalarUDF::from(FormatFunction::default()));
+        context.register_udf(ScalarUDF::from(TimezoneFunction::default()));
         // Views may call the functions, which then describe the views, too.
-        catalog_functions::register(&context, CatalogTexts::of(&described)).await?;
+        functions::register(&context, CatalogTexts::of(&described)).await?;
         let views = plan_views(&context, &catalog, shop, views, &mut described).await?;
         let others = catalog.schema("pg_catalog").ok_or_else(|| DataFusionError::Internal("no pg_catalog".into()))?;
         catalog.register_schema("pg_catalog", Arc::new(CatalogTables::new(others, &described).await?))?;
         catalog.register_schema("information_schema", Arc::new(information_schema(&described)?))?;
-        catalog_functions::register(&context, CatalogTexts::of(&described)).await?;
+        functions::register(&context, CatalogTexts::of(&described)).await?;
         Ok(QueriedTables { state: context.state(), views })
     }
 }

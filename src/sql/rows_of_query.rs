@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 
 use crate::error::Error;
 
-use super::arrow_versions::{answered_rows, answered_schema};
+use super::language::statements::{Asked, asked};
 use super::sql_state::QueryProblem;
-use super::statements::{Asked, asked};
+use super::tables::arrow_versions::{answered_rows, answered_schema};
 
 /// The rows of one query; fails if their columns have more bytes than this.
 pub(super) async fn rows_of_query(

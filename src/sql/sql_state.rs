@@ -21,6 +21,7 @@ impl QueryProblem {
     pub(crate) const NOT_NOW: &str = "57P03";
     /// An object is not in the state that is wanted.
     pub(super) const GONE: &str = "55000";
+    pub(super) const INVALID_PARAMETER: &str = "22023";
     pub(super) const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub(crate) const INTERNAL: &str = "XX000";
     pub(super) const PROGRAM_LIMIT: &str = "54000";

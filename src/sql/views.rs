@@ -17,10 +17,10 @@ use crate::config::ViewKeys;
 use crate::error::{Error, Result};
 use crate::sinks::TableInfo;
 
-use super::arrow_versions::answered_schema;
+use super::language::statements::{Asked, asked};
+use super::language::text_limits::STACK_BYTES;
 use super::sql_state::QueryProblem;
-use super::statements::{Asked, asked};
-use super::text_limits::STACK_BYTES;
+use super::tables::arrow_versions::answered_schema;
 
 /// A view, as it is configured.
 pub(crate) struct View {

@@ -1,0 +1,14 @@
+//! PostgreSQL's language as DataFusion takes it, and what a statement may do.
+
+pub(super) mod bounded_functions;
+pub(super) mod catalog_expressions;
+pub(super) mod catalog_questions;
+pub(super) mod column_names;
+pub(super) mod date_formats;
+pub(super) mod expressions;
+pub(super) mod format_function;
+pub(super) mod like_patterns;
+pub(super) mod rewrite;
+pub(super) mod statements;
+pub(super) mod text_limits;
+pub(super) mod time_zones;

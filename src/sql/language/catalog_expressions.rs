@@ -1,0 +1,70 @@
+//! Expressions by which clients ask the catalog, and that DataFusion's types do not allow.
+
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Ident, Value};
+
+use super::expressions::parsed;
+
+/// Rewrites a comparison, or a cast to `regclass`.
+pub(crate) fn with_known_types(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } => {
+            compare(left, right);
+            compare(right, left);
+        }
+        // Npgsql and psqlODBC have names of tables in columns and parameters.
+        Expr::Cast {
+            expr: name, data_type: DataType::Regclass, kind: CastKind::Cast | CastKind::DoubleColon, ..
+        } if !matches!(**name, Expr::Value(_)) => {
+            if let Some(id) = parsed(&format!("to_regclass(CAST({name} AS TEXT))")) {
+                *expr = id;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Makes two sides of a comparison comparable, of which the first is a column.
+fn compare(column: &mut Expr, other: &mut Expr) {
+    let Some(name) = last_part(column).map(|name| name.value.clone()) else { return };
+    let is_function = ["typreceive", "typinput", "typoutput", "typsend"].contains(&name.as_str());
+    match other {
+        // The functions of a type stand as names, which are as unique as their ids.
+        _ if is_function && last_part(other).is_some_and(|other| other.value == "oid") => {
+            if let Some(other) = last_part_mut(other) {
+                other.value = "proname".to_owned();
+            }
+        }
+        Expr::Value(value) if is_function && matches!(&value.value, Value::Number(zero, _) if zero == "0") => {
+            value.value = Value::SingleQuotedString("-".to_owned());
+        }
+        Expr::Value(value) if ["indis", "rol", "att", "con"].iter().any(|start| name.starts_with(start)) => {
+            let flag = match &value.value {
+                Value::SingleQuotedString(text) if text == "t" => true,
+                Value::SingleQuotedString(text) if text == "f" => false,
+                _ => return,
+            };
+            // `contype = 'f'` is a letter.
+            if name != "contype" && name != "confupdtype" && name != "confdeltype" && name != "confmatchtype" {
+                value.value = Value::Boolean(flag);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The name of a column without that of its table.
+fn last_part(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    }
+}
+
+fn last_part_mut(expr: &mut Expr) -> Option<&mut Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last_mut(),
+        _ => None,
+    }
+}

@@ -1,0 +1,205 @@
+//! `COPY … TO STDOUT`: rows as lines of text or CSV.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::{
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident, ObjectName, Statement,
+};
+use futures_util::StreamExt;
+use futures_util::stream;
+use pgwire::api::results::{CopyResponse, FieldInfo, QueryResponse, Response};
+use pgwire::error::{PgWireError, PgWireResult};
+use pgwire::messages::copy::CopyData;
+use pgwire::messages::data::DataRow;
+
+use super::planned::{planned, text_rows};
+use crate::sql::language::rewrite::statements;
+use crate::sql::language::statements::{reads, refused};
+use crate::sql::sql_state::QueryProblem;
+
+/// How rows become lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CopyLines {
+    pub(crate) is_csv: bool,
+    pub(crate) has_header: bool,
+    /// What is between two values, if it is not a comma or a tab.
+    delimiter: Option<u8>,
+    /// How a null is written, if not as nothing or `\N`.
+    null: Option<String>,
+}
+
+impl CopyLines {
+    /// As the options of a statement say.
+    pub(crate) fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> PgWireResult<CopyLines> {
+        let mut lines = CopyLines::default();
+        for option in options {
+            match option {
+                CopyOption::Format(name) if name.value.eq_ignore_ascii_case("csv") => lines.is_csv = true,
+                CopyOption::Format(name) if name.value.eq_ignore_ascii_case("text") => lines.is_csv = false,
+                CopyOption::Header(has) => lines.has_header = *has,
+                CopyOption::Delimiter(delimiter) => lines.delimiter = Some(single_byte(*delimiter)?),
+                CopyOption::Null(null) => lines.null = Some(null.clone()),
+                CopyOption::Quote('"') | CopyOption::Escape('"') => {}
+                CopyOption::Encoding(name) if is_utf8(name) => {}
+                option => return Err(unsupported(option)),
+            }
+        }
+        for option in legacy {
+            match option {
+                CopyLegacyOption::Csv(options) => {
+                    lines.is_csv = true;
+                    for option in options {
+                        match option {
+                            CopyLegacyCsvOption::Header => lines.has_header = true,
+                            CopyLegacyCsvOption::Quote('"') | CopyLegacyCsvOption::Escape('"') => {}
+                            option => return Err(unsupported(option)),
+                        }
+                    }
+                }
+                CopyLegacyOption::Header => lines.has_header = true,
+                CopyLegacyOption::Delimiter(delimiter) => lines.delimiter = Some(single_byte(*delimiter)?),
+                CopyLegacyOption::Null(null) => lines.null = Some(null.clone()),
+                option => return Err(unsupported(option)),
+            }
+        }
+        Ok(lines)
+    }
+
+    fn delimiter(&self) -> u8 {
+        self.delimiter.unwrap_or(if self.is_csv { b',' } else { b'\t' })
+    }
+
+    fn null(&self) -> &str {
+        self.null.as_deref().unwrap_or(if self.is_csv { "" } else { "\\N" })
+    }
+
+    /// The line with the names of columns, if there is one.
+    pub(crate) fn header(&self, fields: &[FieldInfo]) -> Option<Bytes> {
+        let names = fields.iter().map(|field| Some(field.name().as_bytes()));
+        self.has_header.then(|| self.line(names))
+    }
+
+    /// The line that says that everything through an epoch was sent.
+    pub(crate) fn progress(&self, epoch: u64, columns: usize) -> Bytes {
+        let epoch = epoch.to_string();
+        let nulls = std::iter::repeat_n(None, columns.saturating_sub(2));
+        self.line([Some(epoch.as_bytes()), Some(b"0")].into_iter().chain(nulls))
+    }
+
+    /// The line of a row.
+    pub(crate) fn row(&self, row: &DataRow) -> Bytes {
+        let mut rest = &row.data[..];
+        let values = std::iter::from_fn(|| {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (value, behind) = behind.split_at(length.unwrap_or(0).min(behind.len()));
+            rest = behind;
+            Some(length.map(|_| value))
+        });
+        self.line(values)
+    }
+
+    fn line<'a>(&self, values: impl Iterator<Item = Option<&'a [u8]>>) -> Bytes {
+        let mut line = BytesMut::new();
+        for (place, value) in values.enumerate() {
+            if place > 0 {
+                line.put_u8(self.delimiter());
+            }
+            match value {
+                Some(value) if self.is_csv => self.put_csv(&mut line, value),
+                Some(value) => self.put_text(&mut line, value),
+                None => line.put_slice(self.null().as_bytes()),
+            }
+        }
+        line.put_u8(b'\n');
+        line.freeze()
+    }
+
+    /// A value of CSV; one that reads as a null is in quotes, so that it is none.
+    fn put_csv(&self, line: &mut BytesMut, value: &[u8]) {
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || *byte == self.delimiter();
+        if value != self.null().as_bytes() && value != b"\\." && !value.iter().any(is_special) {
+            return line.put_slice(value);
+        }
+        line.put_u8(b'"');
+        for byte in value {
+            if *byte == b'"' {
+                line.put_u8(b'"');
+            }
+            line.put_u8(*byte);
+        }
+        line.put_u8(b'"');
+    }
+
+    fn put_text(&self, line: &mut BytesMut, value: &[u8]) {
+        for byte in value {
+            match byte {
+                b'\\' => line.put_slice(b"\\\\"),
+                b'\n' => line.put_slice(b"\\n"),
+                b'\r' => line.put_slice(b"\\r"),
+                b'\t' => line.put_slice(b"\\t"),
+                byte if *byte == self.delimiter() => line.put_slice(&[b'\\', *byte]),
+                byte => line.put_u8(*byte),
+            }
+        }
+    }
+}
+
+fn single_byte(delimiter: char) -> PgWireResult<u8> {
+    u8::try_from(delimiter)
+        .ok()
+        .filter(|byte| byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | b'"' | b'\\'))
+        .ok_or_else(|| {
+            let problem = QueryProblem::new(
+                QueryProblem::INVALID_PARAMETER,
+                format!("COPY: the delimiter {delimiter:?} can't be used"),
+            );
+            problem.with_hint("Wanted one byte of ASCII that is no quote, backslash or line end.").into()
+        })
+}
+
+fn is_utf8(name: &str) -> bool {
+    name.replace(['-', '_'], "").eq_ignore_ascii_case("utf8")
+}
+
+fn unsupported(option: &dyn std::fmt::Display) -> PgWireError {
+    let problem = QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, format!("COPY: found {option}"));
+    problem.with_hint("Wanted FORMAT text or csv, HEADER, DELIMITER and NULL.").into()
+}
+
+/// The query whose rows a statement copies to its client, and how; `None` if it is another statement.
+pub(crate) fn copied(statement: &Statement) -> Option<PgWireResult<(Statement, CopyLines)>> {
+    let Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } = statement
+    else {
+        return None;
+    };
+    let query = match source {
+        CopySource::Query(query) => Statement::Query(query.clone()),
+        CopySource::Table { table_name, columns } => match whole_table(table_name, columns) {
+            Ok(query) => query,
+            Err(error) => return Some(Err(error)),
+        },
+    };
+    if !reads(&query) {
+        return Some(Err(refused(&query).into()));
+    }
+    Some(CopyLines::of(options, legacy_options).map(|lines| (query, lines)))
+}
+
+/// The query of these columns of a table, or of all.
+fn whole_table(table: &ObjectName, columns: &[Ident]) -> PgWireResult<Statement> {
+    let columns: Vec<_> = columns.iter().map(ToString::to_string).collect();
+    let columns = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
+    let query = statements(&format!("SELECT {columns} FROM {table}"))?.pop();
+    query.ok_or_else(|| QueryProblem::new(QueryProblem::INTERNAL, "COPY of nothing").into())
+}
+
+/// The rows of a query as lines.
+pub(crate) async fn copy_out(context: &SessionContext, query: &Statement, lines: CopyLines) -> PgWireResult<Response> {
+    let plan = planned(context, query).await?;
+    let rows = context.execute_logical_plan(plan).await.map_err(|error| PgWireError::ApiError(Box::new(error)))?;
+    let QueryResponse { row_schema, data_rows, .. } = text_rows(rows, None).await?;
+    let header = stream::iter(lines.header(&row_schema).map(|line| Ok(CopyData::new(line))));
+    let rows = data_rows.map(move |row| row.map(|row| CopyData::new(lines.row(&row))));
+    Ok(Response::CopyOut(CopyResponse::new(0, row_schema.len(), header.chain(rows))))
+}
