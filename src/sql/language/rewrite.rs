@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Fetch, FunctionArg, FunctionArgExpr, FunctionArguments, LimitClause, ObjectNamePart, Query,
+    DataType, Expr, Fetch, FunctionArg, FunctionArgExpr, FunctionArguments, LimitClause, ObjectNamePart, Query, Set,
     Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -84,6 +84,7 @@ fn syntax(cause: &impl std::fmt::Display) -> QueryProblem {
 
 fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, QueryProblem> {
     check_relations(&statement)?;
+    set_time_zone(&mut statement);
     if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut OtherWays { asks_catalog }) {
         return Err(problem);
     }
@@ -91,6 +92,17 @@ fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, 
         let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions);
     }
     Ok(statement)
+}
+
+/// Makes `SET timezone = …` `SET TIME ZONE …`.
+fn set_time_zone(statement: &mut Statement) {
+    if let Statement::Set(set) = statement
+        && let Set::SingleAssignment { variable, values, .. } = set
+        && variable.to_string().eq_ignore_ascii_case("timezone")
+        && let Some(value) = values.pop()
+    {
+        *set = Set::SetTimeZone { local: false, value };
+    }
 }
 
 /// True if a statement reads tables of the catalog and no others, or names types that only the catalog has.

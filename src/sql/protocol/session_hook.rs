@@ -160,8 +160,9 @@ fn set(client: &dyn HookClient, name: &str) -> Option<String> {
     if name == "statement_timeout" {
         return client.metadata().get("statement_timeout_ms").map(|ms| format!("{ms}ms"));
     }
-    let set = client.metadata().iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    set.map(|(_, value)| value.trim_matches(['\'', '"']).to_owned())
+    // What a client sends when it connects has names in any case, and is not used.
+    let set = client.metadata().get(&name.to_lowercase());
+    set.map(|value| value.trim_matches(['\'', '"']).to_owned())
 }
 
 /// A row of one text.
