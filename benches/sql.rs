@@ -70,7 +70,8 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "product_sales ordered, 100 rows",
-        query: "SELECT * FROM product_sales WHERE product_id <> CAST($1 AS bigint) ORDER BY total_revenue DESC LIMIT 100",
+        query: "SELECT * FROM product_sales WHERE product_id <> CAST($1 AS bigint) \
+                ORDER BY total_revenue DESC LIMIT 100",
         times: 300,
     },
     Case {

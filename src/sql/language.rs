@@ -3,6 +3,8 @@
 pub(super) mod bounded_functions;
 pub(super) mod catalog_expressions;
 pub(super) mod catalog_questions;
+pub(super) mod catalog_rules;
+pub(super) mod catalog_subqueries;
 pub(super) mod column_names;
 pub(super) mod date_formats;
 pub(super) mod expressions;
@@ -10,5 +12,6 @@ pub(super) mod format_function;
 pub(super) mod like_patterns;
 pub(super) mod rewrite;
 pub(super) mod statements;
+pub(super) mod system_columns;
 pub(super) mod text_limits;
 pub(super) mod time_zones;

@@ -10,3 +10,4 @@ pub(super) mod server;
 pub(super) mod session;
 pub(super) mod session_hook;
 pub(super) mod subscribe;
+pub(super) mod text_values;

@@ -73,7 +73,9 @@ impl QueriedTables {
         functions::register(&context, CatalogTexts::of(&described)).await?;
         let views = plan_views(&context, &catalog, shop, views, &mut described).await?;
         let others = catalog.schema("pg_catalog").ok_or_else(|| DataFusionError::Internal("no pg_catalog".into()))?;
-        catalog.register_schema("pg_catalog", Arc::new(CatalogTables::new(others, &described).await?))?;
+        let own_catalog = Arc::new(CatalogTables::new(others, &described).await?);
+        functions::register_tables(&context, &own_catalog);
+        catalog.register_schema("pg_catalog", own_catalog)?;
         catalog.register_schema("information_schema", Arc::new(information_schema(&described)?))?;
         functions::register(&context, CatalogTexts::of(&described)).await?;
         Ok(QueriedTables { state: context.state(), views })

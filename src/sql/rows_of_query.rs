@@ -1,6 +1,8 @@
 //! All rows of one query.
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result as QueryResult};
 use datafusion::prelude::SessionContext;
@@ -8,6 +10,7 @@ use futures_util::StreamExt;
 
 use crate::error::Error;
 
+use super::language::column_names::AGAIN;
 use super::language::statements::{Asked, asked};
 use super::sql_state::QueryProblem;
 use super::tables::arrow_versions::{answered_rows, answered_schema};
@@ -29,10 +32,16 @@ pub(super) async fn rows_of_query(
     let plan = context.state().statement_to_plan(*statement).await?;
     let mut found = context.execute_logical_plan(plan).await?.execute_stream().await?;
     let failed = |error: Error| DataFusionError::External(Box::new(error));
-    let schema = answered_schema(&found.schema()).map_err(failed)?;
+    let schema = answered_schema(&found.schema()).map(|schema| with_different_names(&schema)).map_err(failed)?;
     let (mut rows, mut bytes) = (Vec::new(), 0_usize);
     while let Some(next) = found.next().await {
         let next = answered_rows(&next?, &schema).map_err(failed)?;
+        let next = if next.num_columns() == 0 {
+            next
+        } else {
+            RecordBatch::try_new(Arc::clone(&schema), next.columns().to_vec())
+                .map_err(|error| failed(Error::failed(error)))?
+        };
         bytes = bytes.saturating_add(next.get_array_memory_size());
         if bytes > most {
             let problem = QueryProblem::new(QueryProblem::PROGRAM_LIMIT, "the answer is too large");
@@ -41,4 +50,13 @@ pub(super) async fn rows_of_query(
         rows.push(next);
     }
     Ok((schema, rows))
+}
+
+/// Columns whose names differ: a second one called `a` is `a_2`.
+fn with_different_names(schema: &SchemaRef) -> SchemaRef {
+    if !schema.fields().iter().any(|field| field.name().contains(AGAIN)) {
+        return Arc::clone(schema);
+    }
+    let field = |field: &Arc<Field>| field.as_ref().clone().with_name(field.name().replace(AGAIN, "_"));
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }

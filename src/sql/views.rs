@@ -17,6 +17,7 @@ use crate::config::ViewKeys;
 use crate::error::{Error, Result};
 use crate::sinks::TableInfo;
 
+use super::language::column_names::shown_name;
 use super::language::statements::{Asked, asked};
 use super::language::text_limits::STACK_BYTES;
 use super::sql_state::QueryProblem;
@@ -77,8 +78,8 @@ impl View {
         let types = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
         let plan = types.execute_and_check(plan, &ConfigOptions::default(), |_, _| {})?;
         let mut names = BTreeSet::new();
-        if let Some(twice) = plan.schema().fields().iter().find(|field| !names.insert(field.name().as_str())) {
-            let message = format!("two columns have the name {}", twice.name());
+        if let Some(twice) = plan.schema().fields().iter().find(|field| !names.insert(shown_name(field.name()))) {
+            let message = format!("two columns have the name {}", shown_name(twice.name()));
             return Err(QueryProblem::new(QueryProblem::SYNTAX, message)
                 .with_hint("Wanted AS with another name.")
                 .into());

@@ -1,5 +1,5 @@
-//! A folder of Delta tables as readers see it: by the definition of the protocol, and by the Python package `deltalake`
-//! if `MILLSTREAM_DELTALAKE` names a Python that has it.
+//! A folder of Delta tables as readers see it: by the definition of the protocol, and by the Python packages
+//! `deltalake` and `polars` if `MILLSTREAM_DELTALAKE` names a Python that has them.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unreachable_pub, reason = "this is a module of each test binary")]
@@ -31,6 +31,16 @@ impl Lake {
             text.lines().map(|line| serde_json::from_str(line).expect("an action")).collect()
         };
         files.iter().map(actions).collect()
+    }
+
+    /// Commits actions to a table, as somebody else would.
+    pub fn commit(&self, table: &str, actions: &[Value]) {
+        let log = self.0.join(table).join("_delta_log");
+        let names = fs::read_dir(&log).expect("a log").map(|entry| entry.expect("an entry").path());
+        let numbers = names.filter(|path| is_commit(path)).filter_map(|path| path.file_stem()?.to_str()?.parse().ok());
+        let number = numbers.max().map_or(0, |newest: u64| newest + 1);
+        let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        fs::write(log.join(format!("{number:020}.json")), lines).expect("written");
     }
 
     /// The files of a table, by the actions of all commits.
@@ -76,13 +86,9 @@ impl Lake {
         serde_json::from_str::<Value>(&progress).ok().and_then(|progress| progress["epoch"].as_u64()).unwrap_or(0)
     }
 
-    /// The rows of a table as `deltalake` reads them; `None` if it is not there.
-    pub fn rows_of_deltalake(&self, table: &str) -> Option<Vec<Value>> {
-        let python = std::env::var_os("MILLSTREAM_DELTALAKE")?;
-        let script = "import sys, json\n\
-                      from deltalake import DeltaTable\n\
-                      table = DeltaTable(sys.argv[1]).to_pyarrow_table()\n\
-                      for row in table.to_pylist(): print(json.dumps(row, default=str))";
+    /// The rows of a table as other readers have them, each with its name: `deltalake`, and Polars if it is installed.
+    pub fn rows_of_others(&self, table: &str) -> Vec<(String, Vec<Value>)> {
+        let Some(python) = std::env::var_os("MILLSTREAM_DELTALAKE") else { return Vec::new() };
         let mut running = Command::new(python)
             .args(["-", &self.0.join(table).display().to_string()])
             .stdin(Stdio::piped())
@@ -90,13 +96,33 @@ impl Lake {
             .stderr(Stdio::piped())
             .spawn()
             .expect("Python");
-        running.stdin.take().expect("piped").write_all(script.as_bytes()).expect("written");
+        running.stdin.take().expect("piped").write_all(READERS.as_bytes()).expect("written");
         let done = running.wait_with_output().expect("ended");
-        assert!(done.status.success(), "deltalake can't read {table}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success(), "{table} can't be read: {}", String::from_utf8_lossy(&done.stderr));
         let text = String::from_utf8(done.stdout).expect("text");
-        Some(sorted(text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()))
+        let mut readers = BTreeMap::<String, Vec<Value>>::new();
+        for line in text.lines() {
+            let (reader, row) = line.split_once('\t').expect("a reader and a row");
+            let rows = readers.entry(reader.to_owned()).or_default();
+            rows.extend((!row.is_empty()).then(|| serde_json::from_str::<Value>(row).expect("an object")));
+        }
+        readers.into_iter().map(|(reader, rows)| (reader, sorted(rows))).collect()
     }
 }
+
+/// Prints the rows of a table, as each reader has them.
+const READERS: &str = "
+import sys, json
+from deltalake import DeltaTable
+def tell(reader, rows):
+    print(reader + '\\t')
+    for row in rows: print(reader + '\\t' + json.dumps(row, default=str))
+tell('deltalake', DeltaTable(sys.argv[1]).to_pyarrow_table().to_pylist())
+try:
+    import polars
+    tell('Polars', polars.read_delta(sys.argv[1]).to_dicts())
+except ImportError: pass
+";
 
 fn is_commit(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,5 +1,6 @@
 //! Merging runs: the rows of several, key by key, with their weights added up.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +18,12 @@ pub(super) struct Merge {
     runs: Vec<Arc<Run>>,
     /// What is left of each.
     rest: Vec<Range<usize>>,
+    /// How the next key of each begins; `None` if nothing is left.
+    heads: Vec<Option<KeyStart>>,
 }
+
+/// The first bytes of a key, which mostly tell which of two keys comes first: comparing them takes no look at the run.
+type KeyStart = [u8; 16];
 
 /// What comes next of a merge.
 pub(super) enum Piece {
@@ -35,59 +41,101 @@ impl Merge {
             let end = to.map_or(run.len(), |to| run.first_from(&all, to));
             run.first_from(&all, from).min(end)..end
         };
-        let rest = runs.iter().map(part).collect();
-        Merge { runs, rest }
+        let rest: Vec<_> = runs.iter().map(part).collect();
+        let heads = runs.iter().zip(&rest).map(|(run, rest)| head(run, rest)).collect();
+        Merge { runs, rest, heads }
     }
 
     pub(super) fn run(&self, run: usize) -> &Run {
         &self.runs[run]
     }
 
-    /// The next piece, of at most so many rows unless they have one key.
-    pub(super) fn next_piece(&mut self, most: usize) -> Option<Piece> {
-        let heads = self.rest.iter().enumerate().filter(|(_, rest)| !rest.is_empty());
-        let (mut least, mut others): (Option<(usize, &[u8])>, Option<&[u8]>) = (None, None);
-        for (run, rest) in heads {
-            let key = self.runs[run].key(rest.start);
-            match least {
-                Some((_, known)) if known <= key => others = Some(others.map_or(key, |other| other.min(key))),
-                Some((_, known)) => (least, others) = (Some((run, key)), Some(known)),
-                None => least = Some((run, key)),
+    /// The next key of a run.
+    fn key(&self, run: usize) -> &[u8] {
+        self.runs[run].key(self.rest[run].start)
+    }
+
+    /// The run with the least key, and that with the next one, which may be the same key.
+    fn two_least(&self) -> (Option<usize>, Option<usize>) {
+        let is_less = |one: usize, other: usize| match self.heads[one].cmp(&self.heads[other]) {
+            Ordering::Equal => self.key(one) < self.key(other),
+            order => order.is_lt(),
+        };
+        let (mut least, mut next): (Option<usize>, Option<usize>) = (None, None);
+        for run in (0..self.runs.len()).filter(|run| self.heads[*run].is_some()) {
+            if least.is_none_or(|least| is_less(run, least)) {
+                (least, next) = (Some(run), least);
+            } else if next.is_none_or(|next| is_less(run, next)) {
+                next = Some(run);
             }
         }
-        let (run, key) = least?;
+        (least, next)
+    }
+
+    /// The next piece, of at most so many rows unless they have one key.
+    pub(super) fn next_piece(&mut self, most: usize) -> Option<Piece> {
+        let (least, next) = self.two_least();
+        let (run, next_key) = (least?, |run: usize| self.runs[run].key(self.rest[run].start));
+        let (key, others) = (next_key(run), next.map(next_key));
         if others != Some(key) && self.runs[run].is_plain() {
             let rest = &self.rest[run];
             let part = rest.start..rest.end.min(rest.start.saturating_add(most));
             let end = others.map_or(part.end, |other| self.runs[run].first_from(&part, other));
             let rows = rest.start..end;
             self.rest[run].start = end;
+            self.heads[run] = head(&self.runs[run], &self.rest[run]);
             return Some(Piece::Alone { run, rows });
         }
-        let mut together = Vec::new();
-        for (index, (run, rest)) in self.runs.iter().zip(&mut self.rest).enumerate() {
+        let (start, mut together) = (self.heads[run], Vec::new());
+        for index in 0..self.runs.len() {
+            if self.heads[index] != start {
+                continue;
+            }
+            let (run, rest) = (&self.runs[index], &mut self.rest[index]);
             while rest.start < rest.end && run.key(rest.start) == key {
                 together.push((index, rest.start, run.weight(rest.start)));
                 rest.start += 1;
             }
+            self.heads[index] = head(run, rest);
         }
         Some(Piece::Together(together))
     }
 }
 
+fn head(run: &Run, rest: &Range<usize>) -> Option<KeyStart> {
+    (rest.start < rest.end).then(|| {
+        let (key, mut start) = (run.key(rest.start), KeyStart::default());
+        let known = key.len().min(start.len());
+        start[..known].copy_from_slice(&key[..known]);
+        start
+    })
+}
+
 /// Rows that are taken from several runs.
-#[derive(Default)]
 pub(super) struct Picked {
+    /// True if these runs are all of a table, so that nothing is deleted but what they have.
+    is_whole: bool,
     rows: Vec<(usize, usize, i64)>,
     /// The ranges of rows that have one key.
     groups: Vec<Range<usize>>,
 }
 
 impl Picked {
+    /// Of all runs of a table, which deletes no row that it does not have; or of any, whose rows are all added up.
+    pub(super) fn new(is_whole: bool) -> Picked {
+        Picked { is_whole, rows: Vec::new(), groups: Vec::new() }
+    }
+
     pub(super) fn add(&mut self, piece: Piece) {
         match piece {
             Piece::Alone { run, rows } => self.rows.extend(rows.map(|row| (run, row, 1))),
+            Piece::Together(rows) if self.is_whole && rows.iter().map(|(_, _, weight)| weight).sum::<i64>() == 0 => {}
             Piece::Together(rows) => {
+                if self.is_whole
+                    && let Some(left) = only_one_left(&rows)
+                {
+                    return self.rows.push(left);
+                }
                 let first = self.rows.len();
                 self.rows.extend(rows);
                 if self.rows.len() > first + 1 {
@@ -131,14 +179,26 @@ impl Picked {
         Ok(())
     }
 
-    /// The rows, and the weight of each.
-    pub(super) fn finish(mut self, merge: &Merge) -> Result<(RecordBatch, Vec<i64>)> {
+    /// The rows, of which only some columns may be wanted, and the weight of each.
+    pub(super) fn finish(mut self, merge: &Merge, columns: Option<&[usize]>) -> Result<(RecordBatch, Vec<i64>)> {
         let batches: Vec<&RecordBatch> = merge.runs.iter().map(|run| run.rows()).collect();
         self.consolidate(&batches)?;
+        let batches = merge.runs.iter().map(|run| run.columns(columns)).collect::<Result<Vec<_>>>()?;
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
         let places: Vec<_> = self.rows.iter().map(|(run, row, _)| (*run, *row)).collect();
         let rows = interleave_record_batch(&batches, &places).map_err(Error::failed)?;
         Ok((rows, self.rows.into_iter().map(|(_, _, weight)| weight).collect()))
     }
+}
+
+/// The row of a key that is left after all runs of a table, if it is simple to see: one is left, and the newest run
+/// that has the key inserts one, which nothing can have deleted since.
+fn only_one_left(rows: &[(usize, usize, i64)]) -> Option<(usize, usize, i64)> {
+    let newest = rows.iter().map(|(run, _, _)| *run).max()?;
+    let mut inserted = rows.iter().filter(|(run, _, weight)| *run == newest && *weight > 0);
+    let (left, others) = (inserted.next()?, inserted.next());
+    let is_simple = left.2 == 1 && others.is_none() && rows.iter().map(|(_, _, weight)| weight).sum::<i64>() == 1;
+    is_simple.then_some(*left)
 }
 
 /// One run of the rows of several whose keys are in a range.
@@ -148,11 +208,11 @@ pub(super) fn merged_within(runs: &[Arc<Run>], range: &KeyRange, encoder: &KeyEn
 }
 
 fn all_of(mut merge: Merge) -> Result<(RecordBatch, Vec<i64>)> {
-    let mut picked = Picked::default();
+    let mut picked = Picked::new(false);
     while let Some(piece) = merge.next_piece(usize::MAX) {
         picked.add(piece);
     }
-    picked.finish(&merge)
+    picked.finish(&merge, None)
 }
 
 /// One run of the rows of several. Below the oldest run of a table there is nothing that rows could be deleted from.

@@ -92,6 +92,14 @@ impl Run {
         &self.rows
     }
 
+    /// The rows, with the columns at these places or with all.
+    pub(super) fn columns(&self, columns: Option<&[usize]>) -> Result<RecordBatch> {
+        match columns {
+            Some(columns) => self.rows.project(columns).map_err(Error::failed),
+            None => Ok(self.rows.clone()),
+        }
+    }
+
     pub(super) fn key(&self, row: usize) -> &[u8] {
         self.keys.row(row).data()
     }

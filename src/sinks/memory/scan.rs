@@ -15,6 +15,8 @@ use super::run::Run;
 /// The rows of a table whose keys are in a range, in the order of their keys, some at a time.
 pub struct TableScan {
     merge: Merge,
+    /// The places of the columns that are read; `None` for all.
+    columns: Option<Vec<usize>>,
     /// Rows of one run that were met while others were picked.
     next: Option<Piece>,
 }
@@ -26,19 +28,25 @@ const AS_THEY_LIE: usize = 512;
 
 impl TableScan {
     pub(super) fn new(runs: Vec<Arc<Run>>, range: &KeyRange) -> TableScan {
-        TableScan { merge: Merge::of(runs, &range.from, range.to.as_deref()), next: None }
+        TableScan { merge: Merge::of(runs, &range.from, range.to.as_deref()), columns: None, next: None }
+    }
+
+    /// The same rows, of which only the columns at these places are read.
+    #[must_use]
+    pub fn with_columns(self, columns: Vec<usize>) -> TableScan {
+        TableScan { columns: Some(columns), ..self }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let mut picked = Picked::default();
+            let mut picked = Picked::new(true);
             while picked.len() < BATCH_ROWS
                 && let Some(piece) = self.next.take().or_else(|| self.merge.next_piece(BATCH_ROWS))
             {
                 match &piece {
                     Piece::Alone { run, rows } if rows.len() >= AS_THEY_LIE => {
                         if picked.is_empty() {
-                            let of_run = self.merge.run(*run).rows();
+                            let of_run = self.merge.run(*run).columns(self.columns.as_deref())?;
                             return Ok(Some(of_run.slice(rows.start, rows.len())));
                         }
                         self.next = Some(piece);
@@ -50,7 +58,7 @@ impl TableScan {
             if picked.is_empty() {
                 return Ok(None);
             }
-            let rows = repeated(picked.finish(&self.merge)?)?;
+            let rows = repeated(picked.finish(&self.merge, self.columns.as_deref())?)?;
             if rows.num_rows() > 0 {
                 return Ok(Some(rows));
             }

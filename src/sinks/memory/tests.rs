@@ -110,6 +110,10 @@ impl Both {
             let scan = snapshot.scan(TABLE, range).expect("kept");
             scan.flat_map(|batch| rows_of(&batch.expect("a batch"))).collect()
         };
+        let values = snapshot.scan(TABLE, &KeyRange::default()).expect("kept").with_columns(vec![2]);
+        let values =
+            values.flat_map(|batch| batch.expect("a batch").column(0).as_primitive::<Int64Type>().values().to_vec());
+        assert_eq!(values.collect::<Vec<_>>(), wanted.iter().map(|row| row.2).collect::<Vec<_>>());
         let (from, to) = (random.i64(0..50), random.i64(0..50));
         let texts = |shop: i64| vec![shop.to_string()];
         let range = snapshot.keys_between(TABLE, Some(&texts(from)), Some(&texts(to))).expect("keys");
@@ -225,4 +229,44 @@ fn an_empty_table_stays_empty_when_the_job_begins_anew() {
     both.commit(0);
     both.check(&mut Rng::with_seed(1));
     assert!(both.tables.changes_after(TABLE, 1).expect("kept").is_some_and(|changes| changes.epochs.is_empty()));
+}
+
+/// Rows of one key are told apart, also if equal ones are inserted and deleted at the same time.
+#[test]
+fn several_rows_may_have_one_key() {
+    let (mut both, mut random) = (Both::new(), Rng::with_seed(4));
+    both.commit(0);
+    let mut rows = BTreeMap::<Row, i64>::new();
+    for epoch in 1..400 {
+        let (mut plus, mut minus) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for _ in 0..random.usize(1..6) {
+            let row = (random.i64(0..3), "n".to_owned(), random.i64(0..3));
+            let (count, worker) = (rows.entry(row.clone()).or_default(), random.usize(..2));
+            match random.u8(..3) {
+                0 if *count > 0 => {
+                    *count -= 1;
+                    minus[worker].push(row);
+                }
+                1 if *count > 0 => {
+                    plus[worker].push(row.clone());
+                    minus[1 - worker].push(row);
+                }
+                _ => {
+                    *count += 1;
+                    plus[worker].push(row);
+                }
+            }
+        }
+        for worker in 0..2 {
+            both.write(worker, epoch, &plus[worker], &minus[worker]);
+        }
+        both.commit(epoch);
+        let each =
+            rows.iter().flat_map(|(row, count)| std::iter::repeat_n(row, usize::try_from(*count).expect("rows")));
+        let wanted: Vec<Row> = each.cloned().collect();
+        let scan = both.tables.snapshot().scan(TABLE, &KeyRange::default()).expect("kept");
+        let mut found: Vec<_> = scan.flat_map(|batch| rows_of(&batch.expect("a batch"))).collect();
+        found.sort();
+        assert_eq!(found, wanted, "epoch {epoch}");
+    }
 }

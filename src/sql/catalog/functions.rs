@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result as QueryResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility, create_udf,
@@ -13,47 +14,73 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 use super::settings::{SETTINGS, server_version};
-use super::tables::{CatalogTexts, SHOP};
+use super::tables::{CatalogTables, CatalogTexts, SHOP};
+
+/// The number of an encoding.
+const UTF8: i64 = 6;
 
 /// Registers the functions, after those of `datafusion-pg-catalog`, some of which they take the place of.
 pub(crate) async fn register(context: &SessionContext, texts: CatalogTexts) -> QueryResult<()> {
-    let CatalogTexts { constraints, indexes, comments, views, tables, hidden } = texts;
+    let CatalogTexts { constraints, indexes, comments, views, tables, hidden, classes } = texts;
     let whole = |texts: BTreeMap<i64, String>| texts.into_iter().map(|(object, text)| (object, vec![text])).collect();
     for (name, texts) in [
         ("pg_get_constraintdef", whole(constraints)),
         ("pg_get_indexdef", indexes),
         ("obj_description", whole(comments)),
         ("pg_get_viewdef", whole(views)),
+        ("class_name", whole(classes)),
+        ("pg_encoding_to_char", whole(BTreeMap::from([(UTF8, "UTF8".to_owned())]))),
     ] {
         context.register_udf(ScalarUDF::from(TextOfObject::new(name, texts)));
     }
     for name in [
         "col_description",
+        "pg_database_size",
+        "pg_get_expr",
         "pg_get_function_arguments",
         "pg_get_function_identity_arguments",
         "pg_get_function_result",
+        "pg_get_function_sqlbody",
+        "pg_get_functiondef",
+        "pg_get_ruledef",
         "pg_get_serial_sequence",
         "pg_size_pretty",
         "pg_table_size",
+        "pg_tablespace_location",
         "shobj_description",
     ] {
         context.register_udf(ScalarUDF::from(TextOfObject::new(name, BTreeMap::new())));
     }
-    for (name, ids) in [("to_regclass", tables), ("to_regtype", types(context).await?)] {
+    let encodings = BTreeMap::from([("UTF8".to_owned(), UTF8)]);
+    let ids = [("to_regclass", tables), ("to_regtype", types(context).await?), ("pg_char_to_encoding", encodings)];
+    for (name, ids) in ids {
         context.register_udf(id_of_name(name, ids));
     }
     context.register_udf(current_setting());
     context.register_udf(ScalarUDF::from(IsOfObject::new("pg_table_is_visible", true, hidden)));
-    for kind in ["collation", "conversion", "function", "opclass", "operator", "opfamily", "ts_config", "type"] {
+    for kind in [
+        "collation",
+        "conversion",
+        "function",
+        "opclass",
+        "operator",
+        "opfamily",
+        "statistics_obj",
+        "ts_config",
+        "type",
+    ] {
         context.register_udf(ScalarUDF::from(IsOfObject::new(&format!("pg_{kind}_is_visible"), true, BTreeSet::new())));
     }
     context.register_udf(ScalarUDF::from(IsOfObject::new("pg_is_other_temp_schema", false, BTreeSet::new())));
+    context.register_udf(ScalarUDF::from(IsOfObject::new("has_function_privilege", true, BTreeSet::new())));
     context.register_udf(current_schemas());
     let version = concat!("PostgreSQL ", server_version!(), " (millstream ", env!("CARGO_PKG_VERSION"), ")");
     context.register_udf(constant("version", version));
     context.register_udf(constant("current_schema", SHOP));
-    // Nothing is written, so that transactions need no numbers.
-    context.register_udf(constant("txid_current", "3"));
+    context.register_udf(constant("getdatabaseencoding", "UTF8"));
+    // Nothing is written, so that transactions need no numbers, and there are no temporary tables.
+    context.register_udf(number("txid_current", ScalarValue::Int64(Some(3))));
+    context.register_udf(number("pg_my_temp_schema", ScalarValue::Int32(Some(0))));
     // Nobody has locks; pools of connections let them go.
     context.register_udf(constant("pg_advisory_unlock_all", ""));
     let no = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(false))));
@@ -65,6 +92,26 @@ pub(crate) async fn register(context: &SessionContext, texts: CatalogTexts) -> Q
         Arc::new(no),
     ));
     Ok(())
+}
+
+/// Functions that stand for tables, which are tables of the catalog.
+pub(crate) fn register_tables(context: &SessionContext, catalog: &CatalogTables) {
+    for (function, table) in
+        [("pg_show_all_settings", "pg_settings"), ("pg_available_extensions", "pg_available_extensions")]
+    {
+        if let Some(table) = catalog.kept(table) {
+            context.register_udtf(function, Arc::new(TableOfCatalog(table)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TableOfCatalog(Arc<MemTable>);
+
+impl TableFunctionImpl for TableOfCatalog {
+    fn call_with_args(&self, _: TableFunctionArgs) -> QueryResult<Arc<dyn TableProvider>> {
+        Ok(Arc::clone(&self.0) as _)
+    }
 }
 
 /// The ids of types, by name.
@@ -104,6 +151,13 @@ fn current_setting() -> ScalarUDF {
     create_udf("current_setting", vec![DataType::Utf8], DataType::Utf8, Volatility::Stable, Arc::new(values))
 }
 
+/// A function without arguments, to a number.
+fn number(name: &str, value: ScalarValue) -> ScalarUDF {
+    let of_type = value.data_type();
+    let number = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(value.clone()));
+    create_udf(name, Vec::new(), of_type, Volatility::Stable, Arc::new(number))
+}
+
 /// A function without arguments.
 fn constant(name: &str, value: &'static str) -> ScalarUDF {
     let value = move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(value.to_owned()))));
@@ -137,7 +191,8 @@ struct IsOfObject {
 
 impl IsOfObject {
     fn new(name: &str, is: bool, others: BTreeSet<i64>) -> IsOfObject {
-        IsOfObject { name: name.to_owned(), is, others, signature: Signature::any(1, Volatility::Stable) }
+        let any = TypeSignature::OneOf((1..=3).map(TypeSignature::Any).collect());
+        IsOfObject { name: name.to_owned(), is, others, signature: Signature::new(any, Volatility::Stable) }
     }
 }
 
@@ -155,6 +210,10 @@ impl ScalarUDFImpl for IsOfObject {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> QueryResult<ColumnarValue> {
+        // Of a name, nothing else is known.
+        if args.args[0].data_type().is_string() {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(self.is))));
+        }
         let objects = cast(&args.args[0].to_array(args.number_rows)?, &DataType::Int64)?;
         let objects = objects.as_primitive::<Int64Type>().iter();
         let answers: BooleanArray = objects.map(|object| Some(self.is != self.others.contains(&object?))).collect();

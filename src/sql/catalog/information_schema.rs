@@ -17,7 +17,7 @@ use crate::sql::tables::service::rows_of_json;
 /// The tables that describe these.
 pub(crate) fn information_schema(tables: &[DescribedTable]) -> QueryResult<FixedSchema> {
     let mut rows: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for schema in [SHOP, MILLSTREAM, "information_schema", "pg_catalog"] {
+    for schema in [SHOP, MILLSTREAM, "information_schema", "pg_catalog", "public"] {
         rows.entry("schemata").or_default().push(json!({ "catalog_name": DATABASE, "schema_name": schema }));
     }
     let encoding = json!({
@@ -35,7 +35,9 @@ pub(crate) fn information_schema(tables: &[DescribedTable]) -> QueryResult<Fixed
             rows.entry("views").or_default().push(with(&place, view));
         }
         for (number, field) in (1..).zip(table.columns.fields()) {
-            rows.entry("columns").or_default().push(with(&place, column(number, field)));
+            let is_nullable = field.is_nullable() || table.view.is_some();
+            let field = field.as_ref().clone().with_nullable(is_nullable);
+            rows.entry("columns").or_default().push(with(&place, column(number, &field)));
         }
         if table.key.is_empty() {
             continue;

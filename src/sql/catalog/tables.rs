@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow_pg::datatypes::into_pg_type;
+use arrow_pg::datatypes::{PG_OID_ALIAS_KEY, into_pg_type};
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef as QueriedSchema};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
@@ -11,6 +11,7 @@ use datafusion::common::Result as QueryResult;
 use pgwire::api::Type;
 use serde_json::{Map, Value, json};
 
+use super::lacking_tables::lacking_tables;
 use super::settings::SETTINGS;
 use crate::sql::tables::service::rows_of_json;
 
@@ -37,17 +38,61 @@ const SCHEMAS: [(&str, u32); 5] =
 /// Object ids of tables and indexes are from this one on.
 const FIRST_ID: u32 = 20_000;
 /// The object ids of those of the catalog's own tables that clients ask for.
-pub(crate) const OF_CATALOG: [(&str, u32); 8] = [
+pub(crate) const OF_CATALOG: [(&str, u32); 26] = [
+    ("pg_am", 2601),
+    ("pg_attrdef", 2604),
     ("pg_attribute", 1249),
+    ("pg_authid", 1260),
+    ("pg_cast", 2605),
     ("pg_class", PG_CLASS),
+    ("pg_collation", 3456),
     ("pg_constraint", 2606),
+    ("pg_conversion", 2607),
     ("pg_database", 1262),
     ("pg_description", 2609),
+    ("pg_event_trigger", 3466),
+    ("pg_extension", 3079),
+    ("pg_index", 2610),
+    ("pg_language", 2612),
     ("pg_namespace", 2615),
+    ("pg_opclass", 2616),
+    ("pg_operator", 2617),
+    ("pg_opfamily", 2753),
     ("pg_proc", 1255),
+    ("pg_rewrite", 2618),
+    ("pg_tablespace", 1213),
+    ("pg_trigger", 2620),
+    ("pg_ts_config", 3602),
+    ("pg_ts_dict", 3600),
     ("pg_type", 1247),
 ];
+/// Tables of the catalog that have no rows, for there is nothing of what they describe.
+pub(crate) const EMPTY_TABLES: [&str; 21] = [
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_default_acl",
+    "pg_event_trigger",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_foreign_table",
+    "pg_inherits",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_seclabel",
+    "pg_sequence",
+    "pg_shseclabel",
+    "pg_statistic_ext",
+    "pg_subscription",
+    "pg_subscription_rel",
+    "pg_trigger",
+    "pg_user_mapping",
+];
 const PG_CLASS: u32 = 1259;
+/// The object id of who owns everything.
+const OWNER: u32 = 10;
 /// Access methods.
 const HEAP: u32 = 2;
 const BTREE: u32 = 403;
@@ -67,26 +112,34 @@ pub(crate) struct CatalogTexts {
     pub(crate) tables: BTreeMap<String, i64>,
     /// Tables that are only found by their names with the schema.
     pub(crate) hidden: BTreeSet<i64>,
+    /// Tables and indexes, named as briefly as can be.
+    pub(crate) classes: BTreeMap<i64, String>,
 }
 
 impl CatalogTexts {
     /// Of these tables.
     pub(crate) fn of(tables: &[DescribedTable]) -> CatalogTexts {
         let (ids, mut texts) = (object_ids(tables), CatalogTexts::default());
+        for (name, id) in OF_CATALOG {
+            texts.tables.insert(name.to_owned(), i64::from(id));
+            texts.tables.insert(format!("pg_catalog.{name}"), i64::from(id));
+        }
+        texts.classes = OF_CATALOG.iter().map(|(name, id)| (i64::from(*id), (*name).to_owned())).collect();
         for table in tables {
             let (oid, index) = (i64::from(ids[&name_of(table)]), i64::from(ids[&index_of(table)]));
             texts.comments.insert(oid, table.comment.clone());
             texts.views.extend(table.view.iter().map(|query| (oid, format!("{query};"))));
             texts.tables.insert(name_of(table), oid);
+            let (in_schema, brief) = (name_of(table), table.name.clone());
+            let brief = if table.schema == SHOP { brief } else { in_schema };
+            texts.classes.extend([(index, format!("{brief}_pkey")), (oid, brief)]);
             match table.schema {
                 SHOP => drop(texts.tables.insert(table.name.clone(), oid)),
                 _ => drop(texts.hidden.insert(oid)),
             }
-            let (name, columns) = (&table.name, table.key.join(", "));
+            let columns = table.key.join(", ");
             if !columns.is_empty() {
-                let place = name_of(table);
-                let definition = format!("CREATE UNIQUE INDEX {name}_pkey ON {place} USING btree ({columns})");
-                texts.indexes.insert(index, [&[definition], &table.key[..]].concat());
+                texts.indexes.insert(index, [&[index_definition(table)], &table.key[..]].concat());
                 texts.constraints.insert(index + 1, format!("PRIMARY KEY ({columns})"));
             }
         }
@@ -110,11 +163,15 @@ impl CatalogTables {
         }
         let mut add = |table, row| rows.entry(table).or_default().push(row);
         for (name, oid) in SCHEMAS {
-            add("pg_namespace", json!({ "oid": oid, "nspname": name, "nspowner": 10 }));
+            add("pg_namespace", json!({ "oid": oid, "nspname": name, "nspowner": OWNER }));
         }
         for (name, oid) in OF_CATALOG {
-            add("pg_class", json!({ "oid": oid, "relname": name, "relnamespace": 11, "relkind": "r", "relowner": 10 }));
+            add(
+                "pg_class",
+                json!({ "oid": oid, "relname": name, "relnamespace": 11, "relkind": "r", "relowner": OWNER }),
+            );
         }
+        add("pg_roles", role());
         for (name, setting) in SETTINGS {
             add("pg_settings", json!({ "name": name, "setting": setting, "context": "internal" }));
         }
@@ -122,7 +179,7 @@ impl CatalogTables {
         for table in tables {
             describe(table, &ids, &mut add);
         }
-        let mut ours = HashMap::new();
+        let mut ours = lacking_tables(&mut rows)?;
         for (name, rows) in rows {
             let Some(known) = others.table(name).await? else { continue };
             let schema = with_arrays(name, &known.schema());
@@ -132,12 +189,18 @@ impl CatalogTables {
         }
         Ok(CatalogTables { others, ours })
     }
+
+    /// A table that is made here.
+    pub(crate) fn kept(&self, name: &str) -> Option<Arc<MemTable>> {
+        self.ours.get(name).cloned()
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for CatalogTables {
     fn table_names(&self) -> Vec<String> {
-        self.others.table_names()
+        let others = self.others.table_names().into_iter().filter(|name| !self.ours.contains_key(name.as_str()));
+        self.ours.keys().map(|name| (*name).to_owned()).chain(others).collect()
     }
 
     async fn table(&self, name: &str) -> QueryResult<Option<Arc<dyn TableProvider>>> {
@@ -148,8 +211,16 @@ impl SchemaProvider for CatalogTables {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.others.table_exist(name)
+        self.ours.contains_key(name) || self.others.table_exist(name)
     }
+}
+
+/// Who owns everything. Whoever connects may have any name.
+fn role() -> Value {
+    json!({
+        "oid": OWNER, "rolname": "postgres", "rolinherit": true, "rolcanlogin": true, "rolconnlimit": -1,
+        "rolpassword": "********",
+    })
 }
 
 /// The ids of tables and indexes, by their names: a hash, or the next one that is free.
@@ -173,6 +244,11 @@ fn name_of(table: &DescribedTable) -> String {
     format!("{}.{}", table.schema, table.name)
 }
 
+fn index_definition(table: &DescribedTable) -> String {
+    let (name, place, columns) = (&table.name, name_of(table), table.key.join(", "));
+    format!("CREATE UNIQUE INDEX {name}_pkey ON {place} USING btree ({columns})")
+}
+
 fn index_of(table: &DescribedTable) -> String {
     format!("{}_pkey", name_of(table))
 }
@@ -184,7 +260,7 @@ fn describe(table: &DescribedTable, ids: &BTreeMap<String, u32>, add: &mut impl 
     let (columns, has_key) = (table.columns.fields(), !table.key.is_empty());
     let relation = |oid: u32, name: &str, kind: &str, access: u32, columns: usize| {
         json!({
-            "oid": oid, "relname": name, "relnamespace": schema, "relowner": 10, "relam": access,
+            "oid": oid, "relname": name, "relnamespace": schema, "relowner": OWNER, "relam": access,
             "relfilenode": oid, "reltuples": -1.0, "relhasindex": kind == "r" && has_key, "relpersistence": "p",
             "relkind": kind, "relnatts": columns, "relispopulated": true, "relreplident": "d",
         })
@@ -197,7 +273,8 @@ fn describe(table: &DescribedTable, ids: &BTreeMap<String, u32>, add: &mut impl 
     }
     add("pg_description", json!({ "objoid": oid, "classoid": PG_CLASS, "objsubid": 0, "description": table.comment }));
     for (number, field) in (1..).zip(columns) {
-        add("pg_attribute", attribute(oid, number, field));
+        let is_nullable = field.is_nullable() || table.view.is_some();
+        add("pg_attribute", attribute(oid, number, &field.as_ref().clone().with_nullable(is_nullable)));
     }
     if !has_key {
         return;
@@ -216,6 +293,13 @@ fn describe(table: &DescribedTable, ids: &BTreeMap<String, u32>, add: &mut impl 
             "indexrelid": index, "indrelid": oid, "indnatts": places.len(), "indnkeyatts": places.len(),
             "indisunique": true, "indisprimary": true, "indimmediate": true, "indisvalid": true, "indisready": true,
             "indislive": true, "indkey": places, "indclass": vec![0; places.len()], "indoption": vec![0; places.len()],
+        }),
+    );
+    add(
+        "pg_indexes",
+        json!({
+            "schemaname": table.schema, "tablename": table.name, "indexname": constraint,
+            "indexdef": index_definition(table),
         }),
     );
     add(
@@ -271,6 +355,11 @@ fn with_arrays(name: &str, schema: &Schema) -> QueriedSchema {
         "conkey" | "confkey" => list(field.name(), DataType::Int16),
         "indkey" | "indoption" => vector(list(field.name(), DataType::Int16), "int2"),
         "indclass" | "indcollation" => vector(list(field.name(), DataType::Int32), "oid"),
+        // Of PostgreSQL's, these are plain ids.
+        "atttypid" | "attrelid" | "relnamespace" | "reltype" | "attcollation" | "relam" | "reltablespace" => {
+            let kind = HashMap::from([(PG_OID_ALIAS_KEY.to_owned(), "oid".to_owned())]);
+            Arc::new(field.as_ref().clone().with_metadata(kind))
+        }
         _ => Arc::clone(field),
     };
     let lacking = match name {

@@ -11,6 +11,12 @@ pub(crate) fn with_known_types(expr: &mut Expr) {
             compare(left, right);
             compare(right, left);
         }
+        Expr::Cast { data_type: of_type @ DataType::Custom(..), .. } if is_name(of_type) => *of_type = DataType::Text,
+        Expr::Cast { data_type, expr: object, .. } if is_text(data_type) => {
+            if let Some(name) = name_of_object(object) {
+                *expr = name;
+            }
+        }
         // Npgsql and psqlODBC have names of tables in columns and parameters.
         Expr::Cast {
             expr: name, data_type: DataType::Regclass, kind: CastKind::Cast | CastKind::DoubleColon, ..
@@ -20,6 +26,25 @@ pub(crate) fn with_known_types(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// The types of names and letters, which are texts.
+fn is_name(of_type: &DataType) -> bool {
+    ["name", "pg_catalog.name", "\"char\"", "pg_catalog.\"char\""].contains(&of_type.to_string().as_str())
+}
+
+fn is_text(of_type: &DataType) -> bool {
+    matches!(of_type, DataType::Text | DataType::Varchar(None)) || of_type.to_string() == "pg_catalog.text"
+}
+
+/// The name of an object whose id was cast to a type of ids.
+fn name_of_object(object: &Expr) -> Option<Expr> {
+    let Expr::Cast { expr: id, data_type, .. } = object else { return None };
+    match data_type.to_string().to_lowercase().trim_start_matches("pg_catalog.") {
+        "regtype" => parsed(&format!("format_type({id}, NULL)")),
+        "regclass" if !matches!(**id, Expr::Value(_)) => parsed(&format!("class_name({id})")),
+        _ => None,
     }
 }
 

@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName, Query,
-    SelectItem, SetExpr, Value, VisitorMut,
+    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Query, Subscript, TableFactor, Value, VisitorMut,
 };
 
 use super::catalog_expressions::with_known_types;
+use super::catalog_subqueries::{count_in_columns, simplify};
 use super::expressions::{has_name, parsed};
+use crate::sql::catalog::tables::SHOP;
 
 /// What clients ask the catalog and DataFusion can't answer as it is asked.
 pub(crate) struct CatalogQuestions;
@@ -16,17 +18,37 @@ pub(crate) struct CatalogQuestions;
 impl VisitorMut for CatalogQuestions {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        count_in_columns(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: None, .. } = table
+            && let [ObjectNamePart::Identifier(only)] = &name.0[..]
+            && only.value.starts_with("pg_")
+        {
+            name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         with_known_types(expr);
+        simplify(expr);
         match expr {
-            // Of identities and collations, of which there are none.
-            Expr::Subquery(query) if query.to_string().contains("json_build_object(") => *expr = no_text(query),
-            Expr::Subquery(query) => at_most_one_row(query),
             Expr::Function(function) if has_name(function, "_pg_expandarray") => rename(function, "unnest"),
             Expr::CompoundFieldAccess { .. } => {
-                if let Some(part) = part_of_array(expr) {
+                if let Some(part) = part_of_array(expr).or_else(|| element_of_vector(expr)) {
                     *expr = part;
                 }
+            }
+            // What Grafana asks for in `search_path`, by functions that are lacking.
+            Expr::InList { expr: of, list, .. }
+                if of.to_string().contains("table_schema")
+                    && matches!(&list[..], [Expr::Value(one)] if one.to_string() == "''") =>
+            {
+                *list = vec![Expr::value(Value::SingleQuotedString(SHOP.to_owned()))];
             }
             _ => (),
         }
@@ -47,37 +69,6 @@ impl VisitorMut for CatalogQuestions {
     }
 }
 
-/// A null, in which the parameters of a query are still there, so that the others keep their places.
-fn no_text(query: &Query) -> Expr {
-    let text = query.to_string();
-    let parameters = text.split('$').skip(1).filter_map(|behind| {
-        let digits = behind.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(behind.len());
-        (digits > 0).then(|| format!("CAST(${} AS TEXT)", &behind[..digits]))
-    });
-    let parameters: Vec<_> = parameters.collect();
-    let nothing = || Expr::value(Value::Null);
-    if parameters.is_empty() {
-        return nothing();
-    }
-    parsed(&format!("CASE WHEN coalesce({}) IS NULL THEN NULL ELSE CAST(NULL AS TEXT) END", parameters.join(", ")))
-        .unwrap_or_else(nothing)
-}
-
-/// The aggregates that clients ask the catalog for.
-const AGGREGATES: [&str; 8] = ["array_agg", "bool_and", "bool_or", "count", "max", "min", "string_agg", "sum"];
-
-/// A row is found by its id in these: DataFusion wants an aggregate where a subquery names columns outside it.
-fn at_most_one_row(query: &mut Query) {
-    let SetExpr::Select(select) = &mut *query.body else { return };
-    if query.limit_clause.is_none()
-        && let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = &mut select.projection[..]
-        && !matches!(expr, Expr::Function(function) if AGGREGATES.iter().any(|name| has_name(function, name)))
-        && let Some(greatest) = parsed(&format!("max({expr})"))
-    {
-        *expr = greatest;
-    }
-}
-
 /// The part of what `_pg_expandarray` gives: `n` is the subscript, and `x` the element, which is all that we give.
 fn part_of_array(expr: &Expr) -> Option<Expr> {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return None };
@@ -92,6 +83,21 @@ fn part_of_array(expr: &Expr) -> Option<Expr> {
         ("x", root) => Some(root.clone()),
         _ => None,
     }
+}
+
+/// An element of a vector, whose first one is 0, while that of an array is 1.
+fn element_of_vector(expr: &Expr) -> Option<Expr> {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return None };
+    let (AccessExpr::Subscript(Subscript::Index { index }), before) = access_chain.split_last()? else { return None };
+    let name = match (before.last(), &**root) {
+        (Some(AccessExpr::Dot(Expr::Identifier(name))), _) | (None, Expr::Identifier(name)) => name,
+        (None, Expr::CompoundIdentifier(names)) => names.last()?,
+        _ => return None,
+    };
+    let is_vector = ["indclass", "indcollation", "indkey", "indoption"].contains(&name.value.as_str());
+    let vector = Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() };
+    let vector = if before.is_empty() { root.to_string() } else { vector.to_string() };
+    parsed(&format!("array_element({vector}, ({index}) + 1)")).filter(|_| is_vector)
 }
 
 fn rename(function: &mut Function, name: &str) {

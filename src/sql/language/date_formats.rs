@@ -1,7 +1,7 @@
 //! Formats of dates and times: those of PostgreSQL's `to_char` as those of chrono, which DataFusion's takes.
 
 /// What stands for parts of a date or time there and here, the longest before those that they begin with.
-const PARTS: [(&str, &str); 26] = [
+const PARTS: [(&str, &str); 27] = [
     ("HH24", "%H"),
     ("HH12", "%I"),
     ("IYYY", "%G"),
@@ -22,6 +22,7 @@ const PARTS: [(&str, &str); 26] = [
     ("SS", "%S"),
     ("MS", "%3f"),
     ("US", "%6f"),
+    ("TZ", "UTC"),
     ("AM", "%p"),
     ("PM", "%p"),
     ("Day", "%A"),

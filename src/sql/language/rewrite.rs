@@ -10,7 +10,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_pg_catalog::sql::rules::{
     CurrentUserVariableToSessionUserFunctionCall, FixArrayLiteral, FixVersionColumnName, RewriteArrayAnyAllOperation,
     SqlStatementRewriteRule, StripCallableQualifier, StripCollate,
@@ -18,18 +17,16 @@ use datafusion_pg_catalog::sql::rules::{
 use pgwire::api::Type;
 
 use super::catalog_questions::CatalogQuestions;
-use super::column_names::name_columns;
+use super::catalog_rules::catalog_statements;
+use super::column_names::{name_column_of_function, name_columns};
 use super::date_formats::chrono_format;
 use super::expressions::{has_name, last_name, parsed};
 use super::like_patterns::escape_by_backslash;
+use super::system_columns::without_system_columns;
 use super::text_limits::{check_relations, check_text};
-use crate::sql::catalog::tables::OF_CATALOG;
 use crate::sql::sql_state::QueryProblem;
 
-/// For questions to the catalog: all rules of `datafusion-pg-catalog`, and its answers to some clients' own queries.
-static CATALOG: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
-
-/// For all other statements: the rules that do not change what they mean.
+/// For statements that do not ask the catalog alone: the rules that do not change what they mean.
 static RULES: LazyLock<Vec<Box<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
     vec![
         Box::new(RewriteArrayAnyAllOperation),
@@ -41,15 +38,29 @@ static RULES: LazyLock<Vec<Box<dyn SqlStatementRewriteRule>>> = LazyLock::new(||
     ]
 });
 
+/// How asyncpg asks for types, by a recursion that DataFusion does not plan.
+const TYPE_TREE: &str = "typeinfo_tree(";
+
+/// What it is told: types are plain, or arrays of such.
+const TYPES: &str = "SELECT t.oid AS oid, ns.nspname AS ns, t.typname AS name, t.typtype AS kind, \
+    CAST(NULL AS INT) AS basetype, t.typelem AS elemtype, el.typdelim AS elemdelim, \
+    CAST(NULL AS INT) AS range_subtype, CAST(NULL AS INT[]) AS attrtypoids, CAST(NULL AS TEXT[]) AS attrnames, \
+    CAST(0 AS INT) AS depth, CAST(NULL AS TEXT) AS basetype_name, el.typname AS elemtype_name, \
+    CAST(NULL AS TEXT) AS range_subtype_name \
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace ns ON ns.oid = t.typnamespace \
+    LEFT JOIN pg_catalog.pg_type el ON el.oid = t.typelem WHERE t.oid = any($1::oid[])";
+
 /// The statements of a text, as DataFusion takes them.
 pub(crate) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
     check_text(text)?;
+    let text = if text.contains(TYPE_TREE) { TYPES } else { text };
     let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_statements());
     let parsed = match parsed {
         Ok(parsed) => parsed,
         // Some of what clients ask the catalog is not parsed as it stands.
         Err(_) if text.contains("pg_catalog") => {
-            return of_catalog(text)?.into_iter().map(|statement| rewritten(statement, true)).collect();
+            let statements = catalog_statements(text).map_err(|cause| syntax(&cause))?;
+            return statements.into_iter().map(|statement| rewritten(statement, true)).collect();
         }
         Err(cause) => return Err(syntax(&cause)),
     };
@@ -59,7 +70,7 @@ pub(crate) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
         match asks_catalog(&statement) {
             true => {
                 let own = if is_one { text.to_owned() } else { statement.to_string() };
-                for statement in of_catalog(&own)? {
+                for statement in catalog_statements(&own).map_err(|cause| syntax(&cause))? {
                     all.push(rewritten(statement, true)?);
                 }
             }
@@ -72,11 +83,6 @@ pub(crate) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
     Ok(all)
 }
 
-/// The statements of a text that asks the catalog.
-fn of_catalog(text: &str) -> Result<Vec<Statement>, QueryProblem> {
-    CATALOG.parse(&with_known_objects(text)).map_err(|cause| syntax(&cause))
-}
-
 fn syntax(cause: &impl std::fmt::Display) -> QueryProblem {
     let message = cause.to_string();
     QueryProblem::new(QueryProblem::SYNTAX, message.strip_prefix("sql parser error: ").unwrap_or(&message))
@@ -85,10 +91,11 @@ fn syntax(cause: &impl std::fmt::Display) -> QueryProblem {
 fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, QueryProblem> {
     check_relations(&statement)?;
     set_time_zone(&mut statement);
-    if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut OtherWays { asks_catalog }) {
+    if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut OtherWays { asks_catalog, depth: 0 }) {
         return Err(problem);
     }
     if asks_catalog {
+        without_system_columns(&mut statement);
         let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions);
     }
     Ok(statement)
@@ -106,7 +113,7 @@ fn set_time_zone(statement: &mut Statement) {
 }
 
 /// True if a statement reads tables of the catalog and no others, or names types that only the catalog has.
-fn asks_catalog(statement: &Statement) -> bool {
+pub(crate) fn asks_catalog(statement: &Statement) -> bool {
     let mut asked = ReadTables::default();
     let _ = Visit::visit(statement, &mut asked);
     let others = asked.others.iter().any(|name| !asked.own.contains(name));
@@ -177,23 +184,6 @@ pub(crate) fn declare_parameters(statement: &mut Statement, types: &[Type]) {
     });
 }
 
-/// Names of objects of the catalog as their ids, and those of functions as they stand in `pg_type`.
-fn with_known_objects(text: &str) -> String {
-    let mut text = text.to_owned();
-    if !text.contains("::") {
-        return text;
-    }
-    for in_schema in ["", "pg_catalog."] {
-        text = text.replace(&format!("'{in_schema}array_in'::regproc"), "'array_in'");
-        for (name, id) in OF_CATALOG {
-            for kind in ["pg_catalog.regclass", "regclass"] {
-                text = text.replace(&format!("'{in_schema}{name}'::{kind}"), &format!("CAST({id} AS INT)"));
-            }
-        }
-    }
-    text
-}
-
 /// Functions whose counts DataFusion has without a sign. PostgreSQL has no such numbers.
 const UNSIGNED: [&str; 9] = [
     "approx_distinct",
@@ -210,13 +200,16 @@ const UNSIGNED: [&str; 9] = [
 /// What is written in another way: `FETCH FIRST`, `AT TIME ZONE`, counts, formats of dates, subscripts of arrays.
 struct OtherWays {
     asks_catalog: bool,
+    /// How many queries there are around this place.
+    depth: usize,
 }
 
 impl VisitorMut for OtherWays {
     type Break = QueryProblem;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryProblem> {
-        name_columns(&mut query.body);
+        name_columns(&mut query.body, self.asks_catalog && self.depth == 0);
+        self.depth += 1;
         if let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch
             && query.limit_clause.is_none()
         {
@@ -238,6 +231,16 @@ impl VisitorMut for OtherWays {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<QueryProblem> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<QueryProblem> {
+        name_column_of_function(table);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryProblem> {
         if let Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } = expr
             && let Err(problem) = escape_by_backslash(pattern, escape_char, self.asks_catalog)
@@ -247,6 +250,12 @@ impl VisitorMut for OtherWays {
         if matches!(expr, Expr::SimilarTo { .. }) {
             let problem = QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, "SIMILAR TO is not supported");
             return ControlFlow::Break(problem.with_hint("Wanted LIKE, or ~ with a regular expression."));
+        }
+        if let Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } = expr
+            && matches!(&**pattern, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
+            && let Some(matched) = parsed(&format!("array_element(regexp_match({text}, {pattern}), 1)"))
+        {
+            *expr = matched;
         }
         if let Expr::AtTimeZone { timestamp, time_zone } = expr
             && let Some(call) = parsed(&format!("timezone({time_zone}, {timestamp})"))

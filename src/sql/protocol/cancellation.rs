@@ -7,7 +7,7 @@ use futures_channel::oneshot;
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::stream::{self, StreamExt};
 use futures_util::{FutureExt, Stream};
-use pgwire::api::results::{CopyResponse, QueryResponse, Response};
+use pgwire::api::results::{QueryResponse, Response};
 use pgwire::api::{ClientInfo, ConnectionHandle};
 use pgwire::error::{PgWireError, PgWireResult};
 use tokio::time::{Instant, sleep_until};
@@ -76,8 +76,9 @@ pub(crate) fn stoppable(response: Response, stop: &Stop) -> Response {
             response.set_command_tag(&command_tag);
             Response::Query(response)
         }
-        Response::CopyOut(CopyResponse { format, columns, data_stream, .. }) => {
-            Response::CopyOut(CopyResponse::new(format, columns, until(data_stream, stop)))
+        Response::CopyOut(mut response) => {
+            response.data_stream = Box::pin(until(response.data_stream, stop));
+            Response::CopyOut(response)
         }
         response => response,
     }

@@ -1,5 +1,6 @@
-//! `COPY … TO STDOUT`: rows as lines of text or CSV.
+//! `COPY … TO STDOUT`: rows as lines of text or CSV, or in PostgreSQL's binary format.
 
+use arrow_pg::datatypes::df::encode_dataframe;
 use bytes::{BufMut, Bytes, BytesMut};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
@@ -7,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures_util::StreamExt;
 use futures_util::stream;
+use pgwire::api::portal::Format;
 use pgwire::api::results::{CopyResponse, FieldInfo, QueryResponse, Response};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::copy::CopyData;
@@ -16,6 +18,28 @@ use super::planned::{planned, text_rows};
 use crate::sql::language::rewrite::statements;
 use crate::sql::language::statements::{reads, refused};
 use crate::sql::sql_state::QueryProblem;
+
+/// How rows are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CopyFormat {
+    Binary,
+    Lines(CopyLines),
+}
+
+impl CopyFormat {
+    /// As the options of a statement say.
+    fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> PgWireResult<CopyFormat> {
+        let is_binary = |option: &CopyOption| match option {
+            CopyOption::Format(name) => name.value.eq_ignore_ascii_case("binary"),
+            _ => false,
+        };
+        match (options, legacy) {
+            ([option], []) if is_binary(option) => Ok(CopyFormat::Binary),
+            ([], [CopyLegacyOption::Binary]) => Ok(CopyFormat::Binary),
+            _ => CopyLines::of(options, legacy).map(CopyFormat::Lines),
+        }
+    }
+}
 
 /// How rows become lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,11 +188,11 @@ fn is_utf8(name: &str) -> bool {
 
 fn unsupported(option: &dyn std::fmt::Display) -> PgWireError {
     let problem = QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, format!("COPY: found {option}"));
-    problem.with_hint("Wanted FORMAT text or csv, HEADER, DELIMITER and NULL.").into()
+    problem.with_hint("Wanted FORMAT binary, or text or csv with HEADER, DELIMITER and NULL.").into()
 }
 
 /// The query whose rows a statement copies to its client, and how; `None` if it is another statement.
-pub(crate) fn copied(statement: &Statement) -> Option<PgWireResult<(Statement, CopyLines)>> {
+pub(crate) fn copied(statement: &Statement) -> Option<PgWireResult<(Statement, CopyFormat)>> {
     let Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } = statement
     else {
         return None;
@@ -183,7 +207,7 @@ pub(crate) fn copied(statement: &Statement) -> Option<PgWireResult<(Statement, C
     if !reads(&query) {
         return Some(Err(refused(&query).into()));
     }
-    Some(CopyLines::of(options, legacy_options).map(|lines| (query, lines)))
+    Some(CopyFormat::of(options, legacy_options).map(|format| (query, format)))
 }
 
 /// The query of these columns of a table, or of all.
@@ -194,12 +218,39 @@ fn whole_table(table: &ObjectName, columns: &[Ident]) -> PgWireResult<Statement>
     query.ok_or_else(|| QueryProblem::new(QueryProblem::INTERNAL, "COPY of nothing").into())
 }
 
-/// The rows of a query as lines.
-pub(crate) async fn copy_out(context: &SessionContext, query: &Statement, lines: CopyLines) -> PgWireResult<Response> {
+/// The rows of a query.
+pub(crate) async fn copy_out(
+    context: &SessionContext,
+    query: &Statement,
+    format: CopyFormat,
+) -> PgWireResult<Response> {
     let plan = planned(context, query).await?;
     let rows = context.execute_logical_plan(plan).await.map_err(|error| PgWireError::ApiError(Box::new(error)))?;
-    let QueryResponse { row_schema, data_rows, .. } = text_rows(rows, None).await?;
-    let header = stream::iter(lines.header(&row_schema).map(|line| Ok(CopyData::new(line))));
-    let rows = data_rows.map(move |row| row.map(|row| CopyData::new(lines.row(&row))));
-    Ok(Response::CopyOut(CopyResponse::new(0, row_schema.len(), header.chain(rows))))
+    Ok(Response::CopyOut(match format {
+        CopyFormat::Lines(lines) => {
+            let QueryResponse { row_schema, data_rows, .. } = text_rows(rows, None).await?;
+            let header = stream::iter(lines.header(&row_schema).map(|line| Ok(CopyData::new(line))));
+            let rows = data_rows.map(move |row| row.map(|row| CopyData::new(lines.row(&row))));
+            CopyResponse::new(0, row_schema.len(), header.chain(rows))
+        }
+        CopyFormat::Binary => {
+            let QueryResponse { row_schema, data_rows, .. } =
+                encode_dataframe(rows, &Format::UnifiedBinary, None).await?;
+            let begin = stream::iter([Ok(CopyData::new(Bytes::from_static(BINARY_HEADER)))]);
+            let rows = data_rows.map(|row| row.map(|row| CopyData::new(binary_row(&row))));
+            // The end is added to it.
+            CopyResponse::new(1, row_schema.len(), begin.chain(rows))
+        }
+    }))
+}
+
+/// The signature of the format, and no flags or extensions.
+const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// The number of values, and before each value its length.
+fn binary_row(row: &DataRow) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(row.data.len() + 2);
+    bytes.put_i16(row.field_count);
+    bytes.put_slice(&row.data);
+    bytes.freeze()
 }

@@ -6,6 +6,7 @@ use arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use arrow_pg::datatypes::df::encode_dataframe;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::metadata::FieldMetadata;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as QueryResult};
 use datafusion::functions_nested::expr_fn::array_to_string;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
@@ -19,13 +20,55 @@ use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::types::format::FormatOptions;
 
 use super::map_text::MapText;
+use super::text_values::as_postgresql;
 use crate::sql::catalog::tables::{VECTOR, type_size_and_modifier};
+use crate::sql::language::catalog_subqueries::give_up;
+use crate::sql::language::column_names::shown_name;
+use crate::sql::language::rewrite::asks_catalog;
 
 /// The plan of a query, in which maps are texts of JSON, and vectors of the catalog texts, too.
 pub(crate) async fn planned(context: &SessionContext, statement: &Statement) -> PgWireResult<LogicalPlan> {
+    let plan = match asks_catalog(statement) {
+        true => plan_of_catalog(context, statement).await,
+        false => plan(context, statement).await,
+    };
+    plan.and_then(with_known_types).map_err(|error| PgWireError::ApiError(Box::new(error)))
+}
+
+async fn plan(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
     let statement = AnyStatement::Statement(Box::new(statement.clone()));
-    let plan = context.state().statement_to_plan(statement).await.and_then(with_known_types);
-    plan.map_err(|error| PgWireError::ApiError(Box::new(error)))
+    context.state().statement_to_plan(statement).await
+}
+
+/// The plan of a question to the catalog: if DataFusion can't plan a subquery among its columns, without that.
+async fn plan_of_catalog(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
+    let planned = plan(context, statement).await;
+    let can_run =
+        planned.as_ref().is_ok_and(|plan| context.state().optimize(plan).is_ok_and(|plan| has_no_subquery(&plan)));
+    if can_run {
+        return planned;
+    }
+    let mut less = statement.clone();
+    give_up(&mut less);
+    if less == *statement { planned } else { plan(context, &less).await.or(planned) }
+}
+
+/// True if none is left that depends on the rows around it.
+fn has_no_subquery(plan: &LogicalPlan) -> bool {
+    let is_subquery = |expr: &Expr| match expr {
+        Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+        Expr::Exists(_) | Expr::InSubquery(_) => true,
+        _ => false,
+    };
+    let has = plan.exists(|plan| {
+        let mut found = false;
+        plan.apply_expressions(|expr| {
+            found |= expr.exists(|expr| Ok(is_subquery(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    });
+    has.is_ok_and(|has| !has)
 }
 
 fn with_known_types(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
@@ -59,7 +102,7 @@ pub(crate) async fn text_rows(rows: DataFrame, options: Option<FormatOptions>) -
     let mut rows = encode_dataframe(rows, &Format::UnifiedText, options.map(Arc::new)).await?;
     let fields = rows.row_schema.iter().cloned().collect();
     rows.row_schema = Arc::new(described(fields, &schema, true));
-    Ok(rows)
+    Ok(as_postgresql(rows))
 }
 
 /// The columns of a planned query, as text.
@@ -71,18 +114,21 @@ pub(crate) fn text_columns(plan: &LogicalPlan) -> PgWireResult<Vec<FieldInfo>> {
 /// Columns with what else PostgreSQL says of them: how many digits a number has, and, in texts, which are vectors.
 pub(crate) fn described(columns: Vec<FieldInfo>, schema: &DFSchema, is_text: bool) -> Vec<FieldInfo> {
     let described = columns.into_iter().zip(schema.fields()).map(|(column, field)| {
-        let column = match field.metadata().get(VECTOR).map(String::as_str) {
-            Some("int2") if is_text => with_type(&column, Type::INT2_VECTOR),
-            Some("oid") if is_text => with_type(&column, Type::OID_VECTOR),
-            _ => column,
+        let of_type = match field.metadata().get(VECTOR).map(String::as_str) {
+            Some("int2") if is_text => Type::INT2_VECTOR,
+            Some("oid") if is_text => Type::OID_VECTOR,
+            _ => column.datatype().clone(),
         };
+        let column = renamed(&column, of_type);
         let (size, modifier) = type_size_and_modifier(column.datatype(), field.data_type());
         column.with_type_size(size).with_type_modifier(modifier)
     });
     described.collect()
 }
 
-fn with_type(column: &FieldInfo, of_type: Type) -> FieldInfo {
-    FieldInfo::new(column.name().to_owned(), column.table_id(), column.column_id(), of_type, column.format())
+/// A column with its name as clients see it.
+fn renamed(column: &FieldInfo, of_type: Type) -> FieldInfo {
+    let name = shown_name(column.name()).to_owned();
+    FieldInfo::new(name, column.table_id(), column.column_id(), of_type, column.format())
         .with_format_options(Arc::clone(column.format_options()))
 }

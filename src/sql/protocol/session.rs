@@ -49,6 +49,7 @@ use super::cursor_hook::{CursorHook, KeptStatement};
 use super::planned::{described, planned, text_columns, text_rows};
 use super::session_hook::SessionHook;
 use super::subscribe::Subscribe;
+use super::text_values::as_postgresql;
 use crate::sql::engine::QuerySession;
 use crate::sql::language::rewrite::{declare_parameters, statements};
 use crate::sql::language::statements::reads;
@@ -434,9 +435,14 @@ impl ExtendedQueryHandler for PgSession {
         let deadline = self.deadline(client);
         let begun = ExtendedQueryHandler::do_query(&self.service, client, portal, max_rows);
         let response = tokio::time::timeout_at(deadline, begun).await.map_err(|_| Stopped::ByTimeout)??;
-        if matches!(response, Response::TransactionEnd(_)) {
-            self.epoch.begin();
-        }
+        let response = match response {
+            Response::Query(rows) if rows.command_tag == "SELECT" => Response::Query(as_postgresql(rows)),
+            Response::TransactionEnd(_) => {
+                self.epoch.begin();
+                response
+            }
+            response => response,
+        };
         Ok(stoppable(response, &stop(client, Some(deadline)).await))
     }
 }

@@ -57,6 +57,7 @@ fn of_session(statement: &Statement, is_failed: bool) -> Option<Result<OfSession
             let name = variable.iter().map(|word| word.value.to_lowercase()).collect::<Vec<_>>().join(" ");
             let name = if name == "time zone" { "timezone".to_owned() } else { name };
             match SETTINGS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                Some((name, value)) if name.contains(' ') => Shown("transaction_isolation", value),
                 Some((name, value)) => Shown(name, value),
                 None => {
                     let message = format!("unrecognized configuration parameter \"{name}\"");
@@ -109,7 +110,7 @@ impl QueryHook for SessionHook {
         let is_failed = client.transaction_status() == TransactionStatus::Error;
         if let Some(copied) = copied(statement).filter(|_| !is_failed) {
             return Some(match copied {
-                Ok((query, lines)) => copy_out(context, &query, lines).await,
+                Ok((query, format)) => copy_out(context, &query, format).await,
                 Err(error) => Err(error),
             });
         }

@@ -21,6 +21,7 @@ use pgwire::api::results::{FieldInfo, Tag};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use pgwire::messages::data::DataRow;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
@@ -28,6 +29,7 @@ use crate::sinks::{Committed, KeyRange, MemoryTables, TableInfo};
 use crate::tables::RejectedTable;
 
 use super::copy::CopyLines;
+use super::text_values::TextValues;
 use crate::sql::catalog::tables::{MILLSTREAM, SHOP};
 use crate::sql::sql_state::QueryProblem;
 use crate::sql::tables::arrow_versions::{queried_rows, queried_schema};
@@ -245,7 +247,9 @@ impl ChangeLines {
         columns.extend(rows.columns().iter().cloned());
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(Error::failed)?;
         let rows = queried_rows(&rows, &self.queried)?;
+        let texts = TextValues::of(&self.fields);
         let rows = encode_recordbatch(Arc::clone(&self.fields), rows);
-        Ok(rows.map(|row| row.map(|row| CopyData::new(self.lines.row(&row)))).collect())
+        let line = |row: DataRow| CopyData::new(self.lines.row(&texts.as_postgresql(row)));
+        Ok(rows.map(|row| row.map(line)).collect())
     }
 }

@@ -134,7 +134,11 @@ impl KeptRows {
 
     fn scans(&self) -> Result<impl Iterator<Item = Result<TableScan>> + Send + use<>> {
         let (ranges, epoch, table) = (self.ranges()?, self.epoch.clone(), self.table.clone());
-        Ok(ranges.into_iter().map(move |range| epoch.tables().scan(&table, &range)))
+        // Rows without columns, which are counted, still have their keys.
+        let columns = if self.columns.is_empty() { vec![0] } else { self.columns.clone() };
+        let scan =
+            move |range: KeyRange| epoch.tables().scan(&table, &range).map(|scan| scan.with_columns(columns.clone()));
+        Ok(ranges.into_iter().map(scan))
     }
 }
 
@@ -144,11 +148,11 @@ impl PartitionStream for KeptRows {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (schema, columns) = (Arc::clone(&self.schema), self.columns.clone());
+        let schema = Arc::clone(&self.schema);
         let read = move |rows: Result<RecordBatch>| {
-            let rows = rows.and_then(|rows| {
-                let read = rows.project(&columns).map_err(Error::failed)?;
-                queried_rows(&read, &schema)
+            let rows = rows.and_then(|rows| match schema.fields().is_empty() {
+                true => queried_rows(&rows.project(&[]).map_err(Error::failed)?, &schema),
+                false => queried_rows(&rows, &schema),
             });
             rows.map_err(|error| DataFusionError::External(Box::new(error)))
         };
