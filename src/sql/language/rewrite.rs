@@ -38,13 +38,14 @@ static RULES: LazyLock<Vec<Box<dyn SqlStatementRewriteRule>>> = LazyLock::new(||
     ]
 });
 
-/// How asyncpg asks for types, by a recursion that DataFusion does not plan.
-const TYPE_TREE: &str = "typeinfo_tree(";
+/// How asyncpg asks for types, by a recursion that DataFusion does not plan. Its parameter and its columns must be of
+/// types that it knows without asking.
+pub(crate) const TYPE_TREE: &str = "typeinfo_tree(";
 
 /// What it is told: types are plain, or arrays of such.
 const TYPES: &str = "SELECT t.oid AS oid, ns.nspname AS ns, t.typname AS name, t.typtype AS kind, \
     CAST(NULL AS INT) AS basetype, t.typelem AS elemtype, el.typdelim AS elemdelim, \
-    CAST(NULL AS INT) AS range_subtype, CAST(NULL AS INT[]) AS attrtypoids, CAST(NULL AS TEXT[]) AS attrnames, \
+    CAST(NULL AS INT) AS range_subtype, CAST(NULL AS TEXT[]) AS attrtypoids, CAST(NULL AS TEXT[]) AS attrnames, \
     CAST(0 AS INT) AS depth, CAST(NULL AS TEXT) AS basetype_name, el.typname AS elemtype_name, \
     CAST(NULL AS TEXT) AS range_subtype_name \
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace ns ON ns.oid = t.typnamespace \

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `Query` | each statement is answered before the next one, also as to transactions | encoding, sending |
 //! | `Parse` | the statement is rewritten and planned | types of parameters |
-//! | `Bind`, `Describe` | the columns of `FETCH` | everything else |
+//! | `Bind`, `Describe` | arrays as texts, the columns of `FETCH` | everything else |
 //! | `Execute` | rows are sent as they come, if all are asked for | values of parameters, portals with a fetch size |
 //! | `Sync` | what was read is let go | the answer |
 //!
@@ -22,37 +22,30 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::hooks::cursor::CursorStatementHook;
 use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
-use datafusion_postgres::{DfSessionService, Parser, QueryHook};
+use datafusion_postgres::{DfSessionService, QueryHook};
 use futures_util::{Sink, SinkExt, StreamExt, stream};
-use pgwire::api::portal::{Portal, PortalExecutionState};
+use pgwire::api::portal::Portal;
 use pgwire::api::query::{
     ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_query_response, send_ready_for_query,
 };
-use pgwire::api::results::{
-    CopyResponse, DescribePortalResponse, DescribeStatementResponse, FieldInfo, QueryResponse, Response, Tag,
-};
-use pgwire::api::stmt::StoredStatement;
-use pgwire::api::store::{Entry, MemPortalStore, PortalStore};
-use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type};
+use pgwire::api::results::{CopyResponse, FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::store::{Entry, PortalStore};
+use pgwire::api::{ClientInfo, ClientPortalStore, PgWireConnectionState};
 use pgwire::error::{PgWireError, PgWireResult};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::copy::{CopyDone, CopyOutResponse};
-use pgwire::messages::extendedquery::{Execute, Parse, ParseComplete, Sync as SyncMessage};
-use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
+use pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use pgwire::messages::simplequery::Query;
 use pgwire::types::format::FormatOptions;
 use tokio::time::Instant;
 
 use super::cancellation::{Stopped, cancelled, stop, stoppable};
-use super::copy::copied;
 use super::cursor_hook::{CursorHook, KeptStatement};
-use super::planned::{described, planned, text_columns, text_rows};
+use super::planned::{planned, text_columns, text_rows};
 use super::session_hook::SessionHook;
 use super::subscribe::Subscribe;
-use super::text_values::as_postgresql;
 use crate::sql::engine::QuerySession;
-use crate::sql::language::rewrite::{declare_parameters, statements};
-use crate::sql::language::statements::reads;
+use crate::sql::language::rewrite::statements;
 use crate::sql::sql_state::QueryProblem;
 use crate::sql::tables::read_epoch::SessionEpoch;
 use crate::sql::tables::service::ServiceState;
@@ -60,11 +53,11 @@ use crate::sql::tables::service::ServiceState;
 /// A session.
 pub(crate) struct PgSession {
     /// Answers the extended protocol, once a statement is planned.
-    service: DfSessionService,
-    hooks: Vec<Arc<dyn QueryHook>>,
-    context: Arc<SessionContext>,
+    pub(super) service: DfSessionService,
+    pub(super) hooks: Vec<Arc<dyn QueryHook>>,
+    pub(super) context: Arc<SessionContext>,
     pub(crate) epoch: Arc<SessionEpoch>,
-    state: Arc<ServiceState>,
+    pub(super) state: Arc<ServiceState>,
     pub(crate) timeout: Duration,
 }
 
@@ -83,7 +76,7 @@ impl PgSession {
     }
 
     /// When a statement of now must end.
-    fn deadline(&self, client: &impl ClientInfo) -> Instant {
+    pub(super) fn deadline(&self, client: &impl ClientInfo) -> Instant {
         Instant::now() + set_timeout(client).unwrap_or(self.timeout)
     }
 
@@ -160,7 +153,7 @@ impl PgSession {
     }
 
     /// Executes a query, and sends its rows as they come. By itself, `pgwire` would gather them all before.
-    async fn execute_all<C>(&self, client: &mut C, portal: &Portal<KeptStatement>) -> PgWireResult<()>
+    pub(super) async fn execute_all<C>(&self, client: &mut C, portal: &Portal<KeptStatement>) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = KeptStatement>,
@@ -184,7 +177,7 @@ impl PgSession {
     }
 
     /// The columns of what a statement fetches from a cursor; `None` if it does not.
-    fn fetched<C>(&self, client: &C, statement: &KeptStatement) -> PgWireResult<Option<Vec<FieldInfo>>>
+    pub(super) fn fetched<C>(&self, client: &C, statement: &KeptStatement) -> PgWireResult<Option<Vec<FieldInfo>>>
     where
         C: ClientPortalStore,
         C::PortalStore: PortalStore<Statement = KeptStatement>,
@@ -200,7 +193,7 @@ impl PgSession {
     }
 
     /// Sends what a client subscribes to, until it cancels that.
-    async fn subscribe<C>(&self, client: &mut C, subscribe: Subscribe) -> PgWireResult<()>
+    pub(super) async fn subscribe<C>(&self, client: &mut C, subscribe: Subscribe) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
@@ -218,9 +211,6 @@ impl PgSession {
         }
     }
 }
-
-/// The most rows of a portal that are gathered before they are sent.
-const ROWS_AT_A_TIME: i32 = 10_000;
 
 /// Sends what is copied. `pgwire` would send a message that only clients may send, if that fails.
 async fn send_copied<C>(client: &mut C, rows: CopyResponse) -> PgWireResult<()>
@@ -243,21 +233,13 @@ where
     Ok(())
 }
 
-/// The columns of a statement, as its plan describes them.
-fn as_planned(fields: Vec<FieldInfo>, statement: &KeptStatement) -> Vec<FieldInfo> {
-    match statement {
-        (_, Some((_, plan))) => described(fields, plan.schema(), false),
-        _ => fields,
-    }
-}
-
 /// How long statements may run, if the session says.
 fn set_timeout(client: &impl ClientInfo) -> Option<Duration> {
     client.metadata().get("statement_timeout_ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis)
 }
 
 /// `ROLLBACK TO SAVEPOINT` clears the failed state of a transaction; reads have nothing to undo.
-fn forget_failure(client: &mut impl ClientInfo, statement: &Statement) {
+pub(super) fn forget_failure(client: &mut impl ClientInfo, statement: &Statement) {
     let is_back = matches!(statement, Statement::Rollback { savepoint: Some(_), .. });
     if is_back && client.transaction_status() == TransactionStatus::Error {
         client.set_transaction_status(TransactionStatus::Transaction);
@@ -297,180 +279,5 @@ impl SimpleQueryHandler for PgSession {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         Err(QueryProblem::new(QueryProblem::INTERNAL, "a text that was not split into statements").into())
-    }
-}
-
-#[async_trait]
-impl ExtendedQueryHandler for PgSession {
-    type Statement = KeptStatement;
-    type QueryParser = Parser;
-
-    fn query_parser(&self) -> Arc<Parser> {
-        self.service.query_parser()
-    }
-
-    async fn on_parse<C>(&self, client: &mut C, message: Parse) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let _answering = self.epoch.answering();
-        let name = message.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
-        let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
-        match self.kept(client, &message.query, &types).await? {
-            Some(kept) => {
-                client.portal_store().put_statement(Arc::new(StoredStatement::new(name, kept, types)));
-            }
-            None => client.portal_store().put_empty_statement(&name),
-        }
-        client.send(PgWireBackendMessage::ParseComplete(ParseComplete::new())).await?;
-        Ok(())
-    }
-
-    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let _answering = self.epoch.answering();
-        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        if let Some(Entry::Value(portal)) = client.portal_store().get_portal(name) {
-            match &portal.statement.statement {
-                (_, Some((statement, _))) => {
-                    forget_failure(client, statement);
-                    let is_begun = !matches!(*portal.state().lock().await, PortalExecutionState::Initial);
-                    let has_rows = reads(statement) || copied(statement).is_some();
-                    if message.max_rows == 0 && has_rows && !is_begun {
-                        return self.execute_all(client, &portal).await;
-                    }
-                }
-                (query, None) => {
-                    if let Some(subscribe) = Subscribe::parse(query) {
-                        return self.subscribe(client, subscribe?).await;
-                    }
-                }
-            }
-        }
-        // A client that asks for more than these at a time is told that there are more.
-        let max_rows = message.max_rows.min(ROWS_AT_A_TIME);
-        self._on_execute(client, Execute::new(message.name, max_rows)).await
-    }
-
-    async fn on_sync<C>(&self, client: &mut C, _: SyncMessage) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let _answering = self.epoch.answering();
-        client.portal_store().rm_portal(DEFAULT_NAME);
-        if self.epoch.end_if_idle(client)
-            && let Some(portals) = client.portal_store().as_any().downcast_ref::<MemPortalStore<KeptStatement>>()
-        {
-            CursorHook::close(&self.epoch, portals);
-        }
-        let ready = ReadyForQuery::new(client.transaction_status());
-        client.send(PgWireBackendMessage::ReadyForQuery(ready)).await?;
-        Ok(())
-    }
-
-    async fn do_describe_statement<C>(
-        &self,
-        client: &mut C,
-        target: &StoredStatement<Self::Statement>,
-    ) -> PgWireResult<DescribeStatementResponse>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        match self.fetched(client, &target.statement)? {
-            Some(fields) => Ok(DescribeStatementResponse::new(Vec::new(), fields)),
-            None => {
-                let response = self.service.do_describe_statement(client, target).await?;
-                let DescribeStatementResponse { parameters, fields, .. } = response;
-                Ok(DescribeStatementResponse::new(parameters, as_planned(fields, &target.statement)))
-            }
-        }
-    }
-
-    async fn do_describe_portal<C>(
-        &self,
-        client: &mut C,
-        target: &Portal<Self::Statement>,
-    ) -> PgWireResult<DescribePortalResponse>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        match self.fetched(client, &target.statement.statement)? {
-            Some(fields) => Ok(DescribePortalResponse::new(fields)),
-            None => {
-                let DescribePortalResponse { fields, .. } = self.service.do_describe_portal(client, target).await?;
-                Ok(DescribePortalResponse::new(as_planned(fields, &target.statement.statement)))
-            }
-        }
-    }
-
-    async fn do_query<C>(
-        &self,
-        client: &mut C,
-        portal: &Portal<Self::Statement>,
-        max_rows: usize,
-    ) -> PgWireResult<Response>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore<Statement = Self::Statement>,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let deadline = self.deadline(client);
-        let begun = ExtendedQueryHandler::do_query(&self.service, client, portal, max_rows);
-        let response = tokio::time::timeout_at(deadline, begun).await.map_err(|_| Stopped::ByTimeout)??;
-        let response = match response {
-            Response::Query(rows) if rows.command_tag == "SELECT" => Response::Query(as_postgresql(rows)),
-            Response::TransactionEnd(_) => {
-                self.epoch.begin();
-                response
-            }
-            response => response,
-        };
-        Ok(stoppable(response, &stop(client, Some(deadline)).await))
-    }
-}
-
-impl PgSession {
-    /// A text as sessions keep it: rewritten and planned; `None` if there is nothing in it.
-    async fn kept<C>(&self, client: &C, text: &str, types: &[Option<Type>]) -> PgWireResult<Option<KeptStatement>>
-    where
-        C: ClientInfo + Send + Sync,
-    {
-        if let Some(subscribe) = Subscribe::parse(text) {
-            // What it sends begins when it is executed.
-            return subscribe.map(|_| Some((text.to_owned(), None)));
-        }
-        let mut statements = statements(text)?;
-        if statements.len() > 1 {
-            let message = "cannot insert multiple commands into a prepared statement";
-            return Err(QueryProblem::new(QueryProblem::SYNTAX, message).into());
-        }
-        let Some(mut statement) = statements.pop() else { return Ok(None) };
-        let types: Vec<_> = types.iter().map(|of_type| of_type.clone().unwrap_or(Type::UNKNOWN)).collect();
-        declare_parameters(&mut statement, &types);
-        for hook in &self.hooks {
-            if let Some(plan) = hook.handle_extended_parse_query(&statement, &self.context, client).await {
-                return Ok(Some((text.to_owned(), Some((statement, plan?)))));
-            }
-        }
-        let plan = planned(&self.context, &statement).await?;
-        Ok(Some((text.to_owned(), Some((statement, plan)))))
     }
 }
