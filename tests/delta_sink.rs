@@ -450,7 +450,7 @@ fn runs_write_tables_of_delta() {
         }
     }
     for (reader, rows) in lake.rows_of_others("enriched_data") {
-        assert_eq!(rows.len(), lake.rows("enriched_data").len());
+        assert_eq!(rows.len(), lake.rows("enriched_data").len(), "{reader}");
     }
     let (input, output) = (shop.input().display().to_string(), shop.output().display().to_string());
     check(&millstream(&["validate", "output", "--input", &input, "--output", &output, "--tables", "all"]), 0, &[]);

@@ -222,6 +222,10 @@ fn parameters_portals_and_cursors() {
     client.copy_out("COPY (SELECT 7) TO STDOUT BINARY").expect("copied").read_to_end(&mut binary).expect("read");
     assert_eq!(binary[..11], *b"PGCOPY\n\xff\r\n\0");
     assert_eq!(binary[19..], [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff]);
+    // An array has the type of what it is compared with.
+    let some =
+        client.query("SELECT customer_id FROM customer_patterns WHERE customer_id = ANY($1)", &[&vec![5_i64, 7]]);
+    assert!(some.expect("rows").len() <= 2);
     // Counts have signs, as all numbers of PostgreSQL.
     let counts = "SELECT row_number() OVER () AS a, ntile(2) OVER (ORDER BY customer_id) AS b, \
                   array_length(ARRAY[1], 1) AS c FROM customer_patterns";

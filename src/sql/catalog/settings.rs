@@ -9,7 +9,7 @@ macro_rules! server_version {
 pub(crate) use server_version;
 
 /// The settings, which nobody can change.
-pub(crate) const SETTINGS: [(&str, &str); 29] = [
+pub(crate) const SETTINGS: [(&str, &str); 30] = [
     ("application_name", ""),
     ("bytea_output", "hex"),
     ("client_encoding", "UTF8"),
@@ -21,6 +21,7 @@ pub(crate) const SETTINGS: [(&str, &str); 29] = [
     ("integer_datetimes", "on"),
     ("IntervalStyle", "postgres"),
     ("is_superuser", "off"),
+    ("jit", "off"),
     ("lc_collate", "C"),
     ("lc_ctype", "C"),
     ("lc_messages", "C"),

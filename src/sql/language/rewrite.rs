@@ -289,7 +289,11 @@ impl VisitorMut for OtherWays {
                     *expr = rest;
                 }
             }
-            (Some("set_config"), [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(value)), _]) => *expr = value.clone(),
+            (Some("set_config"), [_, value, _]) => {
+                if let Some(value) = parsed(&format!("CAST({value} AS TEXT)")) {
+                    *expr = value;
+                }
+            }
             _ => (),
         }
         ControlFlow::Continue(())

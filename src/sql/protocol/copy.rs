@@ -236,16 +236,26 @@ pub(crate) async fn copy_out(
         CopyFormat::Binary => {
             let QueryResponse { row_schema, data_rows, .. } =
                 encode_dataframe(rows, &Format::UnifiedBinary, None).await?;
-            let begin = stream::iter([Ok(CopyData::new(Bytes::from_static(BINARY_HEADER)))]);
-            let rows = data_rows.map(|row| row.map(|row| CopyData::new(binary_row(&row))));
-            // The end is added to it.
-            CopyResponse::new(1, row_schema.len(), begin.chain(rows))
+            let rows = data_rows.map(|row| row.map(|row| binary_row(&row)));
+            let all = rows.chain(stream::iter([Ok(Bytes::from_static(BINARY_END))]));
+            // Clients expect the header and the first row in one message.
+            let messages = all.enumerate().map(|(place, bytes)| match place {
+                0 => bytes.map(|bytes| CopyData::new(Bytes::from([BINARY_HEADER, &bytes].concat()))),
+                _ => bytes.map(CopyData::new),
+            });
+            // By itself, `pgwire` would add the end once more.
+            let mut response = CopyResponse::new(0, row_schema.len(), messages);
+            response.format = 1;
+            response
         }
     }))
 }
 
 /// The signature of the format, and no flags or extensions.
 const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// A number of values that no row has.
+const BINARY_END: &[u8] = b"\xff\xff";
 
 /// The number of values, and before each value its length.
 fn binary_row(row: &DataRow) -> Bytes {

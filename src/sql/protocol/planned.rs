@@ -6,10 +6,12 @@ use arrow_pg::datatypes::arrow_schema_to_pg_fields;
 use arrow_pg::datatypes::df::encode_dataframe;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as QueryResult};
 use datafusion::functions_nested::expr_fn::array_to_string;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::Statement;
@@ -32,7 +34,7 @@ pub(crate) async fn planned(context: &SessionContext, statement: &Statement) -> 
         true => plan_of_catalog(context, statement).await,
         false => plan(context, statement).await,
     };
-    plan.and_then(with_known_types).map_err(|error| PgWireError::ApiError(Box::new(error)))
+    plan.and_then(with_typed_arrays).and_then(with_known_types).map_err(|error| PgWireError::ApiError(Box::new(error)))
 }
 
 async fn plan(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
@@ -69,6 +71,31 @@ fn has_no_subquery(plan: &LogicalPlan) -> bool {
         Ok(found)
     });
     has.is_ok_and(|has| !has)
+}
+
+/// A plan in which the parameter of `column = ANY($1)` is an array of the column's type, unless it has a type.
+fn with_typed_arrays(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
+    let types = plan.get_parameter_types()?;
+    if types.values().all(Option::is_some) {
+        return Ok(plan);
+    }
+    let typed = |node: LogicalPlan| {
+        let schema = merge_schema(&node.inputs());
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| match expr {
+                Expr::ScalarFunction(mut call) if ["array_has", "array_contains"].contains(&call.func.name()) => {
+                    if let [Expr::Placeholder(array @ Placeholder { field: None, .. }), column] = &mut call.args[..]
+                        && let Ok(of_type) = column.get_type(&schema)
+                    {
+                        array.field = Some(Arc::new(Field::new("", DataType::new_list(of_type, true), true)));
+                    }
+                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+                }
+                expr => Ok(Transformed::no(expr)),
+            })
+        })
+    };
+    plan.transform_up_with_subqueries(typed).map(|typed| typed.data)
 }
 
 fn with_known_types(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
