@@ -1,7 +1,9 @@
 //! What clients are told of tables and of the service.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
+use postgres::SimpleQueryMessage;
 use serde_json::json;
 
 use crate::files::serving::{shop_with_folder, stop};
@@ -56,6 +58,58 @@ fn the_catalog_describes_the_tables_with_ids_that_stay() {
     let mut client = connect(&served);
     let after = texts(&mut client, ids);
     assert!(after.len() < before.len() && after.iter().all(|row| before.contains(row)), "{before:?} {after:?}");
+    stop(served.running);
+}
+
+/// What clients ask by themselves, each with how many rows and columns it must have.
+#[test]
+fn what_clients_ask_of_the_catalog_is_answered() {
+    let shop = shop_with_folder();
+    let config = shop.path("views.yaml");
+    let views = "views:
+  best_days: SELECT order_date, daily_revenue, rank() OVER (ORDER BY daily_revenue DESC) AS place FROM daily_sales
+  big_spenders: SELECT customer_id, monetary FROM rfm_analysis WHERE monetary > 10000
+";
+    fs::write(&config, views).expect("written");
+    let served = start(&shop, &["--tables", "all", "--config", config.to_str().expect("UTF-8")]);
+    let mut client = connect(&served);
+    let (mut asked, mut wrong) = (0, Vec::new());
+    for question in include_str!("questions.sql").split("\n-- ").skip(2) {
+        let (wanted, query) = question.split_once('\n').expect("a query");
+        let (tool, size) = wanted.rsplit_once(": ").expect("a size");
+        let found = match client.simple_query(query.trim().trim_end_matches(';')) {
+            Ok(messages) => {
+                let columns = messages.iter().find_map(|message| match message {
+                    SimpleQueryMessage::RowDescription(columns) => Some(columns.len()),
+                    _ => None,
+                });
+                let rows = messages.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count();
+                format!("{rows} rows of {}", columns.unwrap_or(0))
+            }
+            Err(error) => error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string),
+        };
+        asked += 1;
+        if found != size {
+            wrong.push(format!("{tool}: wanted {size}, found {found}: {query}"));
+        }
+    }
+    assert!(wrong.is_empty() && asked > 150, "{} of {asked}\n{}", wrong.len(), wrong.join("\n"));
+    stop(served.running);
+}
+
+/// Tables that are said to be empty are.
+#[test]
+fn tables_of_the_catalog_that_are_taken_for_empty_are() {
+    let shop = shop_with_folder();
+    let served = start(&shop, &[]);
+    let mut client = connect(&served);
+    let source = include_str!("../../src/sql/catalog/tables.rs");
+    let list = source.split("EMPTY_TABLES: [").nth(1).and_then(|behind| behind.split("];").next()).expect("a list");
+    let names: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert_eq!(value(&mut client, &format!("SELECT count(*) FROM pg_catalog.{name}")), "0", "{name}");
+    }
     stop(served.running);
 }
 

@@ -191,6 +191,9 @@ fn parameters_portals_and_cursors() {
         .expect("declared");
     assert_eq!(transaction.query("FETCH 7 FROM c", &[]).expect("rows").len(), 7);
     transaction.batch_execute("CLOSE c").expect("closed");
+    let declared = "DECLARE d CURSOR FOR SELECT customer_id FROM customer_product_matrix WHERE customer_id = $1";
+    transaction.execute(declared, &[&(1_i64 << 40)]).expect("declared");
+    assert_eq!(transaction.query("FETCH ALL FROM d", &[]).expect("rows").len(), 1);
     transaction.commit().expect("committed");
     assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
     // A cursor that is held goes on, as of its epoch, until it is closed or the transaction it was declared in fails.

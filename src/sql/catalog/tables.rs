@@ -67,9 +67,8 @@ pub(crate) const OF_CATALOG: [(&str, u32); 26] = [
     ("pg_type", 1247),
 ];
 /// Tables of the catalog that have no rows, for there is nothing of what they describe.
-pub(crate) const EMPTY_TABLES: [&str; 21] = [
+pub(crate) const EMPTY_TABLES: [&str; 20] = [
     "pg_attrdef",
-    "pg_auth_members",
     "pg_default_acl",
     "pg_event_trigger",
     "pg_foreign_data_wrapper",

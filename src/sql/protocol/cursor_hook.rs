@@ -68,7 +68,7 @@ impl QueryHook for CursorHook {
         match statement {
             // Otherwise the hook of the session refuses it.
             Statement::Declare { stmts } if client.transaction_status() != TransactionStatus::Error => {
-                Some(declare(client, stmts, context, &self.epoch).await)
+                Some(declare(client, stmts, context, &self.epoch, None).await)
             }
             Statement::Fetch { name, direction, .. } if client.transaction_status() != TransactionStatus::Error => {
                 let most = match direction {
@@ -96,27 +96,42 @@ impl QueryHook for CursorHook {
         }
     }
 
+    /// The plan of what a cursor is declared for, which says of which types its parameters are.
     async fn handle_extended_parse_query(
         &self,
         statement: &Statement,
-        _: &SessionContext,
+        context: &SessionContext,
         _: &(dyn ClientInfo + Send + Sync),
     ) -> Option<PgWireResult<LogicalPlan>> {
-        matches!(statement, Statement::Declare { .. }).then(|| {
-            let schema = Arc::new(DFSchema::empty());
-            Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
-        })
+        let Statement::Declare { stmts } = statement else { return None };
+        match &stmts[..] {
+            [Declare { for_query: Some(query), .. }] => Some(planned(context, &Statement::Query(query.clone())).await),
+            _ => {
+                let schema = Arc::new(DFSchema::empty());
+                Some(Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
+            }
+        }
     }
 
     async fn handle_extended_query(
         &self,
         statement: &Statement,
-        _: &LogicalPlan,
-        _: &ParamValues,
+        plan: &LogicalPlan,
+        parameters: &ParamValues,
         context: &SessionContext,
         client: &mut dyn HookClient,
     ) -> Option<PgWireResult<Response>> {
-        self.handle_simple_query(statement, context, client).await
+        match statement {
+            Statement::Declare { stmts } if client.transaction_status() != TransactionStatus::Error => {
+                let plan = plan.clone().replace_params_with_values(parameters);
+                let plan = plan.map_err(|error| PgWireError::ApiError(Box::new(error)));
+                Some(match plan {
+                    Ok(plan) => declare(client, stmts, context, &self.epoch, Some(plan)).await,
+                    Err(error) => Err(error),
+                })
+            }
+            _ => self.handle_simple_query(statement, context, client).await,
+        }
     }
 }
 
@@ -144,6 +159,7 @@ async fn declare(
     declared: &[Declare],
     context: &SessionContext,
     epoch: &SessionEpoch,
+    known: Option<LogicalPlan>,
 ) -> PgWireResult<Response> {
     let unsupported = |what: &str| QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, what);
     let failed = |error| PgWireError::ApiError(Box::new(error));
@@ -163,7 +179,10 @@ async fn declare(
         if !reads(&statement) {
             return Err(refused(&statement).into());
         }
-        let plan = planned(context, &statement).await?;
+        let plan = match &known {
+            Some(plan) => plan.clone(),
+            None => planned(context, &statement).await?,
+        };
         let rows = context.execute_logical_plan(plan.clone()).await.map_err(failed)?;
         let rows = text_rows(rows, None).await?;
         let kept: KeptStatement = (query.to_string(), Some((statement, plan)));

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::Parser;
 use futures_util::{Sink, SinkExt};
 use pgwire::api::portal::{Portal, PortalExecutionState};
@@ -238,6 +239,8 @@ impl PgSession {
 /// The columns of a statement, as its plan describes them.
 fn as_planned(fields: Vec<FieldInfo>, statement: &KeptStatement) -> Vec<FieldInfo> {
     match statement {
+        // It has parameters, but no rows.
+        (_, Some((Statement::Declare { .. }, _))) => Vec::new(),
         (_, Some((_, plan))) => described(fields, plan.schema(), false),
         _ => fields,
     }
