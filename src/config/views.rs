@@ -41,6 +41,7 @@ pub(super) fn views(file: &ConfigFile) -> Result<Vec<ViewKeys>> {
         let wrong = |cause: &str| Err(Error::usage(format!("views: {name}: {cause}")));
         match name.as_str() {
             name if !is_plain(name) => wrong("wanted a name of at most 63 of a-z, 0-9 and _, not a digit first"),
+            name if name.starts_with("pg_") => wrong("wanted a name that does not begin as those of the catalog, pg_"),
             name if taken(name) => wrong("a table has this name; wanted another one"),
             name => Ok(ViewKeys { name: name.to_owned(), query: query.trim().trim_end_matches(';').to_owned() }),
         }

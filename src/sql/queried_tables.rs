@@ -20,6 +20,7 @@ use super::catalog::information_schema::information_schema;
 use super::catalog::tables::{CatalogTables, CatalogTexts, DATABASE, DescribedTable, MILLSTREAM, SHOP};
 use super::language::bounded_functions::bound_functions;
 use super::language::format_function::FormatFunction;
+use super::language::interval_product::IntervalProduct;
 use super::language::time_zones::TimezoneFunction;
 use super::sql_state::QueryProblem;
 use super::views::{PlannedViews, View, ViewInfo};
@@ -68,6 +69,7 @@ impl QueriedTables {
         setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|error| *error)?;
         bound_functions(&context);
         context.register_udf(ScalarUDF::from(FormatFunction::default()));
+        context.register_udf(ScalarUDF::from(IntervalProduct::default()));
         context.register_udf(ScalarUDF::from(TimezoneFunction::default()));
         // Views may call the functions, which then describe the views, too.
         functions::register(&context, CatalogTexts::of(&described)).await?;

@@ -1,5 +1,6 @@
 //! All rows of one query.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -10,7 +11,7 @@ use futures_util::StreamExt;
 
 use crate::error::Error;
 
-use super::language::column_names::AGAIN;
+use super::language::column_names::shown_name;
 use super::language::statements::{Asked, asked};
 use super::sql_state::QueryProblem;
 use super::tables::arrow_versions::{answered_rows, answered_schema};
@@ -54,9 +55,13 @@ pub(super) async fn rows_of_query(
 
 /// Columns whose names differ: a second one called `a` is `a_2`.
 fn with_different_names(schema: &SchemaRef) -> SchemaRef {
-    if !schema.fields().iter().any(|field| field.name().contains(AGAIN)) {
-        return Arc::clone(schema);
-    }
-    let field = |field: &Arc<Field>| field.as_ref().clone().with_name(field.name().replace(AGAIN, "_"));
+    let mut times = BTreeMap::<String, usize>::new();
+    let field = |field: &Arc<Field>| {
+        let name = shown_name(field.name());
+        let times = times.entry(name.to_owned()).or_default();
+        *times += 1;
+        let name = if *times > 1 { format!("{name}_{times}") } else { name.to_owned() };
+        field.as_ref().clone().with_name(name)
+    };
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }

@@ -79,6 +79,33 @@ fn answers_are_those_of_postgresql() {
         ("SELECT 0.1::float8 * 3, 1e16::float8, 2::float8", "0.30000000000000004"),
         ("SELECT sum(n) FROM (SELECT generate_series(1, 4) AS n) a", "10"),
         ("SELECT substring('width=12' FROM '=([0-9]+)')", "12"),
+        ("SELECT array_position(ARRAY[2, 6], 2 * mod(7, 4))", "2"),
+        ("SELECT 1e15::float8", "1e+15"),
+        ("SELECT 1.5e2", "150"),
+        ("SELECT extract(second FROM TIMESTAMP '2024-01-01 00:00:03.25')", "3.25"),
+        (
+            "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 10:17:03') + INTERVAL '5 minutes' * \
+             floor(extract(minute FROM TIMESTAMP '2024-01-01 10:17:03') / 5)",
+            "2024-01-01 10:15:00",
+        ),
+        ("SELECT true, true::text, true::text", "t"),
+        // A name that a column has, too, is that of the column.
+        ("SELECT count(*) FROM (SELECT 5 AS count) a GROUP BY count HAVING count > 3", "1"),
+        ("SELECT *, rank() OVER (ORDER BY rank) FROM (SELECT 4 AS rank) a", "4"),
+        ("SELECT count FROM (SELECT *, count(*) OVER () FROM customer_patterns) a", "3"),
+        (
+            "SELECT count(*), customer_id FROM customer_patterns GROUP BY 2 HAVING count(*) > 0 ORDER BY count LIMIT 1",
+            "1",
+        ),
+        (
+            "SELECT 1 AS customer_id, c.customer_id, r.customer_id FROM customer_patterns c JOIN rfm_analysis r \
+             ON c.customer_id = r.customer_id",
+            "1",
+        ),
+        ("SELECT sum(g) FROM (SELECT generate_series(1, 3) AS g ORDER BY g DESC LIMIT 2) a", "5"),
+        ("SELECT (SELECT count(*)::int FROM pg_catalog.pg_namespace) > 3 FROM pg_catalog.pg_namespace", "t"),
+        ("SELECT indkey::varchar FROM pg_catalog.pg_index WHERE indnkeyatts = 2 LIMIT 1", "1 4"),
+        ("WITH pg_x AS (SELECT 7 AS a, count(*) FROM pg_catalog.pg_class) SELECT a FROM pg_x", "7"),
         ("SELECT format('%I.%L %s', 'a b', NULL, 7)", "\"a b\".NULL 7"),
         ("SELECT max(n - 5) FROM (SELECT row_number() OVER () AS n FROM customer_patterns) a", "-2"),
         ("SHOW TIME ZONE", "UTC"),
@@ -100,6 +127,12 @@ fn answers_are_those_of_postgresql() {
         ("BEGIN; DECLARE c BINARY CURSOR FOR SELECT 1", "0A000"),
         ("SELECT now() AT TIME ZONE 'Middle/Earth'", "22023"),
         ("SHOW nothing", "42704"),
+        ("SET timezone = 'Middle/Earth'", "22023"),
+        ("SELECT x FROM (VALUES (1)) a(x) RIGHT JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
+        ("SELECT * FROM (VALUES (1)) a(x) FULL JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
+        ("BEGIN; DECLARE c CURSOR FOR SELECT 1; DECLARE c CURSOR FOR SELECT 2", "42P03"),
+        ("COPY (SELECT 1) TO STDOUT (DELIMITER 'n')", "22023"),
+        ("COPY (SELECT 1) TO STDOUT (DELIMITER '|', NULL 'a|')", "22023"),
         ("COPY (SELECT 1) TO STDOUT WITH (FORMAT csv, DELIMITER '\n')", "22023"),
     ] {
         assert_eq!(refused(&mut client, query).0, code, "{query}");
@@ -130,6 +163,8 @@ fn what_is_too_large_is_refused() {
         (format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)), "54001"),
         (format!("SELECT {}1{}", "abs(".repeat(40), ")".repeat(40)), "54001"),
         (format!("SELECT {}true", "not ".repeat(900)), "42601"),
+        (format!("SELECT {}1{}", "array[".repeat(48), "]".repeat(48)), "54001"),
+        (doubled_tables(20), "54001"),
         (format!("SELECT 1 FROM daily_sales{}", ", daily_sales".repeat(300)), "54001"),
         ("SELECT repeat('x', 1000000000)".to_owned(), "42000"),
         (format!("SELECT '{}'", "x".repeat(2 << 20)), "54001"),
@@ -142,6 +177,7 @@ fn what_is_too_large_is_refused() {
         let (found, message) = refused(&mut client, &text);
         assert_eq!(found, code, "{message}");
     }
+    assert_eq!(value(&mut client, &format!("SELECT ({}) IS NULL", doubled_zones(40))), "f");
     // What is allowed is answered or refused, and takes no stack that is not there.
     let ends = |client: &mut Client, text: &str| drop(client.simple_query(text));
     ends(&mut client, &format!("SELECT {}1{}", "abs(".repeat(12), ")".repeat(12)));
@@ -272,5 +308,39 @@ fn maps_are_texts_of_json() {
     let prepared = client.query(&query, &[]).expect("rows");
     assert_eq!(prepared[0].get::<_, Option<String>>("metadata"), *row.last().expect("a column"));
     assert_eq!(value(&mut client, &format!("{query} AND metadata['colour'] LIKE 'red%'")), PEN.to_string());
+    stop(served.running);
+}
+
+/// Tables of which each reads the one before twice.
+fn doubled_tables(depth: usize) -> String {
+    let tables = (1..depth).map(|table| format!(", a{table} AS (SELECT a.x FROM a{0} a, a{0} b)", table - 1));
+    format!("WITH a0 AS (SELECT 1 AS x){} SELECT count(*) FROM a{}", tables.collect::<String>(), depth - 1)
+}
+
+/// A time that is converted so often.
+fn doubled_zones(depth: usize) -> String {
+    format!("now(){}", " AT TIME ZONE 'UTC'".repeat(depth))
+}
+
+/// Cursors that are held outlive other transactions, and end when they are closed or their own transaction fails.
+#[test]
+fn held_cursors_end_when_they_should() {
+    let shop = shop_with_folder();
+    let served = start(&shop, &[]);
+    let mut client = connect(&served);
+    let declare = "DECLARE c CURSOR WITH HOLD FOR SELECT 1 AS x UNION ALL SELECT 1";
+    client.batch_execute(&format!("BEGIN; {declare}; COMMIT; BEGIN; SELECT 1; ROLLBACK")).expect("held");
+    assert_eq!(value(&mut client, "FETCH NEXT FROM c"), "1");
+    client.batch_execute("CLOSE c").expect("closed");
+    assert_eq!(refused(&mut client, "CLOSE c").0, "34000");
+    client.batch_execute(&format!("BEGIN; {declare}")).expect("declared");
+    assert_eq!(refused(&mut client, "SELECT none").0, "42703");
+    client.batch_execute("COMMIT").expect("rolled back");
+    assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
+    client.batch_execute(&format!("{declare}; DISCARD ALL")).expect("discarded");
+    assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
+    // A name that was held before is not afterwards.
+    client.batch_execute(&format!("{declare}; CLOSE ALL; BEGIN; DECLARE c CURSOR FOR SELECT 1; COMMIT")).expect("done");
+    assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
     stop(served.running);
 }

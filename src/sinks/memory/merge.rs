@@ -75,8 +75,10 @@ impl Merge {
     /// The next piece, of at most so many rows unless they have one key.
     pub(super) fn next_piece(&mut self, most: usize) -> Option<Piece> {
         let (least, next) = self.two_least();
-        let (run, next_key) = (least?, |run: usize| self.runs[run].key(self.rest[run].start));
-        let (key, others) = (next_key(run), next.map(next_key));
+        let (runs, rest) = (&self.runs, &self.rest);
+        let next_key = |run: usize| runs[run].key(rest[run].start);
+        let (run, others) = (least?, next.map(next_key));
+        let key = next_key(run);
         if others != Some(key) && self.runs[run].is_plain() {
             let rest = &self.rest[run];
             let part = rest.start..rest.end.min(rest.start.saturating_add(most));
@@ -121,7 +123,8 @@ pub(super) struct Picked {
 }
 
 impl Picked {
-    /// Of all runs of a table, which deletes no row that it does not have; or of any, whose rows are all added up.
+    /// Of all runs of a table, of which it is assumed that they delete no row that there was not; or of any, whose rows
+    /// are all added up. Merging the oldest runs checks what is assumed here.
     pub(super) fn new(is_whole: bool) -> Picked {
         Picked { is_whole, rows: Vec::new(), groups: Vec::new() }
     }
@@ -129,12 +132,16 @@ impl Picked {
     pub(super) fn add(&mut self, piece: Piece) {
         match piece {
             Piece::Alone { run, rows } => self.rows.extend(rows.map(|row| (run, row, 1))),
-            Piece::Together(rows) if self.is_whole && rows.iter().map(|(_, _, weight)| weight).sum::<i64>() == 0 => {}
             Piece::Together(rows) => {
-                if self.is_whole
-                    && let Some(left) = only_one_left(&rows)
-                {
-                    return self.rows.push(left);
+                let left: i64 = rows.iter().map(|(_, _, weight)| weight).sum();
+                match self.is_whole.then_some(left) {
+                    Some(0) => return,
+                    Some(1) => {
+                        if let Some(row) = inserted_last(&rows) {
+                            return self.rows.push(row);
+                        }
+                    }
+                    _ => {}
                 }
                 let first = self.rows.len();
                 self.rows.extend(rows);
@@ -191,14 +198,14 @@ impl Picked {
     }
 }
 
-/// The row of a key that is left after all runs of a table, if it is simple to see: one is left, and the newest run
-/// that has the key inserts one, which nothing can have deleted since.
-fn only_one_left(rows: &[(usize, usize, i64)]) -> Option<(usize, usize, i64)> {
+/// The row that the newest run with the key inserts, if it inserts one and deletes no more than one. If one row of the
+/// key is left, it is this one: an epoch deletes only rows that there were before it, so nothing has deleted this one.
+fn inserted_last(rows: &[(usize, usize, i64)]) -> Option<(usize, usize, i64)> {
     let newest = rows.iter().map(|(run, _, _)| *run).max()?;
-    let mut inserted = rows.iter().filter(|(run, _, weight)| *run == newest && *weight > 0);
-    let (left, others) = (inserted.next()?, inserted.next());
-    let is_simple = left.2 == 1 && others.is_none() && rows.iter().map(|(_, _, weight)| weight).sum::<i64>() == 1;
-    is_simple.then_some(*left)
+    let of_newest = || rows.iter().filter(|(run, _, _)| *run == newest);
+    let mut inserted = of_newest().filter(|(_, _, weight)| *weight > 0);
+    let (last, other) = (inserted.next()?, inserted.next());
+    (last.2 == 1 && other.is_none() && of_newest().count() <= 2).then_some(*last)
 }
 
 /// One run of the rows of several whose keys are in a range.

@@ -237,17 +237,21 @@ fn several_rows_may_have_one_key() {
     let (mut both, mut random) = (Both::new(), Rng::with_seed(4));
     both.commit(0);
     let mut rows = BTreeMap::<Row, i64>::new();
-    for epoch in 1..400 {
+    for epoch in 1..2000 {
+        // An epoch deletes only what there was before it.
+        let mut before = rows.clone();
         let (mut plus, mut minus) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for _ in 0..random.usize(1..6) {
             let row = (random.i64(0..3), "n".to_owned(), random.i64(0..3));
             let (count, worker) = (rows.entry(row.clone()).or_default(), random.usize(..2));
-            match random.u8(..3) {
-                0 if *count > 0 => {
-                    *count -= 1;
+            let there = before.entry(row.clone()).or_default();
+            match random.u8(..4) {
+                0 | 1 if *there > 0 => {
+                    (*count, *there) = (*count - 1, *there - 1);
                     minus[worker].push(row);
                 }
-                1 if *count > 0 => {
+                2 if *there > 0 => {
+                    *there -= 1;
                     plus[worker].push(row.clone());
                     minus[1 - worker].push(row);
                 }

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Ident, Value};
 
-use super::expressions::parsed;
+use super::expressions::{call, cast};
 
 /// Rewrites a comparison, or a cast to `regclass`.
 pub(crate) fn with_known_types(expr: &mut Expr) {
@@ -13,7 +13,11 @@ pub(crate) fn with_known_types(expr: &mut Expr) {
         }
         Expr::Cast { data_type: of_type @ DataType::Custom(..), .. } if is_name(of_type) => *of_type = DataType::Text,
         Expr::Cast { data_type, expr: object, .. } if is_text(data_type) => {
-            if let Some(name) = name_of_object(object) {
+            let is_vector = last_part(object).is_some_and(|name| VECTORS.contains(&name.value.as_str()));
+            if is_vector {
+                let blank = Expr::value(Value::SingleQuotedString(" ".to_owned()));
+                *expr = call("array_to_string", [(**object).clone(), blank]);
+            } else if let Some(name) = name_of_object(object) {
                 *expr = name;
             }
         }
@@ -21,13 +25,14 @@ pub(crate) fn with_known_types(expr: &mut Expr) {
         Expr::Cast {
             expr: name, data_type: DataType::Regclass, kind: CastKind::Cast | CastKind::DoubleColon, ..
         } if !matches!(**name, Expr::Value(_)) => {
-            if let Some(id) = parsed(&format!("to_regclass(CAST({name} AS TEXT))")) {
-                *expr = id;
-            }
+            *expr = call("to_regclass", [cast((**name).clone(), DataType::Text)]);
         }
         _ => {}
     }
 }
+
+/// Columns that PostgreSQL has as vectors.
+pub(crate) const VECTORS: [&str; 4] = ["indclass", "indcollation", "indkey", "indoption"];
 
 /// The types of names and letters, which are texts.
 fn is_name(of_type: &DataType) -> bool {
@@ -35,15 +40,16 @@ fn is_name(of_type: &DataType) -> bool {
 }
 
 fn is_text(of_type: &DataType) -> bool {
-    matches!(of_type, DataType::Text | DataType::Varchar(None)) || of_type.to_string() == "pg_catalog.text"
+    matches!(of_type, DataType::Text | DataType::Varchar(None) | DataType::CharacterVarying(None))
+        || of_type.to_string() == "pg_catalog.text"
 }
 
 /// The name of an object whose id was cast to a type of ids.
 fn name_of_object(object: &Expr) -> Option<Expr> {
     let Expr::Cast { expr: id, data_type, .. } = object else { return None };
     match data_type.to_string().to_lowercase().trim_start_matches("pg_catalog.") {
-        "regtype" => parsed(&format!("format_type({id}, NULL)")),
-        "regclass" if !matches!(**id, Expr::Value(_)) => parsed(&format!("class_name({id})")),
+        "regtype" => Some(call("format_type", [(**id).clone(), Expr::value(Value::Null)])),
+        "regclass" if !matches!(**id, Expr::Value(_)) => Some(call("class_name", [(**id).clone()])),
         _ => None,
     }
 }

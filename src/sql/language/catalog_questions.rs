@@ -1,24 +1,33 @@
-//! Questions to the catalog that DataFusion can't answer as they are asked.
+//! Catalog queries that DataFusion can't plan as they are written.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, Function, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, Subscript, TableFactor, Value, VisitorMut,
+    AccessExpr, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Subscript, TableFactor,
+    Value, VisitorMut,
 };
 
-use super::catalog_expressions::with_known_types;
+use super::catalog_expressions::{VECTORS, with_known_types};
 use super::catalog_subqueries::{count_in_columns, simplify};
-use super::expressions::{has_name, parsed};
+use super::expressions::{argument, has_name, parsed};
+use super::unnested_keys::join_unnested_keys;
 use crate::sql::catalog::tables::SHOP;
 
-/// What clients ask the catalog and DataFusion can't answer as it is asked.
-pub(crate) struct CatalogQuestions;
+/// Rewrites what DataFusion can't plan of a catalog query.
+#[derive(Default)]
+pub(crate) struct CatalogQuestions {
+    /// What the statement names by `WITH`.
+    own: BTreeSet<String>,
+}
 
 impl VisitorMut for CatalogQuestions {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let own = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.own.extend(own.map(|table| table.alias.name.value.clone()));
+        join_unnested_keys(query);
         count_in_columns(query);
         ControlFlow::Continue(())
     }
@@ -27,6 +36,7 @@ impl VisitorMut for CatalogQuestions {
         if let TableFactor::Table { name, args: None, .. } = table
             && let [ObjectNamePart::Identifier(only)] = &name.0[..]
             && only.value.starts_with("pg_")
+            && !self.own.contains(&only.value)
         {
             name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
         }
@@ -45,25 +55,12 @@ impl VisitorMut for CatalogQuestions {
             }
             // What Grafana asks for in `search_path`, by functions that are lacking.
             Expr::InList { expr: of, list, .. }
-                if of.to_string().contains("table_schema")
+                if of.to_string() == "quote_ident(table_schema)"
                     && matches!(&list[..], [Expr::Value(one)] if one.to_string() == "''") =>
             {
                 *list = vec![Expr::value(Value::SingleQuotedString(SHOP.to_owned()))];
             }
             _ => (),
-        }
-        if let Expr::Function(function) = expr
-            && matches!(function.args, FunctionArguments::Subquery(_))
-            && has_name(function, "array")
-        {
-            // Of options and rights, of which there are none.
-            *expr = Expr::Cast {
-                kind: CastKind::Cast,
-                expr: Box::new(Expr::value(Value::Null)),
-                data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None)),
-                array: false,
-                format: None,
-            };
         }
         ControlFlow::Continue(())
     }
@@ -78,6 +75,7 @@ fn part_of_array(expr: &Expr) -> Option<Expr> {
         ("n", Expr::Function(function)) if has_name(function, "unnest") => {
             let FunctionArguments::List(arguments) = &function.args else { return None };
             let array = arguments.args.first()?;
+            let array = argument(array)?;
             parsed(&format!("unnest(generate_series(1, CAST(array_length({array}, 1) AS BIGINT)))"))
         }
         ("x", root) => Some(root.clone()),
@@ -94,7 +92,7 @@ fn element_of_vector(expr: &Expr) -> Option<Expr> {
         (None, Expr::CompoundIdentifier(names)) => names.last()?,
         _ => return None,
     };
-    let is_vector = ["indclass", "indcollation", "indkey", "indoption"].contains(&name.value.as_str());
+    let is_vector = VECTORS.contains(&name.value.as_str());
     let vector = Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() };
     let vector = if before.is_empty() { root.to_string() } else { vector.to_string() };
     parsed(&format!("array_element({vector}, ({index}) + 1)")).filter(|_| is_vector)

@@ -1,149 +1,158 @@
-//! Subqueries about the catalog, which DataFusion plans in few places.
+//! Subqueries in catalog queries, of which DataFusion plans few.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, JoinOperator, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut,
+    DataType, Expr, Function, FunctionArguments, GroupByExpr, JoinOperator, LimitClause, Query, Select, SelectItem,
+    SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::expressions::{has_name, last_name, parsed};
+use super::expressions::{call, cast, is_of_several_rows, last_name, parsed};
 use crate::sql::catalog::tables::EMPTY_TABLES;
 
-/// Makes a subquery one that DataFusion plans: of a table that is always empty, it is known what it says, and at most
-/// one row has an aggregate.
+/// Makes a subquery one that DataFusion plans: one over a table that is always empty is null, and one of at most one
+/// row has an aggregate.
 pub(crate) fn simplify(expr: &mut Expr) {
     match expr {
         // Of identities, of which there are none.
-        Expr::Subquery(query) if query.to_string().contains("json_build_object(") => *expr = no_text(query),
-        Expr::Subquery(query) if reads_nothing(query) => *expr = of_no_rows(query),
+        Expr::Subquery(query) if query.to_string().contains("json_build_object(") => *expr = null_text(query),
+        Expr::Subquery(query) if has_no_rows(query) => *expr = null_text(query),
         Expr::Subquery(query) => at_most_one_row(query),
-        Expr::Exists { subquery, negated } if reads_nothing(subquery) && !has_parameters(subquery) => {
+        Expr::Exists { subquery, negated } if has_no_rows(subquery) && !has_parameters(subquery) => {
             *expr = Expr::value(Value::Boolean(*negated));
+        }
+        Expr::Function(function) => {
+            if let Some(array) = array_of_query(function) {
+                *expr = array;
+            }
         }
         _ => {}
     }
 }
 
-/// `EXISTS` and `IN` among the columns of a query as counts, since they are planned in conditions only.
+/// `EXISTS` among the columns of a query as a count, since it is planned in conditions only.
 pub(crate) fn count_in_columns(query: &mut Query) {
     struct Counted;
     impl VisitorMut for Counted {
         type Break = ();
 
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            let counted = match expr {
-                Expr::Exists { subquery, negated } => count(subquery, None).map(|count| (count, *negated)),
-                Expr::InSubquery { expr, subquery, negated } => {
-                    count(subquery, Some(expr)).map(|count| (count, *negated))
-                }
-                _ => None,
-            };
-            if let Some((count, is_negated)) = counted
-                && let Some(compared) = parsed(&format!("({count}) {} 0", if is_negated { "=" } else { ">" }))
+            if let Expr::Exists { subquery, negated } = expr
+                && let Some(count) = count(subquery)
+                && let Some(compared) = parsed(&format!("(({count}) {} 0)", if *negated { "=" } else { ">" }))
             {
-                *expr = Expr::Nested(Box::new(compared));
+                *expr = compared;
             }
             ControlFlow::Continue(())
         }
     }
-    if let SetExpr::Select(select) = &mut *query.body {
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                let _ = VisitMut::visit(expr, &mut Counted);
-            }
-        }
+    for expr in columns(query) {
+        let _ = VisitMut::visit(expr, &mut Counted);
     }
 }
 
-/// How many rows a query has, with this value in its column if one is given; `None` if that is not as simple.
-fn count(query: &Query, value: Option<&Expr>) -> Option<Query> {
+/// How many rows a query has; `None` if that is not as simple.
+fn count(query: &Query) -> Option<Query> {
     let mut counted = query.clone();
+    if !matches!(&counted.limit_clause, None | Some(LimitClause::LimitOffset { offset: None, .. })) {
+        return None;
+    }
     (counted.order_by, counted.limit_clause) = (None, None);
     let SetExpr::Select(select) = &mut *counted.body else { return None };
-    let is_plain = select.distinct.is_none() && select.having.is_none() && is_ungrouped(select);
-    let item = select.projection.pop().filter(|_| is_plain)?;
-    if let Some(value) = value {
-        let SelectItem::UnnamedExpr(column) = item else { return None };
-        let equal = parsed(&format!("({column}) = ({value})"))?;
-        let op = BinaryOperator::And;
-        select.selection = Some(match select.selection.take() {
-            Some(condition) => {
-                let left = Box::new(Expr::Nested(Box::new(condition)));
-                Expr::BinaryOp { left, op, right: Box::new(equal) }
-            }
-            None => equal,
-        });
+    let is_plain = |item: &SelectItem| match item {
+        SelectItem::Wildcard(_) => true,
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => !is_of_several_rows(expr),
+        _ => false,
+    };
+    if select.distinct.is_some() || select.having.is_some() || !is_ungrouped(select) {
+        return None;
+    }
+    if !select.projection.iter().all(is_plain) {
+        return None;
     }
     select.projection = vec![SelectItem::UnnamedExpr(parsed("count(*)")?)];
     Some(counted)
+}
+
+/// The columns of a query that are expressions.
+fn columns(query: &mut Query) -> Vec<&mut Expr> {
+    let SetExpr::Select(select) = &mut *query.body else { return Vec::new() };
+    let columns = select.projection.iter_mut().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    });
+    columns.collect()
 }
 
 fn is_ungrouped(select: &Select) -> bool {
     matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty())
 }
 
-/// Makes what is left of subqueries among the columns of a statement null or false. So a client has what it asked for
-/// but for them.
-pub(crate) fn give_up(statement: &mut Statement) {
-    struct GivenUp;
-    impl VisitorMut for GivenUp {
+/// The places of the columns of a statement that hold subqueries.
+pub(crate) fn columns_with_subqueries(statement: &Statement) -> Vec<usize> {
+    struct Found;
+    impl Visitor for Found {
         type Break = ();
 
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-            struct InColumns;
-            impl VisitorMut for InColumns {
-                type Break = ();
-
-                fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-                    match expr {
-                        Expr::Subquery(query) => *expr = no_text(query),
-                        Expr::Exists { .. } | Expr::InSubquery { .. } => *expr = Expr::value(Value::Boolean(false)),
-                        _ => {}
-                    }
-                    ControlFlow::Continue(())
-                }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
             }
-            if let SetExpr::Select(select) = &mut *query.body {
-                for item in &mut select.projection {
-                    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                        let _ = VisitMut::visit(expr, &mut InColumns);
-                    }
+        }
+    }
+    let mut statement = statement.clone();
+    let Statement::Query(query) = &mut statement else { return Vec::new() };
+    let has = |column: &&mut Expr| Visit::visit(&**column, &mut Found).is_break();
+    columns(query).iter().enumerate().filter(|(_, column)| has(column)).map(|(place, _)| place).collect()
+}
+
+/// Makes the subqueries in these columns of a statement null.
+pub(crate) fn null_subqueries(statement: &mut Statement, places: &[usize]) {
+    struct Nulls;
+    impl VisitorMut for Nulls {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Subquery(query) => *expr = null_text(query),
+                Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                    *expr = cast(Expr::value(Value::Null), DataType::Boolean);
                 }
+                _ => {}
             }
             ControlFlow::Continue(())
         }
     }
-    let _ = VisitMut::visit(statement, &mut GivenUp);
+    let Statement::Query(query) = statement else { return };
+    for (_, column) in columns(query).into_iter().enumerate().filter(|(place, _)| places.contains(place)) {
+        let _ = VisitMut::visit(column, &mut Nulls);
+    }
 }
 
 /// True if a query reads a table of the catalog that is always empty, so that it has no rows.
-fn reads_nothing(query: &Query) -> bool {
+fn has_no_rows(query: &Query) -> bool {
     let SetExpr::Select(select) = &*query.body else { return false };
     let is_empty = |table: &TableFactor| match table {
         TableFactor::Table { name, .. } => last_name(&name.0).is_some_and(|name| EMPTY_TABLES.contains(&name)),
         _ => false,
     };
     let are_empty = |tables: &TableWithJoins| {
-        let joined = tables.joins.iter().filter(|join| {
-            let operator = &join.join_operator;
-            matches!(operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
-        });
-        is_empty(&tables.relation) || joined.map(|join| &join.relation).any(is_empty)
+        use JoinOperator::{CrossJoin, Inner, Join, Left, LeftOuter};
+        let operators = || tables.joins.iter().map(|join| &join.join_operator);
+        let keeps_left =
+            operators().all(|join| matches!(join, Join(_) | Inner(_) | CrossJoin(_) | Left(_) | LeftOuter(_)));
+        let inner = tables.joins.iter().filter(|join| matches!(join.join_operator, Join(_) | Inner(_) | CrossJoin(_)));
+        keeps_left && (is_empty(&tables.relation) || inner.map(|join| &join.relation).any(is_empty))
     };
-    query.with.is_none() && is_ungrouped(select) && select.from.iter().any(are_empty)
-}
-
-/// What a scalar subquery says that has no rows.
-fn of_no_rows(query: &Query) -> Expr {
-    let SetExpr::Select(select) = &*query.body else { return no_text(query) };
-    match &select.projection[..] {
-        [
-            SelectItem::UnnamedExpr(Expr::Function(function))
-            | SelectItem::ExprWithAlias { expr: Expr::Function(function), .. },
-        ] if has_name(function, "count") && !has_parameters(query) => Expr::value(Value::Number("0".to_owned(), false)),
-        _ => no_text(query),
-    }
+    let is_plain = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => !is_of_several_rows(expr),
+        _ => true,
+    };
+    query.with.is_none()
+        && is_ungrouped(select)
+        && select.projection.iter().all(is_plain)
+        && select.from.iter().any(are_empty)
 }
 
 fn has_parameters(query: &Query) -> bool {
@@ -151,7 +160,7 @@ fn has_parameters(query: &Query) -> bool {
 }
 
 /// A null, in which the parameters of a query are still there, so that the others keep their places.
-fn no_text(query: &Query) -> Expr {
+fn null_text(query: &Query) -> Expr {
     let text = query.to_string();
     let parameters = text.split('$').skip(1).filter_map(|behind| {
         let digits = behind.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(behind.len());
@@ -167,17 +176,35 @@ fn no_text(query: &Query) -> Expr {
     null.unwrap_or_else(|| Expr::value(Value::Null))
 }
 
-/// The aggregates that clients ask the catalog for.
-const AGGREGATES: [&str; 8] = ["array_agg", "bool_and", "bool_or", "count", "max", "min", "string_agg", "sum"];
-
 /// A row is found by its id in these: DataFusion wants an aggregate where a subquery names columns outside it.
 fn at_most_one_row(query: &mut Query) {
-    let SetExpr::Select(select) = &mut *query.body else { return };
-    if query.limit_clause.is_none()
-        && let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = &mut select.projection[..]
-        && !matches!(expr, Expr::Function(function) if AGGREGATES.iter().any(|name| has_name(function, name)))
-        && let Some(greatest) = parsed(&format!("max({expr})"))
-    {
-        *expr = greatest;
+    if query.limit_clause.is_some() {
+        return;
     }
+    if let [column] = &mut columns(query)[..]
+        && !is_of_several_rows(column)
+    {
+        **column = call("max", [column.clone()]);
+    }
+}
+
+/// `ARRAY(SELECT …)` as an aggregate, which is null rather than empty if there are no rows; `None` if a function is
+/// another one.
+fn array_of_query(function: &Function) -> Option<Expr> {
+    let FunctionArguments::Subquery(query) = &function.args else { return None };
+    let name = last_name(&function.name.0)?;
+    if !name.eq_ignore_ascii_case("array") {
+        return None;
+    }
+    let nothing = || parsed("CAST(NULL AS TEXT[])");
+    let mut query = query.clone();
+    let order = query.order_by.take().map(|order| format!(" {order}")).unwrap_or_default();
+    let is_plain = query.with.is_none() && query.limit_clause.is_none() && !has_no_rows(&query);
+    match &mut columns(&mut query)[..] {
+        [column] if is_plain && !is_of_several_rows(column) && !order.contains("ORDER BY 1") => {
+            **column = parsed(&format!("array_agg({column}{order})"))?;
+        }
+        _ => return nothing(),
+    }
+    Some(Expr::Subquery(query))
 }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, SelectItem, SetExpr, TableAliasColumnDef, TableFactor, WildcardAdditionalOptions,
+    DataType, Expr, Ident, OrderBy, OrderByKind, Query, SelectItem, SetExpr, TableAliasColumnDef, TableFactor,
+    WildcardAdditionalOptions,
 };
 
-use super::expressions::{has_name, last_name, parsed};
+use super::expressions::{call, has_name, last_name};
 
 /// Stands between the name of a column and its number, if another one has the same name: DataFusion wants different
 /// names. Clients are given the name.
-pub(crate) const AGAIN: char = '\u{1}';
+const AGAIN: char = '\u{1}';
 
 /// What `datafusion-pg-catalog` puts before the name of a column that is also in `*`.
 const ALIAS: &str = "__alias_";
@@ -22,16 +23,36 @@ pub(crate) fn shown_name(name: &str) -> &str {
 }
 
 /// Names the columns of a query as PostgreSQL does: that of a function has its name, that of a cast the name of what is
-/// cast. If nobody names them afterwards, they may be marked to be different from the columns that they are made of.
-pub(crate) fn name_columns(body: &mut SetExpr, is_marked: bool) {
+/// cast. In an outermost query, whose names nobody uses, such a name is marked where it could be taken for that of
+/// another column.
+pub(crate) fn name_columns(query: &mut Query, is_outermost: bool, asks_catalog: bool) {
+    let mut marked = BTreeMap::new();
+    name_columns_of(&mut query.body, is_outermost, asks_catalog, &mut marked);
+    // `ORDER BY count` is by the column that has this name.
+    if let Some(OrderBy { kind: OrderByKind::Expressions(order), .. }) = &mut query.order_by {
+        for by in order {
+            if let Expr::Identifier(name) = &by.expr
+                && let Some(alias) = marked.get(&name.value.to_lowercase())
+            {
+                by.expr = Expr::Identifier(Ident::with_quote('"', alias));
+            }
+        }
+    }
+}
+
+fn name_columns_of(body: &mut SetExpr, is_outermost: bool, asks_catalog: bool, marked: &mut BTreeMap<String, String>) {
     let select = match body {
         SetExpr::Select(select) => select,
         SetExpr::SetOperation { left, right, .. } => {
-            name_columns(left, is_marked);
-            return name_columns(right, is_marked);
+            name_columns_of(left, is_outermost, asks_catalog, marked);
+            return name_columns_of(right, is_outermost, asks_catalog, &mut BTreeMap::new());
         }
         _ => return,
     };
+    // What `*` stands for may have the same name, and in `HAVING` a name is that of a column of the tables.
+    let has_all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let may_be_taken = asks_catalog || select.having.is_some() || select.projection.iter().any(has_all);
+    let is_marked = is_outermost && may_be_taken;
     let mut taken = TakenNames::default();
     for item in &mut select.projection {
         *item = match std::mem::replace(item, SelectItem::Wildcard(WildcardAdditionalOptions::default())) {
@@ -39,13 +60,12 @@ pub(crate) fn name_columns(body: &mut SetExpr, is_marked: bool) {
                 alias.value = taken.unique(&alias.value);
                 SelectItem::ExprWithAlias { expr: each_of_series(expr), alias }
             }
-            SelectItem::UnnamedExpr(expr) => {
-                let expr = each_of_series(expr);
-                match taken.alias(&expr, is_marked) {
-                    Some(alias) => SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) },
-                    None => SelectItem::UnnamedExpr(expr),
+            SelectItem::UnnamedExpr(expr) => match taken.alias(&expr, is_marked, marked) {
+                Some(alias) => {
+                    SelectItem::ExprWithAlias { expr: each_of_series(expr), alias: Ident::with_quote('"', alias) }
                 }
-            }
+                None => SelectItem::UnnamedExpr(expr),
+            },
             item => item,
         };
     }
@@ -54,9 +74,7 @@ pub(crate) fn name_columns(body: &mut SetExpr, is_marked: bool) {
 /// A series among the columns of a query gives a row for each of its elements.
 fn each_of_series(expr: Expr) -> Expr {
     match &expr {
-        Expr::Function(function) if has_name(function, "generate_series") => {
-            parsed(&format!("unnest({function})")).unwrap_or(expr)
-        }
+        Expr::Function(function) if has_name(function, "generate_series") => call("unnest", [expr]),
         _ => expr,
     }
 }
@@ -64,47 +82,55 @@ fn each_of_series(expr: Expr) -> Expr {
 /// The names that columns of a query have, in lower case.
 #[derive(Default)]
 struct TakenNames {
-    /// How many columns have this name, with that of their table if they have one.
-    times: BTreeMap<String, usize>,
-    /// Names of columns of tables, without those.
+    /// Columns as they are written, with the names of their tables, and expressions without a name.
+    written: BTreeSet<String>,
+    /// Names without those of tables.
+    unqualified: BTreeSet<String>,
+    /// The names of columns that are written with those of their tables.
     parts: BTreeSet<String>,
+    /// How many marked names there are that are shown as this one.
+    marked: BTreeMap<String, usize>,
 }
 
 impl TakenNames {
     /// A name that is not taken, but is shown as this one.
     fn unique(&mut self, name: &str) -> String {
         let lower = name.to_lowercase();
-        let is_part = self.parts.contains(&lower);
-        let times = self.times.entry(lower).or_default();
-        *times += 1;
-        if *times > 1 || is_part { format!("{name}{AGAIN}{times}") } else { name.to_owned() }
+        if self.parts.contains(&lower) || !self.unqualified.insert(lower) {
+            return self.mark(name);
+        }
+        name.to_owned()
+    }
+
+    fn mark(&mut self, name: &str) -> String {
+        let number = self.marked.entry(name.to_lowercase()).or_insert(1);
+        *number += 1;
+        format!("{name}{AGAIN}{number}")
     }
 
     /// The alias of a column that has none; `None` if it needs none.
-    fn alias(&mut self, expr: &Expr, is_marked: bool) -> Option<String> {
+    fn alias(&mut self, expr: &Expr, is_marked: bool, marked: &mut BTreeMap<String, String>) -> Option<String> {
         if let Some(name) = last_part(expr) {
             let lower = name.to_lowercase();
-            let is_taken = self.times.contains_key(&lower);
-            let times = self.times.entry(expr.to_string().to_lowercase()).or_default();
-            *times += 1;
-            // Columns of different tables may have the same name.
-            let is_again = *times > 1 || (is_taken && matches!(expr, Expr::CompoundIdentifier(_)));
-            let alias = is_again.then(|| format!("{name}{AGAIN}{}", expr.to_string().len() + *times));
-            self.parts.extend(matches!(expr, Expr::CompoundIdentifier(_)).then_some(lower));
-            return alias;
+            let is_written = !self.written.insert(expr.to_string().to_lowercase());
+            // Columns of different tables may have the same name, but not one of them without its table.
+            let is_taken = match expr {
+                Expr::CompoundIdentifier(_) => {
+                    self.parts.insert(lower.clone());
+                    self.unqualified.contains(&lower)
+                }
+                _ => self.parts.contains(&lower) || !self.unqualified.insert(lower),
+            };
+            return (is_written || is_taken).then(|| self.mark(&name));
         }
         match named(expr) {
-            Some(name) if is_marked && matches!(expr, Expr::Cast { .. }) => {
-                let number = self.times.entry(name.to_lowercase()).or_default();
-                *number += 1;
-                Some(format!("{name}{AGAIN}{number}"))
+            Some(name) if is_marked => {
+                let alias = self.mark(&name);
+                marked.entry(name.to_lowercase()).or_insert_with(|| alias.clone());
+                Some(alias)
             }
             Some(name) => Some(self.unique(&name)),
-            None => {
-                let times = self.times.entry(expr.to_string()).or_default();
-                *times += 1;
-                (*times > 1).then(|| format!("?column?{AGAIN}{times}"))
-            }
+            None => (!self.written.insert(expr.to_string())).then(|| self.mark("?column?")),
         }
     }
 }
@@ -144,9 +170,19 @@ pub(crate) fn name_column_of_function(table: &mut TableFactor) {
 fn named(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Function(function) => last_name(&function.name.0).map(str::to_lowercase),
-        Expr::Cast { expr, .. } => match &**expr {
+        Expr::AtTimeZone { .. } => Some("timezone".to_owned()),
+        Expr::Array(_) => Some("array".to_owned()),
+        Expr::Ceil { .. } => Some("ceil".to_owned()),
+        Expr::Extract { .. } => Some("extract".to_owned()),
+        Expr::Floor { .. } => Some("floor".to_owned()),
+        Expr::Position { .. } => Some("position".to_owned()),
+        Expr::Substring { .. } => Some("substring".to_owned()),
+        Expr::Trim { .. } => Some("btrim".to_owned()),
+        Expr::Cast { expr, data_type, .. } => match &**expr {
             Expr::Identifier(name) => Some(name.value.clone()),
             Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
+            // Of a constant, that of the type.
+            Expr::Value(_) => Some(type_name(data_type)),
             expr => named(expr),
         },
         Expr::Subquery(query) => match &*query.body {
@@ -161,4 +197,22 @@ fn named(expr: &Expr) -> Option<String> {
         Expr::Exists { .. } => Some("exists".to_owned()),
         _ => None,
     }
+}
+
+/// The name that PostgreSQL gives a type.
+fn type_name(of_type: &DataType) -> String {
+    let name = of_type.to_string().to_lowercase();
+    let name = name.split('(').next().unwrap_or_default().trim_start_matches("pg_catalog.");
+    let known = match name {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "boolean" => "bool",
+        "decimal" => "numeric",
+        "double precision" | "double" | "float" => "float8",
+        "real" => "float4",
+        "timestamp with time zone" => "timestamptz",
+        other => other,
+    };
+    known.to_owned()
 }

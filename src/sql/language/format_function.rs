@@ -11,7 +11,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl,
 use crate::sql::sql_state::QueryProblem;
 
 /// `format(text, values …)`: `%s` is the next value, `%I` the value as an identifier, `%L` as a literal, `%2$s` the
-/// second value, `%%` a percent sign. A null is nothing in `%s`, `NULL` in `%L`, and an error in `%I`.
+/// second value, `%%` a percent sign; widths are refused. A null is nothing in `%s`, `NULL` in `%L`, and an error in
+/// `%I`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FormatFunction {
     signature: Signature,
@@ -99,12 +100,69 @@ fn formatted(pattern: &str, values: &[Option<&str>]) -> Result<String, QueryProb
 /// A name, in quotes if it needs them.
 fn identifier(name: &str) -> String {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    let is_plain = name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
+    let is_reserved = RESERVED.contains(&name);
+    let is_plain = !is_reserved && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
     if is_plain && name.bytes().next().is_some_and(is_letter) {
         return name.to_owned();
     }
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// Words that are no names without quotes.
+const RESERVED: [&str; 52] = [
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "default",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "intersect",
+    "into",
+    "leading",
+    "limit",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "select",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "user",
+    "where",
+    "with",
+];
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +178,7 @@ mod tests {
             ("%2$s %s", "It's "),
             ("no values, 100%%", "no values, 100%"),
             ("%%%s", "%shop"),
+            ("%%%%", "%%"),
         ] {
             assert_eq!(formatted(pattern, &values).expect(pattern), wanted, "{pattern}");
         }

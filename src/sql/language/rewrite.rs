@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Fetch, FunctionArg, FunctionArgExpr, FunctionArguments, LimitClause, ObjectNamePart, Query, Set,
-    Statement, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+    BinaryOperator, DataType, DateTimeField, Expr, Fetch, FunctionArg, FunctionArgExpr, FunctionArguments,
+    JoinConstraint, JoinOperator, LimitClause, ObjectNamePart, Query, Set, SetExpr, Statement, TableFactor,
+    TableWithJoins, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -20,7 +21,7 @@ use super::catalog_questions::CatalogQuestions;
 use super::catalog_rules::catalog_statements;
 use super::column_names::{name_column_of_function, name_columns};
 use super::date_formats::chrono_format;
-use super::expressions::{has_name, last_name, parsed};
+use super::expressions::{argument, call, cast, has_name, last_name, parsed};
 use super::like_patterns::escape_by_backslash;
 use super::system_columns::without_system_columns;
 use super::text_limits::{check_relations, check_text};
@@ -97,7 +98,7 @@ fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, 
     }
     if asks_catalog {
         without_system_columns(&mut statement);
-        let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions);
+        let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions::default());
     }
     Ok(statement)
 }
@@ -209,7 +210,12 @@ impl VisitorMut for OtherWays {
     type Break = QueryProblem;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryProblem> {
-        name_columns(&mut query.body, self.asks_catalog && self.depth == 0);
+        if let SetExpr::Select(select) = &*query.body
+            && select.from.iter().any(loses_keys)
+        {
+            return ControlFlow::Break(lost_keys());
+        }
+        name_columns(query, self.depth == 0, self.asks_catalog);
         self.depth += 1;
         if let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch
             && query.limit_clause.is_none()
@@ -222,10 +228,8 @@ impl VisitorMut for OtherWays {
         // Clients do not say of which type such parameters are.
         if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             for count in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {
-                if matches!(count, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }))
-                    && let Some(whole) = parsed(&format!("CAST({count} AS BIGINT)"))
-                {
-                    *count = whole;
+                if matches!(count, Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. })) {
+                    *count = cast(count.clone(), DataType::BigInt(None));
                 }
             }
         }
@@ -239,7 +243,12 @@ impl VisitorMut for OtherWays {
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<QueryProblem> {
         name_column_of_function(table);
-        ControlFlow::Continue(())
+        match table {
+            TableFactor::NestedJoin { table_with_joins, .. } if loses_keys(table_with_joins) => {
+                ControlFlow::Break(lost_keys())
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryProblem> {
@@ -252,22 +261,33 @@ impl VisitorMut for OtherWays {
             let problem = QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, "SIMILAR TO is not supported");
             return ControlFlow::Break(problem.with_hint("Wanted LIKE, or ~ with a regular expression."));
         }
-        if let Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } = expr
-            && matches!(&**pattern, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)))
-            && let Some(matched) = parsed(&format!("array_element(regexp_match({text}, {pattern}), 1)"))
-        {
-            *expr = matched;
-        }
-        if let Expr::AtTimeZone { timestamp, time_zone } = expr
-            && let Some(call) = parsed(&format!("timezone({time_zone}, {timestamp})"))
-        {
-            *expr = call;
-        }
-        if let Expr::Function(function) = expr
-            && UNSIGNED.iter().any(|name| has_name(function, name))
-            && let Some(signed) = parsed(&format!("CAST({function} AS BIGINT)"))
-        {
-            *expr = signed;
+        let rewritten = match expr {
+            Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. }
+                if is_text(pattern) =>
+            {
+                let matched = call("regexp_match", [(**text).clone(), (**pattern).clone()]);
+                Some(call("array_element", [matched, whole(1)]))
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                Some(call("timezone", [(**time_zone).clone(), (**timestamp).clone()]))
+            }
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => without_exponent(number),
+            Expr::BinaryOp { left, op: BinaryOperator::Multiply, right } if is_interval(left) => {
+                Some(interval_product(left, right))
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Multiply, right } if is_interval(right) => {
+                Some(interval_product(right, left))
+            }
+            Expr::Extract { field: DateTimeField::Second | DateTimeField::Seconds, expr: time, .. } => {
+                Some(exact_seconds(time))
+            }
+            Expr::Function(function) if UNSIGNED.iter().any(|name| has_name(function, name)) => {
+                Some(cast(Expr::Function(function.clone()), DataType::BigInt(None)))
+            }
+            _ => None,
+        };
+        if let Some(rewritten) = rewritten {
+            *expr = rewritten;
             return ControlFlow::Continue(());
         }
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
@@ -279,25 +299,97 @@ impl VisitorMut for OtherWays {
                 }
             }
             (Some("generate_subscripts"), [array, dimension, ..]) => {
-                let series = format!("unnest(generate_series(1, CAST(array_length({array}, {dimension}) AS BIGINT)))");
-                if let Some(series) = parsed(&series) {
-                    *expr = series;
+                if let (Some(array), Some(dimension)) = (argument(array), argument(dimension)) {
+                    let length = cast(call("array_length", [array, dimension]), DataType::BigInt(None));
+                    *expr = call("unnest", [call("generate_series", [whole(1), length])]);
                 }
             }
             (Some("mod"), [number, by]) => {
-                if let Some(rest) = parsed(&format!("({number}) % ({by})")) {
-                    *expr = rest;
+                if let (Some(number), Some(by)) = (argument(number), argument(by)) {
+                    let nested = |expr| Box::new(Expr::Nested(Box::new(expr)));
+                    let (left, right) = (nested(number), nested(by));
+                    *expr = Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right }));
                 }
             }
             (Some("set_config"), [_, value, _]) => {
-                if let Some(value) = parsed(&format!("CAST({value} AS TEXT)")) {
-                    *expr = value;
+                if let Some(value) = argument(value) {
+                    *expr = cast(value, DataType::Text);
                 }
             }
             _ => (),
         }
         ControlFlow::Continue(())
     }
+}
+
+/// True if DataFusion would give nulls for keys that only the right side of a join has.
+fn loses_keys(tables: &TableWithJoins) -> bool {
+    tables.joins.iter().any(|join| match &join.join_operator {
+        JoinOperator::Right(by) | JoinOperator::RightOuter(by) | JoinOperator::FullOuter(by) => {
+            matches!(by, JoinConstraint::Using(_) | JoinConstraint::Natural)
+        }
+        _ => false,
+    })
+}
+
+fn lost_keys() -> QueryProblem {
+    let message = "RIGHT and FULL JOIN with USING, and NATURAL ones, are not supported";
+    QueryProblem::new(QueryProblem::FEATURE_NOT_SUPPORTED, message)
+        .with_hint("Wanted ON, and coalesce of the columns of both sides.")
+}
+
+/// A number with an exponent, such as `1e15`, as DataFusion takes it: without one if it has few digits.
+fn without_exponent(number: &str) -> Option<Expr> {
+    let (mantissa, exponent) = number.split_once(['e', 'E'])?;
+    let (before, behind) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent: i64 = exponent.parse().ok()?;
+    let point = i64::try_from(before.len()).ok()? + exponent;
+    let digits = format!("{before}{behind}");
+    let length = i64::try_from(digits.len()).ok()?;
+    if !(-20..=30).contains(&point) || length > 30 {
+        let double = DataType::DoublePrecision;
+        return Some(cast(Expr::value(Value::SingleQuotedString(number.to_owned())), double));
+    }
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let plain = match point {
+        ..=0 => format!("0.{}{digits}", zeros(-point)),
+        _ if point >= length => format!("{digits}{}", zeros(point - length)),
+        _ => {
+            let place = usize::try_from(point).ok()?;
+            format!("{}.{}", &digits[..place], &digits[place..])
+        }
+    };
+    Some(Expr::value(Value::Number(plain, false)))
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. }))
+}
+
+fn is_interval(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(_) => true,
+        Expr::Nested(expr) => is_interval(expr),
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
+        _ => false,
+    }
+}
+
+fn interval_product(interval: &Expr, number: &Expr) -> Expr {
+    call("interval_product", [interval.clone(), cast(number.clone(), DataType::DoublePrecision)])
+}
+
+/// Seconds with their fraction, which DataFusion cuts off.
+fn exact_seconds(time: &Expr) -> Expr {
+    let unit = Expr::value(Value::SingleQuotedString("microsecond".to_owned()));
+    let left = cast(call("date_part", [unit, time.clone()]), DataType::DoublePrecision);
+    let right = Expr::value(Value::Number("1000000".to_owned(), false));
+    let quotient = Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::Divide, right: Box::new(right) };
+    Expr::Nested(Box::new(quotient))
+}
+
+fn whole(number: u8) -> Expr {
+    Expr::value(Value::Number(number.to_string(), false))
 }
 
 /// Makes a format that PostgreSQL knows one that chrono does.

@@ -1,9 +1,10 @@
 //! Limits on the texts of queries: parsing, planning and forgetting them takes some of the stack of a thread for each
 //! level of nesting, and parsing nested calls takes twice the time for each.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Statement, visit_relations};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Statement, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -37,11 +38,16 @@ pub(crate) fn check_text(text: &str) -> Result<(), QueryProblem> {
                 calls += usize::from(is_call);
                 open.push(is_call);
             }
-            Token::RParen => calls -= usize::from(open.pop().unwrap_or(false)),
+            // Parsing an element of an array takes as long.
+            Token::LBracket => {
+                calls += 1;
+                open.push(true);
+            }
+            Token::RParen | Token::RBracket => calls -= usize::from(open.pop().unwrap_or(false)),
             _ => (),
         }
         if calls > CALLS_DEPTH_MAX {
-            return too_complex(format!("found more than {CALLS_DEPTH_MAX} calls within each other"));
+            return too_complex(format!("found more than {CALLS_DEPTH_MAX} calls or brackets within each other"));
         }
         before = token;
     }
@@ -87,15 +93,51 @@ fn is_called(word: Keyword) -> bool {
     )
 }
 
-/// Refuses a statement that names too many tables: joins nest, too.
+/// Refuses a statement that names too many tables: joins nest, too. A table of `WITH` counts as many as it names each
+/// time that it is named, for it is planned as often.
 pub(crate) fn check_relations(statement: &Statement) -> Result<(), QueryProblem> {
-    let mut found = 0;
-    let _ = visit_relations(statement, |_| {
-        found += 1;
-        ControlFlow::<()>::Continue(())
-    });
-    match found {
+    let mut counted = CountedTables::default();
+    let _ = Visit::visit(statement, &mut counted);
+    match counted.found {
         0..=RELATIONS_MAX => Ok(()),
-        _ => too_complex(format!("found {found} tables, wanted at most {RELATIONS_MAX}")),
+        found => too_complex(format!("found {found} tables, wanted at most {RELATIONS_MAX}")),
+    }
+}
+
+#[derive(Default)]
+struct CountedTables {
+    found: usize,
+    /// How many tables those of `WITH` name.
+    named: BTreeMap<String, usize>,
+    /// The queries around this place: what was found before each, and the tables of its `WITH` that are still to come.
+    around: Vec<(usize, VecDeque<String>)>,
+}
+
+impl Visitor for CountedTables {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let names =
+            query.with.iter().flat_map(|with| &with.cte_tables).map(|table| table.alias.name.value.to_lowercase());
+        self.around.push((self.found, names.collect()));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        let (before, _) = self.around.pop().unwrap_or_default();
+        // The queries of `WITH` come before all others.
+        if let Some(name) = self.around.last_mut().and_then(|(_, names)| names.pop_front()) {
+            self.named.insert(name, (self.found - before).max(1));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let tables = self.named.get(&relation.to_string().to_lowercase()).copied().unwrap_or(1);
+        self.found = self.found.saturating_add(tables);
+        match self.found {
+            0..=RELATIONS_MAX => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! `timezone`, which `AT TIME ZONE` stands for: a time of all the world as a clock in a zone shows it, or the other way
-//! round.
+//! `timezone`, which `AT TIME ZONE` stands for: converts between an instant and the local time in a zone.
 
 use std::sync::Arc;
 
@@ -45,7 +44,7 @@ impl ScalarUDFImpl for TimezoneFunction {
     fn coerce_types(&self, types: &[DataType]) -> QueryResult<Vec<DataType>> {
         match types {
             [_, DataType::Timestamp(_, None)] => Ok(vec![DataType::Utf8, LOCAL]),
-            // A day, and a text whose type is not said, begin as moments in the zone of the session.
+            // A day, and a text whose type is not said, are moments in UTC.
             [_, time] if time.is_temporal() || time.is_string() || time.is_null() => Ok(vec![DataType::Utf8, moment()]),
             _ => plan_err!("AT TIME ZONE: wanted a timestamp and the name of a time zone"),
         }
@@ -94,7 +93,7 @@ impl ScalarUDFImpl for TimezoneFunction {
 }
 
 /// The zone of a name, in whichever case.
-fn zone_of(name: &str) -> Result<Tz, DataFusionError> {
+pub(crate) fn zone_of(name: &str) -> Result<Tz, DataFusionError> {
     TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name)).copied().ok_or_else(|| {
         let message = format!("time zone \"{name}\" not recognized");
         QueryProblem::new(QueryProblem::INVALID_PARAMETER, message)

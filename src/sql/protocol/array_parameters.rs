@@ -1,8 +1,12 @@
 //! Arrays that clients send as texts, such as `{"1","2"}`. What decodes them does not know of quotes.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::Result as QueryResult;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use pgwire::messages::extendedquery::Bind;
 
 use crate::sql::sql_state::QueryProblem;
@@ -23,10 +27,10 @@ pub(crate) fn unquote(message: &mut Bind, plan: &LogicalPlan) -> Result<(), Quer
     if !texts.iter().any(|place| message.parameters[*place].as_ref().is_some_and(quoted)) {
         return Ok(());
     }
-    let types = plan.get_parameter_types().map_err(|error| QueryProblem::of(&error))?;
+    let arrays = arrays(plan).map_err(|error| QueryProblem::of(&error))?;
     for place in texts {
-        let of_type = types.get(&format!("${}", place + 1)).cloned().flatten();
-        if let (Some(DataType::List(_)), Some(value)) = (of_type, &mut message.parameters[place])
+        if arrays.contains(&format!("${}", place + 1))
+            && let Some(value) = &mut message.parameters[place]
             && quoted(value)
         {
             let text = std::str::from_utf8(value).ok().and_then(unquoted).ok_or_else(|| {
@@ -38,6 +42,31 @@ pub(crate) fn unquote(message: &mut Bind, plan: &LogicalPlan) -> Result<(), Quer
         }
     }
     Ok(())
+}
+
+/// The parameters that are arrays, by themselves or by a cast.
+fn arrays(plan: &LogicalPlan) -> QueryResult<BTreeSet<String>> {
+    let types = plan.get_parameter_types()?;
+    let is_array = |of_type: &DataType| matches!(of_type, DataType::List(_));
+    let mut arrays: BTreeSet<String> = types
+        .into_iter()
+        .filter(|(_, of_type)| of_type.as_ref().is_some_and(is_array))
+        .map(|(parameter, _)| parameter)
+        .collect();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(parameter) = &*cast.expr
+                    && is_array(cast.field.data_type())
+                {
+                    arrays.insert(parameter.id.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(arrays)
 }
 
 /// An array without quotes; `None` if it would mean something else.

@@ -86,7 +86,22 @@ impl CopyLines {
                 option => return Err(unsupported(option)),
             }
         }
-        Ok(lines)
+        lines.checked()
+    }
+
+    /// The same, if values can be told apart.
+    fn checked(self) -> PgWireResult<CopyLines> {
+        let refused = |message: String| QueryProblem::new(QueryProblem::INVALID_PARAMETER, message).into();
+        let delimiter = self.delimiter();
+        if !self.is_csv && (delimiter.is_ascii_lowercase() || delimiter.is_ascii_digit() || delimiter == b'.') {
+            return Err(refused(format!("COPY delimiter cannot be \"{}\"", char::from(delimiter))));
+        }
+        if self.null().bytes().any(|byte| byte == delimiter || matches!(byte, b'\n' | b'\r')) {
+            return Err(refused(
+                "COPY null representation cannot have the delimiter, a newline or a return".to_owned(),
+            ));
+        }
+        Ok(self)
     }
 
     fn delimiter(&self) -> u8 {
@@ -208,6 +223,15 @@ pub(crate) fn copied(statement: &Statement) -> Option<PgWireResult<(Statement, C
         return Some(Err(refused(&query).into()));
     }
     Some(CopyFormat::of(options, legacy_options).map(|format| (query, format)))
+}
+
+/// How many messages of what a statement copies are none of rows: a header, or the end.
+pub(crate) fn messages_without_rows(statement: &Statement) -> usize {
+    match copied(statement) {
+        Some(Ok((_, CopyFormat::Lines(lines)))) => usize::from(lines.has_header),
+        Some(Ok((_, CopyFormat::Binary))) => 1,
+        _ => 0,
+    }
 }
 
 /// The query of these columns of a table, or of all.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::common::{DFSchema, ParamValues};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::{Declare, DeclareType, FetchDirection, Statement};
+use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, DeclareType, FetchDirection, Statement};
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::hooks::HookClient;
 use futures_util::stream::{self, TryStreamExt};
@@ -25,6 +25,7 @@ use pgwire::messages::response::TransactionStatus;
 use super::planned::{planned, text_columns, text_rows};
 use crate::sql::language::statements::{reads, refused};
 use crate::sql::sql_state::QueryProblem;
+use crate::sql::tables::held_cursors::HeldCursors;
 use crate::sql::tables::read_epoch::SessionEpoch;
 
 /// A statement as sessions keep it: its text, and its plan if it has one.
@@ -36,18 +37,19 @@ pub(crate) struct CursorHook {
 }
 
 impl CursorHook {
-    /// Closes what ends with a transaction.
-    pub(crate) fn close(epoch: &SessionEpoch, portals: &MemPortalStore<KeptStatement>) {
-        let held = epoch.take_held().into_iter().filter_map(|name| match portals.get_portal(&name) {
-            Some(Entry::Value(cursor)) => Some((name, cursor)),
-            _ => None,
-        });
-        let held: Vec<_> = held.collect();
+    /// Closes the cursors that end with a transaction.
+    pub(crate) fn end_transaction(epoch: &SessionEpoch, portals: &MemPortalStore<KeptStatement>, is_committed: bool) {
+        let names = epoch.held(|held| held.end_transaction(is_committed));
+        let left: Vec<_> = names.iter().filter_map(|name| cursor_of(portals, name)).collect();
         portals.clear_portals();
-        for (name, cursor) in held {
-            epoch.hold(&name);
-            portals.put_portal(cursor);
-        }
+        left.into_iter().for_each(|cursor| portals.put_portal(cursor));
+    }
+}
+
+fn cursor_of(portals: &MemPortalStore<KeptStatement>, name: &str) -> Option<Arc<Portal<KeptStatement>>> {
+    match portals.get_portal(name) {
+        Some(Entry::Value(cursor)) => Some(cursor),
+        _ => None,
     }
 }
 
@@ -73,23 +75,29 @@ impl QueryHook for CursorHook {
             Statement::Fetch { name, direction, .. } if client.transaction_status() != TransactionStatus::Error => {
                 let most = match direction {
                     FetchDirection::All | FetchDirection::ForwardAll => usize::MAX,
+                    FetchDirection::Next | FetchDirection::Forward { limit: None } => 1,
                     FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => {
-                        limit.to_string().parse().unwrap_or(0)
+                        limit.to_string().parse().ok()?
                     }
                     _ => return None,
                 };
-                match client.portal_store().get_portal(&name.value) {
-                    Some(Entry::Value(cursor)) => Some(fetch(&cursor, most)),
-                    _ => None,
-                }
+                cursor_of(client.portal_store(), &name.value).map(|cursor| fetch(&cursor, most))
+            }
+            Statement::Close { cursor } if client.transaction_status() != TransactionStatus::Error => {
+                Some(close(client, cursor, &self.epoch))
             }
             Statement::Rollback { savepoint: None, .. } => {
-                self.epoch.take_held();
-                client.portal_store().clear_portals();
+                CursorHook::end_transaction(&self.epoch, client.portal_store(), false);
                 None
             }
             Statement::Commit { .. } => {
-                CursorHook::close(&self.epoch, client.portal_store());
+                let is_committed = client.transaction_status() != TransactionStatus::Error;
+                CursorHook::end_transaction(&self.epoch, client.portal_store(), is_committed);
+                None
+            }
+            Statement::Discard { .. } => {
+                self.epoch.held(|held| *held = HeldCursors::default());
+                client.portal_store().clear_portals();
                 None
             }
             _ => None,
@@ -135,6 +143,24 @@ impl QueryHook for CursorHook {
     }
 }
 
+fn close(client: &mut dyn HookClient, cursor: &CloseCursor, epoch: &SessionEpoch) -> PgWireResult<Response> {
+    match cursor {
+        CloseCursor::All => {
+            epoch.held(|held| *held = HeldCursors::default());
+            client.portal_store().clear_portals();
+        }
+        CloseCursor::Specific { name } => {
+            if cursor_of(client.portal_store(), &name.value).is_none() {
+                let message = format!("cursor \"{}\" does not exist", name.value);
+                return Err(QueryProblem::new("34000", message).into());
+            }
+            epoch.held(|held| held.close(&name.value));
+            client.portal_store().rm_portal(&name.value);
+        }
+    }
+    Ok(Response::Execution(Tag::new("CLOSE CURSOR")))
+}
+
 /// Batch size of `FETCH`.
 const AT_A_TIME: usize = 1000;
 
@@ -172,6 +198,10 @@ async fn declare(
         let (Some(name), Some(query), Some(DeclareType::Cursor)) = (names.first(), for_query, declare_type) else {
             return Err(unsupported("DECLARE: wanted DECLARE name CURSOR FOR query").into());
         };
+        if cursor_of(client.portal_store(), &name.value).is_some() {
+            let message = format!("cursor \"{}\" already exists", name.value);
+            return Err(QueryProblem::new("42P03", message).into());
+        }
         if binary == &Some(true) {
             return Err(unsupported("a cursor can't be BINARY").into());
         }
@@ -191,7 +221,8 @@ async fn declare(
         portal.start(rows).await;
         client.portal_store().put_portal(Arc::new(portal));
         if hold == &Some(true) {
-            epoch.hold(&name.value);
+            let in_transaction = client.transaction_status() == TransactionStatus::Transaction;
+            epoch.held(|held| held.declare(&name.value, in_transaction));
         }
     }
     Ok(Response::Execution(Tag::new("DECLARE CURSOR")))

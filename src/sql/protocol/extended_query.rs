@@ -130,7 +130,7 @@ impl ExtendedQueryHandler for PgSession {
         if self.epoch.end_if_idle(client)
             && let Some(portals) = client.portal_store().as_any().downcast_ref::<MemPortalStore<KeptStatement>>()
         {
-            CursorHook::close(&self.epoch, portals);
+            CursorHook::end_transaction(&self.epoch, portals, true);
         }
         let ready = ReadyForQuery::new(client.transaction_status());
         client.send(PgWireBackendMessage::ReadyForQuery(ready)).await?;

@@ -24,7 +24,7 @@ use pgwire::types::format::FormatOptions;
 use super::map_text::MapText;
 use super::text_values::as_postgresql;
 use crate::sql::catalog::tables::{VECTOR, type_size_and_modifier};
-use crate::sql::language::catalog_subqueries::give_up;
+use crate::sql::language::catalog_subqueries::{columns_with_subqueries, null_subqueries};
 use crate::sql::language::column_names::shown_name;
 use crate::sql::language::rewrite::asks_catalog;
 
@@ -42,17 +42,36 @@ async fn plan(context: &SessionContext, statement: &Statement) -> QueryResult<Lo
     context.state().statement_to_plan(statement).await
 }
 
-/// The plan of a question to the catalog: if DataFusion can't plan a subquery among its columns, without that.
+/// The plan of a catalog query, in which subqueries among the columns that DataFusion can't plan are null.
 async fn plan_of_catalog(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
-    let planned = plan(context, statement).await;
-    let can_run =
-        planned.as_ref().is_ok_and(|plan| context.state().optimize(plan).is_ok_and(|plan| has_no_subquery(&plan)));
-    if can_run {
-        return planned;
+    let whole = runnable_plan(context, statement).await;
+    let places = columns_with_subqueries(statement);
+    if whole.is_some() || places.is_empty() {
+        return whole.map_or(plan(context, statement).await, Ok);
     }
-    let mut less = statement.clone();
-    give_up(&mut less);
-    if less == *statement { planned } else { plan(context, &less).await.or(planned) }
+    let without = |nulls: &[usize]| {
+        let mut less = statement.clone();
+        null_subqueries(&mut less, nulls);
+        less
+    };
+    let mut nulls = places.clone();
+    for place in places {
+        let fewer: Vec<_> = nulls.iter().copied().filter(|null| *null != place).collect();
+        if runnable_plan(context, &without(&fewer)).await.is_some() {
+            nulls = fewer;
+        }
+    }
+    match runnable_plan(context, &without(&nulls)).await {
+        Some(plan) => Ok(plan),
+        None => plan(context, statement).await,
+    }
+}
+
+/// A plan, if it can be run.
+async fn runnable_plan(context: &SessionContext, statement: &Statement) -> Option<LogicalPlan> {
+    let plan = plan(context, statement).await.ok()?;
+    let optimized = context.state().optimize(&plan).ok()?;
+    has_no_subquery(&optimized).then_some(plan)
 }
 
 /// True if none is left that depends on the rows around it.
@@ -120,7 +139,8 @@ fn with_known_types(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
 }
 
 fn is_vector(field: &Field) -> bool {
-    field.metadata().contains_key(VECTOR)
+    // A cast keeps the mark.
+    field.metadata().contains_key(VECTOR) && field.data_type().is_list()
 }
 
 /// The rows of a planned query, as text.

@@ -40,6 +40,7 @@ use pgwire::types::format::FormatOptions;
 use tokio::time::Instant;
 
 use super::cancellation::{Stopped, cancelled, stop, stoppable};
+use super::copy::messages_without_rows;
 use super::cursor_hook::{CursorHook, KeptStatement};
 use super::planned::{planned, text_columns, text_rows};
 use super::session_hook::SessionHook;
@@ -136,7 +137,7 @@ impl PgSession {
         let stop = stop(client, Some(deadline)).await;
         match stoppable(response, &stop) {
             Response::Query(rows) => send_query_response(client, rows, true).await,
-            Response::CopyOut(rows) => send_copied(client, rows).await,
+            Response::CopyOut(rows) => send_copied(client, rows, messages_without_rows(statement)).await,
             Response::Execution(tag) => send_execution_response(client, tag).await,
             Response::TransactionStart(tag) => {
                 client.set_transaction_status(TransactionStatus::Transaction);
@@ -168,7 +169,13 @@ impl PgSession {
         };
         match response {
             Response::Query(rows) => send_query_response(client, rows, false).await?,
-            Response::CopyOut(rows) => send_copied(client, rows).await?,
+            Response::CopyOut(rows) => {
+                let others = match &portal.statement.statement {
+                    (_, Some((statement, _))) => messages_without_rows(statement),
+                    _ => 0,
+                };
+                send_copied(client, rows, others).await?;
+            }
             _ => return Err(QueryProblem::new(QueryProblem::INTERNAL, "a query without rows").into()),
         }
         // If it is executed again, there are no more.
@@ -212,8 +219,9 @@ impl PgSession {
     }
 }
 
-/// Sends what is copied. `pgwire` would send a message that only clients may send, if that fails.
-async fn send_copied<C>(client: &mut C, rows: CopyResponse) -> PgWireResult<()>
+/// Sends what is copied, in a message for each row and some others. `pgwire` would send a message that only clients may
+/// send, if that fails.
+pub(super) async fn send_copied<C>(client: &mut C, rows: CopyResponse, others: usize) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin + Send,
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
@@ -223,13 +231,15 @@ where
     let CopyResponse { format, mut data_stream, .. } = rows;
     let begun = CopyOutResponse::new(format, columns, formats);
     client.feed(PgWireBackendMessage::CopyOutResponse(begun)).await?;
-    let mut count = 0;
+    let mut count = 0_usize;
     while let Some(line) = data_stream.next().await {
         client.feed(PgWireBackendMessage::CopyData(line?)).await?;
         count += 1;
     }
     client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
-    client.feed(PgWireBackendMessage::CommandComplete(Tag::new("COPY").with_rows(count).into())).await?;
+    client
+        .feed(PgWireBackendMessage::CommandComplete(Tag::new("COPY").with_rows(count.saturating_sub(others)).into()))
+        .await?;
     Ok(())
 }
 

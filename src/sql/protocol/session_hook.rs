@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{ParamValues, ToDFSchema};
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::{Set, Statement};
+use datafusion::sql::sqlparser::ast::{Reset, ResetStatement, Set, Statement};
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::hooks::HookClient;
 use futures_util::stream;
@@ -20,6 +20,7 @@ use pgwire::messages::response::TransactionStatus;
 use super::copy::{copied, copy_out};
 use crate::sql::catalog::settings::SETTINGS;
 use crate::sql::language::statements::{is_of_session, reads, refused};
+use crate::sql::language::time_zones::zone_of;
 use crate::sql::sql_state::QueryProblem;
 
 /// Answers what the other hooks do not know, or would answer as if this were another server, and refuses what changes
@@ -65,6 +66,10 @@ fn of_session(statement: &Statement, is_failed: bool) -> Option<Result<OfSession
                 }
             }
         }
+        Statement::Set(Set::SetTimeZone { value, .. }) => {
+            let name = value.to_string();
+            return zone_of(name.trim_matches(['\'', '"'])).err().map(|error| Err(QueryProblem::of(&error).into()));
+        }
         Statement::Set(set) if is_of_engine(set) => {
             let problem = QueryProblem::new("42501", "settings of the engine can't be changed by a session");
             return Some(Err(problem.into()));
@@ -92,8 +97,16 @@ async fn forget(statement: &Statement, context: &SessionContext, client: &mut dy
             // By one of both protocols it was prepared.
             let _ = context.sql(&statement.to_string()).await;
         }
+        Statement::Reset(ResetStatement { reset: Reset::ConfigurationParameter(name) }) => {
+            let name = name.to_string().to_lowercase();
+            let key = if name == "statement_timeout" { "statement_timeout_ms" } else { &name };
+            client.metadata_mut().remove(key);
+        }
         Statement::Discard { .. } | Statement::Reset(_) => {
             client.metadata_mut().remove("statement_timeout_ms");
+            for (name, _) in SETTINGS {
+                client.metadata_mut().remove(&name.to_lowercase());
+            }
         }
         _ => (),
     }

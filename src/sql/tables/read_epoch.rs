@@ -1,6 +1,5 @@
 //! The epoch that the statements of a transaction read.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use datafusion::common::Result as QueryResult;
 use pgwire::api::ClientInfo;
 use pgwire::messages::response::TransactionStatus;
 
+use super::held_cursors::HeldCursors;
 use crate::sinks::{Committed, MemoryTables, TablesSnapshot};
 use crate::sql::sql_state::QueryProblem;
 
@@ -54,8 +54,8 @@ struct SessionActivity {
     answering: usize,
     /// When the last one was.
     answered: Instant,
-    /// The cursors that outlive their transactions, each with an epoch of its own.
-    held: BTreeSet<String>,
+    /// Each has an epoch of its own.
+    held: HeldCursors,
 }
 
 impl SessionEpoch {
@@ -65,7 +65,7 @@ impl SessionEpoch {
             epoch,
             answering: 0,
             answered: Instant::now(),
-            held: BTreeSet::new(),
+            held: HeldCursors::default(),
         }))
     }
 
@@ -95,14 +95,9 @@ impl SessionEpoch {
         Answering(self)
     }
 
-    /// A cursor outlives its transaction.
-    pub(crate) fn hold(&self, cursor: &str) {
-        self.lock().held.insert(cursor.to_owned());
-    }
-
-    /// The cursors that outlive their transactions, which are let go.
-    pub(crate) fn take_held(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.lock().held)
+    /// Changes which cursors outlive their transactions.
+    pub(crate) fn held<R>(&self, change: impl FnOnce(&mut HeldCursors) -> R) -> R {
+        change(&mut self.lock().held)
     }
 
     /// How long a transaction or a cursor has waited for its client with what it reads; `None` if none does.
