@@ -47,6 +47,85 @@ fn errors_have_the_codes_of_postgresql_and_end_no_session() {
 }
 
 /// What DataFusion would answer in another way than PostgreSQL, and says nothing.
+/// Queries, and their first values.
+const ANSWERS: &[(&str, &str)] = &[
+    ("SELECT 0.1 + 0.2 = 0.3", "t"),
+    ("SELECT 1.10 * 3", "3.30"),
+    ("SELECT to_char(DATE '2024-03-05', 'YYYY-MM-DD Mon')", "2024-03-05 Mar"),
+    ("SELECT to_char(TIMESTAMP '2024-03-05 07:08:09', 'HH24:MI:SS')", "07:08:09"),
+    ("SELECT '50!' LIKE '50!!' ESCAPE '!'", "t"),
+    ("SELECT '50\\' LIKE '50!!' ESCAPE '!'", "f"),
+    ("SELECT '5%' LIKE '5!%' ESCAPE '!'", "t"),
+    ("SELECT '55' LIKE '5!%' ESCAPE '!'", "f"),
+    ("SELECT count(*) FROM (SELECT customer_id FROM customer_patterns FETCH FIRST 2 ROWS ONLY) a", "2"),
+    ("SELECT count FROM (SELECT count(*) FROM customer_patterns WHERE customer_id < 3) a", "3"),
+    ("SELECT 2 = ANY(ARRAY[1, 2])", "t"),
+    ("SELECT 'pg_catalog' || ARRAY_TO_STRING(ARRAY[1, 2], ',')", "pg_catalog1,2"),
+    ("SELECT version() LIKE 'PostgreSQL 16%'", "t"),
+    ("SELECT TIMESTAMPTZ '2024-07-01 12:00:00Z' AT TIME ZONE 'Europe/Berlin'", "2024-07-01 14:00:00"),
+    (
+        "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 12:30:00' AT TIME ZONE 'america/new_york') \
+          AT TIME ZONE 'UTC'",
+        "2024-01-01 17:00:00",
+    ),
+    ("SELECT DATE '2024-07-01' AT TIME ZONE 'Asia/Tokyo'", "2024-07-01 09:00:00"),
+    ("SELECT 0.1::float8 * 3, 1e16::float8, 2::float8", "0.30000000000000004"),
+    ("SELECT sum(n) FROM (SELECT generate_series(1, 4) AS n) a", "10"),
+    ("SELECT substring('width=12' FROM '=([0-9]+)')", "12"),
+    ("SELECT array_position(ARRAY[2, 6], 2 * mod(7, 4))", "2"),
+    ("SELECT 1e15::float8", "1e+15"),
+    ("SELECT 1.5e2", "150"),
+    ("SELECT extract(second FROM TIMESTAMP '2024-01-01 00:00:03.25')", "3.25"),
+    (
+        "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 10:17:03') + INTERVAL '5 minutes' * \
+             floor(extract(minute FROM TIMESTAMP '2024-01-01 10:17:03') / 5)",
+        "2024-01-01 10:15:00",
+    ),
+    ("SELECT true, true::text, true::text", "t"),
+    // A name that a column has, too, is that of the column.
+    ("SELECT count(*) FROM (SELECT 5 AS count) a GROUP BY count HAVING count > 3", "1"),
+    ("SELECT *, rank() OVER (ORDER BY rank) FROM (SELECT 4 AS rank) a", "4"),
+    ("SELECT count FROM (SELECT *, count(*) OVER () FROM customer_patterns) a", "3"),
+    ("SELECT count(*), customer_id FROM customer_patterns GROUP BY 2 HAVING count(*) > 0 ORDER BY count LIMIT 1", "1"),
+    (
+        "SELECT 1 AS customer_id, c.customer_id, r.customer_id FROM customer_patterns c JOIN rfm_analysis r \
+             ON c.customer_id = r.customer_id",
+        "1",
+    ),
+    ("SELECT sum(g) FROM (SELECT generate_series(1, 3) AS g ORDER BY g DESC LIMIT 2) a", "5"),
+    ("SELECT (SELECT count(*)::int FROM pg_catalog.pg_namespace) > 3 FROM pg_catalog.pg_namespace", "t"),
+    ("SELECT indkey::varchar FROM pg_catalog.pg_index WHERE indnkeyatts = 2 LIMIT 1", "1 4"),
+    ("WITH pg_x AS (SELECT 7 AS a, count(*) FROM pg_catalog.pg_class) SELECT a FROM pg_x", "7"),
+    ("SELECT format('%I.%L %s', 'a b', NULL, 7)", "\"a b\".NULL 7"),
+    ("SELECT max(n - 5) FROM (SELECT row_number() OVER () AS n FROM customer_patterns) a", "-2"),
+    ("SHOW TIME ZONE", "UTC"),
+    ("SET timezone = 'Europe/Berlin'; SHOW timezone", "Europe/Berlin"),
+    ("RESET timezone; SELECT current_setting('TimeZone')", "UTC"),
+    (
+        "SELECT string_agg(CAST(n AS text), ',' ORDER BY n) FROM (SELECT (SELECT count(*) FROM \
+             customer_product_matrix m WHERE m.customer_id = c.customer_id) AS n FROM customer_patterns c \
+             WHERE customer_id IN (0, 1, 2)) a",
+        "3,3,3",
+    ),
+];
+
+/// Queries, and the codes that they are refused with.
+const REFUSED: &[(&str, &str)] = &[
+    ("SELECT to_char(order_date, f) FROM daily_sales, (SELECT 'YYYY' AS f) a", "0A000"),
+    ("SELECT 'a' LIKE customer_tier ESCAPE '!' FROM customer_patterns", "0A000"),
+    ("DECLARE c CURSOR FOR SELECT 1", "25P01"),
+    ("BEGIN; DECLARE c BINARY CURSOR FOR SELECT 1", "0A000"),
+    ("SELECT now() AT TIME ZONE 'Middle/Earth'", "22023"),
+    ("SHOW nothing", "42704"),
+    ("SET timezone = 'Middle/Earth'", "22023"),
+    ("SELECT x FROM (VALUES (1)) a(x) RIGHT JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
+    ("SELECT * FROM (VALUES (1)) a(x) FULL JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
+    ("BEGIN; DECLARE c CURSOR FOR SELECT 1; DECLARE c CURSOR FOR SELECT 2", "42P03"),
+    ("COPY (SELECT 1) TO STDOUT (DELIMITER 'n')", "22023"),
+    ("COPY (SELECT 1) TO STDOUT (DELIMITER '|', NULL 'a|')", "22023"),
+    ("COPY (SELECT 1) TO STDOUT WITH (FORMAT csv, DELIMITER '\n')", "22023"),
+];
+
 #[test]
 fn answers_are_those_of_postgresql() {
     let shop = shop_with_folder();
@@ -55,87 +134,11 @@ fn answers_are_those_of_postgresql() {
     let orders: Vec<_> = (1..=9).map(|id| order(id, id % 3, PEN, &format!("2024-03-0{id}"), id)).collect();
     served.post_json("orders", &json!(orders)).expect(200);
     let mut client = connect(&served);
-    for (query, wanted) in [
-        ("SELECT 0.1 + 0.2 = 0.3", "t"),
-        ("SELECT 1.10 * 3", "3.30"),
-        ("SELECT to_char(DATE '2024-03-05', 'YYYY-MM-DD Mon')", "2024-03-05 Mar"),
-        ("SELECT to_char(TIMESTAMP '2024-03-05 07:08:09', 'HH24:MI:SS')", "07:08:09"),
-        ("SELECT '50!' LIKE '50!!' ESCAPE '!'", "t"),
-        ("SELECT '50\\' LIKE '50!!' ESCAPE '!'", "f"),
-        ("SELECT '5%' LIKE '5!%' ESCAPE '!'", "t"),
-        ("SELECT '55' LIKE '5!%' ESCAPE '!'", "f"),
-        ("SELECT count(*) FROM (SELECT customer_id FROM customer_patterns FETCH FIRST 2 ROWS ONLY) a", "2"),
-        ("SELECT count FROM (SELECT count(*) FROM customer_patterns WHERE customer_id < 3) a", "3"),
-        ("SELECT 2 = ANY(ARRAY[1, 2])", "t"),
-        ("SELECT 'pg_catalog' || ARRAY_TO_STRING(ARRAY[1, 2], ',')", "pg_catalog1,2"),
-        ("SELECT version() LIKE 'PostgreSQL 16%'", "t"),
-        ("SELECT TIMESTAMPTZ '2024-07-01 12:00:00Z' AT TIME ZONE 'Europe/Berlin'", "2024-07-01 14:00:00"),
-        (
-            "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 12:30:00' AT TIME ZONE 'america/new_york') \
-          AT TIME ZONE 'UTC'",
-            "2024-01-01 17:00:00",
-        ),
-        ("SELECT DATE '2024-07-01' AT TIME ZONE 'Asia/Tokyo'", "2024-07-01 09:00:00"),
-        ("SELECT 0.1::float8 * 3, 1e16::float8, 2::float8", "0.30000000000000004"),
-        ("SELECT sum(n) FROM (SELECT generate_series(1, 4) AS n) a", "10"),
-        ("SELECT substring('width=12' FROM '=([0-9]+)')", "12"),
-        ("SELECT array_position(ARRAY[2, 6], 2 * mod(7, 4))", "2"),
-        ("SELECT 1e15::float8", "1e+15"),
-        ("SELECT 1.5e2", "150"),
-        ("SELECT extract(second FROM TIMESTAMP '2024-01-01 00:00:03.25')", "3.25"),
-        (
-            "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 10:17:03') + INTERVAL '5 minutes' * \
-             floor(extract(minute FROM TIMESTAMP '2024-01-01 10:17:03') / 5)",
-            "2024-01-01 10:15:00",
-        ),
-        ("SELECT true, true::text, true::text", "t"),
-        // A name that a column has, too, is that of the column.
-        ("SELECT count(*) FROM (SELECT 5 AS count) a GROUP BY count HAVING count > 3", "1"),
-        ("SELECT *, rank() OVER (ORDER BY rank) FROM (SELECT 4 AS rank) a", "4"),
-        ("SELECT count FROM (SELECT *, count(*) OVER () FROM customer_patterns) a", "3"),
-        (
-            "SELECT count(*), customer_id FROM customer_patterns GROUP BY 2 HAVING count(*) > 0 ORDER BY count LIMIT 1",
-            "1",
-        ),
-        (
-            "SELECT 1 AS customer_id, c.customer_id, r.customer_id FROM customer_patterns c JOIN rfm_analysis r \
-             ON c.customer_id = r.customer_id",
-            "1",
-        ),
-        ("SELECT sum(g) FROM (SELECT generate_series(1, 3) AS g ORDER BY g DESC LIMIT 2) a", "5"),
-        ("SELECT (SELECT count(*)::int FROM pg_catalog.pg_namespace) > 3 FROM pg_catalog.pg_namespace", "t"),
-        ("SELECT indkey::varchar FROM pg_catalog.pg_index WHERE indnkeyatts = 2 LIMIT 1", "1 4"),
-        ("WITH pg_x AS (SELECT 7 AS a, count(*) FROM pg_catalog.pg_class) SELECT a FROM pg_x", "7"),
-        ("SELECT format('%I.%L %s', 'a b', NULL, 7)", "\"a b\".NULL 7"),
-        ("SELECT max(n - 5) FROM (SELECT row_number() OVER () AS n FROM customer_patterns) a", "-2"),
-        ("SHOW TIME ZONE", "UTC"),
-        ("SET timezone = 'Europe/Berlin'; SHOW timezone", "Europe/Berlin"),
-        ("RESET timezone; SELECT current_setting('TimeZone')", "UTC"),
-        (
-            "SELECT string_agg(CAST(n AS text), ',' ORDER BY n) FROM (SELECT (SELECT count(*) FROM \
-             customer_product_matrix m WHERE m.customer_id = c.customer_id) AS n FROM customer_patterns c \
-             WHERE customer_id IN (0, 1, 2)) a",
-            "3,3,3",
-        ),
-    ] {
-        assert_eq!(value(&mut client, query), wanted, "{query}");
+    for (query, wanted) in ANSWERS {
+        assert_eq!(value(&mut client, query), *wanted, "{query}");
     }
-    for (query, code) in [
-        ("SELECT to_char(order_date, f) FROM daily_sales, (SELECT 'YYYY' AS f) a", "0A000"),
-        ("SELECT 'a' LIKE customer_tier ESCAPE '!' FROM customer_patterns", "0A000"),
-        ("DECLARE c CURSOR FOR SELECT 1", "25P01"),
-        ("BEGIN; DECLARE c BINARY CURSOR FOR SELECT 1", "0A000"),
-        ("SELECT now() AT TIME ZONE 'Middle/Earth'", "22023"),
-        ("SHOW nothing", "42704"),
-        ("SET timezone = 'Middle/Earth'", "22023"),
-        ("SELECT x FROM (VALUES (1)) a(x) RIGHT JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
-        ("SELECT * FROM (VALUES (1)) a(x) FULL JOIN (VALUES (2)) b(x) USING (x)", "0A000"),
-        ("BEGIN; DECLARE c CURSOR FOR SELECT 1; DECLARE c CURSOR FOR SELECT 2", "42P03"),
-        ("COPY (SELECT 1) TO STDOUT (DELIMITER 'n')", "22023"),
-        ("COPY (SELECT 1) TO STDOUT (DELIMITER '|', NULL 'a|')", "22023"),
-        ("COPY (SELECT 1) TO STDOUT WITH (FORMAT csv, DELIMITER '\n')", "22023"),
-    ] {
-        assert_eq!(refused(&mut client, query).0, code, "{query}");
+    for (query, code) in REFUSED {
+        assert_eq!(refused(&mut client, query).0, *code, "{query}");
         client.batch_execute("ROLLBACK").expect("rolled back");
     }
     // Each statement of a text begins and ends transactions for the next one.
@@ -246,21 +249,10 @@ fn parameters_portals_and_cursors() {
     assert_eq!(refused(&mut client, "FETCH 1 FROM c").0, "34000");
     client.batch_execute("DECLARE c CURSOR WITH HOLD FOR SELECT 1; BEGIN; SELECT 1; COMMIT").expect("held");
     assert_eq!(value(&mut client, "FETCH NEXT FROM c"), "1");
-    // A COPY that fails has begun, and ends with an error.
-    let mut failed =
-        client.copy_out("COPY (SELECT 1 / (2 - value) FROM generate_series(1, 3)) TO STDOUT").expect("begun");
-    let error = failed.read_to_string(&mut String::new()).expect_err("it fails").to_string();
-    drop(failed);
-    assert!(error.contains("zero") || error.contains("db error"), "{error}");
     // A parameter is what the client says it is.
     let half =
         client.query_typed("SELECT count(*) FROM daily_sales WHERE daily_customers = $1", &[(&0.5_f64, Type::FLOAT8)]);
     assert_eq!(half.expect("rows")[0].get::<_, i64>(0), 0);
-    // Binary: a signature, a row of one value of eight bytes, and the end.
-    let mut binary = Vec::new();
-    client.copy_out("COPY (SELECT 7) TO STDOUT BINARY").expect("copied").read_to_end(&mut binary).expect("read");
-    assert_eq!(binary[..11], *b"PGCOPY\n\xff\r\n\0");
-    assert_eq!(binary[19..], [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff]);
     // An array has the type of what it is compared with.
     let some =
         client.query("SELECT customer_id FROM customer_patterns WHERE customer_id = ANY($1)", &[&vec![5_i64, 7]]);
@@ -270,6 +262,25 @@ fn parameters_portals_and_cursors() {
                   array_length(ARRAY[1], 1) AS c FROM customer_patterns";
     let counts = client.prepare(counts).expect("prepared");
     assert!(counts.columns().iter().all(|column| *column.type_() == Type::INT8), "{:?}", counts.columns());
+    stop(served.running);
+}
+
+#[test]
+fn what_is_copied() {
+    let shop = shop_with_folder();
+    let served = start(&shop, &[]);
+    let mut client = connect(&served);
+    // A COPY that fails has begun, and ends with an error.
+    let mut failed =
+        client.copy_out("COPY (SELECT 1 / (2 - value) FROM generate_series(1, 3)) TO STDOUT").expect("begun");
+    let error = failed.read_to_string(&mut String::new()).expect_err("it fails").to_string();
+    drop(failed);
+    assert!(error.contains("zero") || error.contains("db error"), "{error}");
+    // Binary: a signature, a row of one value of eight bytes, and the end.
+    let mut binary = Vec::new();
+    client.copy_out("COPY (SELECT 7) TO STDOUT BINARY").expect("copied").read_to_end(&mut binary).expect("read");
+    assert_eq!(binary[..11], *b"PGCOPY\n\xff\r\n\0");
+    assert_eq!(binary[19..], [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff]);
     let mut copied = String::new();
     let query = "COPY (SELECT 'a,\"b' AS x, NULL AS y, '' AS z, 1.50 AS w) TO STDOUT WITH (FORMAT csv, HEADER)";
     client.copy_out(query).expect("copied").read_to_string(&mut copied).expect("read");

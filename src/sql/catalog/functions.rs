@@ -57,22 +57,7 @@ pub(crate) async fn register(context: &SessionContext, texts: CatalogTexts) -> Q
         context.register_udf(id_of_name(name, ids));
     }
     context.register_udf(current_setting());
-    context.register_udf(ScalarUDF::from(IsOfObject::new("pg_table_is_visible", true, hidden)));
-    for kind in [
-        "collation",
-        "conversion",
-        "function",
-        "opclass",
-        "operator",
-        "opfamily",
-        "statistics_obj",
-        "ts_config",
-        "type",
-    ] {
-        context.register_udf(ScalarUDF::from(IsOfObject::new(&format!("pg_{kind}_is_visible"), true, BTreeSet::new())));
-    }
-    context.register_udf(ScalarUDF::from(IsOfObject::new("pg_is_other_temp_schema", false, BTreeSet::new())));
-    context.register_udf(ScalarUDF::from(IsOfObject::new("has_function_privilege", true, BTreeSet::new())));
+    register_answers(context, hidden);
     context.register_udf(current_schemas());
     let version = concat!("PostgreSQL ", server_version!(), " (millstream ", env!("CARGO_PKG_VERSION"), ")");
     context.register_udf(constant("version", version));
@@ -92,6 +77,26 @@ pub(crate) async fn register(context: &SessionContext, texts: CatalogTexts) -> Q
         Arc::new(no),
     ));
     Ok(())
+}
+
+/// Functions that say yes or no of an object.
+fn register_answers(context: &SessionContext, hidden: BTreeSet<i64>) {
+    context.register_udf(ScalarUDF::from(IsOfObject::new("pg_table_is_visible", true, hidden)));
+    for kind in [
+        "collation",
+        "conversion",
+        "function",
+        "opclass",
+        "operator",
+        "opfamily",
+        "statistics_obj",
+        "ts_config",
+        "type",
+    ] {
+        context.register_udf(ScalarUDF::from(IsOfObject::new(&format!("pg_{kind}_is_visible"), true, BTreeSet::new())));
+    }
+    context.register_udf(ScalarUDF::from(IsOfObject::new("pg_is_other_temp_schema", false, BTreeSet::new())));
+    context.register_udf(ScalarUDF::from(IsOfObject::new("has_function_privilege", true, BTreeSet::new())));
 }
 
 /// Functions that stand for tables, which are tables of the catalog.
