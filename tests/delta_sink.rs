@@ -318,7 +318,7 @@ fn no_kill_leaves_a_table_that_is_none_of_the_service() {
 #[test]
 fn what_others_commit_is_seen_though_the_table_is_tidied_up() {
     let shop = shop_with_folder();
-    let (config, lake) = configured(&shop, ", retention: 1s", "");
+    let (config, lake) = configured(&shop, ", retention: 4s", "");
     let served = start(&shop, &config);
     await_delivery(&served, &lake);
     let files = || {
@@ -333,7 +333,7 @@ fn what_others_commit_is_seen_though_the_table_is_tidied_up() {
     fs::copy(lake.0.join("daily_sales").join(&name), lake.0.join("daily_sales").join(other)).expect("copied");
     added["path"] = json!(other);
     lake.commit("daily_sales", &[json!({ "add": added })]);
-    thread::sleep(Duration::from_millis(1100));
+    thread::sleep(Duration::from_millis(4100));
     let before = lake.commits("daily_sales").len();
     served.post_json("customers", &json!([{ "customer_id": 1, "tier": "other" }])).expect(200);
     await_delivery(&served, &lake);
