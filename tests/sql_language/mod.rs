@@ -75,6 +75,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("SELECT array_position(ARRAY[2, 6], 2 * mod(7, 4))", "2"),
     ("SELECT 1e15::float8", "1e+15"),
     ("SELECT 1.5e2", "150"),
+    ("SELECT 'typeinfo_tree('", "typeinfo_tree("),
     ("SELECT extract(second FROM TIMESTAMP '2024-01-01 00:00:03.25')", "3.25"),
     (
         "SELECT date_trunc('hour', TIMESTAMP '2024-01-01 10:17:03') + INTERVAL '5 minutes' * \

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Ident, Value};
 
-use super::expressions::{call, cast};
+use super::expressions::{call, cast, column_name};
 
 /// Rewrites a comparison, or a cast to `regclass`.
 pub(crate) fn with_known_types(expr: &mut Expr) {
@@ -13,7 +13,7 @@ pub(crate) fn with_known_types(expr: &mut Expr) {
         }
         Expr::Cast { data_type: of_type @ DataType::Custom(..), .. } if is_name(of_type) => *of_type = DataType::Text,
         Expr::Cast { data_type, expr: object, .. } if is_text(data_type) => {
-            let is_vector = last_part(object).is_some_and(|name| VECTORS.contains(&name.value.as_str()));
+            let is_vector = column_name(object).is_some_and(|name| VECTORS.contains(&name.value.as_str()));
             if is_vector {
                 let blank = Expr::value(Value::SingleQuotedString(" ".to_owned()));
                 *expr = call("array_to_string", [(**object).clone(), blank]);
@@ -56,11 +56,11 @@ fn name_of_object(object: &Expr) -> Option<Expr> {
 
 /// Makes two sides of a comparison comparable, of which the first is a column.
 fn compare(column: &mut Expr, other: &mut Expr) {
-    let Some(name) = last_part(column).map(|name| name.value.clone()) else { return };
+    let Some(name) = column_name(column).map(|name| name.value.clone()) else { return };
     let is_function = ["typreceive", "typinput", "typoutput", "typsend"].contains(&name.as_str());
     match other {
         // The functions of a type stand as names, which are as unique as their ids.
-        _ if is_function && last_part(other).is_some_and(|other| other.value == "oid") => {
+        _ if is_function && column_name(other).is_some_and(|other| other.value == "oid") => {
             if let Some(other) = last_part_mut(other) {
                 other.value = "proname".to_owned();
             }
@@ -80,15 +80,6 @@ fn compare(column: &mut Expr, other: &mut Expr) {
             }
         }
         _ => {}
-    }
-}
-
-/// The name of a column without that of its table.
-fn last_part(expr: &Expr) -> Option<&Ident> {
-    match expr {
-        Expr::Identifier(name) => Some(name),
-        Expr::CompoundIdentifier(names) => names.last(),
-        _ => None,
     }
 }
 

@@ -26,7 +26,7 @@ impl VisitorMut for CatalogQuestions {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let own = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.own.extend(own.map(|table| table.alias.name.value.clone()));
+        self.own.extend(own.map(|table| table.alias.name.value.to_lowercase()));
         join_unnested_keys(query);
         count_in_columns(query);
         ControlFlow::Continue(())
@@ -36,7 +36,7 @@ impl VisitorMut for CatalogQuestions {
         if let TableFactor::Table { name, args: None, .. } = table
             && let [ObjectNamePart::Identifier(only)] = &name.0[..]
             && only.value.starts_with("pg_")
-            && !self.own.contains(&only.value)
+            && !self.own.contains(&only.value.to_lowercase())
         {
             name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
         }

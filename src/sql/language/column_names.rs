@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-use super::expressions::{call, has_name, last_name};
+use super::expressions::{call, column_name, has_name, last_name};
 
 /// Stands between the name of a column and its number, if another one has the same name: DataFusion wants different
 /// names. Clients are given the name.
@@ -110,8 +110,8 @@ impl TakenNames {
 
     /// The alias of a column that has none; `None` if it needs none.
     fn alias(&mut self, expr: &Expr, is_marked: bool, marked: &mut BTreeMap<String, String>) -> Option<String> {
-        if let Some(name) = last_part(expr) {
-            let lower = name.to_lowercase();
+        if let Some(name) = column_name(expr) {
+            let lower = name.value.to_lowercase();
             let is_written = !self.written.insert(expr.to_string().to_lowercase());
             // Columns of different tables may have the same name, but not one of them without its table.
             let is_taken = match expr {
@@ -121,7 +121,7 @@ impl TakenNames {
                 }
                 _ => self.parts.contains(&lower) || !self.unqualified.insert(lower),
             };
-            return (is_written || is_taken).then(|| self.mark(&name));
+            return (is_written || is_taken).then(|| self.mark(&name.value));
         }
         match named(expr) {
             Some(name) if is_marked => {
@@ -132,14 +132,6 @@ impl TakenNames {
             Some(name) => Some(self.unique(&name)),
             None => (!self.written.insert(expr.to_string())).then(|| self.mark("?column?")),
         }
-    }
-}
-
-fn last_part(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(name) => Some(name.value.clone()),
-        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
-        _ => None,
     }
 }
 
@@ -188,7 +180,9 @@ fn named(expr: &Expr) -> Option<String> {
         Expr::Subquery(query) => match &*query.body {
             SetExpr::Select(select) => match &select.projection[..] {
                 [SelectItem::ExprWithAlias { alias, .. }] => Some(alias.value.clone()),
-                [SelectItem::UnnamedExpr(expr)] => last_part(expr).or_else(|| named(expr)),
+                [SelectItem::UnnamedExpr(expr)] => {
+                    column_name(expr).map(|name| name.value.clone()).or_else(|| named(expr))
+                }
                 _ => None,
             },
             _ => None,

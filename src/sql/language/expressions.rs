@@ -27,6 +27,15 @@ pub(crate) fn last_name(parts: &[ObjectNamePart]) -> Option<&str> {
     parts.last().and_then(ObjectNamePart::as_ident).map(|name| name.value.as_str())
 }
 
+/// The name of a column without that of its table; `None` of other expressions.
+pub(crate) fn column_name(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    }
+}
+
 /// A call of a function.
 pub(crate) fn call(name: &str, arguments: impl IntoIterator<Item = Expr>) -> Expr {
     let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));

@@ -39,9 +39,11 @@ static RULES: LazyLock<Vec<Box<dyn SqlStatementRewriteRule>>> = LazyLock::new(||
     ]
 });
 
-/// How asyncpg asks for types, by a recursion that DataFusion does not plan. Its parameter and its columns must be of
-/// types that it knows without asking.
-pub(crate) const TYPE_TREE: &str = "typeinfo_tree(";
+/// True of the query by which asyncpg asks for types, a recursion that DataFusion does not plan. Its parameter and its
+/// columns must be of types that it knows without asking.
+pub(crate) fn asks_for_types(text: &str) -> bool {
+    text.trim_start().starts_with("WITH RECURSIVE typeinfo_tree(")
+}
 
 /// What it is told: types are plain, or arrays of such.
 const TYPES: &str = "SELECT t.oid AS oid, ns.nspname AS ns, t.typname AS name, t.typtype AS kind, \
@@ -55,7 +57,7 @@ const TYPES: &str = "SELECT t.oid AS oid, ns.nspname AS ns, t.typname AS name, t
 /// The statements of a text, as DataFusion takes them.
 pub(crate) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
     check_text(text)?;
-    let text = if text.contains(TYPE_TREE) { TYPES } else { text };
+    let text = if asks_for_types(text) { TYPES } else { text };
     let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_statements());
     let parsed = match parsed {
         Ok(parsed) => parsed,

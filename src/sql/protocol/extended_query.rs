@@ -26,7 +26,7 @@ use super::planned::{described, planned};
 use super::session::{PgSession, forget_failure};
 use super::subscribe::Subscribe;
 use super::text_values::as_postgresql;
-use crate::sql::language::rewrite::{TYPE_TREE, declare_parameters, statements};
+use crate::sql::language::rewrite::{asks_for_types, declare_parameters, statements};
 use crate::sql::language::statements::reads;
 use crate::sql::sql_state::QueryProblem;
 
@@ -153,7 +153,7 @@ impl ExtendedQueryHandler for PgSession {
             None => {
                 let response = self.service.do_describe_statement(client, target).await?;
                 let DescribeStatementResponse { mut parameters, fields, .. } = response;
-                if target.statement.0.contains(TYPE_TREE) {
+                if asks_for_types(&target.statement.0) {
                     parameters = vec![Type::OID_ARRAY];
                 }
                 Ok(DescribeStatementResponse::new(parameters, as_planned(fields, &target.statement)))

@@ -34,7 +34,9 @@ pub(crate) async fn planned(context: &SessionContext, statement: &Statement) -> 
         true => plan_of_catalog(context, statement).await,
         false => plan(context, statement).await,
     };
-    plan.and_then(with_typed_arrays).and_then(with_known_types).map_err(|error| PgWireError::ApiError(Box::new(error)))
+    plan.and_then(with_typed_arrays)
+        .and_then(with_postgres_types)
+        .map_err(|error| PgWireError::ApiError(Box::new(error)))
 }
 
 async fn plan(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
@@ -44,10 +46,12 @@ async fn plan(context: &SessionContext, statement: &Statement) -> QueryResult<Lo
 
 /// The plan of a catalog query, in which subqueries among the columns that DataFusion can't plan are null.
 async fn plan_of_catalog(context: &SessionContext, statement: &Statement) -> QueryResult<LogicalPlan> {
-    let whole = runnable_plan(context, statement).await;
     let places = columns_with_subqueries(statement);
-    if whole.is_some() || places.is_empty() {
-        return whole.map_or(plan(context, statement).await, Ok);
+    if places.is_empty() {
+        return plan(context, statement).await;
+    }
+    if let Some(whole) = runnable_plan(context, statement).await {
+        return Ok(whole);
     }
     let without = |nulls: &[usize]| {
         let mut less = statement.clone();
@@ -117,7 +121,7 @@ fn with_typed_arrays(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
     plan.transform_up_with_subqueries(typed).map(|typed| typed.data)
 }
 
-fn with_known_types(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
+fn with_postgres_types(plan: LogicalPlan) -> QueryResult<LogicalPlan> {
     let is_known = |field: &Arc<Field>| !is_vector(field) && !matches!(field.data_type(), DataType::Map(..));
     if plan.schema().fields().iter().all(is_known) {
         return Ok(plan);
