@@ -31,7 +31,8 @@ use crate::values::Values;
 /// sorted values of one key it must never fall (`None` is the least), so that the rows of a part are adjacent. `group`
 /// returns the group in which a part of a key counts. Several parts may have the same group, and each counts.
 ///
-/// Updates of one group that arrive together are added up before they are sent.
+/// Updates of one group that arrive together are added up before they are sent. Weights must not be negative at the end of
+/// an epoch: a part that loses one row and gains another is not searched.
 ///
 /// # Panics
 ///
@@ -203,17 +204,24 @@ fn each_change<V: Ord, T: Epochs, P: Ord>(
         let next = values.ascending_from(|value| part(value).as_ref() < Some(wanted)).next();
         next.is_some_and(|(value, _)| part(value).as_ref() == Some(wanted))
     };
-    let mut steps = change.steps();
+    let (mut steps, mut parts) = (change.steps(), Vec::new());
     while let Some(time) = steps.time() {
-        let mut parts = Vec::new();
-        steps.for_each_update(|value, _| parts.extend(part(value)));
-        parts.sort();
-        parts.dedup();
-        let had_row: Vec<bool> = parts.iter().map(|part| has_row(&steps.values(), part)).collect();
+        parts.clear();
+        steps.for_each_update(|value, diff| parts.extend(part(value).map(|part| (part, diff))));
+        parts.sort_unstable();
+        // Weights are never negative, so a part that loses a row and gains another had rows before and has some after.
+        let changed = parts.chunk_by(|one, other| one.0 == other.0).filter_map(|updates| {
+            let ((part, least), (_, greatest)) = (updates.first()?, updates.last()?);
+            let (gains, loses) = (*greatest > 0, *least < 0);
+            (gains != loses && !(gains && has_row(&steps.values(), part))).then_some((part, gains))
+        });
+        let changed: Vec<_> = changed.collect();
         steps.advance();
-        for (part, had_row) in parts.iter().zip(had_row) {
-            if has_row(&steps.values(), part) != had_row {
-                show(part, time, if had_row { -1 } else { 1 });
+        for (part, gains) in changed {
+            if gains {
+                show(part, time, 1);
+            } else if !has_row(&steps.values(), part) {
+                show(part, time, -1);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Following an arrangement: each key that changed, with its values before and after.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use differential_dataflow::ExchangeData;
 use differential_dataflow::operators::arrange::TraceAgent;
@@ -18,7 +18,7 @@ use crate::bounds::Epochs;
 use crate::received::Received;
 use crate::replay::{Replay, Timeline};
 use crate::state_log::StateLog;
-use crate::values::{NovelValues, ValueRun, ValueSet, Values, before_and_after};
+use crate::values::{NovelValues, ValueRun, ValueSet, Values, WeightedValues, before_and_after};
 
 /// The changes of one key.
 pub(crate) struct KeyChange<'a, V, T> {
@@ -28,17 +28,23 @@ pub(crate) struct KeyChange<'a, V, T> {
     /// The novel updates by time, where they have several.
     timeline: OnceCell<Timeline<'a, V>>,
     /// The values before and after, where they are few and change once.
-    merged: OnceCell<[Vec<(&'a V, isize)>; 2]>,
+    merged: OnceCell<[WeightedValues<'a, V>; 2]>,
+    /// Empty vectors, to be reused by `merged`.
+    spare: Cell<[WeightedValues<'a, V>; 2]>,
 }
 
 /// The most values that are merged as a whole, so that each reduction need not merge those that it reads. A test in
 /// `groups_and_joins` has a key with one more.
 const MERGED_MAX: usize = 256;
 
+/// How many keys are shown at a time: few, so that their values mostly stay in the innermost cache until all reductions
+/// have read them.
+const KEYS_TOGETHER: usize = 8;
+
 impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
     fn new() -> Self {
-        let (timeline, merged) = (OnceCell::new(), OnceCell::new());
-        KeyChange { earlier: Vec::new(), novel: Vec::new(), times: Vec::new(), timeline, merged }
+        let (timeline, merged, spare) = Default::default();
+        KeyChange { earlier: Vec::new(), novel: Vec::new(), times: Vec::new(), timeline, merged, spare }
     }
 
     fn clear(&mut self) {
@@ -46,7 +52,17 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         self.novel.clear();
         self.times.clear();
         self.timeline.take();
-        self.merged.take();
+        if let Some(mut merged) = self.merged.take() {
+            merged.iter_mut().for_each(Vec::clear);
+            self.spare.set(merged);
+        }
+    }
+
+    /// Reads the earlier values if they are few, so that they are in the cache when they are reduced.
+    fn read_ahead(&self) {
+        if self.values() <= MERGED_MAX {
+            self.earlier.iter().for_each(ValueRun::read_ahead);
+        }
     }
 
     /// Collects the times of the novel updates.
@@ -89,10 +105,11 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
 
     /// The values before and after the change, if they are few and it has one time. Not for a new key, whose values
     /// usually lie in one batch.
-    fn merged(&self) -> Option<&[Vec<(&'a V, isize)>; 2]> {
+    fn merged(&self) -> Option<&[WeightedValues<'a, V>; 2]> {
         self.only_time()?;
         let is_merged = !self.is_new() && self.values() <= MERGED_MAX;
-        is_merged.then(|| self.merged.get_or_init(|| before_and_after(&self.earlier, &self.novel)))
+        let merge = || before_and_after(&self.earlier, &self.novel, self.spare.take());
+        is_merged.then(|| self.merged.get_or_init(merge))
     }
 
     /// The change step by step, before the first.
@@ -159,16 +176,29 @@ pub(crate) struct NovelBatches<K: ExchangeData, V: ExchangeData, T: Epochs> {
 }
 
 impl<K: ExchangeData, V: ExchangeData, T: Epochs> NovelBatches<K, V, T> {
-    /// Shows each key that has an update, in order, with what changed under it.
-    pub(crate) fn for_each_key(&self, mut logic: impl FnMut(&K, &KeyChange<'_, V, T>)) {
+    /// Shows the keys that have an update, in order, a few at a time, each with what changed under it. The values of those
+    /// shown together are read ahead.
+    pub(crate) fn for_keys(&self, mut logic: impl FnMut(&[&K], &[KeyChange<'_, V, T>])) {
         let [mut earlier, mut novel] = [&self.earlier, &self.novel].map(|batches| start_of(batches));
-        let mut change = KeyChange::new();
-        while let Some(key) = novel.iter().filter_map(|(batch, position)| batch.keys().get(*position)).min() {
-            change.clear();
-            collect_runs(&mut earlier, key, &mut change.earlier);
-            collect_runs(&mut novel, key, &mut change.novel);
-            change.collect_times();
-            logic(key, &change);
+        let mut changes: [_; KEYS_TOGETHER] = std::array::from_fn(|_| KeyChange::new());
+        let mut keys = Vec::with_capacity(KEYS_TOGETHER);
+        loop {
+            keys.clear();
+            for change in &mut changes {
+                let next = novel.iter().filter_map(|(batch, position)| batch.keys().get(*position)).min();
+                let Some(key) = next else { break };
+                change.clear();
+                collect_runs(&mut earlier, key, &mut change.earlier);
+                collect_runs(&mut novel, key, &mut change.novel);
+                change.collect_times();
+                keys.push(key);
+            }
+            if keys.is_empty() {
+                return;
+            }
+            let changes = &changes[..keys.len()];
+            changes.iter().for_each(KeyChange::read_ahead);
+            logic(&keys, changes);
         }
     }
 }

@@ -88,6 +88,7 @@ pub fn latest_inspect<'scope, T: Epochs, K: Key, V: ExchangeData>(
                 }
                 let Some((epoch, _)) = stash.next_complete(&frontiers) else { break };
                 let (mut session, time) = (output.session(&epoch), epoch.time());
+                table.read_ahead();
                 settle(&mut table, |key, row, diff| session.give(((key.clone(), row.clone()), time.clone(), diff)));
             }
             if stash.is_closed(&frontiers) {

@@ -143,6 +143,7 @@ where
                     let records = rows.filter_map(|(key, row)| Some((touch(key, row?), time.clone(), 1)));
                     touched.session(&held).give_iterator(records);
                 }
+                join.table.read_ahead();
                 join.settling = Some(epoch.clone());
             }
             if join.stash.is_closed(&frontiers) {

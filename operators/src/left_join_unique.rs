@@ -13,6 +13,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::bounds::{Epochs, Key};
 use crate::exchange::route;
+use crate::read_ahead::TOGETHER;
 use crate::stash::Stash;
 use crate::state_log::StateLog;
 use crate::unique::UniqueRows;
@@ -102,16 +103,22 @@ impl<K: Key, V: ExchangeData, P: ExchangeData, D: Data, L: Fn(&K, &V, Option<&P>
                 after.into_iter().for_each(|record| give(record, 1));
             }
         };
-        for (key, former_row) in &former_rows {
-            let (row, partner) = (self.rows.get(Some(key)), self.partners.get(Some(key)));
-            let changed = former_partners.binary_search_by(|(other, _)| other.cmp(key));
-            let former_partner = changed.map_or(partner, |at| former_partners[at].1.as_ref());
-            give_differences(key, (former_row.as_ref(), former_partner), (row, partner));
-        }
-        for (key, former_partner) in &former_partners {
-            if former_rows.binary_search_by(|(other, _)| other.cmp(key)).is_err() {
+        for together in former_rows.chunks(TOGETHER) {
+            self.partners.read_ahead(together.iter().map(|(key, _)| key));
+            for (key, former_row) in together {
                 let (row, partner) = (self.rows.get(Some(key)), self.partners.get(Some(key)));
-                give_differences(key, (row, former_partner.as_ref()), (row, partner));
+                let changed = former_partners.binary_search_by(|(other, _)| other.cmp(key));
+                let former_partner = changed.map_or(partner, |at| former_partners[at].1.as_ref());
+                give_differences(key, (former_row.as_ref(), former_partner), (row, partner));
+            }
+        }
+        for together in former_partners.chunks(TOGETHER) {
+            self.rows.read_ahead(together.iter().map(|(key, _)| key));
+            for (key, former_partner) in together {
+                if former_rows.binary_search_by(|(other, _)| other.cmp(key)).is_err() {
+                    let (row, partner) = (self.rows.get(Some(key)), self.partners.get(Some(key)));
+                    give_differences(key, (row, former_partner.as_ref()), (row, partner));
+                }
             }
         }
     }

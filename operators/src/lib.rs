@@ -23,6 +23,7 @@ mod left_join_unique;
 mod moments;
 mod newest;
 pub mod prelude;
+mod read_ahead;
 mod received;
 mod reduce_sorted;
 mod replay;

@@ -8,7 +8,7 @@
 //! *Cost per change*: the logic, twice, and O(log n) to find the key. *State*: none beside the arrangement.
 
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::difference::{Multiply, Semigroup};
+use differential_dataflow::difference::{IsZero, Multiply, Semigroup};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use hashbrown::HashMap;
 use timely::dataflow::operators::CapabilitySet;
@@ -18,6 +18,7 @@ use crate::batch::ByKey;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::LocalHash;
 use crate::key_changes::KeyChange;
+use crate::read_ahead::read_ahead;
 use crate::shared_reduce::{OutputBuffer, Reducer, Reductions, SharedReduce};
 use crate::values::Values;
 
@@ -109,7 +110,8 @@ impl<'scope, T: Epochs, K: Key, V: ExchangeData> Reductions<'scope, T, K, V> {
         term: impl Fn(&K, &V) -> R + 'static,
         logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
     ) -> VecCollection<'scope, T, A> {
-        self.add(|output| SummedReducer { term, logic, sums: HashMap::default(), pushed: Vec::new(), output })
+        let (sums, before, after, changes) = Default::default();
+        self.add(|output| SummedReducer { term, logic, sums, before, after, changes, output })
     }
 }
 
@@ -117,8 +119,10 @@ struct SummedReducer<T: Timestamp, K, R, A: Data, F, L> {
     term: F,
     logic: L,
     sums: HashMap<K, R, LocalHash>,
-    /// The records that `logic` pushed last.
-    pushed: Vec<A>,
+    /// The records before and after a step, and its updates.
+    before: Vec<A>,
+    after: Vec<A>,
+    changes: Vec<(A, isize)>,
     output: OutputBuffer<T, A, isize>,
 }
 
@@ -132,32 +136,54 @@ where
     F: Fn(&K, &V) -> R,
     L: FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>),
 {
+    fn read_ahead(&self, keys: &[&K], changes: &[KeyChange<'_, V, T>]) {
+        let kept = keys.iter().zip(changes).filter(|(_, change)| !change.is_new());
+        read_ahead(kept.map(|(key, _)| self.sums.get(*key).is_some_and(IsZero::is_zero)));
+    }
+
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, held: &CapabilitySet<T>) {
-        let mut sum = self.sums.remove(key).unwrap_or_default();
-        let mut changes: Vec<(A, isize)> = Vec::new();
+        let SummedReducer { term, logic, sums, before, after, changes, output } = self;
+        let mut sum = sums.get_mut(key).map(std::mem::take).unwrap_or_default();
         let mut steps = change.steps();
         if !change.is_new() {
-            (self.logic)(key, steps.values(), &sum, &mut self.pushed);
-            changes.extend(self.pushed.drain(..).map(|record| (record, -1)));
+            logic(key, steps.values(), &sum, before);
         }
         while let Some(time) = steps.time() {
-            steps.for_each_update(|value, diff| sum.plus_equals(&(self.term)(key, value).multiply(&diff)));
+            steps.for_each_update(|value, diff| sum.plus_equals(&term(key, value).multiply(&diff)));
             steps.advance();
-            (self.logic)(key, steps.values(), &sum, &mut self.pushed);
-            let is_last = steps.time().is_none();
-            let former = self.pushed.iter().filter(|_| !is_last).map(|record| (record.clone(), -1)).collect();
-            changes.extend(self.pushed.drain(..).map(|record| (record, 1)));
-            consolidate(&mut changes);
-            let updates = std::mem::replace(&mut changes, former).into_iter();
-            self.output.extend(updates.map(|(record, diff)| (record, time.clone(), diff)), held);
+            logic(key, steps.values(), &sum, after);
+            let next_before = if steps.time().is_some() { after.clone() } else { Vec::new() };
+            differences(before, after, changes);
+            output.extend(changes.drain(..).map(|(record, diff)| (record, time.clone(), diff)), held);
+            before.extend(next_before);
         }
-        if !sum.is_zero() {
-            self.sums.insert(key.clone(), sum);
+        if sum.is_zero() {
+            sums.remove(key);
+        } else if let Some(kept) = sums.get_mut(key) {
+            *kept = sum;
+        } else {
+            sums.insert(key.clone(), sum);
         }
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
         self.output.flush(held);
+    }
+}
+
+/// Drains the records before and after a step into its updates. A record at the same place in both is skipped, so that only
+/// the others are sorted.
+fn differences<A: Data>(before: &mut Vec<A>, after: &mut Vec<A>, changes: &mut Vec<(A, isize)>) {
+    let (mut former, mut latter) = (before.drain(..), after.drain(..));
+    loop {
+        match (former.next(), latter.next()) {
+            (None, None) => return consolidate(changes),
+            (Some(one), Some(other)) if one == other => (),
+            (one, other) => {
+                changes.extend(one.map(|record| (record, -1)));
+                changes.extend(other.map(|record| (record, 1)));
+            }
+        }
     }
 }
 

@@ -32,6 +32,13 @@ impl<'a, V: Ord> Timeline<'a, V> {
         let mut updates: Vec<_> =
             updates.map(|(value, time, diff)| TimedUpdate { time, value: place(value), diff }).collect();
         updates.sort_unstable();
+        // A compacted batch may have updates at the time of the one that follows it.
+        updates.dedup_by(|next, kept| {
+            let is_same = (next.time, next.value) == (kept.time, kept.value);
+            kept.diff += if is_same { next.diff } else { 0 };
+            is_same
+        });
+        updates.retain(|update| update.diff != 0);
         Timeline { values, updates }
     }
 }

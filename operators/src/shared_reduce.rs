@@ -82,6 +82,9 @@ struct Parts<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
 
 /// A reduction of each key that changed.
 pub(crate) trait Reducer<K, V, T: Timestamp> {
+    /// Reads ahead what is kept of some keys that changed.
+    fn read_ahead(&self, _keys: &[&K], _changes: &[KeyChange<'_, V, T>]) {}
+
     /// Reduces a key, given what changed under it.
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, held: &CapabilitySet<T>);
 
@@ -135,9 +138,10 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
         builder.build(move |_| {
             move |frontiers| {
                 if let Some(batches) = follower.receive(&mut input, reducers.len()) {
-                    batches.for_each_key(|key, change| {
+                    batches.for_keys(|keys, changes| {
                         for (reducer, held) in reducers.iter_mut().zip(&batches.capabilities) {
-                            reducer.reduce(key, change, held);
+                            reducer.read_ahead(keys, changes);
+                            keys.iter().zip(changes).for_each(|(key, change)| reducer.reduce(key, change, held));
                         }
                     });
                     reducers.iter_mut().zip(&batches.capabilities).for_each(|(reducer, held)| reducer.flush(held));

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use crate::exchange::LocalHash;
+use crate::read_ahead::TOGETHER;
 
 /// The key of a group of rows.
 pub trait Group: Data + Hash {}
@@ -23,12 +24,9 @@ pub(crate) struct Sums<G, T, R> {
 /// The sums of a time, and diffs that are still to be added.
 struct EpochSums<G, R> {
     sums: IndexMap<G, R, LocalHash>,
+    /// So many that looking up their groups overlaps.
     waiting: Vec<(G, R)>,
 }
-
-/// How many diffs wait until their groups are looked up together. The processor fetches several groups at a time then,
-/// which it can't where each sum is changed as soon as it is found.
-const TOGETHER: usize = 64;
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {

@@ -1,6 +1,6 @@
 //! The sum of each group's diffs, where times are totally ordered.
 
-use differential_dataflow::difference::Semigroup;
+use differential_dataflow::difference::{IsZero, Semigroup};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -9,6 +9,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::bounds::{Epochs, Key};
 use crate::exchange::{LocalHash, route};
+use crate::read_ahead::{TOGETHER, read_ahead};
 use crate::stash::Stash;
 use crate::state_log::StateLog;
 use crate::sums::Sums;
@@ -51,11 +52,20 @@ pub fn totals<'scope, T: Epochs, G: Key, R: ExchangeData + Semigroup, D: Data>(
             });
             while let Some((epoch, sums)) = stash.next_complete(&frontiers) {
                 let (mut session, time) = (output.session(&epoch), epoch.time());
-                for (group, (), change) in sums.into_updates() {
-                    let shown = change_total(&mut totals, group, change, &show);
-                    if shown[0] != shown[1] {
-                        let updates = shown.into_iter().zip([-1, 1]);
-                        session.give_iterator(updates.filter_map(|(row, diff)| Some((row?, time.clone(), diff))));
+                let (mut changes, mut together) = (sums.into_updates(), Vec::new());
+                loop {
+                    together.extend(changes.by_ref().take(TOGETHER));
+                    if together.is_empty() {
+                        break;
+                    }
+                    let is_zero = |(group, (), _): &(G, (), R)| totals.get(group).is_some_and(IsZero::is_zero);
+                    read_ahead(together.iter().map(is_zero));
+                    for (group, (), change) in together.drain(..) {
+                        let shown = change_total(&mut totals, group, change, &show);
+                        if shown[0] != shown[1] {
+                            let updates = shown.into_iter().zip([-1, 1]);
+                            session.give_iterator(updates.filter_map(|(row, diff)| Some((row?, time.clone(), diff))));
+                        }
                     }
                 }
             }

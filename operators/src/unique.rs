@@ -7,6 +7,7 @@ use differential_dataflow::consolidation::consolidate;
 use hashbrown::HashMap;
 
 use crate::exchange::LocalHash;
+use crate::read_ahead::read_ahead;
 
 /// A row and its weight. At the end of an epoch the weight is positive: copies of one row count as one row, which is
 /// present until all of them are retracted.
@@ -57,6 +58,16 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
         self.0.is_empty()
     }
 
+    /// Looks keys up before they are needed.
+    pub(crate) fn read_ahead<'a>(&self, keys: impl Iterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        if !self.0.is_empty() {
+            read_ahead(keys.map(|key| self.0.get(key).map(|(_, weight)| *weight)));
+        }
+    }
+
     /// The keys and their rows, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter().map(|(key, (row, _))| (key, row))
@@ -72,6 +83,8 @@ impl<K: Ord + Hash + Clone + Debug, V: Ord + Debug> UniqueRows<K, V> {
         if self.0.is_empty() {
             self.0.reserve(updates.len());
         }
+        let by_key = updates.chunk_by(|((one, _), _), ((other, _), _)| one == other);
+        self.read_ahead(by_key.map(|of_key| &of_key[0].0.0));
         let mut changed = Vec::new();
         let mut updates = updates.into_iter().peekable();
         while let Some(((key, row), weight)) = updates.next() {

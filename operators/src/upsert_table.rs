@@ -12,6 +12,7 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 
 use crate::chunked_vec::ChunkedVec;
+use crate::read_ahead::read_ahead;
 use crate::upsert::{Position, Upsert};
 
 pub(crate) struct UpsertTable<K, V> {
@@ -163,6 +164,13 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
         }
     }
 
+    /// Reads the rows that the open epoch replaces. Of each part only the first few: one that many rows are written to fits
+    /// the cache, and is soon in it.
+    pub(crate) fn read_ahead(&self) {
+        let parts = self.touched.iter().map(|part| &self.parts[*part]);
+        parts.filter(|part| !part.rows.is_empty()).for_each(|part| part.read_ahead(&self.hasher));
+    }
+
     /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
@@ -207,7 +215,17 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     }
 }
 
+/// The most rows of a part that are read ahead: 16,384 in all.
+const READ_AHEAD_MAX: usize = 1 << 6;
+
 impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
+    fn read_ahead(&self, hasher: &LocalHash) {
+        read_ahead(self.waiting.iter().take(READ_AHEAD_MAX).map(|(key, _, _)| {
+            let slot = self.index.find(index_hash(hasher, key), |slot| self.rows[slot.at()].key == *key);
+            slot.is_some_and(|slot| self.rows[slot.at()].row.is_some())
+        }));
+    }
+
     fn settle(
         &mut self,
         part: usize,

@@ -22,6 +22,7 @@ use std::ops::Range;
 use timely::progress::Timestamp;
 
 use crate::batch::{BatchUpdates, updates_at};
+use crate::read_ahead::read_ahead;
 use crate::replay::Replay;
 
 /// The values of one key as of a time, sorted, each with a positive weight.
@@ -36,24 +37,22 @@ pub(crate) enum ValueSet<'a, V, T> {
     Merged(&'a [(&'a V, isize)]),
 }
 
-/// The values before and after a change, in order, each with its weight, which is positive.
+/// Values in order, each with its weight, which is positive.
+pub(crate) type WeightedValues<'a, V> = Vec<(&'a V, isize)>;
+
+/// The values before and after a change. The two vectors are empty, and are reused.
 pub(crate) fn before_and_after<'a, V: Ord, T: Timestamp>(
     earlier: &[ValueRun<'a, V, T>],
     novel: &[ValueRun<'a, V, T>],
-) -> [Vec<(&'a V, isize)>; 2] {
-    let count = earlier.iter().chain(novel).map(ValueRun::len).sum();
-    let mut before: Vec<(&V, isize)> = Vec::with_capacity(count);
+    [mut before, mut after]: [WeightedValues<'a, V>; 2],
+) -> [WeightedValues<'a, V>; 2] {
     // Mostly nearly all values are in one batch, and need no comparison.
     let longest = (0..earlier.len()).max_by_key(|nth| earlier[*nth].len()).unwrap_or(0);
     let (others, rest) = earlier.split_at(longest.min(earlier.len()));
     if let Some((longest, others_after)) = rest.split_first() {
-        longest.for_each_update(&mut |value, _, diff| match before.last_mut() {
-            Some((last, weight)) if std::ptr::eq(*last, value) => *weight += diff,
-            _ => before.push((value, diff)),
-        });
+        before.extend((0..longest.len()).map(|position| (&longest.values[position], longest.weight(position))));
         others.iter().chain(others_after).for_each(|run| run.insert_into(&mut before));
     }
-    let mut after = Vec::with_capacity(count);
     after.extend_from_slice(&before);
     novel.iter().for_each(|run| run.insert_into(&mut after));
     [before, after].map(|mut values| {
@@ -95,6 +94,15 @@ impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
         self.values.len()
     }
 
+    /// Reads each value, so that it is in the cache.
+    pub(crate) fn read_ahead(&self)
+    where
+        V: Ord,
+    {
+        let Some(last) = self.values.last() else { return };
+        read_ahead(self.values.iter().map(|value| value < last));
+    }
+
     /// The times and diffs of the value at this position.
     fn updates(&self, position: usize) -> (&'a [T], &'a [isize]) {
         updates_at(self.updates, self.start + position)
@@ -120,9 +128,20 @@ impl<'a, V, T: Timestamp> ValueRun<'a, V, T> {
     where
         V: Ord,
     {
-        self.for_each_update(&mut |value, _, diff| match values.binary_search_by(|(other, _)| (*other).cmp(value)) {
-            Ok(at) => values[at].1 += diff,
-            Err(at) => values.insert(at, (value, diff)),
+        let mut at = 0;
+        self.for_each_update(&mut |value, _, diff| {
+            // The values of a run ascend; a corrected row mostly comes right after the one that it replaces.
+            let is_before = |at: usize| values.get(at).is_some_and(|(other, _)| *other < value);
+            if is_before(at) {
+                at += 1;
+            }
+            if is_before(at) {
+                at += 1 + values[at + 1..].partition_point(|(other, _)| *other < value);
+            }
+            match values.get_mut(at) {
+                Some((next, weight)) if *next == value => *weight += diff,
+                _ => values.insert(at, (value, diff)),
+            }
         });
     }
 

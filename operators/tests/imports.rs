@@ -8,7 +8,7 @@ use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::input::{Input, InputSession};
 use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::trace::TraceReader;
-use millstream_operators::{ByKey, reduce_sorted, with_side_input};
+use millstream_operators::{ByKey, distinct_count, reduce_sorted, with_side_input};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::progress::Antichain;
@@ -42,15 +42,19 @@ fn step(worker: &mut timely::worker::Worker, input: &mut InputSession<u64, Row, 
     }
 }
 
+/// One worker, whose traces are merged while it has nothing else to do.
+fn eager_to_merge() -> timely::Config {
+    let mut worker = timely::WorkerConfig::default();
+    differential_dataflow::configure(&mut worker, &differential_dataflow::Config { idle_merge_effort: Some(1000) });
+    timely::Config { communication: timely::CommunicationConfig::Thread, worker }
+}
+
 /// What an operator sends over an imported trace. Ten rows are inserted at 0 and retracted at 1; the import delivers both
 /// batches only after the trace has merged them to nothing. Rows are inserted at 20 and at 21.
 fn over_an_import(
     operator: impl for<'a> Fn(ByKey<'a, u64, u8, u32>) -> VecCollection<'a, u64, Row> + Send + Sync + 'static,
 ) -> Vec<(Row, u64, isize)> {
-    let mut config = timely::WorkerConfig::default();
-    differential_dataflow::configure(&mut config, &differential_dataflow::Config { idle_merge_effort: Some(1000) });
-    let config = timely::Config { communication: timely::CommunicationConfig::Thread, worker: config };
-    let guards = timely::execute(config, move |worker| {
+    let guards = timely::execute(eager_to_merge(), move |worker| {
         let (mut input, mut trace) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, rows) = scope.new_collection::<Row, isize>();
             (input, rows.arrange_by_key().trace)
@@ -102,4 +106,40 @@ fn batches_that_were_merged_before_they_arrived_are_answered() {
     });
     let at = |time: u64| sent.iter().filter(move |(_, at, _)| *at == time).count();
     assert_eq!([at(0), at(1), at(20), at(21)], [10, 10, 1, 1]);
+}
+
+/// Old rows of a compacted trace have the time at which it is compacted, and so may the next batch.
+#[test]
+fn a_row_that_is_corrected_at_the_time_of_compaction_is_counted() {
+    let guards = timely::execute(eager_to_merge(), |worker| {
+        let (mut input, mut trace) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<Row, isize>();
+            (input, rows.arrange_by_key().trace)
+        });
+        for (epoch, row) in [(1, (7, 50)), (2, (8, 80))] {
+            input.insert(row);
+            step(worker, &mut input, epoch);
+        }
+        step(worker, &mut input, 6);
+        trace.set_logical_compaction(Antichain::from_elem(6).borrow());
+        trace.set_physical_compaction(Antichain::from_elem(6).borrow());
+        worker.step();
+        let sent = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&sent);
+        worker.dataflow::<u64, _, _>(|scope| {
+            let imported = delayed(trace.import(scope), 100);
+            let tens = distinct_count(imported, "Tens", |_, row| Some(row / 10), |_, tens| *tens);
+            tens.inspect(move |update| kept.borrow_mut().push(*update));
+        });
+        input.remove((7, 50));
+        input.insert((7, 51));
+        step(worker, &mut input, 7);
+        input.insert((7, 52));
+        (8..=20).for_each(|epoch| step(worker, &mut input, epoch));
+        let mut sent = sent.take();
+        consolidate_updates(&mut sent);
+        sent
+    });
+    let sent = guards.expect("the worker starts").join().remove(0).expect("the worker does not panic");
+    assert_eq!(sent, [(5, 6, 1), (8, 6, 1)]);
 }

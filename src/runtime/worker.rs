@@ -1,6 +1,8 @@
 //! The workers of a job.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use timely::WorkerConfig;
@@ -17,9 +19,9 @@ use super::dataflow;
 use super::inputs::Inputs;
 use super::progress::Phase;
 
-/// How long a worker with nothing to do stays awake. Waking up takes it about as long. More is lost where another
-/// process wants the core: the scheduler then makes this thread wait when there is something to do.
-const AWAKE: Duration = Duration::from_micros(30);
+/// How long a worker with nothing to do stays awake if each has a core. Waking up takes it about as long. More is lost where
+/// another process wants the core: the scheduler then makes this thread wait when there is something to do.
+const AWAKE: Duration = Duration::from_micros(10);
 
 /// Starts the workers: each reads its share of the source, and then does what `then` says with its inputs.
 pub(super) fn start<I: JobId>(
@@ -31,8 +33,11 @@ pub(super) fn start<I: JobId>(
         None => Config::Process(config.workers).try_build().map_err(Error::failed)?,
         Some(cluster) => cluster.workers(config.workers)?,
     };
+    // Workers that share a core would keep it from each other.
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let awake = if config.workers > cores { Duration::ZERO } else { AWAKE };
     let context = Arc::clone(context);
-    let config = WorkerConfig::default().idle_spin(AWAKE);
+    let config = WorkerConfig::default().idle_spin(awake);
     let guards = execute_from(workers, threads, config, move |worker| {
         let _alarm = Alarm::new(&context, "internal error: a worker panicked; see the panic message above");
         context.follow(worker);

@@ -4,6 +4,6 @@ pub(super) mod comments;
 pub(super) mod fixed_schema;
 pub(super) mod functions;
 pub(super) mod information_schema;
-pub(super) mod lacking_tables;
+pub(super) mod missing_tables;
 pub(super) mod settings;
 pub(super) mod tables;

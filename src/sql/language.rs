@@ -3,14 +3,14 @@
 //! ```text
 //! text ─▶ text_limits ─▶ rules of datafusion-pg-catalog ─▶ rewrite: column_names, like_patterns, date_formats …
 //!                        (all of them in catalog_rules)    └─ if it reads the catalog alone: system_columns,
-//!                                                             catalog_questions: expressions, subqueries, keys
+//!                                                             catalog_queries: expressions, subqueries, keys
 //! ```
 //!
 //! What becomes of a statement is planned, and described to clients, in `protocol/planned.rs`.
 
 pub(super) mod bounded_functions;
 pub(super) mod catalog_expressions;
-pub(super) mod catalog_questions;
+pub(super) mod catalog_queries;
 pub(super) mod catalog_rules;
 pub(super) mod catalog_subqueries;
 pub(super) mod column_names;

@@ -74,8 +74,8 @@ fn what_clients_ask_of_the_catalog_is_answered() {
     let served = start(&shop, &["--tables", "all", "--config", config.to_str().expect("UTF-8")]);
     let mut client = connect(&served);
     let (mut asked, mut wrong) = (0, Vec::new());
-    for question in include_str!("questions.sql").split("\n-- ").skip(2) {
-        let (wanted, query) = question.split_once('\n').expect("a query");
+    for entry in include_str!("queries.sql").split("\n-- ").skip(2) {
+        let (wanted, query) = entry.split_once('\n').expect("a query");
         let (tool, size) = wanted.rsplit_once(": ").expect("a size");
         let found = match client.simple_query(query.trim().trim_end_matches(';')) {
             Ok(messages) => {

@@ -36,7 +36,7 @@ pub(crate) struct ReplicationStream {
     client: ReplicationClient,
     /// Answers the server while nobody asks for the next transaction.
     runtime: Runtime,
-    /// For questions about the catalog, and for values that were not sent.
+    /// For catalog queries, and for values that were not sent.
     control: Option<Client>,
     /// The tables that were described, by their ids; `None` for those that are not replicated.
     relations: HashMap<u32, Option<StreamedTable>>,
@@ -432,7 +432,7 @@ impl ReplicationStream {
         Ok(values)
     }
 
-    /// The connection for questions.
+    /// The connection for queries.
     fn control(&mut self) -> Result<Client> {
         match self.control.take() {
             Some(client) if !client.is_closed() => Ok(client),

@@ -11,7 +11,7 @@ use datafusion::common::Result as QueryResult;
 use pgwire::api::Type;
 use serde_json::{Map, Value, json};
 
-use super::lacking_tables::lacking_tables;
+use super::missing_tables::missing_tables;
 use super::settings::SETTINGS;
 use crate::sql::tables::service::rows_of_json;
 
@@ -178,7 +178,7 @@ impl CatalogTables {
         for table in tables {
             describe(table, &ids, &mut add);
         }
-        let mut ours = lacking_tables(&mut rows)?;
+        let mut ours = missing_tables(&mut rows)?;
         for (name, rows) in rows {
             let Some(known) = others.table(name).await? else { continue };
             let schema = with_arrays(name, &known.schema());
@@ -361,12 +361,12 @@ fn with_arrays(name: &str, schema: &Schema) -> QueriedSchema {
         }
         _ => Arc::clone(field),
     };
-    let lacking = match name {
+    let missing = match name {
         "pg_class" => vec![list("reloptions", DataType::Utf8), list("relacl", DataType::Utf8)],
         _ => Vec::new(),
     };
-    let lacking = lacking.into_iter().filter(|field| schema.index_of(field.name()).is_err());
-    Arc::new(Schema::new(schema.fields().iter().map(field).chain(lacking).collect::<Vec<_>>()))
+    let missing = missing.into_iter().filter(|field| schema.index_of(field.name()).is_err());
+    Arc::new(Schema::new(schema.fields().iter().map(field).chain(missing).collect::<Vec<_>>()))
 }
 
 /// A row in which what is not given has the value that PostgreSQL has by default.

@@ -25,9 +25,9 @@ pub(crate) fn shown_name(name: &str) -> &str {
 /// Names the columns of a query as PostgreSQL does: that of a function has its name, that of a cast the name of what is
 /// cast. In an outermost query, whose names nobody uses, such a name is marked where it could be taken for that of
 /// another column.
-pub(crate) fn name_columns(query: &mut Query, is_outermost: bool, asks_catalog: bool) {
+pub(crate) fn name_columns(query: &mut Query, is_outermost: bool, is_catalog_query: bool) {
     let mut marked = BTreeMap::new();
-    name_columns_of(&mut query.body, is_outermost, asks_catalog, &mut marked);
+    name_columns_of(&mut query.body, is_outermost, is_catalog_query, &mut marked);
     // `ORDER BY count` is by the column that has this name.
     if let Some(OrderBy { kind: OrderByKind::Expressions(order), .. }) = &mut query.order_by {
         for by in order {
@@ -40,18 +40,23 @@ pub(crate) fn name_columns(query: &mut Query, is_outermost: bool, asks_catalog: 
     }
 }
 
-fn name_columns_of(body: &mut SetExpr, is_outermost: bool, asks_catalog: bool, marked: &mut BTreeMap<String, String>) {
+fn name_columns_of(
+    body: &mut SetExpr,
+    is_outermost: bool,
+    is_catalog_query: bool,
+    marked: &mut BTreeMap<String, String>,
+) {
     let select = match body {
         SetExpr::Select(select) => select,
         SetExpr::SetOperation { left, right, .. } => {
-            name_columns_of(left, is_outermost, asks_catalog, marked);
-            return name_columns_of(right, is_outermost, asks_catalog, &mut BTreeMap::new());
+            name_columns_of(left, is_outermost, is_catalog_query, marked);
+            return name_columns_of(right, is_outermost, is_catalog_query, &mut BTreeMap::new());
         }
         _ => return,
     };
     // What `*` stands for may have the same name, and in `HAVING` a name is that of a column of the tables.
     let has_all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
-    let may_be_taken = asks_catalog || select.having.is_some() || select.projection.iter().any(has_all);
+    let may_be_taken = is_catalog_query || select.having.is_some() || select.projection.iter().any(has_all);
     let is_marked = is_outermost && may_be_taken;
     let mut taken = TakenNames::default();
     for item in &mut select.projection {

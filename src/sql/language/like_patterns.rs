@@ -9,7 +9,7 @@ use crate::sql::sql_state::QueryProblem;
 pub(crate) fn escape_by_backslash(
     pattern: &mut Box<Expr>,
     escape: &mut Option<ValueWithSpan>,
-    asks_catalog: bool,
+    is_catalog_query: bool,
 ) -> Result<(), QueryProblem> {
     let Some(Value::SingleQuotedString(character)) = escape.as_ref().map(|escape| &escape.value) else {
         return Ok(());
@@ -29,7 +29,7 @@ pub(crate) fn escape_by_backslash(
             *text = escaped_by_backslash(text, by);
         }
         // Clients ask for schemas by a parameter, in which only a wildcard is escaped.
-        other if asks_catalog => {
+        other if is_catalog_query => {
             let replaced = parsed(&format!("replace({other}, '{}', '\\')", by.to_string().replace('\'', "''")));
             *other = replaced.ok_or_else(|| unsupported(&character))?;
         }

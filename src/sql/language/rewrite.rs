@@ -17,7 +17,7 @@ use datafusion_pg_catalog::sql::rules::{
 };
 use pgwire::api::Type;
 
-use super::catalog_questions::CatalogQuestions;
+use super::catalog_queries::CatalogQueries;
 use super::catalog_rules::catalog_statements;
 use super::column_names::{name_column_of_function, name_columns};
 use super::date_formats::chrono_format;
@@ -71,7 +71,7 @@ pub(crate) fn statements(text: &str) -> Result<Vec<Statement>, QueryProblem> {
     let is_one = parsed.len() == 1;
     let mut all = Vec::new();
     for statement in parsed {
-        match asks_catalog(&statement) {
+        match is_catalog_query(&statement) {
             true => {
                 let own = if is_one { text.to_owned() } else { statement.to_string() };
                 for statement in catalog_statements(&own).map_err(|cause| syntax(&cause))? {
@@ -92,15 +92,16 @@ fn syntax(cause: &impl std::fmt::Display) -> QueryProblem {
     QueryProblem::new(QueryProblem::SYNTAX, message.strip_prefix("sql parser error: ").unwrap_or(&message))
 }
 
-fn rewritten(mut statement: Statement, asks_catalog: bool) -> Result<Statement, QueryProblem> {
+fn rewritten(mut statement: Statement, is_catalog_query: bool) -> Result<Statement, QueryProblem> {
     check_relations(&statement)?;
     set_time_zone(&mut statement);
-    if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut OtherWays { asks_catalog, depth: 0 }) {
+    let mut ways = OtherWays { is_catalog_query, depth: 0 };
+    if let ControlFlow::Break(problem) = VisitMut::visit(&mut statement, &mut ways) {
         return Err(problem);
     }
-    if asks_catalog {
+    if is_catalog_query {
         without_system_columns(&mut statement);
-        let _ = VisitMut::visit(&mut statement, &mut CatalogQuestions::default());
+        let _ = VisitMut::visit(&mut statement, &mut CatalogQueries::default());
     }
     Ok(statement)
 }
@@ -117,7 +118,7 @@ fn set_time_zone(statement: &mut Statement) {
 }
 
 /// True if a statement reads tables of the catalog and no others, or names types that only the catalog has.
-pub(crate) fn asks_catalog(statement: &Statement) -> bool {
+pub(crate) fn is_catalog_query(statement: &Statement) -> bool {
     let mut asked = ReadTables::default();
     let _ = Visit::visit(statement, &mut asked);
     let others = asked.others.iter().any(|name| !asked.own.contains(name));
@@ -203,7 +204,7 @@ const UNSIGNED: [&str; 9] = [
 
 /// What is written in another way: `FETCH FIRST`, `AT TIME ZONE`, counts, formats of dates, subscripts of arrays.
 struct OtherWays {
-    asks_catalog: bool,
+    is_catalog_query: bool,
     /// How many queries there are around this place.
     depth: usize,
 }
@@ -217,7 +218,7 @@ impl VisitorMut for OtherWays {
         {
             return ControlFlow::Break(lost_keys());
         }
-        name_columns(query, self.depth == 0, self.asks_catalog);
+        name_columns(query, self.depth == 0, self.is_catalog_query);
         self.depth += 1;
         if let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch
             && query.limit_clause.is_none()
@@ -255,7 +256,7 @@ impl VisitorMut for OtherWays {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryProblem> {
         if let Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } = expr
-            && let Err(problem) = escape_by_backslash(pattern, escape_char, self.asks_catalog)
+            && let Err(problem) = escape_by_backslash(pattern, escape_char, self.is_catalog_query)
         {
             return ControlFlow::Break(problem);
         }

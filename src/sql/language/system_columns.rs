@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::expressions::{last_name, parsed};
 use crate::sql::catalog::tables::OF_CATALOG;
 
-/// Puts constants for `tableoid`, `xmin` and lists of rights in a question to the catalog.
+/// Puts constants for `tableoid`, `xmin` and lists of rights in a catalog query.
 pub(crate) fn without_system_columns(statement: &mut Statement) {
     let mut tables = NamedTables::default();
     let _ = Visit::visit(statement, &mut tables);

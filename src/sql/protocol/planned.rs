@@ -26,11 +26,11 @@ use super::text_values::as_postgresql;
 use crate::sql::catalog::tables::{VECTOR, type_size_and_modifier};
 use crate::sql::language::catalog_subqueries::{columns_with_subqueries, null_subqueries};
 use crate::sql::language::column_names::shown_name;
-use crate::sql::language::rewrite::asks_catalog;
+use crate::sql::language::rewrite::is_catalog_query;
 
 /// The plan of a query, in which maps are texts of JSON, and vectors of the catalog texts, too.
 pub(crate) async fn planned(context: &SessionContext, statement: &Statement) -> PgWireResult<LogicalPlan> {
-    let plan = match asks_catalog(statement) {
+    let plan = match is_catalog_query(statement) {
         true => plan_of_catalog(context, statement).await,
         false => plan(context, statement).await,
     };

@@ -16,12 +16,12 @@ use crate::sql::catalog::tables::SHOP;
 
 /// Rewrites what DataFusion can't plan of a catalog query.
 #[derive(Default)]
-pub(crate) struct CatalogQuestions {
+pub(crate) struct CatalogQueries {
     /// What the statement names by `WITH`.
     own: BTreeSet<String>,
 }
 
-impl VisitorMut for CatalogQuestions {
+impl VisitorMut for CatalogQueries {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -53,7 +53,7 @@ impl VisitorMut for CatalogQuestions {
                     *expr = part;
                 }
             }
-            // What Grafana asks for in `search_path`, by functions that are lacking.
+            // What Grafana asks for in `search_path`, by functions that DataFusion lacks.
             Expr::InList { expr: of, list, .. }
                 if of.to_string() == "quote_ident(table_schema)"
                     && matches!(&list[..], [Expr::Value(one)] if one.to_string() == "''") =>

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::sql::tables::service::rows_of_json;
 
 /// The names of the tables and of their columns.
-const LACKING: [(&str, &[&str]); 11] = [
+const MISSING: [(&str, &[&str]); 11] = [
     ("pg_available_extension_versions", &["name", "version", "installed", "superuser", "schema", "comment"]),
     ("pg_available_extensions", &["name", "default_version", "installed_version", "comment"]),
     ("pg_indexes", &["schemaname", "tablename", "indexname", "tablespace", "indexdef"]),
@@ -53,7 +53,7 @@ const LACKING: [(&str, &[&str]); 11] = [
 ];
 
 /// The tables, with the rows that there are of them, which are taken.
-pub(crate) fn lacking_tables(
+pub(crate) fn missing_tables(
     rows: &mut BTreeMap<&'static str, Vec<Value>>,
 ) -> QueryResult<HashMap<&'static str, Arc<MemTable>>> {
     let zones = TZ_VARIANTS.iter().map(|zone| json!({ "name": zone.name() }));
@@ -66,7 +66,7 @@ pub(crate) fn lacking_tables(
         let rows = rows_of_json(&rows.remove(name).unwrap_or_default(), &schema)?;
         Ok((*name, Arc::new(MemTable::try_new(schema, vec![vec![rows]])?)))
     };
-    LACKING.iter().map(table).collect()
+    MISSING.iter().map(table).collect()
 }
 
 fn type_of(column: &str) -> DataType {
