@@ -35,7 +35,7 @@ QUERIES = {
     "text": "select upper(category), max(length(product_name)), count(*) from product_sales where product_name like '%green%' group by upper(category) order by 1",
     "distinct": "select count(distinct category), count(distinct product_name), count(distinct total_quantity) from product_sales",
     "buckets": "select case when recency < 30 then 'active' when recency < 365 then 'resting' else 'gone' end as state, count(*), avg(monetary) from rfm_analysis group by 1 order by 1",
-    "histogram": "select frequency / 10 as tens, count(*) from rfm_analysis group by 1 order by 1",
+    "histogram": "select frequency - frequency % 10 as tens, count(*) from rfm_analysis group by 1 order by 1",
     "months": "select extract(year from order_date) as year, extract(month from order_date) as month, sum(daily_revenue), max(daily_customers) from daily_sales group by 1, 2 order by 1, 2",
     "weekdays": "select extract(dow from order_date) as weekday, avg(daily_revenue), count(*) from daily_sales group by 1 order by 1",
     "running total": "select order_date, sum(daily_revenue) over (order by order_date) from daily_sales order by order_date",
