@@ -54,6 +54,11 @@ fn main() {
         let rows = if args.bench { 1_000_000 } else { 2_000 };
         results.push(sustained(&database, orders, rows));
         drop(service);
+        // The server notices a little later that the service is gone.
+        let active = "SELECT 1 FROM pg_replication_slots WHERE active";
+        while !client.query(active, &[]).expect("listed").is_empty() {
+            thread::sleep(Duration::from_millis(20));
+        }
         client.execute("SELECT pg_drop_replication_slot('millstream_db')", &[]).expect("dropped");
         client
             .batch_execute("DROP PUBLICATION shop; DROP TABLE orders, products, customers; DROP SCHEMA shop CASCADE")

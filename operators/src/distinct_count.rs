@@ -31,8 +31,8 @@ use crate::values::Values;
 /// sorted values of one key it must never fall (`None` is the least), so that the rows of a part are adjacent. `group`
 /// returns the group in which a part of a key counts. Several parts may have the same group, and each counts.
 ///
-/// Updates of one group that arrive together are added up before they are sent. Weights must not be negative at the end of
-/// an epoch: a part that loses one row and gains another is not searched.
+/// Updates of one group that arrive together are added up before they are sent. Weights must not be negative at the end
+/// of an epoch: a part that loses one row and gains another is not searched.
 ///
 /// # Panics
 ///

@@ -176,8 +176,8 @@ pub(crate) struct NovelBatches<K: ExchangeData, V: ExchangeData, T: Epochs> {
 }
 
 impl<K: ExchangeData, V: ExchangeData, T: Epochs> NovelBatches<K, V, T> {
-    /// Shows the keys that have an update, in order, a few at a time, each with what changed under it. The values of those
-    /// shown together are read ahead.
+    /// Shows the keys that have an update, in order, a few at a time, each with what changed under it. The values of
+    /// those shown together are read ahead.
     pub(crate) fn for_keys(&self, mut logic: impl FnMut(&[&K], &[KeyChange<'_, V, T>])) {
         let [mut earlier, mut novel] = [&self.earlier, &self.novel].map(|batches| start_of(batches));
         let mut changes: [_; KEYS_TOGETHER] = std::array::from_fn(|_| KeyChange::new());

@@ -1,9 +1,9 @@
 //! Reading what is about to be looked up, so that cache misses overlap.
 //!
-//! While a processor waits for memory, it goes on with the next few hundred instructions. If each look-up is followed by
-//! work on what it found, the next look-up is too far away to begin. Look-ups that follow each other directly overlap, and
-//! the work then finds everything in the cache. (Prefetching would need `unsafe`, and the addresses, which a look-up finds
-//! step by step.)
+//! While a processor waits for memory, it goes on with the next few hundred instructions. If each look-up is followed
+//! by work on what it found, the next look-up is too far away to begin. Look-ups that follow each other directly
+//! overlap, and the work then finds everything in the cache. (Prefetching would need `unsafe`, and the addresses, which
+//! a look-up finds step by step.)
 
 use std::hint::black_box;
 

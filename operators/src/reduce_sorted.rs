@@ -171,8 +171,8 @@ where
     }
 }
 
-/// Drains the records before and after a step into its updates. A record at the same place in both is skipped, so that only
-/// the others are sorted.
+/// Drains the records before and after a step into its updates. A record at the same place in both is skipped, so that
+/// only the others are sorted.
 fn differences<A: Data>(before: &mut Vec<A>, after: &mut Vec<A>, changes: &mut Vec<(A, isize)>) {
     let (mut former, mut latter) = (before.drain(..), after.drain(..));
     loop {

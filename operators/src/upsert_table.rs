@@ -164,8 +164,8 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
         }
     }
 
-    /// Reads the rows that the open epoch replaces. Of each part only the first few: one that many rows are written to fits
-    /// the cache, and is soon in it.
+    /// Reads the rows that the open epoch replaces. Of each part only the first few: one that many rows are written to
+    /// fits the cache, and is soon in it.
     pub(crate) fn read_ahead(&self) {
         let parts = self.touched.iter().map(|part| &self.parts[*part]);
         parts.filter(|part| !part.rows.is_empty()).for_each(|part| part.read_ahead(&self.hasher));

@@ -19,8 +19,8 @@ use super::dataflow;
 use super::inputs::Inputs;
 use super::progress::Phase;
 
-/// How long a worker with nothing to do stays awake if each has a core. Waking up takes it about as long. More is lost where
-/// another process wants the core: the scheduler then makes this thread wait when there is something to do.
+/// How long a worker with nothing to do stays awake if each has a core. Waking up takes it about as long. More is lost
+/// where another process wants the core: the scheduler then makes this thread wait when there is something to do.
 const AWAKE: Duration = Duration::from_micros(10);
 
 /// Starts the workers: each reads its share of the source, and then does what `then` says with its inputs.
