@@ -13,7 +13,7 @@ on their order; everything else must be equal.
 
 needs: pip install duckdb "psycopg[binary]"
 """
-import argparse, datetime, json, math, statistics, sys, time
+import argparse, json, math, statistics, sys, time
 import duckdb, psycopg
 
 TABLES = ["customer_patterns", "customer_product_matrix", "product_sales", "daily_sales", "rfm_analysis", "cohort_analysis"]
@@ -58,8 +58,6 @@ def differ(ours, theirs):
     if isinstance(ours, float) or isinstance(theirs, float):
         if ours is not None and theirs is not None and math.isclose(ours, theirs, rel_tol=1e-9):
             return None
-    elif isinstance(ours, datetime.datetime) != isinstance(theirs, datetime.datetime):
-        ours, theirs = str(ours)[:10], str(theirs)[:10]
     return None if ours == theirs else f"{ours!r}, DuckDB {theirs!r}"
 
 

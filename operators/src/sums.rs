@@ -24,7 +24,7 @@ pub(crate) struct Sums<G, T, R> {
 /// The sums of a time, and diffs that are still to be added.
 struct EpochSums<G, R> {
     sums: IndexMap<G, R, LocalHash>,
-    /// So many that looking up their groups overlaps.
+    /// At most [`TOGETHER`], whose groups are then looked up together.
     waiting: Vec<(G, R)>,
 }
 
