@@ -46,6 +46,9 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     let folders = LocalFolders::of(config)?;
     let local = &*folders.config;
     let mut job = config.job.clone();
+    if let Some(memory) = &mut job.memory {
+        memory.folder.get_or_insert_with(|| local.output.path.clone());
+    }
     if let Some(cluster) = &mut job.cluster {
         cluster.shared.extend(config.input.facts());
         cluster.shared.extend(config.output.facts());

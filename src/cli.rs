@@ -26,7 +26,9 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 
 use crate::atomic_file::AtomicFile;
 use crate::batch;
-use crate::config::{self, ByteSize, InputConfig, JobConfig, OutputConfig, RunArgs, RunConfig, ServeArgs};
+use crate::config::{
+    self, ByteSize, InputConfig, JobConfig, MemoryBudget, OutputConfig, RunArgs, RunConfig, ServeArgs,
+};
 use crate::error::{Error, Result};
 use crate::generate::generate;
 use crate::grouped::grouped;
@@ -140,9 +142,13 @@ struct RunCommand {
     /// Maintain a status file for `millstream health`.
     #[arg(long, env = "MILLSTREAM_STATUS", value_name = "FILE")]
     status: Option<PathBuf>,
-    /// End with an error above this much memory, such as 8GB [default: 95 % of what the machine or container has].
+    /// Keep within this much memory, such as 8GB, and end with an error above it: orders that do not fit wait in files
+    /// [default: 95 % of what the machine or container has].
     #[arg(long, env = "MILLSTREAM_MEMORY_LIMIT", value_name = "SIZE")]
     memory_limit: Option<ByteSize>,
+    /// Folder for orders that do not fit [default: the output folder].
+    #[arg(long, env = "MILLSTREAM_SPILL_FOLDER", value_name = "DIR")]
+    spill_folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -308,7 +314,10 @@ fn without_empty(command: clap::Command) -> clap::Command {
 }
 
 fn run(command: &RunCommand) -> Result<()> {
-    let config = RunConfig::resolve(&command.args)?;
+    let mut config = RunConfig::resolve(&command.args)?;
+    let memory_limit = command.memory_limit.map(ByteSize::bytes).or_else(memory::available);
+    let budget = |bytes| MemoryBudget { bytes, folder: command.spill_folder.clone() };
+    config.job.memory = memory_limit.map(budget);
     let progress = Arc::new(Progress::default());
     let others = config.job.anomaly.save_model.iter().chain(&command.status);
     if let Some(twice) = others.into_iter().find(|path| command.report.contains(path)) {
@@ -316,7 +325,7 @@ fn run(command: &RunCommand) -> Result<()> {
         return Err(Error::usage(format!("--report: {} {cause}", twice.display())));
     }
     stop_on_signals(&progress)?;
-    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
+    memory::limit(memory_limit, &progress, command.status.as_deref());
     // Only process 0 writes the report, because processes may share the folder.
     let is_first = config.job.cluster.as_ref().is_none_or(|cluster| cluster.process == 0);
     let report_to = |path: &PathBuf| AtomicFile::clean_up(path).and_then(|()| AtomicFile::replacing(path));
@@ -347,7 +356,8 @@ fn serve(command: &ServeCommand, log: RecentLog) -> Result<()> {
     if config.listen.is_some() {
         config.replayed_rows = HttpServer::REPLAYED_ROWS;
     }
-    memory::limit(command.memory_limit.map(ByteSize::bytes), &progress, command.status.as_deref());
+    let memory_limit = command.memory_limit.map(ByteSize::bytes).or_else(memory::available);
+    memory::limit(memory_limit, &progress, command.status.as_deref());
     let status = command.status.as_deref().map(|path| status::StatusFile::keep(path, &progress)).transpose()?;
     // Or the message would be that its address is taken.
     service::check_not_running(&config)?;

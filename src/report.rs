@@ -51,6 +51,9 @@ pub struct Report {
     pub seconds: f64,
     /// Peak memory, if the system reports it; the maximum over all processes.
     pub peak_memory_bytes: Option<u64>,
+    /// What was written to files because it did not fit the [memory](JobConfig::memory).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spilled_bytes: u64,
 }
 
 /// The time spent in a stage of the job.
@@ -151,6 +154,7 @@ impl Report {
             stages,
             seconds: 0.0,
             peak_memory_bytes: process_memory::peak(),
+            spilled_bytes: 0,
         }
     }
 
@@ -180,6 +184,7 @@ impl Report {
         }
         self.stages.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
+        self.spilled_bytes += other.spilled_bytes;
     }
 }
 
@@ -274,9 +279,13 @@ impl fmt::Display for Report {
         let memory = self
             .peak_memory_bytes
             .map_or(String::new(), |bytes| format!(", at most {} MiB of memory", grouped(bytes >> 20)));
+        let spilled = match self.spilled_bytes {
+            0 => String::new(),
+            bytes => format!(", {} MiB spilled", grouped(bytes.div_ceil(1 << 20))),
+        };
         let processes = if self.processes > 1 { format!(" in {} processes", self.processes) } else { String::new() };
         let (seconds, workers, run_id) = (self.seconds, self.workers, &self.run_id);
-        write!(f, "{seconds:.2} seconds on {workers} workers{processes}{memory}; run {run_id}")
+        write!(f, "{seconds:.2} seconds on {workers} workers{processes}{memory}{spilled}; run {run_id}")
     }
 }
 

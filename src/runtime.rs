@@ -28,6 +28,7 @@ mod profile;
 mod progress;
 mod rejections;
 mod saved_model;
+mod waves;
 mod worker;
 mod worker_epochs;
 

@@ -110,14 +110,14 @@ impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Ext
 }
 
 /// Updates that are sorted at a time: few enough for the cache of a core.
-const BUCKET: usize = 1 << 13;
+pub(crate) const BUCKET: usize = 1 << 13;
 /// Into how many buckets updates are dealt.
-const BUCKETS: usize = 1 << 9;
+pub(crate) const BUCKETS: usize = 1 << 9;
 /// How many updates are looked at for each splitter.
 const SAMPLES: usize = 16;
 
 /// Sorts updates, adds up those that are equal, and shows them a part at a time; leaves none.
-fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
+pub(crate) fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
     updates: &mut Vec<KeyedUpdate<K, V, T, R>>,
     show: &mut impl FnMut(&mut Vec<KeyedUpdate<K, V, T, R>>),
 ) {
@@ -141,6 +141,11 @@ fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'static>(
             sort_in_parts(&mut part, show);
         }
     }
+}
+
+/// Some of so many records, enough to choose splitters from.
+pub(crate) fn sample_of<D>(records: impl Iterator<Item = D>, count: usize) -> Vec<D> {
+    records.step_by((count / (BUCKETS * SAMPLES)).max(1)).collect()
 }
 
 /// Updates in buckets: each bucket's come before the next one's.
@@ -186,8 +191,7 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
 
     /// Makes buckets into which updates like these go in about equal parts.
     fn split(&mut self, like: &[KeyedUpdate<K, V, T, R>]) {
-        let step = (like.len() / (BUCKETS * SAMPLES)).max(1);
-        let mut sample: Vec<&(K, V)> = like.iter().step_by(step).map(|(row, _, _)| row).collect();
+        let mut sample = sample_of(like.iter().map(|(row, _, _)| row), like.len());
         sample.sort_unstable();
         self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
         self.buckets = (0..BUCKETS).map(|_| ChunkedVec::default()).collect();

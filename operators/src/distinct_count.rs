@@ -119,7 +119,7 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> Reductions<'scope, T, 
         term: impl Fn(&K, &V) -> Option<(G, R)> + 'static,
     ) -> VecCollection<'scope, T, G, R> {
         let name = self.name().to_owned();
-        self.add(|output| DistinctReducer { name, part, group, term, once, sums: Sums::default(), output })
+        self.add(|output| DistinctReducer { name, part, group, term, once, sums: Sums::at(self.after()), output })
     }
 }
 
@@ -168,8 +168,12 @@ where
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
-        self.output.extend(std::mem::take(&mut self.sums).into_updates(), held);
+        self.output.extend(self.sums.take_updates(), held);
         self.output.flush(held);
+    }
+
+    fn is_sum(&self) -> bool {
+        true
     }
 }
 

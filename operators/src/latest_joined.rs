@@ -25,6 +25,7 @@ use timely::scheduling::Activator;
 use crate::bounds::{Epochs, Key};
 use crate::exchange::{LocalHash, route, to_all_workers};
 use crate::slot_chains::SlotChains;
+use crate::spill::Spill;
 use crate::stash::{Accepted, Stash};
 use crate::state_log::StateLog;
 use crate::unique::UniqueRows;
@@ -65,11 +66,21 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
 ) -> VecCollection<'scope, T, D> {
     let partners = partners.map(|(key, partner)| (key, (partner, ())));
-    latest_joined_inspect(upserts, partners, name, partner_of, logic, |_, _, _| (), |_, _| ()).0
+    let hooks = JoinHooks { inspect: |_: &K, _: &V, _: &V| (), touch: |_: &K, _: &V| (), spill: None };
+    latest_joined_with(upserts, partners, name, partner_of, logic, hooks).0
 }
 
-/// As [`latest_joined`], for partners with details that `logic` does not see; also calls `inspect` as
-/// [`latest_inspect`](super::latest_inspect) does.
+/// What [`latest_joined_with`] does beside the join.
+pub struct JoinHooks<I, C> {
+    /// Called as [`latest_inspect`](super::latest_inspect) calls its own.
+    pub inspect: I,
+    /// Makes a record of the second output of a key and its row.
+    pub touch: C,
+    /// Where upserts of the first epoch go that wait for its end and do not fit memory.
+    pub spill: Option<Spill>,
+}
+
+/// As [`latest_joined`], for partners with details that `logic` does not see, and with hooks.
 ///
 /// Where only the details of a partner change, the joined records stay. The second output then has `touch(key, row)`
 /// for each of the partner's rows, as they were before that epoch. It is a stream of events: nothing is retracted.
@@ -79,14 +90,13 @@ pub fn latest_joined<'scope, T: Epochs, K: Key, V: ExchangeData, J: Key, P: Exch
 /// # Panics
 ///
 /// As `latest_joined`.
-pub fn latest_joined_inspect<'scope, T, K, V, J, P, X, D, C>(
+pub fn latest_joined_with<'scope, T, K, V, J, P, X, D, C>(
     upserts: StreamVec<'scope, T, Upsert<K, V>>,
     partners: VecCollection<'scope, T, (J, (P, X))>,
     name: &str,
     partner_of: impl Fn(&K, &V) -> Option<J> + 'static,
     logic: impl Fn(&K, &V, Option<&P>) -> D + 'static,
-    inspect: impl FnMut(&K, &V, &V) + 'static,
-    touch: impl Fn(&K, &V) -> C + 'static,
+    hooks: JoinHooks<impl FnMut(&K, &V, &V) + 'static, impl Fn(&K, &V) -> C + 'static>,
 ) -> (VecCollection<'scope, T, D>, StreamVec<'scope, T, (C, T, isize)>)
 where
     T: Epochs,
@@ -109,7 +119,8 @@ where
     let mut touched_output = OutputBuilder::<T, CapacityContainerBuilder<Vec<(C, T, isize)>>>::from(touched_output);
     let activator = Activator::new(builder.operator_info().address, scope.activations());
     let mut state_log = StateLog::new(&scope, builder.operator_info().global_id);
-    let mut join = LatestJoin::new(name, partner_of, logic, inspect);
+    let JoinHooks { inspect, touch, spill } = hooks;
+    let mut join = LatestJoin::new(name, partner_of, logic, inspect, spill);
     builder.build(move |_| {
         // Capabilities of the second output, for epochs in which partners change.
         let mut touching = BTreeMap::new();
@@ -202,9 +213,15 @@ where
     F: Fn(&K, &V) -> Option<J>,
     L: Fn(&K, &V, Option<&P>) -> D,
 {
-    fn new(name: &str, partner_of: F, logic: L, inspect: impl FnMut(&K, &V, &V) + 'static) -> Self {
+    fn new(
+        name: &str,
+        partner_of: F,
+        logic: L,
+        inspect: impl FnMut(&K, &V, &V) + 'static,
+        spill: Option<Spill>,
+    ) -> Self {
         LatestJoin {
-            table: UpsertTable::new(format!("latest_joined {name:?}: rows"), inspect),
+            table: UpsertTable::new(format!("latest_joined {name:?}: rows"), inspect).spilling(spill),
             partners: UniqueRows::default(),
             seen: HashMap::default(),
             place: format!("latest_joined {name:?}: partners"),

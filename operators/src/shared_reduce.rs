@@ -62,6 +62,8 @@ pub struct SharedReduce<'scope, T: Epochs, K: ExchangeData, V: ExchangeData>(Red
 #[derive(Clone)]
 pub struct Reductions<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> {
     name: Rc<str>,
+    /// The time after the last wave, where keys come in waves.
+    after: Option<T>,
     parts: Rc<RefCell<Option<Parts<'scope, T, K, V>>>>,
 }
 
@@ -90,6 +92,11 @@ pub(crate) trait Reducer<K, V, T: Timestamp> {
 
     /// Sends what is buffered, after all keys were reduced.
     fn flush(&mut self, held: &CapabilitySet<T>);
+
+    /// True if it adds up over all keys, which is sent once where keys come in waves.
+    fn is_sum(&self) -> bool {
+        false
+    }
 }
 
 /// The output of one reduction, and updates that wait to be sent together.
@@ -122,7 +129,14 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
     pub fn new(arranged: ByKey<'scope, T, K, V>, name: &str) -> Self {
         let builder = OperatorBuilder::new(name.to_owned(), arranged.stream.scope());
         let parts = Parts { builder, arranged, reducers: Vec::new() };
-        SharedReduce(Reductions { name: name.into(), parts: Rc::new(RefCell::new(Some(parts))) })
+        SharedReduce(Reductions { name: name.into(), after: None, parts: Rc::new(RefCell::new(Some(parts))) })
+    }
+
+    /// An operator over [rows in waves](crate::arrange_in_waves): nothing is kept of a key, and sums over all keys are
+    /// sent at `after`.
+    pub fn in_waves(arranged: ByKey<'scope, T, K, V>, name: &str, after: T) -> Self {
+        let SharedReduce(reductions) = SharedReduce::new(arranged, name);
+        SharedReduce(Reductions { after: Some(after), ..reductions })
     }
 
     /// Builds the operator, unless it is built.
@@ -133,9 +147,12 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
             // The operator's index is allocated, so an operator must take it.
             return builder.build(|_| |_| ());
         }
+        let after = self.after.clone();
         let mut follower = TraceFollower::new(&name, &arranged.stream.scope(), arranged.trace);
         let mut input = builder.new_input(arranged.stream, Pipeline);
-        builder.build(move |_| {
+        builder.build(move |capabilities| {
+            let after = after.map(|after| capabilities.iter().map(|held| held.delayed(&after)).collect::<Vec<_>>());
+            let mut after = after.unwrap_or_default();
             move |frontiers| {
                 if let Some(batches) = follower.receive(&mut input, reducers.len()) {
                     batches.for_keys(|keys, changes| {
@@ -144,7 +161,14 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> SharedReduce<'scope, T
                             keys.iter().zip(changes).for_each(|(key, change)| reducer.reduce(key, change, held));
                         }
                     });
-                    reducers.iter_mut().zip(&batches.capabilities).for_each(|(reducer, held)| reducer.flush(held));
+                    let flushed = reducers.iter_mut().zip(&batches.capabilities);
+                    let flushed = flushed.filter(|(reducer, _)| after.is_empty() || !reducer.is_sum());
+                    flushed.for_each(|(reducer, held)| reducer.flush(held));
+                }
+                if frontiers[0].is_empty() {
+                    for (reducer, held) in reducers.iter_mut().zip(after.drain(..)) {
+                        reducer.flush(&CapabilitySet::from_elem(held));
+                    }
                 }
                 follower.release(&frontiers[0]);
             }
@@ -156,6 +180,11 @@ impl<'scope, T: Epochs, K: ExchangeData, V: ExchangeData> Reductions<'scope, T, 
     /// The operator's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The time at which sums are sent; `None` for that of their rows.
+    pub(crate) fn after(&self) -> Option<T> {
+        self.after.clone()
     }
 
     /// Adds the reduction that `make` makes of its output.

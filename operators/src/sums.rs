@@ -19,6 +19,8 @@ impl<G: Data + Hash> Group for G {}
 /// Sums by time and group. Diffs in sequence of one group and time cost one look-up.
 pub(crate) struct Sums<G, T, R> {
     epochs: BTreeMap<T, EpochSums<G, R>>,
+    /// The time of all sums; `None` if each diff is added at its own.
+    only: Option<T>,
 }
 
 /// The sums of a time, and diffs that are still to be added.
@@ -30,12 +32,20 @@ struct EpochSums<G, R> {
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
-        Sums { epochs: BTreeMap::new() }
+        Sums::at(None)
+    }
+}
+
+impl<G, T, R> Sums<G, T, R> {
+    /// No sums yet. If there is a time, all diffs are added at this one.
+    pub(crate) fn at(only: Option<T>) -> Self {
+        Sums { epochs: BTreeMap::new(), only }
     }
 }
 
 impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     pub(crate) fn add(&mut self, group: G, time: &T, diff: R) {
+        let time = self.only.as_ref().unwrap_or(time);
         let epoch = match self.epochs.get_mut(time) {
             Some(epoch) => epoch,
             None => self.epochs.entry(time.clone()).or_insert_with(EpochSums::new),
@@ -49,6 +59,12 @@ impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     /// At most how many sums there are.
     pub(crate) fn len(&self) -> usize {
         self.epochs.values().map(|epoch| epoch.sums.len() + epoch.waiting.len()).sum()
+    }
+
+    /// Takes the sums that are not zero.
+    pub(crate) fn take_updates(&mut self) -> impl Iterator<Item = (G, T, R)> + use<G, T, R> {
+        let only = self.only.clone();
+        std::mem::replace(self, Sums::at(only)).into_updates()
     }
 
     /// The sums that are not zero.

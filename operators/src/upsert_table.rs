@@ -4,15 +4,16 @@
 //! in one list a part, and applied part by part. A row keeps its slot while its key has a row.
 
 use std::collections::HashSet;
-use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 
-use crate::exchange::LocalHash;
+use differential_dataflow::ExchangeData;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 
-use crate::chunked_vec::ChunkedVec;
+use crate::bounds::Key;
+use crate::exchange::LocalHash;
 use crate::read_ahead::read_ahead;
+use crate::spill::{Spill, WaitingLists};
 use crate::upsert::{Position, Upsert};
 
 pub(crate) struct UpsertTable<K, V> {
@@ -21,6 +22,9 @@ pub(crate) struct UpsertTable<K, V> {
     /// Called with each key under which the open epoch writes different rows, and two of them.
     inspect: Box<dyn FnMut(&K, &V, &V)>,
     parts: Vec<TablePart<K, V>>,
+    /// Upserts of the open epoch, by part. The hash is not kept with them: hashing again takes less time than moving it
+    /// about, and lists of rows of one size share their memory.
+    waiting: WaitingLists<Upsert<K, V>>,
     hasher: LocalHash,
     /// The parts for which something waits.
     touched: Vec<usize>,
@@ -78,14 +82,11 @@ struct TablePart<K, V> {
     rows: Vec<TableRow<K, V>>,
     /// Slots that rows were deleted from.
     free: Vec<Slot>,
-    /// Upserts of the open epoch. The hash is not kept with them: hashing again takes less time than moving it about,
-    /// and lists of rows of one size share their memory.
-    waiting: ChunkedVec<Upsert<K, V>>,
 }
 
 impl<K, V> Default for TablePart<K, V> {
     fn default() -> Self {
-        TablePart { index: HashTable::new(), rows: Vec::new(), free: Vec::new(), waiting: ChunkedVec::default() }
+        TablePart { index: HashTable::new(), rows: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -131,13 +132,14 @@ impl Positions {
 /// How many parts there are: one for each value of a hash's first byte.
 pub(crate) const PARTS: usize = 1 << 8;
 
-impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
+impl<K: Key, V: ExchangeData> UpsertTable<K, V> {
     /// A table without rows. `place` names the operator.
     pub(crate) fn new(place: String, inspect: impl FnMut(&K, &V, &V) + 'static) -> Self {
         UpsertTable {
             place,
             inspect: Box::new(inspect),
             parts: (0..PARTS).map(|_| TablePart::default()).collect(),
+            waiting: WaitingLists::new(PARTS),
             // Not the seed that spreads keys over workers: here all keys have the same remainder under that one.
             hasher: LocalHash::default(),
             touched: Vec::new(),
@@ -145,9 +147,16 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
         }
     }
 
+    /// Spills what waits and does not fit memory.
+    pub(crate) fn spilling(mut self, spill: Option<Spill>) -> Self {
+        self.waiting = self.waiting.spilling(spill);
+        self
+    }
+
     /// Forgets all rows.
     pub(crate) fn clear(&mut self) {
         self.parts.iter_mut().for_each(|part| *part = TablePart::default());
+        self.waiting = WaitingLists::new(PARTS);
         self.touched.clear();
         self.keys = 0;
     }
@@ -156,26 +165,30 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
     pub(crate) fn write_all(&mut self, upserts: impl Iterator<Item = Upsert<K, V>>) {
         for upsert in upserts {
             let part = usize::from(self.hasher.hash_one(&upsert.0).to_le_bytes()[0]);
-            let waiting = &mut self.parts[part].waiting;
-            if waiting.is_empty() {
+            if self.waiting.is_empty(part) {
                 self.touched.push(part);
             }
-            waiting.push(upsert);
+            self.waiting.push(part, upsert);
         }
     }
 
     /// Reads the rows that the open epoch replaces. Of each part only the first few: one that many rows are written to
     /// fits the cache, and is soon in it.
     pub(crate) fn read_ahead(&self) {
-        let parts = self.touched.iter().map(|part| &self.parts[*part]);
-        parts.filter(|part| !part.rows.is_empty()).for_each(|part| part.read_ahead(&self.hasher));
+        for part in self.touched.iter().filter(|part| !self.parts[**part].rows.is_empty()) {
+            self.parts[*part].read_ahead(self.waiting.in_memory(*part), &self.hasher);
+        }
     }
 
     /// Ends the open epoch in one of the parts that it wrote to; `None` after the last. Of several rows of one key, the
     /// one with the greatest position counts, and of those the greatest row.
     pub(crate) fn settle(&mut self) -> Option<WrittenPart<V>> {
         let part = self.touched.pop()?;
-        let written = self.parts[part].settle(part, &self.hasher, &self.place, &mut self.inspect);
+        if self.parts[part].rows.is_empty() {
+            self.parts[part].reserve(self.waiting.len(part));
+        }
+        let upserts = self.waiting.take(part);
+        let written = self.parts[part].settle(part, upserts, &self.hasher, &self.place, &mut self.inspect);
         self.keys += written.fresh.len();
         Some(written)
     }
@@ -218,29 +231,31 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> UpsertTable<K, V> {
 /// The most rows of a part that are read ahead: 16,384 in all.
 const READ_AHEAD_MAX: usize = 1 << 6;
 
-impl<K: Clone + Eq + Hash + Debug, V: Clone + Ord> TablePart<K, V> {
-    fn read_ahead(&self, hasher: &LocalHash) {
-        read_ahead(self.waiting.iter().take(READ_AHEAD_MAX).map(|(key, _, _)| {
+impl<K: Key, V: ExchangeData> TablePart<K, V> {
+    fn read_ahead<'a>(&self, upserts: impl Iterator<Item = &'a Upsert<K, V>>, hasher: &LocalHash) {
+        read_ahead(upserts.take(READ_AHEAD_MAX).map(|(key, _, _)| {
             let slot = self.index.find(index_hash(hasher, key), |slot| self.rows[slot.at()].key == *key);
             slot.is_some_and(|slot| self.rows[slot.at()].row.is_some())
         }));
     }
 
+    /// Makes room for the first epoch, which is mostly the largest, and whose rows are mostly different ones.
+    fn reserve(&mut self, rows: usize) {
+        self.rows.reserve_exact(rows);
+        self.index.reserve(rows, |_| unreachable!("there is no slot yet"));
+    }
+
     fn settle(
         &mut self,
         part: usize,
+        upserts: impl Iterator<Item = Upsert<K, V>>,
         hasher: &LocalHash,
         place: &str,
         inspect: &mut impl FnMut(&K, &V, &V),
     ) -> WrittenPart<V> {
         let mut written = WrittenPart { part, fresh: Vec::new(), replaced: Vec::new() };
-        if self.rows.is_empty() {
-            // The first epoch is mostly the largest, and its rows are mostly different ones.
-            self.rows.reserve_exact(self.waiting.len());
-            self.index.reserve(self.waiting.len(), |_| unreachable!("there is no slot yet"));
-        }
         let (mut positions, mut inspected) = (Positions::after(self.rows.len()), HashSet::new());
-        for (key, position, row) in std::mem::take(&mut self.waiting) {
+        for (key, position, row) in upserts {
             let (rows, hash) = (&self.rows, index_hash(hasher, &key));
             let is_it = |slot: &Slot| rows[slot.at()].key == key;
             match self.index.entry(hash, is_it, |slot| index_hash(hasher, &rows[slot.at()].key)) {

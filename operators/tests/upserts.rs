@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use differential_dataflow::AsCollection;
 use drive::{Changes, Held, drive, states};
 use millstream_operators::{
-    Position, Upsert, latest, latest_inspect, latest_joined, latest_joined_inspect, left_join_unique, newest, upserts,
+    JoinHooks, Position, Upsert, latest, latest_inspect, latest_joined, latest_joined_with, left_join_unique, newest, upserts,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -84,16 +84,8 @@ fn different_rows_of_one_key_and_epoch_are_inspected() {
                 return latest_inspect(upserts, "Latest", inspect);
             }
             let none = upserts.clone().flat_map(|_| None::<((u8, (u8, ())), u64, isize)>).as_collection();
-            latest_joined_inspect(
-                upserts,
-                none,
-                "Joined",
-                |_, row| Some(*row),
-                |key, row, _| (*key, *row),
-                inspect,
-                |_, _| (),
-            )
-            .0
+            let hooks = JoinHooks { inspect, touch: |_: &u8, _: &u8| (), spill: None };
+            latest_joined_with(upserts, none, "Joined", |_, row| Some(*row), |key, row, _| (*key, *row), hooks).0
         });
         assert_eq!(std::mem::take(&mut *seen.lock().expect("no panic")), [(1, 7, 8)]);
     }
@@ -153,7 +145,8 @@ proptest! {
             let joined = |key: &u8, row: &u8, partner: Option<&u8>| (*key, *row, partner.copied());
             let touch = |key: &u8, row: &u8| (*key, *row, None);
             let of = |_: &u8, row: &u8| Some(row / 2);
-            let (joined, touched) = latest_joined_inspect(rows, partners, "Joined", of, joined, |_, _, _| (), touch);
+            let hooks = JoinHooks { inspect: |_: &u8, _: &u8, _: &u8| (), touch, spill: None };
+            let (joined, touched) = latest_joined_with(rows, partners, "Joined", of, joined, hooks);
             vec![joined, touched.as_collection()]
         });
         prop_assert_eq!(states(&sent[0]), joined.collect::<Vec<_>>());

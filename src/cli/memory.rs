@@ -1,7 +1,7 @@
 //! A limit of memory: a run that exceeds it ends with an error, where the kernel would kill it without a word.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -18,10 +18,10 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// How many bytes a process is assumed to take in a millisecond.
 const BYTES_A_MS: u64 = 16 << 20;
 
-/// Ends the process with an error once it takes more than `limit` bytes, or without one, nearly all that the machine or
-/// the container has. Its files are removed by the next run. A run that is committing its tables finishes that.
+/// Ends the process with an error once it takes more than `limit` bytes, if there is a limit. Its files are removed by
+/// the next run. A run that is committing its tables finishes that.
 pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option<&Path>) {
-    let Some(limit) = limit.or_else(available) else { return };
+    let Some(limit) = limit else { return };
     let (progress, status) = (Arc::clone(progress), status.map(Path::to_owned));
     thread::spawn(move || {
         let mut pause = SHORTEST;
@@ -34,9 +34,9 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
                 status.into_iter().for_each(|status| drop(fs::remove_file(status)));
                 eprintln!(
                     "error: out of memory: the process takes {resident} KiB, and the limit is {limit} KiB \
-                     (--memory-limit). A run holds the current rows and what is carried to enriched_data: use a larger \
-                     machine, several processes (--hosts) or fewer tables (--tables), or look for values of an unusual \
-                     size in the input"
+                     (--memory-limit). A run keeps products, customers and the files that it writes in memory, a service \
+                     all orders, too: use a larger machine, for a run several processes (--hosts) or fewer tables \
+                     (--tables), or look for values of an unusual size in the input"
                 );
                 process::exit(1);
             }
@@ -44,10 +44,42 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
     });
 }
 
-/// 95 % of the memory of the machine or of the control group, whichever is less.
-fn available() -> Option<u64> {
-    let machine = process_memory::of_machine();
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let group = group.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-    machine.into_iter().chain(group).min().map(|bytes| bytes / 20 * 19)
+/// 95 % of the memory of the machine or of a control group that the process is in, whichever is least.
+pub(super) fn available() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = groups.lines().flat_map(limits_of_group);
+    let limits = files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+    process_memory::of_machine().into_iter().chain(limits).min().map(|bytes: u64| bytes / 20 * 19)
+}
+
+/// The files with the limits of a group and of those around it, given its line in `/proc/self/cgroup`: that of version 2,
+/// or the one of version 1 that counts memory. In a container, the outermost group is the container's.
+fn limits_of_group(line: &str) -> Vec<PathBuf> {
+    let mut parts = line.splitn(3, ':').skip(1);
+    let (folder, file) = match parts.next() {
+        Some("") => ("/sys/fs/cgroup", "memory.max"),
+        Some(controllers) if controllers.split(',').any(|controller| controller == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return Vec::new(),
+    };
+    let group = Path::new(parts.next().unwrap_or_default().trim_start_matches('/'));
+    group.ancestors().map(|group| Path::new(folder).join(group).join(file)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_a_group_and_of_all_around_it() {
+        let files = |line| limits_of_group(line).iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+        let of_two = ["/sys/fs/cgroup/a.slice/b/memory.max", "/sys/fs/cgroup/a.slice/memory.max"];
+        assert_eq!(files("0::/a.slice/b"), [&of_two[..], &["/sys/fs/cgroup/memory.max"]].concat());
+        assert_eq!(files("0::/"), ["/sys/fs/cgroup/memory.max"]);
+        let of_one = ["/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        assert_eq!(files("4:cpu,memory:/jobs"), of_one);
+        assert_eq!(files("2:cpuacct:/jobs"), Vec::<String>::new());
+        assert_eq!(files("nonsense"), Vec::<String>::new());
+    }
 }

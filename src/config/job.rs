@@ -12,7 +12,7 @@ use crate::sources::{Conversion, DiscountUnit};
 use crate::tables::{Catalog, DerivedColumn};
 use crate::udf::Registry;
 
-use super::{AnomalyConfig, ClusterConfig};
+use super::{AnomalyConfig, ClusterConfig, MemoryBudget};
 
 /// The configuration of a job. Its source and sinks are given when it starts.
 ///
@@ -60,6 +60,8 @@ pub struct JobConfig {
     pub observed: bool,
     /// True if rows of `enriched_data` may be [looked up](crate::runtime::Live::look_up) in a live job.
     pub with_lookups: bool,
+    /// The memory of a batch run, beyond which orders wait in files; `None` for as much as it takes.
+    pub memory: Option<MemoryBudget>,
     /// The processes of the run; `None` for a single process.
     pub cluster: Option<ClusterConfig>,
 }
@@ -84,6 +86,7 @@ impl JobConfig {
             profile: false,
             observed: false,
             with_lookups: false,
+            memory: None,
             cluster: None,
         }
     }

@@ -112,6 +112,7 @@ fn job(args: &RunArgs, file: ConfigFile, in_cluster: bool) -> Result<JobConfig> 
         profile: args.profile,
         observed: false,
         with_lookups: false,
+        memory: None,
         cluster,
     };
     config.validate()?;

@@ -5,12 +5,24 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use crate::model::{Account, Customer, CustomerPattern, Id, Line, Tiers};
-use crate::operators::{Epochs, Reductions, left_join_unique};
+use crate::operators::{ByKey, Epochs, Reductions, SharedReduce, left_join_unique};
 
 use super::totals::Totals;
 
 /// Fused reductions over the lines of each customer whose lines change: the customer is looked up once for all of them.
 pub type CustomerReductions<'scope, T, I> = Reductions<'scope, T, Option<I>, Line<I>>;
+
+/// The operator of these reductions; `after` is the time after the last wave, if lines come in waves.
+pub(super) fn reductions<'scope, T: Epochs, I: Id>(
+    lines: ByKey<'scope, T, Option<I>, Line<I>>,
+    after: Option<T>,
+) -> SharedReduce<'scope, T, Option<I>, Line<I>> {
+    const NAME: &str = "Reductions by customer";
+    match after {
+        Some(after) => SharedReduce::in_waves(lines, NAME, after),
+        None => SharedReduce::new(lines, NAME),
+    }
+}
 
 /// A row for each customer with orders; guests are one group.
 pub(super) fn patterns<'scope, T: Epochs, I: Id>(

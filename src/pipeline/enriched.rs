@@ -20,6 +20,7 @@ mod reader;
 mod row;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::trace::TraceReader;
@@ -88,11 +89,14 @@ type ById<K, V> = HashMap<K, V, FixedState>;
 pub(crate) struct EnrichedJoin<T: Epochs, I: Id> {
     /// All lines; `None` if nothing changes after the first epoch.
     trace: Option<Trace<T, I>>,
+    is_in_waves: bool,
     /// Lines that changed in epochs that are not joined yet, in the order of their times.
     lines: VecDeque<ChangedLines<T, I>>,
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: UniqueRows<Option<I>, Arc<Account>>,
     products: UniqueRows<I, Arc<Product>>,
+    /// The products of the first epoch, while it is joined or there are waves.
+    items: Option<Rc<ItemPositions<I>>>,
     /// Complete epochs that are gathered until they are asked for, and the first of them.
     gathered: Option<(T, EpochChanges<I>)>,
     /// The last epoch that was joined, or begun to be.
@@ -112,7 +116,7 @@ struct JoinedEpoch<T, I> {
 /// What is left to be joined of an epoch.
 enum Remaining<I> {
     /// Of the first epoch: the lines from this key and value on.
-    First { next: (usize, usize), items: ItemPositions<I> },
+    First { next: (usize, usize), items: Rc<ItemPositions<I>> },
     /// Of any other: these customers.
     Customers { former: Former<I>, customers: std::vec::IntoIter<(Option<I>, Affected)> },
 }
@@ -137,10 +141,12 @@ struct Former<I> {
 }
 
 impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
-    /// A join of nothing yet. Without a trace of the lines it joins only the first epoch.
-    pub(crate) fn new(trace: Option<Trace<T, I>>) -> Self {
-        let (lines, changes, accounts, products) = Default::default();
-        EnrichedJoin { trace, lines, changes, accounts, products, gathered: None, joined: None, current: None }
+    /// A join of nothing yet. Without a trace of the lines it joins only the first epoch; in waves, each epoch is the
+    /// first of its customers.
+    pub(crate) fn new(trace: Option<Trace<T, I>>, is_in_waves: bool) -> Self {
+        let (lines, changes, accounts, products, items) = Default::default();
+        let (gathered, joined, current) = (None, None, None);
+        EnrichedJoin { trace, is_in_waves, lines, changes, accounts, products, items, gathered, joined, current }
     }
 
     /// Takes a batch of changed lines.
@@ -228,9 +234,9 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         }
     }
 
-    /// True before the first epoch is joined.
+    /// True if the next epoch is the first of its customers.
     fn is_first(&self) -> bool {
-        self.joined.is_none()
+        self.joined.is_none() || self.is_in_waves
     }
 
     /// The least epoch before the frontier that has changes, which the state then contains.
@@ -291,14 +297,16 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> JoinedEpoch<T, I> {
         let EpochChanges { accounts, products, customers, .. } = changes;
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
-        let items = if is_first { ItemPositions::of_distinct(&products) } else { None };
+        let items = self.items.take().or_else(|| ItemPositions::of_distinct(&products).filter(|_| is_first).map(Rc::new));
         // If nothing follows, distinct products need no other state.
         let products = match (&items, &self.trace) {
             (Some(_), None) => Vec::new(),
             _ => self.products.apply(products, "enriched_data, products"),
         };
         let work = if is_first {
-            Remaining::First { next: (0, 0), items: items.unwrap_or_else(|| ItemPositions::of(&self.products)) }
+            let items = items.unwrap_or_else(|| Rc::new(ItemPositions::of(&self.products)));
+            self.items = self.is_in_waves.then(|| Rc::clone(&items));
+            Remaining::First { next: (0, 0), items }
         } else {
             let former = Former { accounts: accounts.into_iter().collect(), products: products.into_iter().collect() };
             let customers = self.affected(&epoch, &former, customers).into_iter();
@@ -379,6 +387,10 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         self.drop_lines_through(&epoch);
         if let Some(trace) = &mut self.trace {
             trace.set_logical_compaction(AntichainRef::new(std::slice::from_ref(&epoch)));
+        }
+        if self.is_in_waves {
+            // These customers do not come again.
+            self.accounts = UniqueRows::default();
         }
         self.joined = Some(epoch);
     }

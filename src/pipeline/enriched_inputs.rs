@@ -31,6 +31,7 @@ pub(crate) struct EnrichedInputs<'scope, T: Epochs, I: Id> {
     accounts: StreamVec<'scope, T, ((Option<I>, Arc<Account>), T, isize)>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     buyers: Option<StreamVec<'scope, T, (Option<I>, T, isize)>>,
+    is_in_waves: bool,
 }
 
 /// Takes what has arrived at the inputs of the join, also for look-ups.
@@ -47,6 +48,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
             accounts: self.accounts().inner,
             products: self.products(),
             buyers: stays.then(|| self.buyers_of_changed()),
+            is_in_waves: self.is_in_waves(),
         }
     }
 
@@ -134,7 +136,7 @@ impl<'scope, T: Epochs, I: Id> EnrichedInputs<'scope, T, I> {
             });
             buyers.iter_mut().for_each(|buyers| buyers.for_each(|_, updates| join.take_buyers(updates.drain(..))));
         };
-        (EnrichedJoin::new(self.trace), Box::new(receive))
+        (EnrichedJoin::new(self.trace, self.is_in_waves), Box::new(receive))
     }
 }
 

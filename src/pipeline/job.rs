@@ -10,7 +10,7 @@ use crate::forest::{Forest, Training};
 use crate::model::{
     Account, Customer, CustomerPattern, Day, Id, Line, Order, PriceCategories, Product, ProductSales, Tiers,
 };
-use crate::operators::{ByKey, Epochs, SharedReduce, Upsert};
+use crate::operators::{ByKey, Epochs, SharedReduce, Upsert, Waves};
 
 use super::customers::CustomerReductions;
 use super::lines::OnConflict;
@@ -63,6 +63,8 @@ impl Settings {
 /// differ; within one epoch they may contain pairs that cancel.
 pub struct Job<'scope, T: Epochs, I: Id> {
     settings: Settings,
+    /// True if each time of the lines by customer has all lines of some customers.
+    is_in_waves: bool,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
     lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
     lines_by_customer: Step<'scope, ByKey<'scope, T, Option<I>, Line<I>>>,
@@ -84,18 +86,20 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     ///
     /// If the settings of the training are [out of range](Training::check), and a table uses the model.
     pub fn build<R>(shop: Shop<'scope, T, I>, settings: Settings, tables: impl FnOnce(&Self) -> R) -> R {
-        Job::build_with_models(shop, settings, None::<fn(isize)>, tables).0
+        Job::build_with_models(shop, settings, None::<fn(isize)>, None, tables).0
     }
 
     /// As [`build`](Self::build); returns the [`models`](Self::models) too, if a table uses them. `count` is called
-    /// with the numbers by which that of the orders changes, before they are arranged.
+    /// with the numbers by which that of the orders changes, before they are arranged. In `waves`, the input must close
+    /// after the least time.
     pub(crate) fn build_with_models<R>(
         shop: Shop<'scope, T, I>,
         settings: Settings,
         count: Option<impl FnMut(isize) + 'static>,
+        waves: Option<Waves<T>>,
         tables: impl FnOnce(&Self) -> R,
     ) -> (R, Option<VecCollection<'scope, T, Arc<Forest>>>) {
-        let job = Job::new(shop, settings, count);
+        let job = Job::new(shop, settings, count, waves);
         let made = tables(&job);
         job.customer_reductions.built().iter().for_each(|reductions| reductions.build());
         (made, job.models.built())
@@ -106,19 +110,22 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         Shop { orders, on_conflict, products, customers, models }: Shop<'scope, T, I>,
         settings: Settings,
         count: Option<impl FnMut(isize) + 'static>,
+        waves: Option<Waves<T>>,
     ) -> Self {
         let (tiers, training) = (settings.tiers.clone(), settings.training.clone());
         let no_models = products.clone();
         let models = move || models.unwrap_or_else(|| no_models.flat_map(|_| None));
 
-        let (lines, buyers_of_changed) = lines::priced(orders, on_conflict, products.clone());
+        let spill = waves.as_ref().and_then(|waves| waves.spill.clone());
+        let (lines, buyers_of_changed) = lines::priced(orders, on_conflict, products.clone(), spill);
         let lines = match count {
             Some(mut count) => lines.inspect_batch(move |_, lines| count(lines.iter().map(|(_, _, diff)| diff).sum())),
             None => lines,
         };
-        let all_lines = lines.clone();
-        let lines_by_customer = Step::new(move || lines::by_customer(all_lines));
-        let reductions = |lines| Rc::new(SharedReduce::new(lines, "Reductions by customer"));
+        let (all_lines, sampled) = (lines.clone(), lines.clone());
+        let (is_in_waves, after) = (waves.is_some(), waves.as_ref().map(|waves| waves.after.clone()));
+        let lines_by_customer = Step::new(move || lines::by_customer(all_lines, waves));
+        let reductions = move |lines| Rc::new(customers::reductions(lines, after));
         let customer_reductions = Step::new(lines_by_customer.then(reductions));
         let patterns = customer_reductions.then(move |reductions| customers::patterns(&reductions, &tiers));
         let patterns = Step::new(patterns);
@@ -127,10 +134,11 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         let items = products.clone();
         let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
         let models =
-            Step::new(lines_by_customer.then(move |lines| train::with_trained(models(), lines, training.as_ref())));
+            Step::new(move || train::with_trained(models(), sampled, training.as_ref()));
 
         Job {
             settings,
+            is_in_waves,
             products,
             lines,
             lines_by_customer,
@@ -148,6 +156,11 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// True if each time of the [lines by customer](Self::lines_by_customer) has all lines of some customers.
+    pub(super) fn is_in_waves(&self) -> bool {
+        self.is_in_waves
     }
 
     /// The products, as they were given.

@@ -6,7 +6,9 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::StreamVec;
 
 use crate::model::{Id, Line, Order, Price, Product};
-use crate::operators::{ByKey, Epochs, Upsert, arrange, latest_joined_inspect};
+use crate::operators::{
+    ByKey, Epochs, JoinHooks, Spill, Upsert, Waves, arrange, arrange_in_waves, latest_joined_with,
+};
 
 /// A function of an id and two of its rows.
 pub type OnConflict<I, R> = Box<dyn FnMut(&I, &R, &R)>;
@@ -19,6 +21,7 @@ pub(super) fn priced<'scope, T: Epochs, I: Id>(
     orders: StreamVec<'scope, T, Upsert<I, Order<I>>>,
     mut on_conflict: Option<OnConflict<I, Order<I>>>,
     products: VecCollection<'scope, T, (I, Arc<Product>)>,
+    spill: Option<Spill>,
 ) -> (VecCollection<'scope, T, (Option<I>, Line<I>)>, StreamVec<'scope, T, (Option<I>, T, isize)>) {
     let product = |_: &I, order: &Order<I>| order.product.clone();
     let products = products.map(|(id, product)| (id, (product.price, product)));
@@ -37,13 +40,20 @@ pub(super) fn priced<'scope, T: Epochs, I: Id>(
     let inspect = move |id: &I, one: &Order<I>, other: &Order<I>| {
         on_conflict.iter_mut().for_each(|on_conflict| on_conflict(id, one, other));
     };
-    let buyer = |_: &I, order: &Order<I>| order.customer.clone();
-    latest_joined_inspect(orders, products, "Order lines", product, line, inspect, buyer)
+    let touch = |_: &I, order: &Order<I>| order.customer.clone();
+    latest_joined_with(orders, products, "Order lines", product, line, JoinHooks { inspect, touch, spill })
 }
 
-/// The order lines of each customer, in the order of days and order ids.
+/// The order lines of each customer, in the order of days and order ids; if there are waves, some customers after the
+/// other.
 pub(super) fn by_customer<'scope, T: Epochs, I: Id>(
     lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
+    waves: Option<Waves<T>>,
 ) -> ByKey<'scope, T, Option<I>, Line<I>> {
-    arrange(lines, "Order lines by customer")
+    match waves {
+        Some(waves) => arrange_in_waves(lines, BY_CUSTOMER, waves),
+        None => arrange(lines, BY_CUSTOMER),
+    }
 }
+
+const BY_CUSTOMER: &str = "Order lines by customer";

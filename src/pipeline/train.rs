@@ -15,7 +15,7 @@ use twox_hash::XxHash64;
 
 use crate::forest::{Forest, Point, Training, point};
 use crate::model::{Id, Line};
-use crate::operators::{ByKey, Epochs, SortedBatch};
+use crate::operators::Epochs;
 
 /// An order of the sample: the hash of its id, and itself.
 type Sampled = (u64, Point);
@@ -23,7 +23,7 @@ type Sampled = (u64, Point);
 /// Given models and, if there is a training, the model trained on the orders of the first epoch.
 pub(super) fn with_trained<'scope, T: Epochs, I: Id>(
     given: VecCollection<'scope, T, Arc<Forest>>,
-    lines: ByKey<'scope, T, Option<I>, Line<I>>,
+    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
     training: Option<&Training>,
 ) -> VecCollection<'scope, T, Arc<Forest>> {
     match training {
@@ -38,22 +38,20 @@ pub(super) fn with_trained<'scope, T: Epochs, I: Id>(
 ///
 /// If the training parameters are out of range; see [`Training::check`].
 fn trained<'scope, T: Epochs, I: Id>(
-    lines: ByKey<'scope, T, Option<I>, Line<I>>,
+    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
     training: &Training,
 ) -> VecCollection<'scope, T, Arc<Forest>> {
     training.check().expect("the training parameters are in range");
     let (size, seed) = (training.sample, training.seed);
-    let samples = lines.stream.unary_frontier(Pipeline, "Sample", move |capability, _| {
+    let samples = lines.inner.unary_frontier(Pipeline, "Sample", move |capability, _| {
         let mut capability = Some(capability);
         let mut sample = Sample { size, orders: BinaryHeap::new() };
         move |(input, frontier), output| {
-            input.for_each(|_, spans| {
-                for batch in spans.drain(..).filter_map(|span| span.inner).filter(|_| capability.is_some()) {
-                    for (_, line, _, _) in batch.rows().filter(|(_, _, epoch, _)| **epoch == T::minimum()) {
-                        line.price.iter().for_each(|price| {
-                            sample.add((hash(&line.order, seed), point(line.quantity, *price, line.discount)));
-                        });
-                    }
+            input.for_each(|_, updates| {
+                for ((_, line), _, _) in updates.drain(..).filter(|(_, epoch, _)| *epoch == T::minimum()) {
+                    line.price.iter().for_each(|price| {
+                        sample.add((hash(&line.order, seed), point(line.quantity, *price, line.discount)));
+                    });
                 }
             });
             if !frontier.less_equal(&T::minimum())

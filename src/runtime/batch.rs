@@ -17,6 +17,7 @@ use super::failure::FirstError;
 use super::intake::Intake;
 use super::job_sinks::JobSinks;
 use super::progress::Progress;
+use super::waves::WavesOfRun;
 use super::worker;
 
 /// Runs the batch job from a source to sinks.
@@ -122,6 +123,7 @@ fn run_to_sinks(
 ) -> Result<Report> {
     let intake = Intake::new(source, config, progress)?;
     let mut context = RunContext::new(config, intake, cluster, failure)?;
+    context.waves = WavesOfRun::of(config);
     open_sinks(&mut context, config, sinks)?;
     let model = saved_model(config, &context, sinks)?;
     let context = Arc::new(context);

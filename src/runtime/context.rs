@@ -13,6 +13,7 @@ use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::forest::Forest;
 use crate::model::Epoch;
+use crate::operators::Waves;
 use crate::pipeline::Settings;
 use crate::report::Report;
 use crate::sinks::{Opened, PartOptions, Sink, SinkContext, SinkPart, TableInfo};
@@ -27,6 +28,7 @@ use super::job_sinks::JobSinks;
 use super::operator_log::OperatorLog;
 use super::profile::Profile;
 use super::rejections::RejectionCount;
+use super::waves::WavesOfRun;
 use super::worker_epochs::WorkerEpochs;
 
 /// How long a sink may take to become ready: files may become visible late on a network volume.
@@ -74,6 +76,8 @@ pub(super) struct RunContext {
     bells: Mutex<Vec<Option<SyncActivator>>>,
     /// True if there are epochs after the first.
     pub(super) stays: bool,
+    /// How the first epoch is split, if nothing follows it and orders need not be kept.
+    pub(super) waves: Option<Arc<WavesOfRun>>,
     /// The look-ups of rows of `enriched_data`, if there may be some.
     pub(super) lookups: Option<LookupQueues>,
     /// The newest epoch that was begun.
@@ -132,6 +136,7 @@ impl RunContext {
             sealed: WorkerEpochs::new(config.workers),
             bells: Mutex::new(vec![None; config.workers]),
             stays: false,
+            waves: None,
             lookups: config.with_lookups.then(|| LookupQueues::new(config.workers)),
             begun: AtomicU64::new(0),
             gathering: AtomicU64::new(0),
@@ -196,6 +201,12 @@ impl RunContext {
         *self.model.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(model));
     }
 
+    /// How a worker splits the first epoch into waves, if it does.
+    pub(super) fn waves(self: &Arc<Self>) -> Option<Waves<Epoch>> {
+        let context = Arc::clone(self);
+        self.waves.as_ref().map(|waves| waves.of_worker(move |error| context.fail(error)))
+    }
+
     pub(super) fn run_id(&self) -> &str {
         &self.run_id
     }
@@ -235,7 +246,9 @@ impl RunContext {
         let profile = self.profile.iter().zip(&self.operators);
         let stages = profile.flat_map(|(profile, operators)| profile.stages(operators)).collect();
         let rejections = self.rejections.reports();
-        Report::new(self.run_id.clone(), config, self.intake.reports(), rejections, stages)
+        let spilled_bytes = self.waves.as_ref().map_or(0, |waves| waves.spilled());
+        let report = Report::new(self.run_id.clone(), config, self.intake.reports(), rejections, stages);
+        Report { spilled_bytes, ..report }
     }
 }
 

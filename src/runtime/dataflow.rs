@@ -32,11 +32,12 @@ pub(super) fn build<I: JobId>(scope: Scope<'_, Epoch>, inputs: &mut Inputs<I>, c
     };
     // Every input costs a little in each epoch, so one that nobody reads is left out.
     let rejected = context.takes_rejected().then(|| scope.input_from(&mut inputs.rejected).as_collection());
-    let mut ends = Ends::new(context, scope);
+    let waves = context.waves();
+    let mut ends = Ends::new(context, scope, waves.as_ref().map(|waves| waves.gate.clone()));
     // Where lines are arranged, they are counted there, and each table can tell that they are.
     let reads_lines = context.tables.read_lines();
     let count = (!reads_lines).then(|| context.intake.count_orders());
-    let ((), models) = Job::build_with_models(shop, context.settings.clone(), count, |job| {
+    let ((), models) = Job::build_with_models(shop, context.settings.clone(), count, waves, |job| {
         if reads_lines {
             context.intake.count_lines(job.lines_by_customer());
         }

@@ -21,6 +21,7 @@ use timely::scheduling::{Activator, SyncActivator};
 
 use crate::error::Result;
 use crate::model::{Epoch, IntId, Rejection};
+use crate::operators::WaveGate;
 use crate::pipeline::{Job, least};
 use crate::sinks::RowChanges;
 use crate::tables::{EndContext, EndOfTable, JobId, Left, RejectedTable, TableEnd, Turn, Wanted, rows_end};
@@ -34,6 +35,8 @@ type RejectionUpdate = (Rejection, Epoch, isize);
 pub(super) struct Ends<'scope> {
     context: Arc<RunContext>,
     scope: Scope<'scope, Epoch>,
+    /// What is told how far the tables are, if the first epoch is split into waves.
+    gate: Option<WaveGate<Epoch>>,
     ends: Vec<NamedEnd<'scope>>,
     /// The parts of the tables that are not ended yet.
     parts: std::vec::IntoIter<TableParts>,
@@ -48,9 +51,13 @@ struct NamedEnd<'scope> {
 }
 
 impl<'scope> Ends<'scope> {
-    pub(super) fn new(context: &Arc<RunContext>, scope: Scope<'scope, Epoch>) -> Self {
+    pub(super) fn new(
+        context: &Arc<RunContext>,
+        scope: Scope<'scope, Epoch>,
+        gate: Option<WaveGate<Epoch>>,
+    ) -> Self {
         let parts = context.take_parts(scope.index() % context.workers());
-        Ends { context: Arc::clone(context), scope, ends: Vec::new(), parts: parts.into_iter(), ended: 0 }
+        Ends { context: Arc::clone(context), scope, gate, ends: Vec::new(), parts: parts.into_iter(), ended: 0 }
     }
 
     /// Ends all tables of the job.
@@ -70,6 +77,7 @@ impl<'scope> Ends<'scope> {
             is_wanted: wanted(&self.context, name, &parts, Turn::default()).is_some(),
             together,
             stays: self.context.stays,
+            is_in_waves: self.gate.is_some(),
             lookups: self.context.lookups.clone().map(|queues| (queues, self.scope.index())),
         };
         self.ends.push(NamedEnd { name: name.to_owned(), end: end(&context), parts });
@@ -80,20 +88,20 @@ impl<'scope> Ends<'scope> {
     /// rejected rows.
     pub(super) fn build(mut self, rejected: Option<VecCollection<'scope, Epoch, Rejection>>) {
         let Some(rejected) = rejected else {
-            return drop(operator(&self.context, self.scope, TABLES, self.ends, true));
+            return drop(operator(&self.context, self.scope, TABLES, self.ends, self.gate, true));
         };
         let end_of = |rows, context: &EndContext| rows_end::<_, IntId>(Arc::new(RejectedTable), rows, context);
         if self.context.derived.is_empty() {
             self.add(|context| end_of(rejected, context));
-            return drop(operator(&self.context, self.scope, TABLES, self.ends, true));
+            return drop(operator(&self.context, self.scope, TABLES, self.ends, self.gate, true));
         }
         // Functions reject rows where tables end, so the rejected rows end after the tables.
         let tables = std::mem::take(&mut self.ends);
-        let by_functions = operator(&self.context, self.scope, TABLES, tables, false);
+        let by_functions = operator(&self.context, self.scope, TABLES, tables, self.gate.clone(), false);
         let by_functions = by_functions.expect("only the last operator has no output");
         let rejected = rejected.concat(by_functions.as_collection());
         self.add(|context| end_of(rejected, context));
-        operator(&self.context, self.scope, REJECTED_ROWS, self.ends, true);
+        operator(&self.context, self.scope, REJECTED_ROWS, self.ends, self.gate, true);
     }
 }
 
@@ -103,6 +111,7 @@ fn operator<'scope>(
     scope: Scope<'scope, Epoch>,
     name: &str,
     ends: Vec<NamedEnd<'scope>>,
+    gate: Option<WaveGate<Epoch>>,
     is_last: bool,
 ) -> Option<StreamVec<'scope, Epoch, RejectionUpdate>> {
     let mut builder = OperatorBuilder::new(name.into(), scope);
@@ -126,7 +135,8 @@ fn operator<'scope>(
     }
     let activator = Activator::new(address, scope.activations());
     let (context, turns) = (Arc::clone(context), Turns::default());
-    let mut ends = AllEnds { context, ends: connected, worker, is_last, has_tables: name == TABLES, turns, open: 0 };
+    let has_tables = name == TABLES;
+    let mut ends = AllEnds { context, ends: connected, worker, gate, is_last, has_tables, turns, open: 0 };
     builder.build_reschedule(move |mut capabilities| {
         let mut capability = capabilities.pop();
         move |frontiers| {
@@ -163,6 +173,7 @@ struct AllEnds {
     context: Arc<RunContext>,
     ends: Vec<ConnectedEnd>,
     worker: usize,
+    gate: Option<WaveGate<Epoch>>,
     is_last: bool,
     /// True in the operator of the tables. Rejected rows, which may end in another, are never late.
     has_tables: bool,
@@ -191,12 +202,22 @@ impl AllEnds {
         for end in &mut self.ends {
             let own = &frontiers[first..first + end.inputs];
             first += end.inputs;
-            match end.advance(&self.context, own, turn, &mut rejected) {
+            match end.advance(&self.context, own, turn, self.gate.is_some(), &mut rejected) {
                 Ok(of_end) => left = left.max(of_end),
                 Err(error) => self.context.fail(error),
             }
         }
-        let open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
+        let mut open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
+        if let Some(gate) = &self.gate
+            && left < Left::Epochs
+            && open < Epoch::MAX
+        {
+            if self.has_tables {
+                gate.open(open);
+            }
+            // All waves are of the first epoch, which ends with the input.
+            open = 0;
+        }
         if left < Left::Epochs && open > self.open {
             self.seal(open);
         }
@@ -279,12 +300,14 @@ impl ConnectedEnd {
         context: &RunContext,
         frontiers: &[MutableAntichain<Epoch>],
         turn: Turn,
+        is_in_waves: bool,
         rejected: &mut Vec<RejectionUpdate>,
     ) -> Result<Left> {
         let ConnectedEnd { name, stage, end, parts, .. } = self;
         let started = context.profile.as_ref().map(|profile| (profile, Instant::now()));
         let wanted = wanted(context, name, parts, turn);
         let left = end.advance(frontiers, wanted, &mut |epoch, changes| {
+            let epoch = if is_in_waves { 0 } else { epoch };
             if context.has_failed() {
                 return Ok(());
             }

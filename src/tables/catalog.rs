@@ -106,6 +106,11 @@ impl Catalog {
         self.0.iter().any(|table| table.reads_lines())
     }
 
+    /// True if all tables allow that customers come in waves.
+    pub(crate) fn allow_waves(&self) -> bool {
+        self.0.iter().all(|table| table.allows_waves())
+    }
+
     /// The table named by a config key.
     pub(crate) fn get(&self, name: &str, config_key: &str) -> Result<&Arc<dyn AnyTable>> {
         self.0.iter().find(|table| table.name() == name).ok_or_else(|| {
@@ -157,6 +162,7 @@ pub(crate) trait AnyTable: Send + Sync {
     fn is_default(&self) -> bool;
     fn further_columns(&self) -> FurtherColumns;
     fn reads_lines(&self) -> bool;
+    fn allows_waves(&self) -> bool;
     /// The columns, without those computed by functions.
     fn schema(&self, layout: &Layout) -> Result<SchemaRef>;
     fn end_of_ints<'scope>(self: Arc<Self>, job: &Job<'scope, Epoch, IntId>, context: &EndContext) -> TableEnd<'scope>;
@@ -186,6 +192,10 @@ impl<B: Table> AnyTable for B {
 
     fn reads_lines(&self) -> bool {
         Table::reads_lines(self)
+    }
+
+    fn allows_waves(&self) -> bool {
+        Table::allows_waves(self)
     }
 
     fn schema(&self, layout: &Layout) -> Result<SchemaRef> {

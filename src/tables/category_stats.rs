@@ -83,6 +83,10 @@ impl Table for CategoryStatsTable {
         })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         let prices = rows.iter().map(CategoryStats::price_sum).collect::<Result<Vec<_>>>()?;
         Ok(vec![

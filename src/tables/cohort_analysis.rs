@@ -55,6 +55,10 @@ impl Table for CohortAnalysisTable {
         totals(sizes, "Cohorts", |month, totals: &Totals| CohortSize { month: *month, customers: totals.customers })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("cohort_month".into(), texts(rows.iter().map(|row| row.month.map(|month| month.to_string())))),

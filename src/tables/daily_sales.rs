@@ -58,6 +58,10 @@ impl Table for DailySalesTable {
         })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("order_date".into(), dates(rows.iter().map(|row| row.day))),

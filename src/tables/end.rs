@@ -31,6 +31,8 @@ pub(crate) struct EndContext {
     pub(crate) together: bool,
     /// True if there are epochs after the first.
     pub(crate) stays: bool,
+    /// True if the first epoch is split into waves: all times are of it.
+    pub(crate) is_in_waves: bool,
     /// The look-ups of rows of `enriched_data`, if there may be some, and the number of this worker.
     pub(crate) lookups: Option<(LookupQueues, usize)>,
 }

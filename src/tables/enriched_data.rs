@@ -117,6 +117,10 @@ impl Table for EnrichedDataTable {
         job.enriched_rows()
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Enriched<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         let names = layout.enriched.iter().map(|column| Cow::Owned(column.name.clone()));
         Ok(names.zip(arrays_of(rows, layout)?).collect())
@@ -133,7 +137,7 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
     let (inputs, layout) = (job.enriched_inputs(context.stays), Arc::clone(&context.layout));
     let lookups = context.lookups.as_ref().zip(inputs.reader());
     let mut lookups = lookups.map(|((queues, worker), reader)| WorkerLookups::new(queues, *worker, reader));
-    let schema = Arc::clone(&context.schema);
+    let (schema, is_in_waves) = (Arc::clone(&context.schema), context.is_in_waves);
     TableEnd::new(move |builder| {
         let (mut join, mut receive) = inputs.connect(builder);
         let mut items = None;
@@ -141,7 +145,7 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
             receive(&mut join, lookups.as_mut().map(|lookups| &mut lookups.reader));
             let Some(Wanted { from, gathering, dictionaries, turn }) = wanted else {
                 // Drops what has arrived, with the accounts, the products and the trace of the lines.
-                (join, items, lookups) = (EnrichedJoin::new(None), None, None);
+                (join, items, lookups) = (EnrichedJoin::new(None, false), None, None);
                 return Ok(Left::Nothing);
             };
             let frontier = least(frontiers);
@@ -164,7 +168,10 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
             if left == Unjoined::Epochs {
                 return Ok(Left::Epochs);
             }
-            items = None;
+            // Waves have the same products.
+            if !is_in_waves || frontier.is_empty() {
+                items = None;
+            }
             if frontier.is_empty() {
                 lookups = None;
             }

@@ -53,6 +53,10 @@ impl Table for FirstPurchaseCohortsTable {
         months.count_total().map(cohort)
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], _: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("cohort_month".into(), texts(rows.iter().map(|row| row.month.map(|month| month.to_string())))),

@@ -58,6 +58,10 @@ impl Table for ProductFeaturesTable {
         })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("product_id".into(), ids(rows.iter().map(|row| Some(&row.product)), &layout.product_id)?),

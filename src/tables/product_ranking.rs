@@ -104,6 +104,10 @@ impl Table for ProductRankingTable {
         })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         let sales: Vec<_> = rows.iter().map(|row| row.sales.clone()).collect();
         let standings = || rows.iter().map(|row| row.standing);

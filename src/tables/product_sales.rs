@@ -37,6 +37,10 @@ impl Table for ProductSalesTable {
         job.product_sales()
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("product_id".into(), ids(rows.iter().map(|row| row.product.as_ref()), &layout.product_id)?),

@@ -56,6 +56,10 @@ impl Table for RfmAnalysisTable {
         })
     }
 
+    fn allows_waves(&self) -> bool {
+        true
+    }
+
     fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
         Ok(vec![
             ("customer_id".into(), ids(rows.iter().map(|row| row.customer.as_ref()), &layout.customer_id)?),

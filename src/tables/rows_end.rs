@@ -36,10 +36,10 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     context: &EndContext,
 ) -> TableEnd<'scope> {
     let (layout, schema) = (Arc::clone(&context.layout), Arc::clone(&context.schema));
-    let together = context.together && !table.order().is_empty();
+    let (together, is_in_waves) = (context.together && !table.order().is_empty(), context.is_in_waves);
     TableEnd::new(move |builder| {
         let (first, open, gathered) = (Vec::new(), BTreeMap::new(), Gathered::default());
-        let mut end = RowsEnd::<B, I> { table, layout, schema, first, open, gathered };
+        let mut end = RowsEnd::<B, I> { table, layout, schema, is_in_waves, first, open, gathered };
         let mut receive: ReceiveRows<B::Row<I>> = if together {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
@@ -67,6 +67,8 @@ struct RowsEnd<B: Table, I: ShopId> {
     table: Arc<B>,
     layout: Arc<Layout>,
     schema: SchemaRef,
+    /// True if all times are of the first epoch.
+    is_in_waves: bool,
     /// Rows of the first epoch that are sent once.
     first: Vec<B::Row<I>>,
     /// All others, by epoch.
@@ -104,6 +106,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, from: Epoch) {
         let is_sent_once = self.table.is_sent_once();
         for (row, epoch, diff) in updates.drain(..).filter(|(_, epoch, _)| *epoch >= from) {
+            let epoch = if self.is_in_waves { FIRST_EPOCH } else { epoch };
             if is_sent_once && epoch == FIRST_EPOCH && diff == 1 {
                 self.first.push(row);
             } else {
@@ -122,10 +125,12 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
         gathering: Option<Epoch>,
         give: &mut Give<'_>,
     ) -> Result<()> {
-        self.give_first(!frontier.less_equal(&FIRST_EPOCH), give)?;
+        let is_in_waves = self.is_in_waves;
+        let is_complete = |epoch: &Epoch| if is_in_waves { frontier.is_empty() } else { !frontier.less_equal(epoch) };
+        self.give_first(is_complete(&FIRST_EPOCH), give)?;
         // A gather excludes later epochs.
         let asked = gathering.filter(|asked| *asked > self.gathered.given);
-        while let Some(entry) = self.open.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
+        while let Some(entry) = self.open.first_entry().filter(|entry| is_complete(entry.key())) {
             match (gathering, *entry.key()) {
                 (None, _) | (_, FIRST_EPOCH) => {
                     let (epoch, rows) = entry.remove_entry();
@@ -135,7 +140,7 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
                 _ => self.gathered.add(&mut entry.remove()),
             }
         }
-        if let Some(asked) = asked.filter(|asked| !frontier.less_equal(asked)) {
+        if let Some(asked) = asked.filter(is_complete) {
             let gathered = std::mem::take(&mut self.gathered);
             self.gathered.given = asked;
             self.give_epoch(asked, gathered.rows, give)?;

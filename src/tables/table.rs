@@ -50,6 +50,14 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
+    /// True if the rows are right where the customers of a run come one range after the other, each at a time of its
+    /// own, as they do if there is not enough memory for all of them. Lines, patterns and accounts of earlier customers
+    /// can't be looked up then, so nothing may be joined with them that is not of the same time. Sums over all customers
+    /// come at a time after the last. One table for which this is false keeps a run from doing so.
+    fn allows_waves(&self) -> bool {
+        false
+    }
+
     /// The columns by which rows are sorted in files, the first one first; none if their order does not matter.
     fn order(&self) -> &[(&str, Direction)] {
         &[]
@@ -60,7 +68,8 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
-    /// True if [`rows`](Self::rows) inserts each row of the first epoch once and deletes none. Sinks then get these
+    /// True if [`rows`](Self::rows) inserts each row of the first epoch once and deletes none, in whichever way it is
+    /// [split](Self::allows_waves). Sinks then get these
     /// rows while the epoch is open, which saves the memory to keep them and the time to consolidate them. Later epochs
     /// are always consolidated.
     fn is_sent_once(&self) -> bool {

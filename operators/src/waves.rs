@@ -1,0 +1,215 @@
+//! A load in waves: the keys of a first epoch come one range after the other, and what is done with is dropped.
+//!
+//! Where all that a job makes of a row depends on the rows of its key, and on sums over all keys, the keys need not be
+//! in memory together. [`arrange_in_waves`] gives each range of keys a time of its own, and sends the next when the
+//! dataflow has finished one before it. Sums of all waves are [deferred](Waves::after): they are sent at a time after
+//! the last.
+//!
+//! ```text
+//! rows of all keys ──▶ keys A–F at time 0, G–P at time 1, Q–Z at time 2 ──▶ records of each key, at its time
+//!                          ▲                                          └──▶ sums of all keys, at the time after
+//!                          └───────────── gate: time 0 is done ◀── end of the dataflow
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine, Vector};
+use differential_dataflow::trace::{Builder, Description, Span, Trace};
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use timely::progress::frontier::Antichain;
+use timely::scheduling::Activator;
+
+use crate::arrange::{BUCKET, BUCKETS, sample_of, sort_in_parts};
+use crate::batch::{Batch, ByKey};
+use crate::bounds::{Epochs, Key};
+use crate::exchange::route;
+use crate::spill::{Spill, WaitingLists};
+
+/// How a load is split into waves.
+#[derive(Clone)]
+pub struct Waves<T> {
+    /// The time of each wave: that of the first is the minimum, and each is less than the next.
+    pub time: fn(usize) -> T,
+    /// A time after the last wave's, at which sums over all keys are sent.
+    pub after: T,
+    /// The memory of the rows of a wave, about. Two waves are on their way at the same time. The rows of one key are in
+    /// one wave, however many.
+    pub bytes: usize,
+    /// Where rows go that wait for their wave and do not fit memory.
+    pub spill: Option<Spill>,
+    /// What keeps waves back until others are done.
+    pub gate: WaveGate<T>,
+}
+
+/// Tells a load in waves how far its dataflow is done. Each worker has one.
+#[derive(Clone)]
+pub struct WaveGate<T>(Rc<RefCell<Gate<T>>>);
+
+struct Gate<T> {
+    /// What is done is before this time.
+    done: T,
+    waiting: Option<Activator>,
+}
+
+impl<T: Epochs> WaveGate<T> {
+    /// Nothing is done yet.
+    #[must_use]
+    pub fn new() -> WaveGate<T> {
+        WaveGate(Rc::new(RefCell::new(Gate { done: T::minimum(), waiting: None })))
+    }
+
+    /// All that is before this time is done at the end of the dataflow.
+    pub fn open(&self, done: T) {
+        let mut gate = self.0.borrow_mut();
+        if gate.done < done {
+            gate.done = done;
+            gate.waiting.iter().for_each(Activator::activate);
+        }
+    }
+
+    fn is_open(&self, time: &T) -> bool {
+        *time <= self.0.borrow().done
+    }
+}
+
+impl<T: Epochs> Default for WaveGate<T> {
+    fn default() -> Self {
+        WaveGate::new()
+    }
+}
+
+/// The rows by key, as [`arrange`](crate::arrange()) arranges them, but a range of keys after the other, each at a time
+/// of its own.
+///
+/// All rows must be of the least time, and their input must close. The trace stays empty: a batch has all rows of its
+/// keys, and is dropped by those who are done with it. So operators that look up keys of earlier batches, such as joins,
+/// do not find them. *Cost*: that of `arrange`. *State*: the rows of two waves, and those that wait, as far as they are
+/// not spilled.
+///
+/// # Panics
+///
+/// If a row has another time than the least.
+pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
+    rows: VecCollection<'scope, T, (K, V)>,
+    name: &str,
+    waves: Waves<T>,
+) -> ByKey<'scope, T, K, V> {
+    let exchange = Exchange::new(|((key, _), _, _): &((K, V), T, isize)| route(key));
+    let (mut reader, scope) = (None, rows.scope());
+    let stream = rows.inner.unary_frontier(exchange, name, |capability, info| {
+        let activator = scope.activator_for(Rc::clone(&info.address));
+        waves.gate.0.borrow_mut().waiting = Some(scope.activator_for(Rc::clone(&info.address)));
+        let trace = ValSpine::new(info.clone(), None, None);
+        let (trace, mut writer) = TraceAgent::new(trace, info, None);
+        reader = Some(trace);
+        let mut waiting = KeyRanges::new(waves.spill.clone());
+        let (mut held, mut sent) = (Some(capability), 0);
+        move |(input, frontier), output| {
+            input.for_each(|_, updates| {
+                waiting.extend(updates.drain(..).map(|(row, time, diff)| {
+                    assert!(time == T::minimum(), "found a row at {time:?}, wanted the rows of one load");
+                    (row, diff)
+                }));
+            });
+            let Some(capability) = held.as_mut().filter(|_| frontier.is_empty()) else { return };
+            // The wave before the last one that was sent is done.
+            if sent > 0 && !waves.gate.is_open(&(waves.time)(sent - 1)) {
+                return;
+            }
+            let time = (waves.time)(sent);
+            match waiting.next_batch(&time, waves.bytes) {
+                Some(batch) => {
+                    capability.downgrade(&time);
+                    sent += 1;
+                    let [lower, upper] = [time, (waves.time)(sent)].map(Antichain::from_elem);
+                    let times = Description::new(lower, upper.clone(), Antichain::from_elem(T::minimum()));
+                    output.session(capability).give(Span::new(times, Some(batch)));
+                    writer.seal(upper);
+                    activator.activate();
+                }
+                None => {
+                    held = None;
+                    writer.seal(Antichain::new());
+                }
+            }
+        }
+    });
+    Arranged { stream, trace: reader.expect("the operator was built") }
+}
+
+/// Rows by ranges of keys, in order.
+struct KeyRanges<K, V, R> {
+    /// The least key of each range after the first.
+    splitters: Vec<K>,
+    rows: WaitingLists<((K, V), R)>,
+    /// The first rows, from which ranges are chosen; `None` once they are.
+    first: Option<Vec<((K, V), R)>>,
+    /// The next range to be taken.
+    next: usize,
+}
+
+impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K, V, R> {
+    fn new(spill: Option<Spill>) -> Self {
+        let rows = WaitingLists::new(BUCKETS).spilling(spill);
+        KeyRanges { splitters: Vec::new(), rows, first: Some(Vec::new()), next: 0 }
+    }
+
+    fn extend(&mut self, rows: impl Iterator<Item = ((K, V), R)>) {
+        match &mut self.first {
+            Some(first) => {
+                first.extend(rows);
+                if first.len() > 4 * BUCKET {
+                    self.choose_ranges();
+                }
+            }
+            None => rows.for_each(|row| self.push(row)),
+        }
+    }
+
+    fn push(&mut self, row: ((K, V), R)) {
+        let range = self.splitters.partition_point(|splitter| *splitter <= row.0.0);
+        self.rows.push(range, row);
+    }
+
+    /// Chooses ranges into which rows like the first ones go in about equal parts.
+    fn choose_ranges(&mut self) {
+        let first = self.first.take().unwrap_or_default();
+        let mut sample = sample_of(first.iter().map(|((key, _), _)| key), first.len());
+        sample.sort_unstable();
+        let splitters = (1..BUCKETS).filter_map(|range| sample.get(range * sample.len() / BUCKETS));
+        self.splitters = splitters.map(|key| (*key).clone()).collect();
+        self.splitters.dedup();
+        first.into_iter().for_each(|row| self.push(row));
+    }
+
+    /// The batch of the next ranges that have rows, until these take so many bytes; `None` if there are none.
+    fn next_batch<T: Epochs>(&mut self, time: &T, bytes: usize) -> Option<Batch<K, V, T, R>>
+    where
+        R: Ord,
+    {
+        if self.first.is_some() {
+            self.choose_ranges();
+        }
+        let (most, mut count) = (bytes / self.rows.row_bytes(), 0);
+        let mut ranges = self.next..self.next;
+        while ranges.end <= self.splitters.len() && (count == 0 || count + self.rows.len(ranges.end) <= most) {
+            count += self.rows.len(ranges.end);
+            ranges.end += 1;
+        }
+        self.next = ranges.end;
+        let mut builder = ValBuilder::with_capacity(0, count, 0);
+        let mut sorting = Vec::new();
+        for range in ranges {
+            sorting.extend(self.rows.take(range).map(|(row, diff)| (row, time.clone(), diff)));
+            sort_in_parts(&mut sorting, &mut |part| builder.push(part));
+        }
+        let batch: Option<OrdValBatch<Vector<((K, V), T, R)>>> = builder.done();
+        batch.map(Rc::new)
+    }
+}
