@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use differential_dataflow::AsCollection;
 use drive::{Changes, Held, drive, states};
 use millstream_operators::{
-    JoinHooks, Position, Upsert, latest, latest_inspect, latest_joined, latest_joined_with, left_join_unique, newest, upserts,
+    JoinHooks, Position, Upsert, latest, latest_inspect, latest_joined, latest_joined_with, left_join_unique, newest,
+    upserts,
 };
 use proptest::collection::vec;
 use proptest::option;

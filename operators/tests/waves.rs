@@ -12,9 +12,9 @@ use millstream_operators::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
+use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::{Inspect, Probe};
-use timely::dataflow::ProbeHandle;
 
 /// A row: its key and value. Keys are sparse, and one has many values.
 type Row = (u32, u32);
@@ -44,7 +44,8 @@ struct Split {
 
 /// Told of what is spilled.
 fn spill(split: Split, folder: &Path, told: mpsc::Sender<usize>) -> Option<Spill> {
-    let tell = move |block: std::io::Result<usize>| told.send(block.expect("the disk works")).expect("somebody listens");
+    let tell =
+        move |block: std::io::Result<usize>| told.send(block.expect("the disk works")).expect("somebody listens");
     Some(Spill::new(folder, split.waiting?, tell))
 }
 
@@ -193,9 +194,8 @@ fn many_rows_are_spilled_and_read_back() {
 #[test]
 fn the_last_write_wins_wherever_it_waited() {
     let mut dice = fastrand::Rng::with_seed(3);
-    let writes: Vec<(u32, u64, Option<u32>)> = (0..60_000_u64)
-        .map(|nth| (dice.u32(0..20_000), nth, (dice.u32(0..10) > 0).then(|| dice.u32(0..50))))
-        .collect();
+    let writes: Vec<(u32, u64, Option<u32>)> =
+        (0..60_000_u64).map(|nth| (dice.u32(0..20_000), nth, (dice.u32(0..10) > 0).then(|| dice.u32(0..50)))).collect();
     let mut expected: BTreeMap<u32, Option<u32>> = BTreeMap::new();
     expected.extend(writes.iter().map(|(key, _, row)| (*key, *row)));
     expected.retain(|_, row| row.is_some());
@@ -227,7 +227,8 @@ fn the_last_write_wins_wherever_it_waited() {
         }
         found.take()
     });
-    let found: Vec<_> = found.expect("workers start").join().into_iter().flat_map(|rows| rows.expect("no panic")).collect();
+    let found: Vec<_> =
+        found.expect("workers start").join().into_iter().flat_map(|rows| rows.expect("no panic")).collect();
     assert!(spilled.try_iter().sum::<usize>() > 500_000);
     assert_eq!(found.len(), expected.len());
     for ((key, row, price), diff) in found {

@@ -77,7 +77,8 @@ mod tests {
         let of_two = ["/sys/fs/cgroup/a.slice/b/memory.max", "/sys/fs/cgroup/a.slice/memory.max"];
         assert_eq!(files("0::/a.slice/b"), [&of_two[..], &["/sys/fs/cgroup/memory.max"]].concat());
         assert_eq!(files("0::/"), ["/sys/fs/cgroup/memory.max"]);
-        let of_one = ["/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        let of_one =
+            ["/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
         assert_eq!(files("4:cpu,memory:/jobs"), of_one);
         assert_eq!(files("2:cpuacct:/jobs"), Vec::<String>::new());
         assert_eq!(files("nonsense"), Vec::<String>::new());

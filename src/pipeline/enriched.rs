@@ -297,7 +297,8 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
     fn begin(&mut self, first: T, epoch: T, changes: EpochChanges<I>, is_first: bool) -> JoinedEpoch<T, I> {
         let EpochChanges { accounts, products, customers, .. } = changes;
         let accounts = self.accounts.apply(accounts, "enriched_data, accounts");
-        let items = self.items.take().or_else(|| ItemPositions::of_distinct(&products).filter(|_| is_first).map(Rc::new));
+        let items =
+            self.items.take().or_else(|| ItemPositions::of_distinct(&products).filter(|_| is_first).map(Rc::new));
         // If nothing follows, distinct products need no other state.
         let products = match (&items, &self.trace) {
             (Some(_), None) => Vec::new(),

@@ -133,8 +133,7 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         let product_totals = Step::new(customer_reductions.then(|reductions| products::totals(&reductions)));
         let items = products.clone();
         let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
-        let models =
-            Step::new(move || train::with_trained(models(), sampled, training.as_ref()));
+        let models = Step::new(move || train::with_trained(models(), sampled, training.as_ref()));
 
         Job {
             settings,

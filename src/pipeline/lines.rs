@@ -6,9 +6,7 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::StreamVec;
 
 use crate::model::{Id, Line, Order, Price, Product};
-use crate::operators::{
-    ByKey, Epochs, JoinHooks, Spill, Upsert, Waves, arrange, arrange_in_waves, latest_joined_with,
-};
+use crate::operators::{ByKey, Epochs, JoinHooks, Spill, Upsert, Waves, arrange, arrange_in_waves, latest_joined_with};
 
 /// A function of an id and two of its rows.
 pub type OnConflict<I, R> = Box<dyn FnMut(&I, &R, &R)>;

@@ -51,11 +51,7 @@ struct NamedEnd<'scope> {
 }
 
 impl<'scope> Ends<'scope> {
-    pub(super) fn new(
-        context: &Arc<RunContext>,
-        scope: Scope<'scope, Epoch>,
-        gate: Option<WaveGate<Epoch>>,
-    ) -> Self {
+    pub(super) fn new(context: &Arc<RunContext>, scope: Scope<'scope, Epoch>, gate: Option<WaveGate<Epoch>>) -> Self {
         let parts = context.take_parts(scope.index() % context.workers());
         Ends { context: Arc::clone(context), scope, gate, ends: Vec::new(), parts: parts.into_iter(), ended: 0 }
     }
