@@ -3,7 +3,6 @@
 use std::fs;
 
 /// The memory that it takes now, in bytes; `None` where the system does not tell.
-#[cfg(feature = "http")]
 pub(crate) fn resident() -> Option<u64> {
     field("/proc/self/status", "VmRSS:")
 }

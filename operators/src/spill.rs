@@ -7,7 +7,7 @@
 //! block of a list in the file.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,6 +25,7 @@ use crate::chunked_vec::ChunkedVec;
 pub struct Spill {
     folder: PathBuf,
     bytes: usize,
+    is_scarce: Rc<dyn Fn() -> bool>,
     tell: Rc<dyn Fn(io::Result<usize>)>,
 }
 
@@ -34,24 +35,22 @@ impl Spill {
     /// `tell` is called with the size of each block that is written. If one can't be written or read, it gets the error:
     /// rows are lost then, so the job must end.
     pub fn new(folder: &Path, bytes: usize, tell: impl Fn(io::Result<usize>) + 'static) -> Spill {
-        Spill { folder: folder.to_owned(), bytes, tell: Rc::new(tell) }
+        Spill { folder: folder.to_owned(), bytes, is_scarce: Rc::new(|| false), tell: Rc::new(tell) }
+    }
+
+    /// The same, with less memory for what waits while this is true: an eighth. It is asked now and then.
+    #[must_use]
+    pub fn with_less_while(self, is_scarce: impl Fn() -> bool + 'static) -> Spill {
+        Spill { is_scarce: Rc::new(is_scarce), ..self }
     }
 }
 
 /// Lists of rows. Each is filled, and then taken as a whole.
 pub(crate) struct WaitingLists<E> {
     lists: Vec<WaitingList<E>>,
-    spill: Option<Spilled>,
     /// How many rows are in memory.
     in_memory: usize,
-    sizes: RowSizes,
-}
-
-/// The sizes of some rows, with what they refer to.
-#[derive(Default)]
-struct RowSizes {
-    rows: usize,
-    bytes: usize,
+    spill: Option<SpillFile>,
 }
 
 struct WaitingList<E> {
@@ -67,29 +66,35 @@ struct Block {
     rows: usize,
 }
 
-/// What is on the disk.
-struct Spilled {
+/// The file of some lists.
+struct SpillFile {
     to: Spill,
     /// Made when it is first needed.
-    file: Option<File>,
+    file: Option<Rc<File>>,
     written: u64,
     buffer: Vec<u8>,
+    /// The rows whose size was measured, and their bytes, with what they refer to.
+    measured: [usize; 2],
+    /// How many rows may be in memory.
+    most: usize,
 }
 
 /// Of so many rows, the size of one is measured.
 const MEASURED: usize = 1 << 8;
+/// After so many rows, it is asked whether memory is scarce.
+const ASKED: usize = 1 << 14;
 
 impl<E> WaitingLists<E> {
     /// So many empty lists, in memory.
     pub(crate) fn new(lists: usize) -> Self {
         let lists = (0..lists).map(|_| WaitingList { rows: ChunkedVec::default(), blocks: Vec::new() }).collect();
-        WaitingLists { lists, spill: None, in_memory: 0, sizes: RowSizes::default() }
+        WaitingLists { lists, in_memory: 0, spill: None }
     }
 
     /// The same, of which what does not fit is spilled.
     pub(crate) fn spilling(self, spill: Option<Spill>) -> Self {
-        let spill = spill.map(|to| Spilled { to, file: None, written: 0, buffer: Vec::new() });
-        WaitingLists { spill, ..self }
+        let file = |to| SpillFile { to, file: None, written: 0, buffer: Vec::new(), measured: [0; 2], most: 0 };
+        WaitingLists { spill: spill.map(file), ..self }
     }
 
     pub(crate) fn is_empty(&self, list: usize) -> bool {
@@ -104,7 +109,8 @@ impl<E> WaitingLists<E> {
 
     /// The memory of a row, about.
     pub(crate) fn row_bytes(&self) -> usize {
-        self.sizes.bytes.checked_div(self.sizes.rows).unwrap_or(0).max(size_of::<E>())
+        let measured = self.spill.as_ref().and_then(|spill| spill.measured[1].checked_div(spill.measured[0]));
+        measured.unwrap_or(0).max(size_of::<E>())
     }
 
     /// The rows of a list that are in memory.
@@ -116,61 +122,76 @@ impl<E> WaitingLists<E> {
 impl<E: ExchangeData> WaitingLists<E> {
     #[inline]
     pub(crate) fn push(&mut self, list: usize, row: E) {
-        self.in_memory += 1;
         if self.spill.is_some() {
-            self.make_room(&row);
+            self.make_room_for(&row);
         }
         self.lists[list].rows.push(row);
+        self.in_memory += 1;
     }
 
-    /// Takes the rows of a list, those on the disk block by block.
+    /// Takes the rows of a list, those in the file block by block.
     pub(crate) fn take(&mut self, list: usize) -> impl Iterator<Item = E> + use<E> {
         let WaitingList { rows, blocks } = &mut self.lists[list];
         let (rows, blocks) = (std::mem::take(rows), std::mem::take(blocks));
         self.in_memory -= rows.len();
-        let file = self.spill.as_ref().and_then(|spill| Some((spill.file.as_ref()?.try_clone(), spill.to.clone())));
+        let spill = self.spill.as_ref().and_then(|spill| Some((Rc::clone(spill.file.as_ref()?), spill.to.clone())));
         let read = blocks.into_iter().flat_map(move |block| {
-            let (file, spill) = file.as_ref().expect("blocks are in a file");
-            let rows = match file {
-                Ok(file) => read_block(file, block),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            rows.unwrap_or_else(|error| {
-                (spill.tell)(Err(error));
+            let (file, to) = spill.as_ref().expect("blocks are in a file");
+            read_block(file, block).unwrap_or_else(|error| {
+                (to.tell)(Err(error));
                 Vec::new()
             })
         });
         read.chain(rows)
     }
 
-    /// Writes all rows to the disk if they take more memory than they may with one like this.
-    fn make_room(&mut self, row: &E) {
-        if self.in_memory % MEASURED == 1 {
-            self.sizes.rows += 1;
-            self.sizes.bytes += vec![row.clone()].length_in_bytes();
+    /// Writes all rows to the file if they take more than their share of memory, which is less while memory is scarce.
+    pub(crate) fn make_room(&mut self) {
+        let Some(spill) = &mut self.spill else { return };
+        if self.in_memory <= spill.most / 8 || (self.in_memory <= spill.most && !(spill.to.is_scarce)()) {
+            return;
         }
-        let taken = self.in_memory * self.row_bytes();
-        let Some(spill) = self.spill.as_mut().filter(|spill| taken > spill.to.bytes) else { return };
-        self.in_memory = 1;
         for WaitingList { rows, blocks } in self.lists.iter_mut().filter(|list| !list.rows.is_empty()) {
             let rows: Vec<E> = std::mem::take(rows).into_iter().collect();
+            self.in_memory -= rows.len();
             match spill.write(&rows) {
                 Ok(block) => blocks.push(block),
                 Err(error) => return (spill.to.tell)(Err(error)),
             }
         }
     }
+
+    /// The same, before a row is added.
+    #[inline]
+    fn make_room_for(&mut self, row: &E) {
+        if self.in_memory.is_multiple_of(MEASURED) {
+            self.measure(row);
+        }
+        let most = self.spill.as_ref().map_or(usize::MAX, |spill| spill.most);
+        if self.in_memory > most || self.in_memory.is_multiple_of(ASKED) {
+            self.make_room();
+        }
+    }
+
+    fn measure(&mut self, row: &E) {
+        let row_bytes = vec![row.clone()].length_in_bytes();
+        if let Some(spill) = &mut self.spill {
+            spill.measured = [spill.measured[0] + 1, spill.measured[1] + row_bytes];
+            spill.most = spill.to.bytes / (spill.measured[1] / spill.measured[0]).max(size_of::<E>());
+        }
+    }
 }
 
-impl Spilled {
+impl SpillFile {
     fn write<E: ExchangeData>(&mut self, rows: &Vec<E>) -> io::Result<Block> {
         self.buffer.clear();
         rows.into_bytes(&mut self.buffer);
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&self.to.folder)?),
-        };
-        file.write_all(&self.buffer)?;
+        if self.file.is_none() {
+            self.file = Some(Rc::new(tempfile::tempfile_in(&self.to.folder)?));
+        }
+        if let Some(file) = &self.file {
+            file.write_all_at(&self.buffer, self.written)?;
+        }
         let block = Block { at: self.written, bytes: self.buffer.len(), rows: rows.len() };
         self.written += block.bytes as u64;
         (self.to.tell)(Ok(block.bytes));

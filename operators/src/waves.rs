@@ -196,6 +196,7 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K,
         if self.first.is_some() {
             self.choose_ranges();
         }
+        self.rows.make_room();
         let (most, mut count) = (bytes / self.rows.row_bytes(), 0);
         let mut ranges = self.next..self.next;
         while ranges.end <= self.splitters.len() && (count == 0 || count + self.rows.len(ranges.end) <= most) {

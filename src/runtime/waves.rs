@@ -10,6 +10,7 @@ use crate::config::{JobConfig, MemoryBudget};
 use crate::error::Error;
 use crate::model::Epoch;
 use crate::operators::{Spill, WaveGate, Waves};
+use crate::process_memory;
 
 /// The memory of a run, and what was spilled for want of it.
 pub(super) struct WavesOfRun {
@@ -17,6 +18,8 @@ pub(super) struct WavesOfRun {
     /// The bytes of orders that wait in an operator, and of the rows of a wave, on each worker.
     waiting: usize,
     wave: usize,
+    /// If the process takes more than this, memory is scarce.
+    scarce: u64,
     spilled: AtomicU64,
 }
 
@@ -26,7 +29,10 @@ const SHARE_OF_WAITING: u64 = 4;
 /// Two waves are on their way at a time, and a wave takes about twice its rows.
 const SHARE_OF_WAVE: u64 = 32;
 /// Larger waves are no faster.
-const WAVE_MOST: u64 = 64 << 20;
+const WAVE_MOST: u64 = 32 << 20;
+
+/// The share of the memory above which orders make room for what is not orders.
+const SCARCE: [u64; 2] = [3, 5];
 
 /// The time after the last wave.
 const AFTER: Epoch = 1 << 40;
@@ -40,6 +46,7 @@ impl WavesOfRun {
         Some(Arc::new(WavesOfRun {
             folder: folder.clone().unwrap_or_else(env::temp_dir),
             waiting: share(of_worker / SHARE_OF_WAITING),
+            scarce: bytes / SCARCE[1] * SCARCE[0],
             wave: share((of_worker / SHARE_OF_WAVE).min(WAVE_MOST)),
             spilled: AtomicU64::new(0),
         }))
@@ -57,7 +64,9 @@ impl WavesOfRun {
             Ok(bytes) => of_run.count(bytes as u64),
             Err(cause) => fail(of_run.error(&cause)),
         };
-        let spill = Spill::new(&self.folder, self.waiting, tell);
+        let scarce = self.scarce;
+        let is_scarce = move || process_memory::resident().is_some_and(|resident| resident > scarce);
+        let spill = Spill::new(&self.folder, self.waiting, tell).with_less_while(is_scarce);
         Waves { time: |wave| wave as Epoch, after: AFTER, bytes: self.wave, spill: Some(spill), gate: WaveGate::new() }
     }
 
