@@ -44,7 +44,7 @@ fn run(input: PathBuf, config: &JobConfig) -> (Report, Vec<(String, Option<u64>)
 
 #[test]
 fn every_table_is_that_of_a_run_with_enough_memory() {
-    let shop = Shop::generated("0.01");
+    let shop = Shop::generated("0.005");
     let all = Catalog::standard;
     let (report, expected) = run(shop.input(), &job(all(), 2, None));
     assert_eq!(report.spilled_bytes, 0);
@@ -52,10 +52,10 @@ fn every_table_is_that_of_a_run_with_enough_memory() {
     for workers in [1, 2, 4] {
         let (report, found) = run(shop.input(), &job(all(), workers, Some(LITTLE)));
         assert_eq!(found, expected, "{workers} workers");
-        assert!(report.spilled_bytes > 4_000_000, "{} bytes", report.spilled_bytes);
-        let (report, found) = run(shop.input(), &job(all(), workers, Some(1 << 30)));
-        assert_eq!((found, report.spilled_bytes), (expected.clone(), 0), "{workers} workers with enough memory");
+        assert!(report.spilled_bytes > 2_000_000, "{} bytes", report.spilled_bytes);
     }
+    let (report, found) = run(shop.input(), &job(all(), 2, Some(64 << 30)));
+    assert_eq!((found, report.spilled_bytes), (expected, 0), "waves with enough memory");
 }
 
 #[test]
