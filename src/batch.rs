@@ -45,9 +45,12 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     #[cfg(not(feature = "s3"))]
     let folders = LocalFolders::of(config)?;
     let local = &*folders.config;
-    let mut job = config.job.clone();
+    let (mut job, mut output) = (config.job.clone(), local.output.clone());
     if let Some(memory) = &mut job.memory {
-        memory.folder.get_or_insert_with(|| local.output.path.clone());
+        memory.folder.get_or_insert_with(|| output.path.clone());
+        // Several tables are written at a time, one of which is by far the largest.
+        let chunk_bytes = memory.bytes / job.workers.max(1) as u64 / SHARE_OF_CHUNK;
+        output.format.chunk_bytes = output.format.chunk_bytes.min(chunk_bytes.max(CHUNK_BYTES_MIN));
     }
     if let Some(cluster) = &mut job.cluster {
         cluster.shared.extend(config.input.facts());
@@ -55,7 +58,7 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     }
     let mut report = run_opened(&job, progress, || {
         let source = Arc::new(only_needed(local).open()?);
-        Ok((source, JobSinks::new(vec![Box::new(local.output.sink()?)])))
+        Ok((source, JobSinks::new(vec![Box::new(output.sink()?)])))
     })?;
     #[cfg(feature = "s3")]
     folders.publish(&report.run_id)?;
@@ -63,6 +66,11 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     report.output = config.output.path.display().to_string();
     Ok(report)
 }
+
+/// The share of a worker's memory that a chunk of a file has while it is encoded; it takes twice that when it is finished.
+const SHARE_OF_CHUNK: u64 = 24;
+/// Smaller chunks make files that are slow to read.
+const CHUNK_BYTES_MIN: u64 = 1 << 20;
 
 /// The input without the columns that no table needs.
 fn only_needed(config: &RunConfig) -> InputConfig {

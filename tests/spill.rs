@@ -5,21 +5,23 @@ mod files;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use arrow::array::Int64Array;
 use differential_dataflow::VecCollection;
-use files::Shop;
+use files::processes::hosts;
+use files::{Shop, as_lines, check};
 use millstream::batch;
 use millstream::columns::ShopId;
 use millstream::columns::build::ids;
-use millstream::config::{InputConfig, JobConfig, MemoryBudget, RunConfig};
+use millstream::config::{ClusterConfig, InputConfig, JobConfig, MemoryBudget, RunConfig};
 use millstream::error::Result;
 use millstream::model::{Day, Id, Text};
 use millstream::operators::inner_join;
 use millstream::pipeline::{Epochs, Job};
 use millstream::report::Report;
 use millstream::runtime::{Progress, run_with};
-use millstream::sinks::Checksums;
+use millstream::sinks::{Checksums, MemoryTables};
 use millstream::tables::{Catalog, DerivedColumn, Layout, OnFailure, Table, TableColumn};
 use millstream::udf::Udf;
 
@@ -84,6 +86,97 @@ fn dirty_rows_text_ids_and_guests_come_in_waves_too() {
     let expected = run(shop.input(), &job(Catalog::standard(), 2, None)).1;
     assert_eq!(run(shop.input(), &job(Catalog::standard(), 2, Some(1))).1, expected);
     assert_eq!(run(shop.input(), &job(Catalog::standard(), 3, Some(300_000))).1, expected);
+}
+
+#[test]
+fn each_table_comes_alone_too() {
+    let shop = Shop::generated("0.002");
+    let all = Catalog::standard();
+    for table in all.names() {
+        let only = || Catalog::standard().select(&[table]).expect("it is a table");
+        let expected = run(shop.input(), &job(only(), 2, None)).1;
+        assert_eq!(run(shop.input(), &job(only(), 2, Some(LITTLE))).1, expected, "{table}");
+    }
+    // A sink that wants but one of them, and not the one that is joined where it ends.
+    let rows = |bytes| {
+        let (source, tables) = (InputConfig::at(&shop.input()).open(), MemoryTables::of(&["rfm_analysis"]));
+        let config = job(Catalog::standard(), 2, bytes);
+        let sinks = vec![Box::new(tables.clone()) as _];
+        run_with(&config, Arc::new(source.expect("a shop")), sinks, &Arc::default()).expect("the job is done");
+        let mut rows = as_lines(&tables.read("rfm_analysis").expect("it is kept").1);
+        rows.sort_unstable();
+        rows
+    };
+    assert_eq!(rows(Some(LITTLE)), rows(None));
+}
+
+/// A table of a program that reads no order lines.
+struct Products;
+
+impl Table for Products {
+    type Row<I: Id> = I;
+
+    fn name(&self) -> &str {
+        "products"
+    }
+
+    fn key(&self) -> &[&str] {
+        &["product_id"]
+    }
+
+    fn rows<'scope, T: Epochs, I: Id>(&self, job: &Job<'scope, T, I>) -> VecCollection<'scope, T, Self::Row<I>> {
+        job.products().map(|(id, _)| id)
+    }
+
+    fn columns<I: ShopId>(&self, rows: &[Self::Row<I>], layout: &Layout) -> Result<Vec<TableColumn>> {
+        Ok(vec![("product_id".into(), ids(rows.iter().map(Some), layout.product_id())?)])
+    }
+
+    fn allows_waves(&self) -> bool {
+        true
+    }
+}
+
+/// Its end is closed before the first wave, which must not keep the others back.
+#[test]
+fn a_run_ends_whose_tables_are_done_before_the_orders() {
+    let shop = Shop::generated("0.005");
+    let tables = || Catalog::standard().select(&["product_features"]).expect("it is a table").with(Products);
+    let expected = run(shop.input(), &job(tables(), 2, None)).1;
+    assert_eq!(run(shop.input(), &job(tables(), 2, Some(LITTLE))).1, expected);
+}
+
+#[test]
+fn processes_spill_each_for_itself_and_must_agree() {
+    let shop = Shop::generated("0.005");
+    let config = |output: &str| {
+        let mut config = RunConfig::new(&shop.input(), &shop.path(output), Day::from_ymd(1998, 12, 31).expect("a day"));
+        config.job.workers = 1;
+        config
+    };
+    batch::run(&config("expected"), &Arc::default()).expect("the run is done");
+    let addresses = hosts(2);
+    let run_two = |bytes: [Option<u64>; 2]| {
+        let process = |process: usize| {
+            let mut config = config("out");
+            let hosts = addresses.split(',').map(str::to_owned).collect();
+            config.job.cluster = Some(ClusterConfig::new(process, hosts));
+            config.job.memory = bytes[process].map(|bytes| MemoryBudget { bytes, folder: None });
+            batch::run(&config, &Arc::default())
+        };
+        thread::scope(|scope| {
+            let second = scope.spawn(|| process(1));
+            [process(0), second.join().expect("no panic")]
+        })
+    };
+    let refused = run_two([Some(LITTLE), None]).into_iter().map(|done| done.expect_err("they differ").to_string());
+    let refused: Vec<_> = refused.collect();
+    assert!(refused.iter().any(|error| error.contains("memory limit")), "{refused:?}");
+    let [report, _] = run_two([Some(LITTLE); 2]).map(|done| done.expect("the run is done"));
+    assert!(report.spilled_bytes > 2_000_000, "{} bytes by both", report.spilled_bytes);
+    for table in shop.tables() {
+        assert_eq!(shop.rows(&table), rows_of(&shop, "expected", &table), "{table}");
+    }
 }
 
 #[test]
@@ -210,7 +303,39 @@ fn a_folder_that_takes_no_file_is_named_and_the_former_tables_stay() {
     let folder = Some(shop.path("nowhere"));
     let error = batch::run(&config(Some(MemoryBudget { bytes: LITTLE, folder })), &Arc::default());
     let error = error.expect_err("there is no such folder").to_string();
-    assert!(error.contains("nowhere: orders that do not fit the memory limit can't wait there: "), "{error}");
+    assert!(
+        error.contains("nowhere: orders that do not fit the memory limit can't be written or read there: "),
+        "{error}"
+    );
     assert!(error.contains("--spill-folder"), "{error}");
     assert_eq!(shop.files("enriched_data"), before);
+}
+
+/// Orders that carry long texts: far more than the limit, which the command enforces.
+#[test]
+fn the_command_stays_within_its_limit_and_says_what_it_spilled() {
+    let shop = Shop::small();
+    let (mut dice, mut orders) = (fastrand::Rng::with_seed(5), String::new());
+    orders += "order_id,customer_id,product_id,order_date,quantity,discount,note\n";
+    for id in 0..60_000 {
+        let note = format!("{:016x}", dice.u64(..)).repeat(250);
+        orders += &format!("{id},{},{},2024-01-{:02},1,0,{note}\n", id % 4_000, id % 50, id % 28 + 1);
+    }
+    shop.write("orders.csv", &orders);
+    shop.write("customers.csv", "customer_id\n1\n");
+    fs::create_dir(shop.path("spill")).expect("a folder");
+    let folder = shop.path("spill").display().to_string();
+    let tables = ["--tables", "customer_patterns,product_sales,enriched_data", "--memory-limit"];
+    let done = shop.run(&[&tables[..], &["420MB", "--batch-size", "500", "--spill-folder", &folder]].concat());
+    check(&done, 0, &["orders that do not fit the memory limit wait in"]);
+    assert!(done.stdout.contains(" MiB spilled; run "), "{done:?}");
+    assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 0, "files have no names");
+    let orders: usize = shop.read("enriched_data").iter().map(|rows| rows.num_rows()).sum();
+    assert_eq!((orders, shop.rows("customer_patterns").len()), (60_000, 4_000));
+    let refused = shop.run(&[&tables[..], &["420MB", "--spill-folder", "/nowhere"]].concat());
+    check(
+        &refused,
+        1,
+        &["/nowhere: orders that do not fit the memory limit can't be written or read there: No such file"],
+    );
 }

@@ -143,7 +143,7 @@ pub(crate) fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'stat
     }
 }
 
-/// Some of so many records, enough to choose splitters from.
+/// An evenly spaced sample of so many records, large enough to choose splitters from.
 pub(crate) fn sample_of<D>(records: impl Iterator<Item = D>, count: usize) -> Vec<D> {
     records.step_by((count / (BUCKETS * SAMPLES)).max(1)).collect()
 }

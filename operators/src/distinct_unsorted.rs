@@ -89,14 +89,14 @@ impl<'scope, T: Epochs, K: Key, V: ExchangeData> Reductions<'scope, T, K, V> {
         P: Ord + Hash + Clone + 'static,
     {
         let (sums, counts) = (Sums::at(self.after()), HashMap::default());
-        let is_once = self.after().is_some();
-        self.add(|output| UnsortedReducer { is_once, part, group, term, once, sums, counts, output })
+        let is_in_waves = self.after().is_some();
+        self.add(|output| UnsortedReducer { is_in_waves, part, group, term, once, sums, counts, output })
     }
 }
 
 struct UnsortedReducer<T: Timestamp, K, P, G: Group, R: Data, F, N, M> {
-    /// True if a key has rows at one time only.
-    is_once: bool,
+    /// True if a key has rows at one time only, so that nothing need be kept of it.
+    is_in_waves: bool,
     part: F,
     group: N,
     term: M,
@@ -125,7 +125,7 @@ where
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
-        let UnsortedReducer { is_once, part, group, term, once, sums, counts, .. } = self;
+        let UnsortedReducer { is_in_waves, part, group, term, once, sums, counts, .. } = self;
         let part = |value: &V| part(key, value);
         let add_term = |sums: &mut Sums<G, T, R>, value: &V, time: &T, weight: isize| {
             if let Some((group, term)) = term(key, value) {
@@ -143,7 +143,7 @@ where
         updates.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
         let by_part = updates.chunk_by(|one, other| one.0 == other.0);
         let mut parts: Vec<(&P, isize)> = by_part.clone().map(|updates| (&updates[0].0, 0)).collect();
-        let mut kept = if *is_once { None } else { kept_counts(counts, key, change, part) };
+        let mut kept = if *is_in_waves { None } else { kept_counts(counts, key, change, part) };
         count_earlier(&mut parts, kept.as_deref(), change, part);
         // Part by part, so that a group is mostly looked up once.
         for (updates, (part, rows)) in by_part.zip(&mut parts) {

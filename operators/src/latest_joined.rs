@@ -76,7 +76,7 @@ pub struct JoinHooks<I, C> {
     pub inspect: I,
     /// Makes a record of the second output of a key and its row.
     pub touch: C,
-    /// Where upserts of the first epoch go that wait for its end and do not fit memory.
+    /// Where upserts wait for the end of their epoch that do not fit memory.
     pub spill: Option<Spill>,
 }
 
@@ -275,8 +275,8 @@ where
     /// any more, rows are not kept.
     fn settle(&mut self, frontiers: &[&MutableAntichain<T>], mut give: impl FnMut(D, isize)) -> bool {
         let is_last = self.stash.is_closed(frontiers);
-        let mut given = 0;
-        while given < AT_A_TIME {
+        let (mut given, at_a_time) = (0, AT_A_TIME / self.table.upsert_bytes());
+        while given <= at_a_time {
             let Some(written) = self.table.settle() else {
                 self.settling = None;
                 return false;
@@ -348,5 +348,5 @@ where
     }
 }
 
-/// How many rows are given at a time, about.
-const AT_A_TIME: usize = 1 << 14;
+/// How many bytes of rows are given at a time, about.
+const AT_A_TIME: usize = 1 << 20;

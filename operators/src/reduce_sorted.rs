@@ -111,14 +111,14 @@ impl<'scope, T: Epochs, K: Key, V: ExchangeData> Reductions<'scope, T, K, V> {
         logic: impl FnMut(&K, Values<'_, V, T>, &R, &mut Vec<A>) + 'static,
     ) -> VecCollection<'scope, T, A> {
         let (sums, before, after, changes) = Default::default();
-        let is_once = self.after().is_some();
-        self.add(|output| SummedReducer { is_once, term, logic, sums, before, after, changes, output })
+        let is_in_waves = self.after().is_some();
+        self.add(|output| SummedReducer { is_in_waves, term, logic, sums, before, after, changes, output })
     }
 }
 
 struct SummedReducer<T: Timestamp, K, R, A: Data, F, L> {
-    /// True if a key has rows at one time only.
-    is_once: bool,
+    /// True if a key has rows at one time only, so that nothing need be kept of it.
+    is_in_waves: bool,
     term: F,
     logic: L,
     sums: HashMap<K, R, LocalHash>,
@@ -145,7 +145,7 @@ where
     }
 
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, held: &CapabilitySet<T>) {
-        let SummedReducer { is_once, term, logic, sums, before, after, changes, output } = self;
+        let SummedReducer { is_in_waves, term, logic, sums, before, after, changes, output } = self;
         let mut sum = sums.get_mut(key).map(std::mem::take).unwrap_or_default();
         let mut steps = change.steps();
         if !change.is_new() {
@@ -160,7 +160,7 @@ where
             output.extend(changes.drain(..).map(|(record, diff)| (record, time.clone(), diff)), held);
             before.extend(next_before);
         }
-        if *is_once {
+        if *is_in_waves {
             return;
         }
         if sum.is_zero() {

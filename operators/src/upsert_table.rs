@@ -216,6 +216,11 @@ impl<K: Key, V: ExchangeData> UpsertTable<K, V> {
         self.keys -= 1;
     }
 
+    /// The memory of an upsert that waits, estimated.
+    pub(crate) fn upsert_bytes(&self) -> usize {
+        self.waiting.row_bytes()
+    }
+
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
         self.keys

@@ -1,9 +1,8 @@
-//! A load in waves: the keys of a first epoch come one range after the other, and what is done with is dropped.
+//! A load in waves: the first epoch is arranged range by range of its keys, and each range is dropped once processed.
 //!
-//! Where all that a job makes of a row depends on the rows of its key, and on sums over all keys, the keys need not be
-//! in memory together. [`arrange_in_waves`] gives each range of keys a time of its own, and sends the next when the
-//! dataflow has finished one before it. Sums of all waves are [deferred](Waves::after): they are sent at a time after
-//! the last.
+//! If all records depend on the rows of one key, or on sums over all keys, the keys need not be in memory together.
+//! [`arrange_in_waves`] gives each range of keys a time of its own, and sends the next range when the dataflow has
+//! finished the one before the last. Sums over all keys are sent once, at a time after the last wave.
 //!
 //! ```text
 //! rows of all keys ──▶ keys A–F at time 0, G–P at time 1, Q–Z at time 2 ──▶ records of each key, at its time
@@ -20,6 +19,7 @@ use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine, Vector};
 use differential_dataflow::trace::{Builder, Description, Span, Trace};
 use differential_dataflow::{ExchangeData, VecCollection};
+use timely::dataflow::channels::ContainerBytes;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::Antichain;
@@ -38,34 +38,35 @@ pub struct Waves<T> {
     pub time: fn(usize) -> T,
     /// A time after the last wave's, at which sums over all keys are sent.
     pub after: T,
-    /// The memory of the rows of a wave, about. Two waves are on their way at the same time. The rows of one key are in
-    /// one wave, however many.
+    /// The memory of the rows of a wave, about. Two waves are processed at a time. All rows of one key are in one wave,
+    /// however many, and a wave has at least one range of keys: a 512th of the rows.
     pub bytes: usize,
-    /// Where rows go that wait for their wave and do not fit memory.
+    /// Where rows wait for their wave that do not fit memory.
     pub spill: Option<Spill>,
-    /// What keeps waves back until others are done.
+    /// Paces the waves.
     pub gate: WaveGate<T>,
 }
 
-/// Tells a load in waves how far its dataflow is done. Each worker has one.
+/// Reports to a load how far its dataflow is, so that it sends the next wave. Each worker has one.
 #[derive(Clone)]
 pub struct WaveGate<T>(Rc<RefCell<Gate<T>>>);
 
 struct Gate<T> {
     /// What is done is before this time.
     done: T,
-    waiting: Option<Activator>,
+    waiting: Vec<Activator>,
 }
 
 impl<T: Epochs> WaveGate<T> {
-    /// Nothing is done yet.
+    /// A gate of a dataflow that has finished nothing yet.
     #[must_use]
     pub fn new() -> WaveGate<T> {
-        WaveGate(Rc::new(RefCell::new(Gate { done: T::minimum(), waiting: None })))
+        WaveGate(Rc::new(RefCell::new(Gate { done: T::minimum(), waiting: Vec::new() })))
     }
 
-    /// All that is before this time is done at the end of the dataflow.
-    pub fn open(&self, done: T) {
+    /// The end of the dataflow has finished everything before this time. It must be called until all waves are sent, also
+    /// when the end is closed: then with a time after all waves.
+    pub fn advance_to(&self, done: T) {
         let mut gate = self.0.borrow_mut();
         if gate.done < done {
             gate.done = done;
@@ -84,17 +85,20 @@ impl<T: Epochs> Default for WaveGate<T> {
     }
 }
 
-/// The rows by key, as [`arrange`](crate::arrange()) arranges them, but a range of keys after the other, each at a time
-/// of its own.
+/// The rows by key as [`arrange`](crate::arrange()) arranges them, but range by range, each at a time of its own.
 ///
-/// All rows must be of the least time, and their input must close. The trace stays empty: a batch has all rows of its
-/// keys, and is dropped by those who are done with it. So operators that look up keys of earlier batches, such as joins,
-/// do not find them. *Cost*: that of `arrange`. *State*: the rows of two waves, and those that wait, as far as they are
-/// not spilled.
+/// Ranges are chosen from the first rows, so these should be a fair sample of all. The trace stays empty: a batch has all
+/// rows of its keys, and is freed when its readers drop it. So this is for operators that read batches, such as
+/// [`SharedReduce::in_waves`](crate::SharedReduce::in_waves) and [`with_side_input`](crate::with_side_input()) with a
+/// record that does not change. Others have the same type of input, but find nothing: a join loses all matches that
+/// are not in the same batch.
+///
+/// *Cost*: that of `arrange`. *State*: the rows of two waves, and those that wait, unless they are spilled.
 ///
 /// # Panics
 ///
-/// If a row has another time than the least.
+/// If a row has another time than the least, or waves take longer than until [`after`](Waves::after). Nothing is sent
+/// until the input closes.
 pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
     rows: VecCollection<'scope, T, (K, V)>,
     name: &str,
@@ -104,7 +108,7 @@ pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
     let (mut reader, scope) = (None, rows.scope());
     let stream = rows.inner.unary_frontier(exchange, name, |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
-        waves.gate.0.borrow_mut().waiting = Some(scope.activator_for(Rc::clone(&info.address)));
+        waves.gate.0.borrow_mut().waiting.push(scope.activator_for(Rc::clone(&info.address)));
         let trace = ValSpine::new(info.clone(), None, None);
         let (trace, mut writer) = TraceAgent::new(trace, info, None);
         reader = Some(trace);
@@ -123,6 +127,7 @@ pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
                 return;
             }
             let time = (waves.time)(sent);
+            assert!(time < waves.after, "found wave {sent} at {time:?}, wanted all before {:?}", waves.after);
             match waiting.next_batch(&time, waves.bytes) {
                 Some(batch) => {
                     capability.downgrade(&time);
@@ -141,6 +146,17 @@ pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
         }
     });
     Arranged { stream, trace: reader.expect("the operator was built") }
+}
+
+/// Of large rows, fewer are collected before ranges are chosen, but at least so many.
+const SAMPLE_LEAST: usize = 4 * BUCKETS;
+/// So large may the rows be from which ranges are chosen.
+const SAMPLE_BYTES: usize = 4 << 20;
+
+/// The memory of rows, estimated from the serialized size of a few.
+fn bytes_of<E: ExchangeData>(rows: &[E]) -> usize {
+    let few: Vec<E> = rows.iter().step_by(rows.len() / 8 + 1).cloned().collect();
+    few.length_in_bytes() / few.len().max(1) * rows.len()
 }
 
 /// Rows by ranges of keys, in order.
@@ -164,7 +180,9 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K,
         match &mut self.first {
             Some(first) => {
                 first.extend(rows);
-                if first.len() > 4 * BUCKET {
+                let is_enough =
+                    first.len() > 4 * BUCKET || (first.len() > SAMPLE_LEAST && bytes_of(first) > SAMPLE_BYTES);
+                if is_enough {
                     self.choose_ranges();
                 }
             }
@@ -197,9 +215,22 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K,
             self.choose_ranges();
         }
         self.rows.make_room();
-        let (most, mut count) = (bytes / self.rows.row_bytes(), 0);
-        let mut ranges = self.next..self.next;
-        while ranges.end <= self.splitters.len() && (count == 0 || count + self.rows.len(ranges.end) <= most) {
+        while self.next <= self.splitters.len() {
+            // Ranges whose rows cancel make no batch.
+            if let Some(batch) = self.batch_of_some(time, bytes / self.rows.row_bytes()) {
+                return Some(Rc::new(batch));
+            }
+        }
+        None
+    }
+
+    /// Builds a batch of the next ranges, until these have so many rows.
+    fn batch_of_some<T: Epochs>(&mut self, time: &T, rows: usize) -> Option<OrdValBatch<Vector<((K, V), T, R)>>>
+    where
+        R: Ord,
+    {
+        let (mut count, mut ranges) = (0, self.next..self.next);
+        while ranges.end <= self.splitters.len() && (count == 0 || count + self.rows.len(ranges.end) <= rows) {
             count += self.rows.len(ranges.end);
             ranges.end += 1;
         }
@@ -210,7 +241,6 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K,
             sorting.extend(self.rows.take(range).map(|(row, diff)| (row, time.clone(), diff)));
             sort_in_parts(&mut sorting, &mut |part| builder.push(part));
         }
-        let batch: Option<OrdValBatch<Vector<((K, V), T, R)>>> = builder.done();
-        batch.map(Rc::new)
+        builder.done()
     }
 }

@@ -40,16 +40,16 @@ struct Loaded {
 struct Split {
     wave: usize,
     waiting: Option<usize>,
+    is_scarce: bool,
 }
 
-/// Told of what is spilled.
 fn spill(split: Split, folder: &Path, told: mpsc::Sender<usize>) -> Option<Spill> {
     let tell =
         move |block: std::io::Result<usize>| told.send(block.expect("the disk works")).expect("somebody listens");
-    Some(Spill::new(folder, split.waiting?, tell))
+    Some(Spill::new(folder, split.waiting?, tell).with_less_while(move || split.is_scarce))
 }
 
-fn load(rows: &[Row], workers: usize, split: Split) -> Loaded {
+fn load(rows: &[(Row, isize)], workers: usize, split: Split) -> Loaded {
     let (rows, folder) = (rows.to_vec(), tempfile::tempdir().expect("a folder"));
     let (told, spilled) = mpsc::channel();
     let path = folder.path().to_owned();
@@ -89,11 +89,11 @@ fn load(rows: &[Row], workers: usize, split: Split) -> Loaded {
                 groups.inner.inspect(move |update| into.borrow_mut().groups[nth].push(*update)).probe_with(&probe);
             }
         });
-        rows.iter().skip(index).step_by(workers).for_each(|row| input.insert(*row));
+        rows.iter().skip(index).step_by(workers).for_each(|(row, diff)| input.update(*row, *diff));
         drop(input);
         while worker.step() || !probe.done() {
             probe.with_frontier(|frontier| done.set(frontier.first().copied().unwrap_or(AFTER)));
-            gate.open(done.get());
+            gate.advance_to(done.get());
         }
         loaded.take()
     });
@@ -108,10 +108,13 @@ fn load(rows: &[Row], workers: usize, split: Split) -> Loaded {
 }
 
 /// Checks all that a load gave against its definition.
-fn check(rows: &[Row], loaded: &Loaded) {
+fn check(rows: &[(Row, isize)], loaded: &Loaded) {
+    let mut weights: BTreeMap<Row, isize> = BTreeMap::new();
+    rows.iter().for_each(|(row, diff)| *weights.entry(*row).or_default() += diff);
     let mut of_key: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    rows.iter().for_each(|(key, value)| of_key.entry(*key).or_default().push(*value));
-    of_key.values_mut().for_each(|values| values.sort_unstable());
+    for ((key, value), weight) in weights.into_iter().filter(|(_, weight)| *weight != 0) {
+        of_key.entry(key).or_default().extend((0..weight).map(|_| value));
+    }
 
     // Each row is in one batch, with all of its key, and on each worker keys ascend from wave to wave.
     let (mut found, mut wave_of, mut last) = (BTreeMap::new(), BTreeMap::new(), None);
@@ -159,7 +162,8 @@ fn check(rows: &[Row], loaded: &Loaded) {
 
 fn splits() -> impl Strategy<Value = Split> {
     let waiting = prop_oneof![Just(None), Just(Some(0)), Just(Some(300)), Just(Some(1 << 20))];
-    (prop_oneof![Just(1_usize), Just(500), Just(1 << 20)], waiting).prop_map(|(wave, waiting)| Split { wave, waiting })
+    let wave = prop_oneof![Just(1_usize), Just(500), Just(1 << 20)];
+    (wave, waiting, any::<bool>()).prop_map(|(wave, waiting, is_scarce)| Split { wave, waiting, is_scarce })
 }
 
 proptest! {
@@ -168,9 +172,14 @@ proptest! {
     #[test]
     fn waves_give_what_one_epoch_would(
         rows in vec((prop_oneof![Just(7_u32), 0..2_000_u32], 0..60_u32), 0..400),
+        taken_back in vec(any::<bool>(), 400),
         workers in prop_oneof![Just(1_usize), Just(2), Just(4)],
         split in splits(),
     ) {
+        // Of some keys nothing is left, and of others a part.
+        let is_taken_back = |(row, taken_back): &(&Row, bool)| *taken_back || row.0 % 3 == 0;
+        let retracted = rows.iter().zip(taken_back).filter(is_taken_back).map(|(row, _)| (*row, -1));
+        let rows: Vec<_> = rows.iter().map(|row| (*row, 1)).chain(retracted).collect();
         check(&rows, &load(&rows, workers, split));
     }
 }
@@ -179,15 +188,34 @@ proptest! {
 #[test]
 fn many_rows_are_spilled_and_read_back() {
     let mut dice = fastrand::Rng::with_seed(7);
-    let rows: Vec<Row> = (0..120_000).map(|_| (dice.u32(0..30_000), dice.u32(0..1_000))).collect();
+    let rows: Vec<(Row, isize)> = (0..120_000).map(|_| ((dice.u32(0..30_000), dice.u32(0..1_000)), 1)).collect();
     for workers in [1, 2] {
-        let loaded = load(&rows, workers, Split { wave: 200_000, waiting: Some(100_000) });
+        let loaded = load(&rows, workers, Split { wave: 200_000, waiting: Some(100_000), is_scarce: false });
         assert!(loaded.spilled > 700_000, "{} bytes", loaded.spilled);
         assert!(loaded.batches.len() > 10, "{} waves", loaded.batches.len());
         check(&rows, &loaded);
-        let in_memory = load(&rows, workers, Split { wave: usize::MAX, waiting: None });
+        let in_memory = load(&rows, workers, Split { wave: usize::MAX, waiting: None, is_scarce: true });
         assert_eq!((in_memory.batches.len(), in_memory.spilled), (workers, 0));
     }
+}
+
+/// Rows of which all fit are spilled if memory is scarce, and only then.
+#[test]
+fn rows_have_less_memory_while_it_is_scarce() {
+    let rows: Vec<(Row, isize)> =
+        (0..100_000_u32).map(|nth| ((nth.wrapping_mul(2_654_435_761) >> 8, nth), 1)).collect();
+    for is_scarce in [false, true] {
+        let loaded = load(&rows, 1, Split { wave: 200_000, waiting: Some(4_000_000), is_scarce });
+        assert_eq!(loaded.spilled > 0, is_scarce);
+        check(&rows, &loaded);
+    }
+}
+
+/// The first rows are no sample of the others: waves are as large as they must be, and right.
+#[test]
+fn rows_in_the_order_of_keys_are_right() {
+    let rows: Vec<(Row, isize)> = (0..80_000_u32).map(|nth| ((nth / 4, nth % 7), 1)).collect();
+    check(&rows, &load(&rows, 2, Split { wave: 10_000, waiting: Some(50_000), is_scarce: false }));
 }
 
 /// The last write of each key, of those that waited in memory and in files.
@@ -205,7 +233,7 @@ fn the_last_write_wins_wherever_it_waited() {
     let found = timely::execute(timely::Config::process(2), move |worker| {
         let (found, index) = (Rc::new(RefCell::new(Vec::new())), worker.index());
         let into = Rc::clone(&found);
-        let spill = spill(Split { wave: 0, waiting: Some(50_000) }, &path, told.clone());
+        let spill = spill(Split { wave: 0, waiting: Some(50_000), is_scarce: false }, &path, told.clone());
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, writes) = scope.new_input();
             let (_, prices) = differential_dataflow::input::Input::new_collection_from(

@@ -91,6 +91,11 @@ impl JobConfig {
         }
     }
 
+    /// True if a batch run splits its load into waves, so that orders need not fit memory.
+    pub(crate) fn is_in_waves(&self) -> bool {
+        self.memory.is_some() && self.tables.allow_waves()
+    }
+
     /// How values of the input are understood.
     pub(crate) fn conversion(&self) -> Conversion {
         Conversion { zone: self.zone, date_format: self.date_format.clone(), discount: self.discount }

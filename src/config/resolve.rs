@@ -168,6 +168,7 @@ fn output(args: &RunArgs, file: &ConfigFile) -> Result<OutputConfig> {
         format: args.format.or(keys.format).unwrap_or(default.format),
         codec: args.compression.or(keys.compression).unwrap_or(default.codec),
         target_bytes: target.bytes(),
+        ..default
     };
     let placing = Placing {
         partition_by: args.partition_by.clone().or(keys.partition_by).unwrap_or_default(),

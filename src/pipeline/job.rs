@@ -16,6 +16,7 @@ use super::customers::CustomerReductions;
 use super::lines::OnConflict;
 use super::step::Step;
 use super::totals::{ProductTotals, Totals};
+use super::train::LoadedLines;
 use super::{customers, days, lines, products, train};
 
 /// The input tables of a job.
@@ -133,7 +134,9 @@ impl<'scope, T: Epochs, I: Id> Job<'scope, T, I> {
         let product_totals = Step::new(customer_reductions.then(|reductions| products::totals(&reductions)));
         let items = products.clone();
         let product_sales = Step::new(product_totals.then(|totals| products::product_sales(totals, items)));
-        let models = Step::new(move || train::with_trained(models(), sampled, training.as_ref()));
+        let arranged = lines_by_customer.then(LoadedLines::Arranged);
+        let loaded = move || if is_in_waves { LoadedLines::Unarranged(sampled) } else { arranged() };
+        let models = Step::new(move || train::with_trained(models(), loaded(), training.as_ref()));
 
         Job {
             settings,

@@ -9,13 +9,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
+use timely::Container;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::{Stream, StreamVec};
 use twox_hash::XxHash64;
 
 use crate::forest::{Forest, Point, Training, point};
 use crate::model::{Id, Line};
-use crate::operators::Epochs;
+use crate::operators::{ByKey, Epochs, SortedBatch};
 
 /// An order of the sample: the hash of its id, and itself.
 type Sampled = (u64, Point);
@@ -23,7 +25,7 @@ type Sampled = (u64, Point);
 /// Given models and, if there is a training, the model trained on the orders of the first epoch.
 pub(super) fn with_trained<'scope, T: Epochs, I: Id>(
     given: VecCollection<'scope, T, Arc<Forest>>,
-    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
+    lines: LoadedLines<'scope, T, I>,
     training: Option<&Training>,
 ) -> VecCollection<'scope, T, Arc<Forest>> {
     match training {
@@ -38,29 +40,22 @@ pub(super) fn with_trained<'scope, T: Epochs, I: Id>(
 ///
 /// If the training parameters are out of range; see [`Training::check`].
 fn trained<'scope, T: Epochs, I: Id>(
-    lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
+    lines: LoadedLines<'scope, T, I>,
     training: &Training,
 ) -> VecCollection<'scope, T, Arc<Forest>> {
     training.check().expect("the training parameters are in range");
     let (size, seed) = (training.sample, training.seed);
-    let samples = lines.inner.unary_frontier(Pipeline, "Sample", move |capability, _| {
-        let mut capability = Some(capability);
-        let mut sample = Sample { size, orders: BinaryHeap::new() };
-        move |(input, frontier), output| {
-            input.for_each(|_, updates| {
-                for ((_, line), _, _) in updates.drain(..).filter(|(_, epoch, _)| *epoch == T::minimum()) {
-                    line.price.iter().for_each(|price| {
-                        sample.add((hash(&line.order, seed), point(line.quantity, *price, line.discount)));
-                    });
-                }
-            });
-            if !frontier.less_equal(&T::minimum())
-                && let Some(capability) = capability.take()
-            {
-                output.session(&capability).give_iterator(std::mem::take(&mut sample.orders).into_iter());
+    let samples = match lines {
+        LoadedLines::Arranged(lines) => samples(lines.stream, size, seed, |spans, see| {
+            for batch in spans.drain(..).filter_map(|span| span.inner) {
+                batch.rows().filter(|(_, _, epoch, _)| **epoch == T::minimum()).for_each(|(_, line, _, _)| see(line));
             }
-        }
-    });
+        }),
+        LoadedLines::Unarranged(lines) => samples(lines.inner, size, seed, |updates, see| {
+            let first = updates.drain(..).filter(|(_, epoch, _)| *epoch == T::minimum());
+            first.for_each(|((_, line), _, _)| see(&line));
+        }),
+    };
     let training = training.clone();
     let models = samples.unary_frontier(Exchange::new(|_: &Sampled| 0), "Model", move |capability, _| {
         let mut capability = Some(capability);
@@ -81,6 +76,43 @@ fn trained<'scope, T: Epochs, I: Id>(
         }
     });
     models.as_collection()
+}
+
+/// The order lines of which a sample is taken.
+pub(super) enum LoadedLines<'scope, T: Epochs, I: Id> {
+    /// By customer, which costs nothing more.
+    Arranged(ByKey<'scope, T, Option<I>, Line<I>>),
+    /// As they are before, where the first epoch is arranged in waves: scores wait for the model.
+    Unarranged(VecCollection<'scope, T, (Option<I>, Line<I>)>),
+}
+
+/// A sample of the lines of the first epoch on each worker, once it is complete. `lines` shows those in a container.
+fn samples<'scope, T: Epochs, I: Id, C: Container + Clone>(
+    stream: Stream<'scope, T, C>,
+    size: usize,
+    seed: u64,
+    lines: impl Fn(&mut C, &mut dyn FnMut(&Line<I>)) + 'static,
+) -> StreamVec<'scope, T, Sampled> {
+    stream.unary_frontier(Pipeline, "Sample", move |capability, _| {
+        let mut capability = Some(capability);
+        let mut sample = Sample { size, orders: BinaryHeap::new() };
+        move |(input, frontier), output| {
+            input.for_each(|_, container| {
+                if capability.is_some() {
+                    lines(container, &mut |line| {
+                        line.price.iter().for_each(|price| {
+                            sample.add((hash(&line.order, seed), point(line.quantity, *price, line.discount)));
+                        });
+                    });
+                }
+            });
+            if !frontier.less_equal(&T::minimum())
+                && let Some(capability) = capability.take()
+            {
+                output.session(&capability).give_iterator(std::mem::take(&mut sample.orders).into_iter());
+            }
+        }
+    })
 }
 
 /// The orders with the least hashes seen so far.

@@ -125,6 +125,7 @@ fn run_to_sinks(
     let mut context = RunContext::new(config, intake, cluster, failure)?;
     context.waves = WavesOfRun::of(config);
     open_sinks(&mut context, config, sinks)?;
+    context.waves.iter().try_for_each(|waves| waves.check())?;
     let model = saved_model(config, &context, sinks)?;
     let context = Arc::new(context);
     let guards = match context.intake.has_text_ids() {

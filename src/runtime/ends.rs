@@ -35,7 +35,7 @@ type RejectionUpdate = (Rejection, Epoch, isize);
 pub(super) struct Ends<'scope> {
     context: Arc<RunContext>,
     scope: Scope<'scope, Epoch>,
-    /// What is told how far the tables are, if the first epoch is split into waves.
+    /// Paces the waves, if the first epoch is split into waves.
     gate: Option<WaveGate<Epoch>>,
     ends: Vec<NamedEnd<'scope>>,
     /// The parts of the tables that are not ended yet.
@@ -204,15 +204,12 @@ impl AllEnds {
             }
         }
         let mut open = least(frontiers).first().copied().unwrap_or(Epoch::MAX);
-        if let Some(gate) = &self.gate
-            && left < Left::Epochs
-            && open < Epoch::MAX
-        {
-            if self.has_tables {
-                gate.open(open);
+        if let Some(gate) = &self.gate {
+            if self.has_tables && left < Left::Epochs {
+                gate.advance_to(open);
             }
             // All waves are of the first epoch, which ends with the input.
-            open = 0;
+            open = if open < Epoch::MAX { 0 } else { open };
         }
         if left < Left::Epochs && open > self.open {
             self.seal(open);

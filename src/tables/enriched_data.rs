@@ -151,7 +151,7 @@ fn joined<'scope, I: ShopId>(job: &Job<'scope, Epoch, I>, context: &EndContext) 
             let frontier = least(frontiers);
             let gathered = gathering.as_ref().map(|asked| GatheredJoin { asked, is_free: turn.is_free });
             let left = join.join(frontier.borrow(), gathered, |epoch, rows| match rows {
-                _ if *epoch < from => Ok(()),
+                _ if *epoch < from && !is_in_waves => Ok(()),
                 EnrichedRows::First(parts, products) => {
                     let all = || ItemColumns::of(products.iter().map(|item| Some(&**item)), &layout);
                     let sharing = if dictionaries { Sharing::Dictionary } else { Sharing::Copied };

@@ -39,7 +39,7 @@ pub(crate) fn rows_end<'scope, B: Table, I: ShopId>(
     let (together, is_in_waves) = (context.together && !table.order().is_empty(), context.is_in_waves);
     TableEnd::new(move |builder| {
         let (first, open, gathered) = (Vec::new(), BTreeMap::new(), Gathered::default());
-        let mut end = RowsEnd::<B, I> { table, layout, schema, is_in_waves, first, open, gathered };
+        let mut end = RowsEnd::<B, I> { table, layout, schema, is_in_waves, first, open, consolidated: 0, gathered };
         let mut receive: ReceiveRows<B::Row<I>> = if together {
             let mut input = builder.new_input(rows.inner, Exchange::new(|_: &(B::Row<I>, Epoch, isize)| 0));
             Box::new(move |take| input.for_each(|_, updates| take(updates)))
@@ -73,6 +73,8 @@ struct RowsEnd<B: Table, I: ShopId> {
     first: Vec<B::Row<I>>,
     /// All others, by epoch.
     open: BTreeMap<Epoch, Vec<(B::Row<I>, isize)>>,
+    /// In waves, how many of them were left when they were last consolidated.
+    consolidated: usize,
     gathered: Gathered<B::Row<I>>,
 }
 
@@ -94,10 +96,15 @@ impl<R> Default for Gathered<R> {
 impl<R: Ord> Gathered<R> {
     fn add(&mut self, rows: &mut Vec<(R, isize)>) {
         self.rows.append(rows);
-        if self.rows.len() > 2 * self.consolidated + BATCH_ROWS {
-            consolidate(&mut self.rows);
-            self.consolidated = self.rows.len();
-        }
+        consolidate_sometimes(&mut self.rows, &mut self.consolidated);
+    }
+}
+
+/// Consolidates rows if there are more than twice as many as when they were last consolidated.
+fn consolidate_sometimes<R: Ord>(rows: &mut Vec<(R, isize)>, consolidated: &mut usize) {
+    if rows.len() > 2 * *consolidated + BATCH_ROWS {
+        consolidate(rows);
+        *consolidated = rows.len();
     }
 }
 
@@ -105,13 +112,18 @@ impl<B: Table, I: ShopId> RowsEnd<B, I> {
     /// Takes updates of this epoch and later ones.
     fn take(&mut self, updates: &mut Vec<(B::Row<I>, Epoch, isize)>, from: Epoch) {
         let is_sent_once = self.table.is_sent_once();
-        for (row, epoch, diff) in updates.drain(..).filter(|(_, epoch, _)| *epoch >= from) {
-            let epoch = if self.is_in_waves { FIRST_EPOCH } else { epoch };
+        let is_in_waves = self.is_in_waves;
+        let epoch_of = |time| if is_in_waves { FIRST_EPOCH } else { time };
+        let updates = updates.drain(..).map(|(row, time, diff)| (row, epoch_of(time), diff));
+        for (row, epoch, diff) in updates.filter(|(_, epoch, _)| *epoch >= from) {
             if is_sent_once && epoch == FIRST_EPOCH && diff == 1 {
                 self.first.push(row);
             } else {
                 self.open.entry(epoch).or_default().push((row, diff));
             }
+        }
+        if is_in_waves && let Some(rows) = self.open.get_mut(&FIRST_EPOCH) {
+            consolidate_sometimes(rows, &mut self.consolidated);
         }
     }
 

@@ -50,10 +50,15 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
-    /// True if the rows are right where the customers of a run come one range after the other, each at a time of its
-    /// own, as they do if there is not enough memory for all of them. Lines, patterns and accounts of earlier customers
-    /// can't be looked up then, so nothing may be joined with them that is not of the same time. Sums over all customers
-    /// come at a time after the last. One table for which this is false keeps a run from doing so.
+    /// True if the rows are right when a run with a [memory limit](crate::config::JobConfig::memory) splits its load into
+    /// waves: each has all order lines of some customers, at a time of its own. [Sums](Job::customer_reductions) over all
+    /// customers are sent at a time after the last wave.
+    ///
+    /// The trace of the [lines by customer](Job::lines_by_customer) is then empty, so a join with it finds only lines of
+    /// the same time. Nor may an operator hold back a time until its input closes: the next wave waits for it. Rows that
+    /// are not [sent once](Self::is_sent_once) are kept until the last wave.
+    ///
+    /// One table for which this is false keeps the run from splitting its load.
     fn allows_waves(&self) -> bool {
         false
     }

@@ -38,6 +38,8 @@ pub(super) fn of_config(config: &JobConfig, cluster: &ClusterConfig) -> Fingerpr
         ("max_rejected", text(&config.max_rejected)),
         ("max_rejected_share", text(&config.max_rejected_share)),
         ("functions", functions.join(", ")),
+        // Where one process splits its load, all must: they share what the tables are made of.
+        ("memory limit", if config.is_in_waves() { "yes" } else { "no" }.to_owned()),
         ("anomaly.model", model),
         ("anomaly", text(&anomaly.training)),
     ];

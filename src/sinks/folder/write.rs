@@ -70,9 +70,8 @@ pub(crate) struct PartWriter {
     chunks: HashMap<OutputPartition, Chunk>,
 }
 
-/// The size at which a chunk is appended to its file.
+/// The rows at which a chunk is appended to its file, if it is not large enough before.
 const CHUNK_ROWS: usize = 1 << 20;
-const CHUNK_BYTES: usize = 64 << 20;
 /// Rows of a sorted partition encoded at a time.
 const SORTED_ROWS: usize = 1 << 13;
 
@@ -267,7 +266,7 @@ impl TableWriter {
     }
 
     fn is_full(&self, chunk: &Chunk) -> bool {
-        let bytes_max = usize::try_from(self.format.target_bytes).map_or(CHUNK_BYTES, |target| target.min(CHUNK_BYTES));
+        let bytes_max = usize::try_from(self.format.target_bytes.min(self.format.chunk_bytes)).unwrap_or(usize::MAX);
         chunk.is_full(CHUNK_ROWS, bytes_max)
     }
 

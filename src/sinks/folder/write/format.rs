@@ -11,12 +11,20 @@ pub struct FileFormat {
     pub codec: Codec,
     /// The approximate size at which a file is closed and the next one is opened.
     pub target_bytes: u64,
+    /// The most bytes that a worker encodes before it appends them to a file: a Parquet row group, which has at most
+    /// 1,048,576 rows, or a part of a text. Each worker holds about twice as much for each table and partition.
+    pub chunk_bytes: u64,
 }
 
-/// Snappy-compressed Parquet files of 128 MiB.
+/// Snappy-compressed Parquet files of 128 MiB, in chunks of at most 64 MiB.
 impl Default for FileFormat {
     fn default() -> Self {
-        FileFormat { format: OutputFormat::Parquet, codec: Codec::Snappy, target_bytes: 128 << 20 }
+        FileFormat {
+            format: OutputFormat::Parquet,
+            codec: Codec::Snappy,
+            target_bytes: 128 << 20,
+            chunk_bytes: 64 << 20,
+        }
     }
 }
 
