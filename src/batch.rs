@@ -67,7 +67,8 @@ pub fn run(config: &RunConfig, progress: &Arc<Progress>) -> Result<Report> {
     Ok(report)
 }
 
-/// The share of a worker's memory that a chunk of a file has while it is encoded; it takes twice that when it is finished.
+/// The share of a worker's memory that a chunk of a file has while it is encoded; it takes twice that when it is
+/// finished.
 const SHARE_OF_CHUNK: u64 = 24;
 /// Smaller chunks make files that are slow to read.
 const CHUNK_BYTES_MIN: u64 = 1 << 20;

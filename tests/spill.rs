@@ -212,8 +212,8 @@ fn rows_that_functions_reject_are_those_of_a_run_with_enough_memory() {
     assert!(rejected(&report) > 1_000 && of_waves.spilled_bytes > 0);
 }
 
-/// A table of a program: for each customer among the five with most orders, the number of order lines. It looks lines up
-/// after later customers have come, so it does not allow waves.
+/// A table of a program: for each customer among the five with most orders, the number of order lines. It looks lines
+/// up after later customers have come, so it does not allow waves.
 struct Busiest;
 
 impl Table for Busiest {

@@ -29,8 +29,8 @@ pub struct Spill {
 }
 
 impl Spill {
-    /// Waiting rows that exceed `bytes` are written to files in `folder`. The limit is one for each operator and worker,
-    /// and approximate: the size of a row is estimated from its serialized form.
+    /// Waiting rows that exceed `bytes` are written to files in `folder`. The limit is one for each operator and
+    /// worker, and approximate: the size of a row is estimated from its serialized form.
     ///
     /// `on_block` is called with the size of each block that is written. If a block can't be written or read, it is
     /// called with the error: rows are lost then, so the job must end.

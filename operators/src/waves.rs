@@ -64,8 +64,8 @@ impl<T: Epochs> WaveGate<T> {
         WaveGate(Rc::new(RefCell::new(Gate { done: T::minimum(), waiting: Vec::new() })))
     }
 
-    /// The end of the dataflow has finished everything before this time. It must be called until all waves are sent, also
-    /// when the end is closed: then with a time after all waves.
+    /// The end of the dataflow has finished everything before this time. It must be called until all waves are sent,
+    /// also when the end is closed: then with a time after all waves.
     pub fn advance_to(&self, done: T) {
         let mut gate = self.0.borrow_mut();
         if gate.done < done {
@@ -87,11 +87,11 @@ impl<T: Epochs> Default for WaveGate<T> {
 
 /// The rows by key as [`arrange`](crate::arrange()) arranges them, but range by range, each at a time of its own.
 ///
-/// Ranges are chosen from the first rows, so these should be a fair sample of all. The trace stays empty: a batch has all
-/// rows of its keys, and is freed when its readers drop it. So this is for operators that read batches, such as
+/// Ranges are chosen from the first rows, so these should be a fair sample of all. The trace stays empty: a batch has
+/// all rows of its keys, and is freed when its readers drop it. So this is for operators that read batches, such as
 /// [`SharedReduce::in_waves`](crate::SharedReduce::in_waves) and [`with_side_input`](crate::with_side_input()) with a
-/// record that does not change. Others have the same type of input, but find nothing: a join loses all matches that
-/// are not in the same batch.
+/// record that does not change. Others have the same type of input, but find nothing: a join loses all matches that are
+/// not in the same batch.
 ///
 /// *Cost*: that of `arrange`. *State*: the rows of two waves, and those that wait, unless they are spilled.
 ///
@@ -112,7 +112,7 @@ pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
         let trace = ValSpine::new(info.clone(), None, None);
         let (trace, mut writer) = TraceAgent::new(trace, info, None);
         reader = Some(trace);
-        let mut waiting = KeyRanges::new(waves.spill.clone());
+        let mut waiting = RowsByRange::new(waves.spill.clone());
         let (mut held, mut sent) = (Some(capability), 0);
         move |(input, frontier), output| {
             input.for_each(|_, updates| {
@@ -160,7 +160,7 @@ fn bytes_of<E: ExchangeData>(rows: &[E]) -> usize {
 }
 
 /// Rows by ranges of keys, in order.
-struct KeyRanges<K, V, R> {
+struct RowsByRange<K, V, R> {
     /// The least key of each range after the first.
     splitters: Vec<K>,
     rows: WaitingLists<((K, V), R)>,
@@ -170,10 +170,10 @@ struct KeyRanges<K, V, R> {
     next: usize,
 }
 
-impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> KeyRanges<K, V, R> {
+impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<K, V, R> {
     fn new(spill: Option<Spill>) -> Self {
         let rows = WaitingLists::new(BUCKETS).spilling(spill);
-        KeyRanges { splitters: Vec::new(), rows, first: Some(Vec::new()), next: 0 }
+        RowsByRange { splitters: Vec::new(), rows, first: Some(Vec::new()), next: 0 }
     }
 
     fn extend(&mut self, rows: impl Iterator<Item = ((K, V), R)>) {

@@ -145,7 +145,9 @@ mod tests {
         let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).map(cells).collect();
         // A link, without its target.
         let plain = |cell: &str| cell.split("](").next().unwrap_or_default().replace(['`', '['], "");
-        let is_of_serve = |row: &&Vec<String>| !row[2].starts_with("`--report") && row[4] != "`info`";
+        let is_of_run =
+            |row: &&Vec<String>| ["`--report", "`--spill-folder"].iter().any(|flag| row[2].starts_with(flag));
+        let is_of_serve = |row: &&Vec<String>| !is_of_run(row) && row[4] != "`info`";
         let wanted = rows.iter().filter(is_of_serve).map(|row| {
             let flag = plain(&row[2]).split(' ').next().unwrap_or_default().trim_start_matches("--").to_owned();
             (plain(&row[1]), flag, plain(&row[4]))

@@ -34,9 +34,9 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
                 status.into_iter().for_each(|status| drop(fs::remove_file(status)));
                 eprintln!(
                     "error: out of memory: the process takes {resident} KiB, and the limit is {limit} KiB \
-                     (--memory-limit). A run keeps products, customers and the files that it writes in memory, a service \
-                     all orders, too: use a larger machine, for a run several processes (--hosts) or fewer tables \
-                     (--tables), or look for values of an unusual size in the input"
+                     (--memory-limit). A run keeps products, customers and row groups in memory, a service all orders, \
+                     too: use a larger machine, for a run fewer workers (--workers), several processes (--hosts) or \
+                     fewer tables (--tables), or look for values of an unusual size in the input"
                 );
                 process::exit(1);
             }
@@ -52,8 +52,8 @@ pub(super) fn available() -> Option<u64> {
     process_memory::of_machine().into_iter().chain(limits).min().map(|bytes: u64| bytes / 20 * 19)
 }
 
-/// The files with the limits of a group and of those around it, given its line in `/proc/self/cgroup`: that of version 2,
-/// or the one of version 1 that counts memory. In a container, the outermost group is the container's.
+/// The files with the limits of a group and of those around it, given its line in `/proc/self/cgroup`: that of version
+/// 2, or the one of version 1 that counts memory. In a container, the outermost group is the container's.
 fn limits_of_group(line: &str) -> Vec<PathBuf> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (folder, file) = match parts.next() {

@@ -23,8 +23,8 @@ pub(super) struct WavesOfRun {
     spilled: AtomicU64,
 }
 
-/// Orders wait in two operators, of which one empties while the other fills. A quarter of the memory for each leaves half
-/// of it for everything else.
+/// Orders wait in two operators, of which one empties while the other fills. A quarter of the memory for each leaves
+/// half of it for everything else.
 const SHARE_OF_WAITING: u64 = 4;
 /// Two waves are on their way at a time, and a wave takes about twice its rows.
 const SHARE_OF_WAVE: u64 = 32;
@@ -91,8 +91,8 @@ impl WavesOfRun {
 
     fn error(&self, cause: &io::Error) -> Error {
         Error::failed(format!(
-            "{}: orders that do not fit the memory limit can't be written or read there: {cause}; make room, name another \
-             folder (--spill-folder), or allow more memory (--memory-limit)",
+            "{}: orders that do not fit the memory limit can't be written or read there: {cause}; make room, name \
+             another folder (--spill-folder), or allow more memory (--memory-limit)",
             self.folder.display()
         ))
     }

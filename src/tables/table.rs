@@ -50,13 +50,13 @@ pub trait Table: Send + Sync + 'static {
         true
     }
 
-    /// True if the rows are right when a run with a [memory limit](crate::config::JobConfig::memory) splits its load into
-    /// waves: each has all order lines of some customers, at a time of its own. [Sums](Job::customer_reductions) over all
-    /// customers are sent at a time after the last wave.
+    /// True if the rows are right when a run with a [memory limit](crate::config::JobConfig::memory) splits its load
+    /// into waves: each has all order lines of some customers, at a time of its own. [Sums](Job::customer_reductions)
+    /// over all customers are sent at a time after the last wave.
     ///
-    /// The trace of the [lines by customer](Job::lines_by_customer) is then empty, so a join with it finds only lines of
-    /// the same time. Nor may an operator hold back a time until its input closes: the next wave waits for it. Rows that
-    /// are not [sent once](Self::is_sent_once) are kept until the last wave.
+    /// The trace of the [lines by customer](Job::lines_by_customer) is then empty, so a join with it finds only lines
+    /// of the same time. Nor may an operator hold back a time until its input closes: the next wave waits for it. Rows
+    /// that are not [sent once](Self::is_sent_once) are kept until the last wave.
     ///
     /// One table for which this is false keeps the run from splitting its load.
     fn allows_waves(&self) -> bool {
