@@ -159,10 +159,10 @@ fn bytes_of<E: ExchangeData>(rows: &[E]) -> usize {
     few.length_in_bytes() / few.len().max(1) * rows.len()
 }
 
-/// Rows by ranges of keys, in order.
+/// Rows by ranges of keys, in order. The rows of a key that has many are in several ranges.
 struct RowsByRange<K, V, R> {
-    /// The least key of each range after the first.
-    splitters: Vec<K>,
+    /// The least row of each range after the first: its key, and its value unless the range begins with the key.
+    splitters: (Vec<K>, Vec<Option<V>>),
     rows: WaitingLists<((K, V), R)>,
     /// The first rows, from which ranges are chosen; `None` once they are.
     first: Option<Vec<((K, V), R)>>,
@@ -173,7 +173,7 @@ struct RowsByRange<K, V, R> {
 impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<K, V, R> {
     fn new(spill: Option<Spill>) -> Self {
         let rows = WaitingLists::new(BUCKETS).spilling(spill);
-        RowsByRange { splitters: Vec::new(), rows, first: Some(Vec::new()), next: 0 }
+        RowsByRange { splitters: (Vec::new(), Vec::new()), rows, first: Some(Vec::new()), next: 0 }
     }
 
     fn extend(&mut self, rows: impl Iterator<Item = ((K, V), R)>) {
@@ -190,20 +190,41 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<
         }
     }
 
+    #[inline]
     fn push(&mut self, row: ((K, V), R)) {
-        let range = self.splitters.partition_point(|splitter| *splitter <= row.0.0);
+        let (key, value) = &row.0;
+        let (keys, values) = &self.splitters;
+        let mut range = keys.partition_point(|splitter| splitter <= key);
+        if range > 0 && keys[range - 1] == *key {
+            let start = keys[..range].partition_point(|splitter| splitter < key);
+            let is_passed = |splitter: &Option<V>| splitter.as_ref().is_none_or(|splitter| splitter <= value);
+            range = start + values[start..range].partition_point(is_passed);
+        }
         self.rows.push(range, row);
     }
 
     /// Chooses ranges into which rows like the first ones go in about equal parts.
     fn choose_ranges(&mut self) {
         let first = self.first.take().unwrap_or_default();
-        let mut sample = sample_of(first.iter().map(|((key, _), _)| key), first.len());
+        let mut sample = sample_of(first.iter().map(|(row, _)| row), first.len());
         sample.sort_unstable();
-        let splitters = (1..BUCKETS).filter_map(|range| sample.get(range * sample.len() / BUCKETS));
-        self.splitters = splitters.map(|key| (*key).clone()).collect();
-        self.splitters.dedup();
+        let mut splitters: Vec<_> =
+            (1..BUCKETS).filter_map(|range| sample.get(range * sample.len() / BUCKETS).copied()).collect();
+        splitters.dedup();
+        let mut last = None;
+        self.splitters = splitters
+            .into_iter()
+            .map(|(key, value)| {
+                let is_same = last.replace(key) == Some(key);
+                (key.clone(), is_same.then(|| value.clone()))
+            })
+            .unzip();
         first.into_iter().for_each(|row| self.push(row));
+    }
+
+    /// True if the rows of no key are both in this range and in an earlier one.
+    fn begins_with_key(&self, range: usize) -> bool {
+        range.checked_sub(1).is_none_or(|splitter| self.splitters.1[splitter].is_none())
     }
 
     /// The batch of the next ranges that have rows, until these take so many bytes; `None` if there are none.
@@ -215,7 +236,7 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<
             self.choose_ranges();
         }
         self.rows.make_room();
-        while self.next <= self.splitters.len() {
+        while self.next <= self.splitters.0.len() {
             // Ranges whose rows cancel make no batch.
             if let Some(batch) = self.batch_of_some(time, bytes / self.rows.row_bytes()) {
                 return Some(Rc::new(batch));
@@ -230,9 +251,12 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<
         R: Ord,
     {
         let (mut count, mut ranges) = (0, self.next..self.next);
-        while ranges.end <= self.splitters.len() && (count == 0 || count + self.rows.len(ranges.end) <= rows) {
-            count += self.rows.len(ranges.end);
-            ranges.end += 1;
+        while ranges.end <= self.splitters.0.len() {
+            let count_with = count + self.rows.len(ranges.end);
+            if count > 0 && count_with > rows && self.begins_with_key(ranges.end) {
+                break;
+            }
+            (count, ranges.end) = (count_with, ranges.end + 1);
         }
         self.next = ranges.end;
         let mut builder = ValBuilder::with_capacity(0, count, 0);

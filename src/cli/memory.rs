@@ -34,9 +34,10 @@ pub(super) fn limit(limit: Option<u64>, progress: &Arc<Progress>, status: Option
                 status.into_iter().for_each(|status| drop(fs::remove_file(status)));
                 eprintln!(
                     "error: out of memory: the process takes {resident} KiB, and the limit is {limit} KiB \
-                     (--memory-limit). A run keeps products, customers and row groups in memory, a service all orders, \
-                     too: use a larger machine, for a run fewer workers (--workers), several processes (--hosts) or \
-                     fewer tables (--tables), or look for values of an unusual size in the input"
+                     (--memory-limit). A run keeps products, customers, row groups and the orders of one customer (or \
+                     all guests) in memory, a service all orders: use a larger machine, for a run fewer workers \
+                     (--workers), several processes (--hosts) or fewer tables (--tables), or look for values of an \
+                     unusual size in the input"
                 );
                 process::exit(1);
             }

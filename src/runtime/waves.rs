@@ -62,7 +62,13 @@ impl WavesOfRun {
     ///
     /// If they can't.
     pub(super) fn check(&self) -> Result<()> {
-        Spill::check(&self.folder).map_err(|cause| self.error(&cause))
+        Spill::check(&self.folder).map_err(|cause| {
+            Error::usage(format!(
+                "{}: found no folder in which files can be made, for orders that do not fit the memory limit: {cause}; \
+                 name another (--spill-folder)",
+                self.folder.display()
+            ))
+        })
     }
 
     /// The bytes that were written to files.
