@@ -237,7 +237,7 @@ fn the_last_write_wins_wherever_it_waited() {
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, writes) = scope.new_input();
             let (_, prices) = differential_dataflow::input::Input::new_collection_from(
-                &mut scope.clone(),
+                &scope,
                 (0..25_u32).map(|price| (price, (price * 10, ()))).take(if index == 0 { 25 } else { 0 }),
             );
             let hooks = JoinHooks { inspect: |_: &u32, _: &u32, _: &u32| (), touch: |_: &u32, _: &u32| (), spill };
