@@ -141,6 +141,7 @@ fn check(rows: &[(Row, isize)], loaded: &Loaded) {
     }
 
     // Sums are sent once by each worker, after the last wave.
+    let workers = loaded.batches.keys().map(|(worker, _)| worker).collect::<BTreeSet<_>>().len();
     let parts_of = |part: fn(u32) -> u32, group: fn(u32) -> u32| {
         let mut groups: BTreeMap<u32, isize> = BTreeMap::new();
         for values in of_key.values() {
@@ -151,11 +152,13 @@ fn check(rows: &[(Row, isize)], loaded: &Loaded) {
     };
     let expected = [parts_of(|value| value / 4, |part| part % 4), parts_of(|value| value % 5, |part| part)];
     for (updates, expected) in loaded.groups.iter().zip(expected) {
-        let mut found: BTreeMap<u32, isize> = BTreeMap::new();
+        let (mut found, mut sent): (BTreeMap<u32, isize>, BTreeMap<u32, usize>) = Default::default();
         for (group, time, diff) in updates {
             assert_eq!(*time, AFTER);
             *found.entry(*group).or_default() += diff;
+            *sent.entry(*group).or_default() += 1;
         }
+        assert!(sent.values().all(|updates| *updates <= workers), "{sent:?} by {workers} workers");
         assert_eq!(found, expected);
     }
 }
