@@ -148,6 +148,22 @@ pub(crate) fn sample_of<D>(records: impl Iterator<Item = D>, count: usize) -> Ve
     records.step_by((count / (BUCKETS * SAMPLES)).max(1)).collect()
 }
 
+/// The bucket of a row: the one after the last splitter that is not greater. Of splitters with the row's key,
+/// `is_passed` tells by their values which are not.
+#[inline]
+pub(crate) fn bucket_of<K: Ord, V>(
+    (keys, values): &(Vec<K>, Vec<V>),
+    key: &K,
+    is_passed: impl Fn(&V) -> bool,
+) -> usize {
+    let end = keys.partition_point(|splitter| splitter <= key);
+    if end == 0 || keys[end - 1] != *key {
+        return end;
+    }
+    let start = keys[..end].partition_point(|splitter| splitter < key);
+    start + values[start..end].partition_point(is_passed)
+}
+
 /// Updates in buckets: each bucket's come before the next one's.
 struct Buckets<K, V, T, R> {
     /// The least row of each bucket after the first, as keys and values. Keys, which mostly decide, lie close together.
@@ -177,16 +193,9 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
         }
     }
 
-    /// The bucket of a row: the one after the last splitter that is not greater.
     #[inline]
     fn bucket(&self, (key, value): &(K, V)) -> usize {
-        let (keys, values) = &self.splitters;
-        let end = keys.partition_point(|splitter| splitter <= key);
-        if end == 0 || keys[end - 1] != *key {
-            return end;
-        }
-        let start = keys[..end].partition_point(|splitter| splitter < key);
-        start + values[start..end].partition_point(|splitter| splitter <= value)
+        bucket_of(&self.splitters, key, |splitter| splitter <= value)
     }
 
     /// Makes buckets into which updates like these go in about equal parts.

@@ -25,7 +25,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::progress::frontier::Antichain;
 use timely::scheduling::Activator;
 
-use crate::arrange::{BUCKET, BUCKETS, sample_of, sort_in_parts};
+use crate::arrange::{BUCKET, BUCKETS, bucket_of, sample_of, sort_in_parts};
 use crate::batch::{Batch, ByKey};
 use crate::bounds::{Epochs, Key};
 use crate::exchange::route;
@@ -52,7 +52,7 @@ pub struct Waves<T> {
 pub struct WaveGate<T>(Rc<RefCell<Gate<T>>>);
 
 struct Gate<T> {
-    /// What is done is before this time.
+    /// Everything before this time is done.
     done: T,
     waiting: Vec<Activator>,
 }
@@ -97,7 +97,7 @@ impl<T: Epochs> Default for WaveGate<T> {
 ///
 /// # Panics
 ///
-/// If a row has another time than the least, or waves take longer than until [`after`](Waves::after). Nothing is sent
+/// If a row has another time than the least, or a wave's time is not before [`after`](Waves::after). Nothing is sent
 /// until the input closes.
 pub fn arrange_in_waves<'scope, T: Epochs, K: Key, V: ExchangeData>(
     rows: VecCollection<'scope, T, (K, V)>,
@@ -193,13 +193,8 @@ impl<K: ExchangeData, V: ExchangeData, R: ExchangeData + Semigroup> RowsByRange<
     #[inline]
     fn push(&mut self, row: ((K, V), R)) {
         let (key, value) = &row.0;
-        let (keys, values) = &self.splitters;
-        let mut range = keys.partition_point(|splitter| splitter <= key);
-        if range > 0 && keys[range - 1] == *key {
-            let start = keys[..range].partition_point(|splitter| splitter < key);
-            let is_passed = |splitter: &Option<V>| splitter.as_ref().is_none_or(|splitter| splitter <= value);
-            range = start + values[start..range].partition_point(is_passed);
-        }
+        let is_passed = |splitter: &Option<V>| splitter.as_ref().is_none_or(|splitter| splitter <= value);
+        let range = bucket_of(&self.splitters, key, is_passed);
         self.rows.push(range, row);
     }
 

@@ -95,7 +95,7 @@ pub(crate) struct EnrichedJoin<T: Epochs, I: Id> {
     changes: BTreeMap<T, EpochChanges<I>>,
     accounts: UniqueRows<Option<I>, Arc<Account>>,
     products: UniqueRows<I, Arc<Product>>,
-    /// The products of the first epoch, while it is joined or there are waves.
+    /// The products of all waves, once the first has begun.
     items: Option<Rc<ItemPositions<I>>>,
     /// Complete epochs that are gathered until they are asked for, and the first of them.
     gathered: Option<(T, EpochChanges<I>)>,

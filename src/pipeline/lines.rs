@@ -42,8 +42,7 @@ pub(super) fn priced<'scope, T: Epochs, I: Id>(
     latest_joined_with(orders, products, "Order lines", product, line, JoinHooks { inspect, touch, spill })
 }
 
-/// The order lines of each customer, in the order of days and order ids; if there are waves, some customers after the
-/// other.
+/// The order lines of each customer, in the order of days and order ids; in waves, range by range of customers.
 pub(super) fn by_customer<'scope, T: Epochs, I: Id>(
     lines: VecCollection<'scope, T, (Option<I>, Line<I>)>,
     waves: Option<Waves<T>>,
