@@ -11,8 +11,6 @@
 //!
 //! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
 
-use std::cmp::Ordering;
-
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::CapabilitySet;
@@ -147,24 +145,35 @@ where
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
         let DistinctReducer { name, part, group, term, once, sums, .. } = self;
-        change.for_each_update(|value, time, weight| {
+        let part = |value: &V| part(key, value);
+        let group = |part: &P| group(key, part);
+        let add_term = |sums: &mut Sums<G, T, R>, value: &V, time: &T, weight: isize| {
             if let Some((group, term)) = term(key, value) {
                 sums.add(group, time, term.multiply(&weight));
             }
-        });
-        let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
-        match change.only_time() {
-            Some(time) if change.is_new() => {
-                let mut steps = change.steps();
-                steps.advance();
-                let is_sorted = each_part(&steps.values(), |value| part(key, value), |found| count(found, time, 1));
+        };
+        if let Some(time) = change.only_time().filter(|_| change.is_new()) {
+            let mut steps = change.steps();
+            steps.advance();
+            let mut last = None;
+            for (value, weight) in steps.values().ascending() {
+                add_term(sums, value, time, weight);
+                let found = part(value);
                 assert!(
-                    is_sorted,
+                    found >= last,
                     "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
                 );
+                if found > last {
+                    found.iter().for_each(|found| sums.add(group(found), time, once.clone()));
+                    last = found;
+                }
             }
-            _ => each_change(change, |value| part(key, value), &mut count),
+            return;
         }
+        change.for_each_update(|value, time, weight| add_term(sums, value, time, weight));
+        each_change(change, part, &mut |found: &P, time: &T, diff| {
+            sums.add(group(found), time, once.clone().multiply(&diff));
+        });
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
@@ -175,27 +184,6 @@ where
     fn is_sum(&self) -> bool {
         true
     }
-}
-
-/// Shows each part that has a row, by one pass over all rows; false if a part is less than one before it.
-fn each_part<V: Ord, T: Timestamp, P: Ord>(
-    values: &Values<'_, V, T>,
-    part: impl Fn(&V) -> Option<P>,
-    mut show: impl FnMut(&P),
-) -> bool {
-    let mut last = None;
-    for (value, _) in values.ascending() {
-        let found = part(value);
-        match found.cmp(&last) {
-            Ordering::Less => return false,
-            Ordering::Equal => (),
-            Ordering::Greater => {
-                found.iter().for_each(&mut show);
-                last = found;
-            }
-        }
-    }
-    true
 }
 
 /// Shows when each part with an update got its first row or lost its last.

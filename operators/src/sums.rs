@@ -1,12 +1,11 @@
 //! Sums of diffs by group.
 
-use std::collections::BTreeMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 use differential_dataflow::Data;
 use differential_dataflow::difference::Semigroup;
-use indexmap::IndexMap;
-use indexmap::map::Entry;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::exchange::LocalHash;
 use crate::read_ahead::TOGETHER;
@@ -18,17 +17,35 @@ impl<G: Data + Hash> Group for G {}
 
 /// Sums by time and group. Diffs in sequence of one group and time cost one look-up.
 pub(crate) struct Sums<G, T, R> {
-    epochs: BTreeMap<T, EpochSums<G, R>>,
+    /// Ascending.
+    epochs: Vec<(T, EpochSums<G, R>)>,
     /// The time of all sums; `None` if each diff is added at its own.
     only: Option<T>,
 }
 
 /// The sums of a time, and diffs that are still to be added.
+///
+/// Sums of many groups are dealt into parts by the hash of their group. Diffs then wait for their part, and are added
+/// part by part, so that the sums of a part are in the cache of a core when they are looked up.
 struct EpochSums<G, R> {
-    sums: IndexMap<G, R, LocalHash>,
-    /// At most [`TOGETHER`], whose groups are then looked up together.
+    /// One part, or [`PARTS`] of them.
+    parts: Vec<SumsPart<G, R>>,
+    hasher: LocalHash,
+    /// How many diffs wait in all parts.
+    waiting: usize,
+}
+
+struct SumsPart<G, R> {
+    sums: HashTable<(G, R)>,
     waiting: Vec<(G, R)>,
 }
+
+/// The most groups that are not dealt into parts.
+const UNDEALT_MAX: usize = 1 << 13;
+/// Into how many parts sums are dealt.
+const PARTS: usize = 1 << 8;
+/// How many diffs wait for their part, at most.
+const WAITING_MAX: usize = 1 << 17;
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
@@ -39,26 +56,33 @@ impl<G, T, R> Default for Sums<G, T, R> {
 impl<G, T, R> Sums<G, T, R> {
     /// No sums yet. If there is a time, all diffs are added at this one.
     pub(crate) fn at(only: Option<T>) -> Self {
-        Sums { epochs: BTreeMap::new(), only }
+        Sums { epochs: Vec::new(), only }
     }
 }
 
 impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     pub(crate) fn add(&mut self, group: G, time: &T, diff: R) {
         let time = self.only.as_ref().unwrap_or(time);
-        let epoch = match self.epochs.get_mut(time) {
-            Some(epoch) => epoch,
-            None => self.epochs.entry(time.clone()).or_insert_with(EpochSums::new),
+        let Sums { epochs, .. } = self;
+        let at = match epochs.last() {
+            Some((last, _)) if last == time => epochs.len() - 1,
+            _ => Self::epoch_of(epochs, time),
         };
-        match epoch.waiting.last_mut() {
-            Some((last, sum)) if *last == group => sum.plus_equals(&diff),
-            _ => epoch.push(group, diff),
+        epochs[at].1.add(group, diff);
+    }
+
+    /// The index of a time, which is added if it is a new one.
+    fn epoch_of(epochs: &mut Vec<(T, EpochSums<G, R>)>, time: &T) -> usize {
+        let at = epochs.partition_point(|(other, _)| other < time);
+        if epochs.get(at).is_none_or(|(other, _)| other != time) {
+            epochs.insert(at, (time.clone(), EpochSums::new()));
         }
+        at
     }
 
     /// At most how many sums there are.
     pub(crate) fn len(&self) -> usize {
-        self.epochs.values().map(|epoch| epoch.sums.len() + epoch.waiting.len()).sum()
+        self.epochs.iter().map(|(_, sums)| sums.len()).sum()
     }
 
     /// Takes the sums that are not zero.
@@ -69,42 +93,139 @@ impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
 
     /// The sums that are not zero.
     pub(crate) fn into_updates(self) -> impl Iterator<Item = (G, T, R)> {
-        let updates = self.epochs.into_iter().flat_map(|(time, epoch)| {
-            epoch.into_sums().into_iter().map(move |(group, sum)| (group, time.clone(), sum))
-        });
+        let updates = self
+            .epochs
+            .into_iter()
+            .flat_map(|(time, epoch)| epoch.into_sums().map(move |(group, sum)| (group, time.clone(), sum)));
         updates.filter(|(_, _, sum)| !sum.is_zero())
     }
 }
 
 impl<G: Group, R: Semigroup> EpochSums<G, R> {
     fn new() -> Self {
-        EpochSums { sums: IndexMap::default(), waiting: Vec::new() }
+        EpochSums { parts: vec![SumsPart::default()], hasher: LocalHash::default(), waiting: 0 }
     }
 
-    fn push(&mut self, group: G, diff: R) {
-        if self.waiting.len() == TOGETHER {
+    fn add(&mut self, group: G, diff: R) {
+        let part = if self.is_dealt() { part_of(self.hasher.hash_one(&group)) } else { 0 };
+        let part = &mut self.parts[part].waiting;
+        match part.last_mut() {
+            Some((last, sum)) if *last == group => return sum.plus_equals(&diff),
+            _ => part.push((group, diff)),
+        }
+        self.waiting += 1;
+        if self.waiting == if self.is_dealt() { WAITING_MAX } else { TOGETHER } {
             self.add_waiting();
         }
-        self.waiting.push((group, diff));
+    }
+
+    fn is_dealt(&self) -> bool {
+        self.parts.len() > 1
     }
 
     fn add_waiting(&mut self) {
-        let places: [Option<usize>; TOGETHER] =
-            std::array::from_fn(|at| self.sums.get_index_of(&self.waiting.get(at)?.0));
-        for ((group, diff), place) in self.waiting.drain(..).zip(places) {
-            if let Some(place) = place {
-                self.sums[place].plus_equals(&diff);
-                continue;
-            }
-            match self.sums.entry(group) {
-                Entry::Occupied(mut sum) => sum.get_mut().plus_equals(&diff),
-                Entry::Vacant(new) => drop(new.insert(diff)),
-            }
+        self.parts.iter_mut().for_each(|part| part.add_waiting(&self.hasher));
+        self.waiting = 0;
+        if !self.is_dealt() && self.parts[0].sums.len() > UNDEALT_MAX {
+            self.deal();
         }
     }
 
-    fn into_sums(mut self) -> IndexMap<G, R, LocalHash> {
+    /// Deals the sums into parts.
+    fn deal(&mut self) {
+        let undealt = std::mem::take(&mut self.parts).into_iter().flat_map(|part| part.sums);
+        self.parts = (0..PARTS).map(|_| SumsPart::default()).collect();
+        for sum in undealt {
+            let hash = self.hasher.hash_one(&sum.0);
+            self.parts[part_of(hash)].sums.insert_unique(hash, sum, |(group, _)| self.hasher.hash_one(group));
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.waiting + self.parts.iter().map(|part| part.sums.len()).sum::<usize>()
+    }
+
+    fn into_sums(mut self) -> impl Iterator<Item = (G, R)> {
         self.add_waiting();
-        self.sums
+        self.parts.into_iter().flat_map(|part| part.sums)
+    }
+}
+
+/// The part of a group with this hash. Tables use its lowest and its highest bits.
+fn part_of(hash: u64) -> usize {
+    usize::from(hash.to_le_bytes()[4])
+}
+
+impl<G, R> Default for SumsPart<G, R> {
+    fn default() -> Self {
+        SumsPart { sums: HashTable::new(), waiting: Vec::new() }
+    }
+}
+
+impl<G: Group, R: Semigroup> SumsPart<G, R> {
+    /// Adds what waits. Sums are found a few at a time, so that cache misses overlap.
+    fn add_waiting(&mut self, hasher: &LocalHash) {
+        let SumsPart { sums, waiting } = self;
+        let mut waiting = waiting.drain(..);
+        loop {
+            let together = &waiting.as_slice()[..waiting.len().min(TOGETHER)];
+            if together.is_empty() {
+                return;
+            }
+            // No place changes while these are added.
+            sums.reserve(together.len(), |(group, _)| hasher.hash_one(group));
+            let place = |group: &G| sums.find_bucket_index(hasher.hash_one(group), |(other, _)| other == group);
+            let places: [Option<usize>; TOGETHER] = std::array::from_fn(|nth| place(&together.get(nth)?.0));
+            for (place, (group, diff)) in places.into_iter().zip(waiting.by_ref()) {
+                match place.and_then(|place| sums.get_bucket_mut(place)) {
+                    Some((_, sum)) => sum.plus_equals(&diff),
+                    None => add_new(sums, hasher, group, diff),
+                }
+            }
+        }
+    }
+}
+
+/// Adds to the sum of a group that had none a moment ago.
+fn add_new<G: Group, R: Semigroup>(sums: &mut HashTable<(G, R)>, hasher: &LocalHash, group: G, diff: R) {
+    let hash_of = |(group, _): &(G, R)| hasher.hash_one(group);
+    match sums.entry(hasher.hash_one(&group), |(other, _)| *other == group, hash_of) {
+        Entry::Occupied(mut sum) => sum.get_mut().1.plus_equals(&diff),
+        Entry::Vacant(new) => drop(new.insert((group, diff))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Numbers that look random.
+    fn numbers() -> impl Iterator<Item = u64> {
+        let next = |number: &u64| Some(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        std::iter::successors(Some(7_u64), next).map(|number| number >> 33)
+    }
+
+    #[test]
+    fn sums_are_those_of_their_diffs_however_many_groups_there_are() {
+        for (groups, diffs) in [(3, 1000), (UNDEALT_MAX, 40_000), (2 * UNDEALT_MAX, 5 * WAITING_MAX / 2)] {
+            let (mut sums, mut wanted) = (Sums::default(), BTreeMap::<_, isize>::new());
+            for number in numbers().take(diffs) {
+                // A third of the groups cancel, and some diffs come in sequence.
+                let group = (number / 3) as usize % groups;
+                let (time, diff) = (number % 2, [1, -1, 2][group % 3] * (1 + (number % 3) as isize));
+                for diff in if group.is_multiple_of(3) { vec![diff, -diff] } else { vec![diff] } {
+                    sums.add(group, &time, diff);
+                    *wanted.entry((time, group)).or_default() += diff;
+                }
+            }
+            assert!(sums.len() >= wanted.len(), "len is an upper bound");
+            wanted.retain(|_, sum| *sum != 0);
+            let found: Vec<_> = sums.take_updates().map(|(group, time, sum)| ((time, group), sum)).collect();
+            assert_eq!(found.len(), wanted.len(), "{groups} groups, each with one sum at each time");
+            assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), wanted, "{groups} groups");
+            assert_eq!(sums.len(), 0, "they were taken");
+        }
     }
 }

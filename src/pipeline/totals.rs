@@ -89,12 +89,14 @@ impl ProductTotals {
 macro_rules! add_by_field {
     ($name:ident { $($field:ident: $integer:ty),* }) => {
         impl IsZero for $name {
+            #[inline]
             fn is_zero(&self) -> bool {
                 $(self.$field == 0)&&*
             }
         }
 
         impl Semigroup for $name {
+            #[inline]
             fn plus_equals(&mut self, other: &Self) {
                 $(self.$field = self.$field.wrapping_add(other.$field);)*
             }
@@ -103,6 +105,7 @@ macro_rules! add_by_field {
         impl Multiply<isize> for $name {
             type Output = Self;
 
+            #[inline]
             fn multiply(self, times: &isize) -> Self {
                 $name { $($field: self.$field.wrapping_mul(*times as $integer)),* }
             }
