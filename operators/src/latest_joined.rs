@@ -24,6 +24,8 @@ use timely::scheduling::Activator;
 
 use crate::bounds::{Epochs, Key};
 use crate::exchange::{LocalHash, route, to_all_workers};
+use crate::many_keys::get_all;
+use crate::read_ahead::TOGETHER;
 use crate::slot_chains::SlotChains;
 use crate::spill::Spill;
 use crate::stash::{Accepted, Stash};
@@ -328,21 +330,31 @@ where
     /// Sends rows of keys that had none.
     fn add_rows(&mut self, slots: Vec<Slot>, is_last: bool, give: &mut impl FnMut(D, isize)) {
         let LatestJoin { table, seen, chains, partner_of, logic, .. } = self;
-        // Where many partners are looked up in a row, the processor fetches several at a time.
         let partner = |slot: &Slot| {
             let (key, row) = table.get(*slot);
-            seen.get(&partner_of(key, row?)?)
+            partner_of(key, row?)
         };
-        let partners: Vec<Option<&P>> = slots.iter().map(partner).collect();
-        for (slot, partner) in slots.into_iter().zip(partners) {
-            let (key, row) = table.get(slot);
-            let Some(row) = row else {
-                table.remove(slot);
-                continue;
-            };
-            give(logic(key, row, partner), 1);
+        let keys: Vec<Option<J>> = slots.iter().map(partner).collect();
+        let partners = get_all(seen, &keys);
+        let mut rows = slots.into_iter().zip(keys).zip(partners);
+        loop {
+            let together: Vec<_> = rows.by_ref().take(TOGETHER).collect();
+            if together.is_empty() {
+                return;
+            }
             if !is_last {
-                partner_of(key, row).into_iter().for_each(|partner| chains.add(partner, slot));
+                chains.read_ahead(together.iter().filter_map(|((_, key), _)| key.as_ref()));
+            }
+            for ((slot, partner_key), partner) in together {
+                let (key, row) = table.get(slot);
+                let Some(row) = row else {
+                    table.remove(slot);
+                    continue;
+                };
+                give(logic(key, row, partner.as_ref()), 1);
+                if !is_last {
+                    partner_key.into_iter().for_each(|partner| chains.add(partner, slot));
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ mod key_changes;
 mod latest;
 mod latest_joined;
 mod left_join_unique;
+mod many_keys;
 mod moments;
 mod newest;
 pub mod prelude;

@@ -2,9 +2,10 @@
 
 use std::hash::Hash;
 
-use crate::exchange::LocalHash;
 use hashbrown::HashMap;
 
+use crate::exchange::LocalHash;
+use crate::read_ahead::read_ahead;
 use crate::upsert_table::{PARTS, Slot};
 
 /// The slots of the rows that name each partner, as doubly linked lists.
@@ -37,6 +38,18 @@ impl<J: Eq + Hash> SlotChains<J> {
         links * size_of::<SlotLink>() + self.first.allocation_size()
     }
 
+    /// Reads what [`add`](Self::add) changes for each of these partners.
+    pub(crate) fn read_ahead<'a>(&self, partners: impl Iterator<Item = &'a J>)
+    where
+        J: 'a,
+    {
+        read_ahead(partners.map(|partner| {
+            let first = self.first.get(partner)?;
+            Some(self.links[first.part()].get(first.at())?.before == Slot::NONE)
+        }));
+    }
+
+    /// Puts a slot before the others of a partner.
     pub(crate) fn add(&mut self, partner: J, slot: Slot) {
         let after = self.first.insert(partner, slot).unwrap_or(Slot::NONE);
         let (links, at) = (&mut self.links[slot.part()], slot.at());
