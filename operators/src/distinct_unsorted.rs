@@ -144,7 +144,9 @@ where
         let by_part = updates.chunk_by(|one, other| one.0 == other.0);
         let mut parts: Vec<(&P, isize)> = by_part.clone().map(|updates| (&updates[0].0, 0)).collect();
         let mut kept = if *is_in_waves { None } else { kept_counts(counts, key, change, part) };
-        count_earlier(&mut parts, kept.as_deref(), change, part);
+        if kept.is_some() || !by_part.clone().all(keeps_rows) {
+            count_earlier(&mut parts, kept.as_deref(), change, part);
+        }
         // Part by part, so that a group is mostly looked up once.
         for (updates, (part, rows)) in by_part.zip(&mut parts) {
             for at_time in updates.chunk_by(|one, other| one.1 == other.1) {
@@ -179,6 +181,14 @@ where
     fn is_sum(&self) -> bool {
         true
     }
+}
+
+/// True if the updates of a part leave it as many rows as it had at each time. Weights are never negative, so it has
+/// rows, and how many does not matter.
+fn keeps_rows<P, T: PartialEq, V>(updates: &[(P, &T, isize, &V)]) -> bool {
+    updates
+        .chunk_by(|one, other| one.1 == other.1)
+        .all(|at_time| at_time.iter().map(|update| update.2).sum::<isize>() == 0)
 }
 
 /// How many rows each part of a key had before a change, if the key has so many that this is kept.
