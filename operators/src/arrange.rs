@@ -129,7 +129,7 @@ pub(crate) fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'stat
     }
     let mut parts = Buckets::default();
     let count = updates.len();
-    parts.split(updates);
+    parts.split(updates, (2 * count / BUCKET).min(BUCKETS));
     parts.extend(updates.drain(..));
     for part in parts.buckets {
         // Where nearly all are equal, dealing them again makes no progress.
@@ -188,7 +188,7 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
         if self.buckets.len() == 1 && self.count > 4 * BUCKET {
             let first: Vec<_> = self.buckets.drain(..).flatten().collect();
             self.count = 0;
-            self.split(&first);
+            self.split(&first, BUCKETS);
             self.extend(first.into_iter());
         }
     }
@@ -198,12 +198,12 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
         bucket_of(&self.splitters, key, |splitter| splitter <= value)
     }
 
-    /// Makes buckets into which updates like these go in about equal parts.
-    fn split(&mut self, like: &[KeyedUpdate<K, V, T, R>]) {
+    /// Makes so many buckets, into which updates like these go in about equal parts.
+    fn split(&mut self, like: &[KeyedUpdate<K, V, T, R>], buckets: usize) {
         let mut sample = sample_of(like.iter().map(|(row, _, _)| row), like.len());
         sample.sort_unstable();
-        self.splitters = (1..BUCKETS).map(|part| sample[part * sample.len() / BUCKETS].clone()).unzip();
-        self.buckets = (0..BUCKETS).map(|_| ChunkedVec::default()).collect();
+        self.splitters = (1..buckets).map(|part| sample[part * sample.len() / buckets].clone()).unzip();
+        self.buckets = (0..buckets).map(|_| ChunkedVec::default()).collect();
     }
 
     fn updates(&self) -> impl Iterator<Item = &KeyedUpdate<K, V, T, R>> {
