@@ -341,10 +341,11 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
         let is_more = lines.some_of_first(next, ROWS_MAX, |customer, values| {
             // A customer without an account has lines in later epochs only.
             if let Some(account) = self.accounts.get(Some(customer)) {
-                let row = |line| LinePart { customer, line, item: items.position(line), account };
-                rows.extend(values.map(row));
+                rows.extend(values.map(|line| LinePart { customer, line, item: None, account }));
             }
         });
+        // One directly after the other, so that cache misses overlap.
+        rows.iter_mut().for_each(|row| row.item = items.position(row.line));
         if !rows.is_empty() {
             give(epoch, EnrichedRows::First(&rows, &items.products))?;
         }
