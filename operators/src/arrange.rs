@@ -111,9 +111,9 @@ impl<K: Data, V: Data, T: Timestamp + Lattice, R: Semigroup + Ord + 'static> Ext
 
 /// Updates that are sorted at a time: few enough for the cache of a core.
 pub(crate) const BUCKET: usize = 1 << 13;
-/// Into how many buckets updates are dealt.
+/// Into how many buckets updates are dealt, at most.
 pub(crate) const BUCKETS: usize = 1 << 9;
-/// How many updates are looked at for each splitter.
+/// How many updates are looked at for each splitter, at least.
 const SAMPLES: usize = 16;
 
 /// Sorts updates, adds up those that are equal, and shows them a part at a time; leaves none.
@@ -129,6 +129,7 @@ pub(crate) fn sort_in_parts<K: Data, V: Data, T: Timestamp, R: Semigroup + 'stat
     }
     let mut parts = Buckets::default();
     let count = updates.len();
+    // Half of `BUCKET` each, so that few are dealt once more.
     parts.split(updates, (2 * count / BUCKET).min(BUCKETS));
     parts.extend(updates.drain(..));
     for part in parts.buckets {
@@ -198,7 +199,7 @@ impl<K: Data, V: Data, T, R> Buckets<K, V, T, R> {
         bucket_of(&self.splitters, key, |splitter| splitter <= value)
     }
 
-    /// Makes so many buckets, into which updates like these go in about equal parts.
+    /// Makes this many buckets, into which updates like these go in about equal parts.
     fn split(&mut self, like: &[KeyedUpdate<K, V, T, R>], buckets: usize) {
         let mut sample = sample_of(like.iter().map(|(row, _, _)| row), like.len());
         sample.sort_unstable();

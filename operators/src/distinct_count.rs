@@ -34,8 +34,8 @@ use crate::values::Values;
 ///
 /// # Panics
 ///
-/// If a part falls along the values of a key that has all its rows at one time, such as those of a first load. At other
-/// times only parts that change are read, so a part that falls is counted wrongly.
+/// If a part falls along the values of a key that has all its rows at one time and in one batch, such as those of a first
+/// load. Else only parts that change are read, and a part that falls is counted wrongly.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;
@@ -144,35 +144,13 @@ where
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
-        let DistinctReducer { name, part, group, term, once, sums, .. } = self;
-        let part = |value: &V| part(key, value);
-        let group = |part: &P| group(key, part);
-        let add_term = |sums: &mut Sums<G, T, R>, value: &V, time: &T, weight: isize| {
-            if let Some((group, term)) = term(key, value) {
-                sums.add(group, time, term.multiply(&weight));
-            }
-        };
-        if let Some(time) = change.only_time().filter(|_| change.is_new()) {
-            let mut steps = change.steps();
-            steps.advance();
-            let mut last = None;
-            for (value, weight) in steps.values().ascending() {
-                add_term(sums, value, time, weight);
-                let found = part(value);
-                assert!(
-                    found >= last,
-                    "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
-                );
-                if found > last {
-                    found.iter().for_each(|found| sums.add(group(found), time, once.clone()));
-                    last = found;
-                }
-            }
-            return;
+        if let Some(time) = change.only_time().filter(|_| change.is_one_new_run()) {
+            return self.add_new_key(key, change, time);
         }
-        change.for_each_update(|value, time, weight| add_term(sums, value, time, weight));
-        each_change(change, part, &mut |found: &P, time: &T, diff| {
-            sums.add(group(found), time, once.clone().multiply(&diff));
+        let DistinctReducer { part, group, once, sums, .. } = self;
+        change.for_each_update(|value, time, weight| add_term(sums, (self.term)(key, value), time, weight));
+        each_change(change, |value| part(key, value), &mut |part: &P, time: &T, diff| {
+            sums.add(group(key, part), time, once.clone().multiply(&diff));
         });
     }
 
@@ -183,6 +161,50 @@ where
 
     fn is_sum(&self) -> bool {
         true
+    }
+}
+
+impl<T: Timestamp, G: Group, R: Data, F, N, M> DistinctReducer<T, G, R, F, N, M> {
+    /// Adds the rows of a key that had none, whose parts follow each other. A part is added right after its first row,
+    /// as its group mostly is that of the row too.
+    fn add_new_key<K, V, P>(&mut self, key: &K, change: &KeyChange<'_, V, T>, time: &T)
+    where
+        T: Epochs,
+        K: ExchangeData,
+        V: ExchangeData,
+        P: Ord,
+        R: Semigroup + Multiply<isize, Output = R>,
+        F: Fn(&K, &V) -> Option<P>,
+        N: Fn(&K, &P) -> G,
+        M: Fn(&K, &V) -> Option<(G, R)>,
+    {
+        let DistinctReducer { name, part, group, term, once, sums, .. } = self;
+        let mut last = None;
+        change.for_each_update(|value, _, weight| {
+            add_term(sums, term(key, value), time, weight);
+            let found = part(key, value).filter(|_| weight > 0);
+            if found > last {
+                found.iter().for_each(|part| sums.add(group(key, part), time, once.clone()));
+                last = found;
+            } else {
+                assert!(
+                    weight <= 0 || found == last,
+                    "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
+                );
+            }
+        });
+    }
+}
+
+/// Adds the term of a row so many times.
+fn add_term<G: Group, T: Epochs, R: Semigroup + Multiply<isize, Output = R>>(
+    sums: &mut Sums<G, T, R>,
+    term: Option<(G, R)>,
+    time: &T,
+    weight: isize,
+) {
+    if let Some((group, term)) = term {
+        sums.add(group, time, term.multiply(&weight));
     }
 }
 

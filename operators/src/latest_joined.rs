@@ -86,6 +86,7 @@ pub struct JoinHooks<I, C> {
 ///
 /// Where only the details of a partner change, the joined records stay. The second output then has `touch(key, row)`
 /// for each of the partner's rows, as they were before that epoch. It is a stream of events: nothing is retracted.
+/// `P` is cloned for each new row, so what `logic` does not read belongs to the details.
 ///
 /// *Cost per change* of details: the partner's rows.
 ///
@@ -330,22 +331,23 @@ where
     /// Sends rows of keys that had none.
     fn add_rows(&mut self, slots: Vec<Slot>, is_last: bool, give: &mut impl FnMut(D, isize)) {
         let LatestJoin { table, seen, chains, partner_of, logic, .. } = self;
-        let partner = |slot: &Slot| {
+        let partner_key = |slot: &Slot| {
             let (key, row) = table.get(*slot);
             partner_of(key, row?)
         };
-        let keys: Vec<Option<J>> = slots.iter().map(partner).collect();
-        let partners = get_all(seen, &keys);
-        let mut rows = slots.into_iter().zip(keys).zip(partners);
+        let partner_keys: Vec<Option<J>> = slots.iter().map(partner_key).collect();
+        let partners = get_all(seen, &partner_keys);
+        let mut rows = slots.into_iter().zip(partner_keys).zip(partners);
+        let mut together = Vec::new();
         loop {
-            let together: Vec<_> = rows.by_ref().take(TOGETHER).collect();
+            together.extend(rows.by_ref().take(TOGETHER));
             if together.is_empty() {
                 return;
             }
             if !is_last {
                 chains.read_ahead(together.iter().filter_map(|((_, key), _)| key.as_ref()));
             }
-            for ((slot, partner_key), partner) in together {
+            for ((slot, partner_key), partner) in together.drain(..) {
                 let (key, row) = table.get(slot);
                 let Some(row) = row else {
                     table.remove(slot);

@@ -38,7 +38,7 @@ impl<J: Eq + Hash> SlotChains<J> {
         links * size_of::<SlotLink>() + self.first.allocation_size()
     }
 
-    /// Reads what [`add`](Self::add) changes for each of these partners.
+    /// Reads the first link of each partner's chain, which [`add`](Self::add) changes.
     pub(crate) fn read_ahead<'a>(&self, partners: impl Iterator<Item = &'a J>)
     where
         J: 'a,

@@ -1,5 +1,6 @@
 //! Sums of diffs by group.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 
 use differential_dataflow::Data;
@@ -17,8 +18,7 @@ impl<G: Data + Hash> Group for G {}
 
 /// Sums by time and group. Diffs in sequence of one group and time cost one look-up.
 pub(crate) struct Sums<G, T, R> {
-    /// Ascending.
-    epochs: Vec<(T, EpochSums<G, R>)>,
+    epochs: BTreeMap<T, EpochSums<G, R>>,
     /// The time of all sums; `None` if each diff is added at its own.
     only: Option<T>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Sums<G, T, R> {
 /// The sums of a time, and diffs that are still to be added.
 ///
 /// Sums of many groups are dealt into parts by the hash of their group. Diffs then wait for their part, and are added
-/// part by part, so that the sums of a part are in the cache of a core when they are looked up.
+/// part by part: up to about a million groups, the sums of a part fit the cache of a core.
 struct EpochSums<G, R> {
     /// One part, or [`PARTS`] of them.
     parts: Vec<SumsPart<G, R>>,
@@ -56,33 +56,24 @@ impl<G, T, R> Default for Sums<G, T, R> {
 impl<G, T, R> Sums<G, T, R> {
     /// No sums yet. If there is a time, all diffs are added at this one.
     pub(crate) fn at(only: Option<T>) -> Self {
-        Sums { epochs: Vec::new(), only }
+        Sums { epochs: BTreeMap::new(), only }
     }
 }
 
 impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
     pub(crate) fn add(&mut self, group: G, time: &T, diff: R) {
-        let time = self.only.as_ref().unwrap_or(time);
-        let Sums { epochs, .. } = self;
-        let at = match epochs.last() {
-            Some((last, _)) if last == time => epochs.len() - 1,
-            _ => Self::epoch_of(epochs, time),
+        let Sums { epochs, only } = self;
+        let time = only.as_ref().unwrap_or(time);
+        let epoch = match epochs.get_mut(time) {
+            Some(epoch) => epoch,
+            None => epochs.entry(time.clone()).or_insert_with(EpochSums::new),
         };
-        epochs[at].1.add(group, diff);
+        epoch.add(group, diff);
     }
 
-    /// The index of a time, which is added if it is a new one.
-    fn epoch_of(epochs: &mut Vec<(T, EpochSums<G, R>)>, time: &T) -> usize {
-        let at = epochs.partition_point(|(other, _)| other < time);
-        if epochs.get(at).is_none_or(|(other, _)| other != time) {
-            epochs.insert(at, (time.clone(), EpochSums::new()));
-        }
-        at
-    }
-
-    /// At most how many sums there are.
+    /// How many sums there are, without those of diffs that wait.
     pub(crate) fn len(&self) -> usize {
-        self.epochs.iter().map(|(_, sums)| sums.len()).sum()
+        self.epochs.values().map(EpochSums::len).sum()
     }
 
     /// Takes the sums that are not zero.
@@ -114,7 +105,8 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
             _ => part.push((group, diff)),
         }
         self.waiting += 1;
-        if self.waiting == if self.is_dealt() { WAITING_MAX } else { TOGETHER } {
+        let waiting_max = if self.is_dealt() { WAITING_MAX } else { TOGETHER };
+        if self.waiting == waiting_max {
             self.add_waiting();
         }
     }
@@ -142,7 +134,7 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
     }
 
     fn len(&self) -> usize {
-        self.waiting + self.parts.iter().map(|part| part.sums.len()).sum::<usize>()
+        self.parts.iter().map(|part| part.sums.len()).sum()
     }
 
     fn into_sums(mut self) -> impl Iterator<Item = (G, R)> {
@@ -166,28 +158,27 @@ impl<G: Group, R: Semigroup> SumsPart<G, R> {
     /// Adds what waits. Sums are found a few at a time, so that cache misses overlap.
     fn add_waiting(&mut self, hasher: &LocalHash) {
         let SumsPart { sums, waiting } = self;
-        let mut waiting = waiting.drain(..);
-        loop {
-            let together = &waiting.as_slice()[..waiting.len().min(TOGETHER)];
-            if together.is_empty() {
-                return;
-            }
-            // No place changes while these are added.
-            sums.reserve(together.len(), |(group, _)| hasher.hash_one(group));
+        let mut diffs = waiting.drain(..);
+        while !diffs.as_slice().is_empty() {
+            let together = diffs.as_slice();
             let place = |group: &G| sums.find_bucket_index(hasher.hash_one(group), |(other, _)| other == group);
             let places: [Option<usize>; TOGETHER] = std::array::from_fn(|nth| place(&together.get(nth)?.0));
-            for (place, (group, diff)) in places.into_iter().zip(waiting.by_ref()) {
-                match place.and_then(|place| sums.get_bucket_mut(place)) {
+            for (place, (group, diff)) in places.into_iter().zip(diffs.by_ref()) {
+                // A new sum may have moved the others.
+                match place.and_then(|place| sums.get_bucket_mut(place)).filter(|(found, _)| *found == group) {
                     Some((_, sum)) => sum.plus_equals(&diff),
-                    None => add_new(sums, hasher, group, diff),
+                    None => add_one(sums, hasher, group, diff),
                 }
             }
         }
+        drop(diffs);
+        // Groups mostly are spread over all parts, but may come part by part.
+        waiting.shrink_to(2 * WAITING_MAX / PARTS);
     }
 }
 
-/// Adds to the sum of a group that had none a moment ago.
-fn add_new<G: Group, R: Semigroup>(sums: &mut HashTable<(G, R)>, hasher: &LocalHash, group: G, diff: R) {
+/// Adds a diff, to a new sum if there is none of its group.
+fn add_one<G: Group, R: Semigroup>(sums: &mut HashTable<(G, R)>, hasher: &LocalHash, group: G, diff: R) {
     let hash_of = |(group, _): &(G, R)| hasher.hash_one(group);
     match sums.entry(hasher.hash_one(&group), |(other, _)| *other == group, hash_of) {
         Entry::Occupied(mut sum) => sum.get_mut().1.plus_equals(&diff),
@@ -220,12 +211,24 @@ mod tests {
                     *wanted.entry((time, group)).or_default() += diff;
                 }
             }
-            assert!(sums.len() >= wanted.len(), "len is an upper bound");
+            assert!(sums.len() <= wanted.len(), "diffs that wait are not counted");
             wanted.retain(|_, sum| *sum != 0);
             let found: Vec<_> = sums.take_updates().map(|(group, time, sum)| ((time, group), sum)).collect();
             assert_eq!(found.len(), wanted.len(), "{groups} groups, each with one sum at each time");
             assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), wanted, "{groups} groups");
             assert_eq!(sums.len(), 0, "they were taken");
         }
+    }
+
+    #[test]
+    fn diffs_that_come_part_by_part_keep_no_memory_once_they_are_added() {
+        let hasher = LocalHash::default();
+        let mut groups: Vec<u32> = (0..1_000_000).collect();
+        groups.sort_by_cached_key(|group| part_of(hasher.hash_one(group)));
+        let mut sums = Sums::default();
+        groups.into_iter().for_each(|group| sums.add(group, &(), 1_isize));
+        let parts = sums.epochs.values().flat_map(|epoch| &epoch.parts);
+        let waiting: usize = parts.map(|part| part.waiting.capacity()).sum();
+        assert!(waiting <= 3 * WAITING_MAX, "memory for {waiting} diffs");
     }
 }

@@ -220,6 +220,36 @@ fn rows_without_a_part_are_not_counted() {
     assert_eq!(parts, ROWS + 99, "each update is asked for its part");
 }
 
+/// Where a row replaces another of the same part, the key's other rows are not read to count it.
+#[test]
+fn parts_that_keep_their_rows_are_not_counted() {
+    const ROWS: u64 = 500;
+    timely::execute_directly(|worker| {
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = scope.new_collection::<(u8, (u64, u64)), isize>();
+            let part = |_: &u8, (row, _): &(u64, u64)| {
+                call();
+                Some(row % 10)
+            };
+            accumulate_distinct_unsorted(rows.arrange_by_key(), "Parts", 1_isize, part, |_, part| *part, |_, _| None);
+            input
+        });
+        for epoch in 0..100 {
+            if epoch == 0 {
+                (0..ROWS).for_each(|row| input.insert((7, (row, 0))));
+            } else {
+                input.remove((7, (epoch, 0)));
+                input.insert((7, (epoch, 1)));
+            }
+            input.advance_to(epoch + 1);
+            input.flush();
+            (0..4).for_each(|_| _ = worker.step());
+        }
+    });
+    let (parts, _) = counts();
+    assert_eq!(parts, ROWS + 2 * 99, "each update is asked for its part");
+}
+
 /// By how much the weight of a value changes on one side of a join, and when. All rows have the same key.
 type SideUpdate = (u16, u64, isize);
 

@@ -344,7 +344,7 @@ impl<T: Epochs, I: Id> EnrichedJoin<T, I> {
                 rows.extend(values.map(|line| LinePart { customer, line, item: None, account }));
             }
         });
-        // One directly after the other, so that cache misses overlap.
+        // Looked up back to back, so that cache misses overlap.
         rows.iter_mut().for_each(|row| row.item = items.position(row.line));
         if !rows.is_empty() {
             give(epoch, EnrichedRows::First(&rows, &items.products))?;
