@@ -34,8 +34,8 @@ use crate::values::Values;
 ///
 /// # Panics
 ///
-/// If a part falls along the values of a key that has all its rows at one time and in one batch, such as those of a first
-/// load. Else only parts that change are read, and a part that falls is counted wrongly.
+/// If a part falls along the values of a key that has all its rows at one time and in one batch, such as those of a
+/// first load. Else only parts that change are read, and a part that falls is counted wrongly.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;

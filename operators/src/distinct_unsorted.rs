@@ -8,8 +8,8 @@
 //! product    T  M  T  B           M  M              T: 1 customer, M: 2, B: 1
 //! ```
 //!
-//! *Cost per change*: the rows of the key, if a part gains or loses some; else, and of a key with more than 1,024, those that
-//! change. *State*: the number of
+//! *Cost per change*: the rows of the key, if a part gains or loses some; else, and of a key with more than 1,024,
+//! those that change. *State*: the number of
 //! rows in each part of such a key.
 
 use std::hash::Hash;
@@ -33,8 +33,8 @@ use crate::sums::{Group, Sums};
 /// `term` gives a row's group and term, or `None` for a row that adds nothing. Each key that has a row in a part adds
 /// `once` to the group of that part.
 ///
-/// *Cost per change*: the rows of the key, if a part gains or loses rows at some time; else, and of a key with more than
-/// 1,024 rows, those that change. *State*: the number of rows in each part of such a key.
+/// *Cost per change*: the rows of the key, if a part gains or loses rows at some time; else, and of a key with more
+/// than 1,024 rows, those that change. *State*: the number of rows in each part of such a key.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;

@@ -14,9 +14,9 @@ const LOOKUPS_MIN: usize = 1 << 12;
 /// How many ranges of a table look-ups are dealt into: one for each value of a byte.
 const RANGES: usize = 1 << 8;
 
-/// The values of these keys, in the same order. In a large table they are looked up range by range, so that neighbouring
-/// look-ups hit the same pages, whose addresses the processor need not translate again. Values are cloned while they are
-/// at hand, so they should be small.
+/// The values of these keys, in the same order. In a large table they are looked up range by range, so that
+/// neighbouring look-ups hit the same pages, whose addresses the processor need not translate again. Values are cloned
+/// while they are at hand, so they should be small.
 pub(crate) fn get_all<K: Key, V: Clone>(table: &HashMap<K, V, LocalHash>, keys: &[Option<K>]) -> Vec<Option<V>> {
     let get = |key: &Option<K>| table.get(key.as_ref()?).cloned();
     if table.len() < KEYS_MIN || keys.len() < LOOKUPS_MIN {
