@@ -44,8 +44,9 @@ struct SumsPart<G, R> {
 const UNDEALT_MAX: usize = 1 << 13;
 /// Into how many parts sums are dealt.
 const PARTS: usize = 1 << 8;
-/// How many diffs wait for their part, at most.
-const WAITING_MAX: usize = 1 << 17;
+/// How many diffs wait for their part, at most, and for how many each part has room.
+const WAITING_MAX: usize = 1 << 16;
+const WAITING_OF_PART: usize = WAITING_MAX / PARTS * 5 / 4;
 
 impl<G, T, R> Default for Sums<G, T, R> {
     fn default() -> Self {
@@ -126,7 +127,8 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
     /// Deals the sums into parts.
     fn deal(&mut self) {
         let undealt = std::mem::take(&mut self.parts).into_iter().flat_map(|part| part.sums);
-        self.parts = (0..PARTS).map(|_| SumsPart::default()).collect();
+        let part = || SumsPart { sums: HashTable::new(), waiting: Vec::with_capacity(WAITING_OF_PART) };
+        self.parts = (0..PARTS).map(|_| part()).collect();
         for sum in undealt {
             let hash = self.hasher.hash_one(&sum.0);
             self.parts[part_of(hash)].sums.insert_unique(hash, sum, |(group, _)| self.hasher.hash_one(group));
@@ -173,7 +175,7 @@ impl<G: Group, R: Semigroup> SumsPart<G, R> {
         }
         drop(diffs);
         // Groups mostly are spread over all parts, but may come part by part.
-        waiting.shrink_to(2 * WAITING_MAX / PARTS);
+        waiting.shrink_to(WAITING_OF_PART);
     }
 }
 
