@@ -11,6 +11,8 @@
 //!
 //! *Cost per change*: O(log n), and the retracted rows at the start of the run. *State*: none beside the arrangement.
 
+use std::cmp::Ordering;
+
 use differential_dataflow::difference::{Multiply, Semigroup};
 use differential_dataflow::{Data, ExchangeData, VecCollection};
 use timely::dataflow::operators::CapabilitySet;
@@ -34,8 +36,8 @@ use crate::values::Values;
 ///
 /// # Panics
 ///
-/// If a part falls along the values of a key that has all its rows at one time and in one batch, such as those of a
-/// first load. Else only parts that change are read, and a part that falls is counted wrongly.
+/// If a part falls along the values of a key that has all its rows at one time, such as those of a first load. At other
+/// times only parts that change are read, so a part that falls is counted wrongly.
 ///
 /// ```
 /// # use differential_dataflow::input::Input;
@@ -144,14 +146,25 @@ where
     M: Fn(&K, &V) -> Option<(G, R)>,
 {
     fn reduce(&mut self, key: &K, change: &KeyChange<'_, V, T>, _: &CapabilitySet<T>) {
-        if let Some(time) = change.only_time().filter(|_| change.is_one_new_run()) {
-            return self.add_new_key(key, change, time);
-        }
-        let DistinctReducer { part, group, once, sums, .. } = self;
-        change.for_each_update(|value, time, weight| add_term(sums, (self.term)(key, value), time, weight));
-        each_change(change, |value| part(key, value), &mut |part: &P, time: &T, diff| {
-            sums.add(group(key, part), time, once.clone().multiply(&diff));
+        let DistinctReducer { name, part, group, term, once, sums, .. } = self;
+        change.for_each_update(|value, time, weight| {
+            if let Some((group, term)) = term(key, value) {
+                sums.add(group, time, term.multiply(&weight));
+            }
         });
+        let mut count = |found: &P, time: &T, diff| sums.add(group(key, found), time, once.clone().multiply(&diff));
+        match change.only_time() {
+            Some(time) if change.is_new() => {
+                let mut steps = change.steps();
+                steps.advance();
+                let is_sorted = each_part(&steps.values(), |value| part(key, value), |found| count(found, time, 1));
+                assert!(
+                    is_sorted,
+                    "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
+                );
+            }
+            _ => each_change(change, |value| part(key, value), &mut count),
+        }
     }
 
     fn flush(&mut self, held: &CapabilitySet<T>) {
@@ -164,48 +177,25 @@ where
     }
 }
 
-impl<T: Timestamp, G: Group, R: Data, F, N, M> DistinctReducer<T, G, R, F, N, M> {
-    /// Adds the rows of a key that had none, whose parts follow each other. A part is added right after its first row,
-    /// as its group mostly is that of the row too.
-    fn add_new_key<K, V, P>(&mut self, key: &K, change: &KeyChange<'_, V, T>, time: &T)
-    where
-        T: Epochs,
-        K: ExchangeData,
-        V: ExchangeData,
-        P: Ord,
-        R: Semigroup + Multiply<isize, Output = R>,
-        F: Fn(&K, &V) -> Option<P>,
-        N: Fn(&K, &P) -> G,
-        M: Fn(&K, &V) -> Option<(G, R)>,
-    {
-        let DistinctReducer { name, part, group, term, once, sums, .. } = self;
-        let mut last = None;
-        change.for_each_update(|value, _, weight| {
-            add_term(sums, term(key, value), time, weight);
-            let found = part(key, value).filter(|_| weight > 0);
-            if found > last {
-                found.iter().for_each(|part| sums.add(group(key, part), time, once.clone()));
+/// Shows each part that has a row, by one pass over all rows; false if a part is less than one before it.
+fn each_part<V: Ord, T: Timestamp, P: Ord>(
+    values: &Values<'_, V, T>,
+    part: impl Fn(&V) -> Option<P>,
+    mut show: impl FnMut(&P),
+) -> bool {
+    let mut last = None;
+    for (value, _) in values.ascending() {
+        let found = part(value);
+        match found.cmp(&last) {
+            Ordering::Less => return false,
+            Ordering::Equal => (),
+            Ordering::Greater => {
+                found.iter().for_each(&mut show);
                 last = found;
-            } else {
-                assert!(
-                    weight <= 0 || found == last,
-                    "{name:?}: found a part that falls along the values of key {key:?}, wanted parts that never fall"
-                );
             }
-        });
+        }
     }
-}
-
-/// Adds the term of a row so many times.
-fn add_term<G: Group, T: Epochs, R: Semigroup + Multiply<isize, Output = R>>(
-    sums: &mut Sums<G, T, R>,
-    term: Option<(G, R)>,
-    time: &T,
-    weight: isize,
-) {
-    if let Some((group, term)) = term {
-        sums.add(group, time, term.multiply(&weight));
-    }
+    true
 }
 
 /// Shows when each part with an update got its first row or lost its last.

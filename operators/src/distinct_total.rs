@@ -12,7 +12,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use crate::bounds::{Epochs, Key};
 use crate::chunked_vec::ChunkedVec;
-use crate::exchange::{LocalHash, route};
+use crate::exchange::{LocalHash, PARTS, part_of, route};
 use crate::stash::Stash;
 use crate::state_log::StateLog;
 
@@ -63,9 +63,6 @@ pub(crate) fn distinct_total<'scope, T: Epochs, K: Key>(
 
 type RecordCounts<K> = HashMap<K, isize, LocalHash>;
 
-/// Into how many parts records are dealt.
-const PARTS: usize = 1 << 8;
-
 /// The records of an epoch and their weights, by part.
 struct DealtRecords<K> {
     parts: Vec<ChunkedVec<(K, isize)>>,
@@ -80,8 +77,7 @@ impl<K> Default for DealtRecords<K> {
 
 impl<K: Key> DealtRecords<K> {
     fn push(&mut self, record: K, weight: isize) {
-        // hashbrown uses the lowest and the highest bits of the same hash.
-        let part = usize::from(self.hasher.hash_one(&record).to_le_bytes()[4]);
+        let part = part_of(self.hasher.hash_one(&record));
         self.parts[part].push((record, weight));
     }
 }

@@ -9,8 +9,7 @@
 //! ```
 //!
 //! *Cost per change*: the rows of the key, if a part gains or loses some; else, and of a key with more than 1,024,
-//! those that change. *State*: the number of
-//! rows in each part of such a key.
+//! those that change. *State*: the number of rows in each part of such a key.
 
 use std::hash::Hash;
 

@@ -27,6 +27,14 @@ impl Default for LocalHash {
     }
 }
 
+/// Into how many parts keys are dealt by [`part_of`].
+pub(crate) const PARTS: usize = 1 << 8;
+
+/// The part of a key with this [hash](LocalHash), whose lowest and highest bits hash tables use.
+pub(crate) fn part_of(hash: u64) -> usize {
+    usize::from(hash.to_le_bytes()[4])
+}
+
 impl BuildHasher for LocalHash {
     type Hasher = FoldHasher<'static>;
 

@@ -83,11 +83,6 @@ impl<'a, V: Ord, T: Epochs> KeyChange<'a, V, T> {
         self.earlier.is_empty()
     }
 
-    /// True if the key had no values before, and has all of them in one batch: updates are then shown in their order.
-    pub(crate) fn is_one_new_run(&self) -> bool {
-        self.is_new() && self.novel.len() == 1
-    }
-
     /// The only time at which something changed, if it is the only one.
     pub(crate) fn only_time(&self) -> Option<&T> {
         if let [time] = &self.times[..] { Some(time) } else { None }

@@ -8,7 +8,7 @@ use differential_dataflow::difference::Semigroup;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::exchange::LocalHash;
+use crate::exchange::{LocalHash, PARTS, part_of};
 use crate::read_ahead::TOGETHER;
 
 /// The key of a group of rows.
@@ -42,8 +42,6 @@ struct SumsPart<G, R> {
 
 /// The most groups that are not dealt into parts.
 const UNDEALT_MAX: usize = 1 << 13;
-/// Into how many parts sums are dealt.
-const PARTS: usize = 1 << 8;
 /// How many diffs wait for their part, at most, and for how many each part has room.
 const WAITING_MAX: usize = 1 << 16;
 const WAITING_OF_PART: usize = WAITING_MAX / PARTS * 5 / 4;
@@ -95,7 +93,7 @@ impl<G: Group, T: Clone + Ord, R: Semigroup> Sums<G, T, R> {
 
 impl<G: Group, R: Semigroup> EpochSums<G, R> {
     fn new() -> Self {
-        EpochSums { parts: vec![SumsPart::default()], hasher: LocalHash::default(), waiting: 0 }
+        EpochSums { parts: vec![SumsPart::with_room(0)], hasher: LocalHash::default(), waiting: 0 }
     }
 
     fn add(&mut self, group: G, diff: R) {
@@ -127,8 +125,7 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
     /// Deals the sums into parts.
     fn deal(&mut self) {
         let undealt = std::mem::take(&mut self.parts).into_iter().flat_map(|part| part.sums);
-        let part = || SumsPart { sums: HashTable::new(), waiting: Vec::with_capacity(WAITING_OF_PART) };
-        self.parts = (0..PARTS).map(|_| part()).collect();
+        self.parts = (0..PARTS).map(|_| SumsPart::with_room(WAITING_OF_PART)).collect();
         for sum in undealt {
             let hash = self.hasher.hash_one(&sum.0);
             self.parts[part_of(hash)].sums.insert_unique(hash, sum, |(group, _)| self.hasher.hash_one(group));
@@ -145,18 +142,12 @@ impl<G: Group, R: Semigroup> EpochSums<G, R> {
     }
 }
 
-/// The part of a group with this hash. Tables use its lowest and its highest bits.
-fn part_of(hash: u64) -> usize {
-    usize::from(hash.to_le_bytes()[4])
-}
-
-impl<G, R> Default for SumsPart<G, R> {
-    fn default() -> Self {
-        SumsPart { sums: HashTable::new(), waiting: Vec::new() }
-    }
-}
-
 impl<G: Group, R: Semigroup> SumsPart<G, R> {
+    /// No sums, and room for so many diffs that wait.
+    fn with_room(diffs: usize) -> Self {
+        SumsPart { sums: HashTable::new(), waiting: Vec::with_capacity(diffs) }
+    }
+
     /// Adds what waits. Sums are found a few at a time, so that cache misses overlap.
     fn add_waiting(&mut self, hasher: &LocalHash) {
         let SumsPart { sums, waiting } = self;
